@@ -1,0 +1,1 @@
+"""Opens the adapters and returns one Runtime."""

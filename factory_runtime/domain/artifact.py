@@ -1,0 +1,83 @@
+"""An Artifact: a reference to something a job made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class ArtifactKind(StrEnum):
+    """What sort of thing it is."""
+
+    REPOSITORY = "repository"
+    COMMIT = "commit"
+    TREE = "tree"
+    PIPELINE = "pipeline"
+    DOCUMENT = "document"
+    LOG = "log"
+    FILE = "file"
+
+
+class Classification(StrEnum):
+    """Who may see it."""
+
+    PUBLIC = "public"
+    INTERNAL = "internal"
+    CONFIDENTIAL = "confidential"
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactDraft:
+    """What a job type returns; the engine adds who and when.
+
+    Attributes:
+        name: unique within its job, like ``orders`` or ``azure-pipelines.yml``.
+        uri: where it is: a clone URL, a commit URL, or ``artifact:sha256:<hex>`` for a body that
+            lies in artifact storage.
+        sha256: digest of the body, as 64 hex digits; None for what has no bytes of its own.
+        size: bytes, or None likewise.
+    """
+
+    kind: ArtifactKind
+    name: str
+    uri: str
+    media_type: str
+    size: int | None = None
+    sha256: str | None = None
+    classification: Classification = Classification.INTERNAL
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """An artifact as recorded. One per run, step, kind and name: a repeated record is a no-op.
+
+    Attributes:
+        creator: the attempt key that made it.
+    """
+
+    id: str
+    tenant_id: str
+    run_id: str
+    step: str
+    kind: ArtifactKind
+    name: str
+    uri: str
+    media_type: str
+    creator: str
+    created_at: datetime
+    project_id: str
+    size: int | None = None
+    sha256: str | None = None
+    classification: Classification = Classification.INTERNAL
+    accessed_at: datetime | None = None
+    expires_at: datetime | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+    @property
+    def has_body(self) -> bool:
+        """Whether artifact storage holds its bytes."""
+        return self.uri.startswith("artifact:")

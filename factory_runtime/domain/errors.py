@@ -1,0 +1,244 @@
+"""Every error the factory raises on purpose, sorted by what to do next.
+
+The API maps each class to one HTTP status and the CLI to one exit code, so a new error only has to
+pick its parent. A message names the thing; ``hint`` names the fix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+class FactoryError(Exception):
+    """Root of the tree.
+
+    Attributes:
+        hint: what the reader can do about it, one sentence, or None.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+    @property
+    def code(self) -> str:
+        """A stable, kebab-case name: ``PlanCycleError`` is ``plan-cycle``."""
+        name = type(self).__name__.removesuffix("Error")
+        return "".join("-" + c.lower() if c.isupper() else c for c in name).lstrip("-")
+
+
+class InputError(FactoryError):
+    """The caller can fix it."""
+
+
+class NotFoundError(FactoryError):
+    """The thing does not exist, or not for this tenant: nobody can tell which."""
+
+
+class ConflictError(FactoryError):
+    """Repeated, raced, or taken."""
+
+
+class TransientError(FactoryError):
+    """A retry may help.
+
+    Attributes:
+        retry_after: how long the other side asked us to wait, or None.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, retry_after: timedelta | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after = retry_after
+
+
+class PermanentError(FactoryError):
+    """No retry helps; a person has to look."""
+
+
+class CancelledError(FactoryError):
+    """Somebody asked for the run to stop."""
+
+
+# --- InputError
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong with a template or with inputs.
+
+    ``line`` and ``column`` count from 1; both are 0 where there is no text to point at.
+    """
+
+    file: str
+    line: int
+    column: int
+    code: str
+    message: str
+    hint: str | None = None
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}: " if self.line else f"{self.file}: "
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{place}{self.code} {self.message}{hint}"
+
+
+class ProblemsError(InputError):
+    """Several problems at once, each with its place."""
+
+    def __init__(self, message: str, problems: Sequence[Problem], *, hint: str | None = None):
+        super().__init__(message, hint=hint)
+        self.problems = tuple(problems)
+
+
+class InvalidTemplateError(ProblemsError):
+    """A template that `factory templates check` would not pass."""
+
+
+class InvalidInputsError(ProblemsError):
+    """Inputs that the template's schema refuses; all of them are named."""
+
+
+class UnknownTemplateError(InputError):
+    """No template of that name is installed."""
+
+
+class UnknownJobTypeError(InputError):
+    """No installed package offers that job type."""
+
+
+class ExpressionError(InputError):
+    """An expression that cannot be read or evaluated."""
+
+
+class PlanCycleError(InputError):
+    """Steps that need each other in a circle; ``steps`` is the whole circle in order."""
+
+    def __init__(self, steps: Sequence[str]) -> None:
+        super().__init__(f"steps need each other: {' → '.join([*steps, steps[0]])}")
+        self.steps = tuple(steps)
+
+
+class HostileTemplateError(InputError):
+    """A template or what it rendered tries to leave its box."""
+
+
+class RenderFailedError(InputError):
+    """Copier could not render a source: the template author has to look."""
+
+
+class RenderLimitError(InputError):
+    """A render went over its limit of time, memory, files or bytes."""
+
+
+class SettingsError(InputError):
+    """A setting that makes no sense, or a folder that cannot be used."""
+
+
+# --- NotFoundError
+
+
+class RunNotFoundError(NotFoundError):
+    """No such run for this tenant."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"no run {run_id}", hint="`factory runs list` shows the runs there are")
+        self.run_id = run_id
+
+
+class JobNotFoundError(NotFoundError):
+    """No such job in this run."""
+
+
+class ArtifactNotFoundError(NotFoundError):
+    """No such artifact for this tenant, or its body is gone."""
+
+
+class TemplateNotFoundError(NotFoundError):
+    """No such template in the store."""
+
+
+# --- ConflictError
+
+
+class IllegalTransitionError(ConflictError):
+    """A status may not follow another; the message names both."""
+
+    def __init__(self, thing: str, from_status: str, to_status: str) -> None:
+        super().__init__(f"{thing} is {from_status} and cannot become {to_status}")
+        self.from_status = from_status
+        self.to_status = to_status
+
+
+class StaleVersionError(ConflictError):
+    """Somebody else changed the row since it was read."""
+
+
+class DuplicateAttemptError(ConflictError):
+    """The attempt key stands already: the same message was delivered twice."""
+
+
+class TemplateChangedError(ConflictError):
+    """A published version is immutable, and this one has other content."""
+
+
+class RequestConflictError(ConflictError):
+    """The same idempotency key came with another body."""
+
+
+class RepositoryTakenError(ConflictError):
+    """A repository of that name exists and is not ours to write."""
+
+
+class LayerConflictError(ConflictError):
+    """Two steps that do not wait for each other write the same file."""
+
+
+# --- TransientError
+
+
+class HostBusyError(TransientError):
+    """An outside host asks us to come back later."""
+
+
+class StoreUnavailableError(TransientError):
+    """The run store does not answer, or cannot write."""
+
+
+class PrefectUnavailableError(TransientError):
+    """No Prefect server answers."""
+
+
+class MemoryUnavailableError(TransientError):
+    """The memory cannot be read or written now."""
+
+
+class StorageFullError(TransientError):
+    """The disk is full or read-only."""
+
+
+# --- PermanentError
+
+
+class HostRejectedError(PermanentError):
+    """An outside host refuses, and will again."""
+
+
+class CorruptStoreError(PermanentError):
+    """The database is not one of ours, or is damaged."""
+
+
+class CorruptArtifactError(PermanentError):
+    """A body does not match its digest."""
+
+
+class JobFailedError(PermanentError):
+    """A job's last attempt failed; carried through Prefect as ids alone."""
+
+    def __init__(self, run_id: str, step: str) -> None:
+        super().__init__(f"job {step} of {run_id} failed")
+        self.run_id = run_id
+        self.step = step

@@ -1,0 +1,115 @@
+"""A Job: one step within a run, and the table of its moves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from factory_runtime.domain.body import Body
+from factory_runtime.domain.errors import IllegalTransitionError
+from factory_runtime.domain.run import Priority
+
+
+class JobStatus(StrEnum):
+    """Where a job is in its life."""
+
+    PENDING = "Pending"
+    RUNNING = "Running"
+    WAITING = "Waiting"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    SKIPPED = "Skipped"
+    CANCELLED = "Cancelled"
+
+
+class SkipReason(StrEnum):
+    """Why a job was not run. Only a failed need carries on to the jobs behind it."""
+
+    CONDITION = "condition"
+    NEED_FAILED = "need-failed"
+    FALLBACK_NOT_NEEDED = "fallback-not-needed"
+
+
+_S = JobStatus
+JOB_MOVES: Mapping[JobStatus, frozenset[JobStatus]] = {
+    _S.PENDING: frozenset({_S.RUNNING, _S.SKIPPED, _S.CANCELLED}),
+    _S.RUNNING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.WAITING, _S.PENDING}),
+    _S.WAITING: frozenset({_S.RUNNING, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),
+    _S.FAILED: frozenset({_S.PENDING}),
+    _S.SKIPPED: frozenset({_S.PENDING}),
+    _S.SUCCEEDED: frozenset(),
+    _S.CANCELLED: frozenset(),
+}
+JOB_ENDED = frozenset({_S.SUCCEEDED, _S.FAILED, _S.SKIPPED, _S.CANCELLED})
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One step within a run, as recorded.
+
+    Attributes:
+        step: its name in the plan; ``apply-domain[order]`` for one item of an ``each``.
+        needs: names of the jobs it waits for.
+        attempt: the number of the last attempt opened, 0 before the first.
+        not_before: the next attempt must not start earlier.
+        fencing_token: grows by one with every claim; a write names the token it claimed with.
+        cached: whether its render came from the cache; None where it renders nothing.
+    """
+
+    id: str
+    tenant_id: str
+    run_id: str
+    step: str
+    position: int
+    type: str
+    status: JobStatus
+    needs: tuple[str, ...]
+    max_attempts: int
+    updated_at: datetime
+    version: int = 1
+    attempt: int = 0
+    priority: Priority = Priority.NORMAL
+    not_before: datetime | None = None
+    lease_owner: str | None = None
+    lease_expires_at: datetime | None = None
+    fencing_token: int = 0
+    started_at: datetime | None = None
+    completed_at: datetime | None = None
+    last_attempt_at: datetime | None = None
+    cached: bool | None = None
+    skip_reason: SkipReason | None = None
+    error: str | None = None
+    outputs: Body | None = None
+    span_id: str | None = None
+    build_id: str | None = None
+    repo_id: str | None = None
+    pipeline_id: str | None = None
+    work_item_id: str | None = None
+
+    def move_to(self, status: JobStatus, at: datetime, **changes: Any) -> Job:
+        """The job in its next status, one version on.
+
+        Raises:
+            IllegalTransitionError: ``JOB_MOVES`` does not allow it.
+        """
+        leaves_a_good_skip = (
+            self.status is JobStatus.SKIPPED and self.skip_reason is not SkipReason.NEED_FAILED
+        )
+        if status not in JOB_MOVES[self.status] or leaves_a_good_skip:
+            raise IllegalTransitionError(f"job {self.step} of {self.run_id}", self.status, status)
+        if status is JobStatus.RUNNING and self.started_at is None:
+            changes.setdefault("started_at", at)
+        if status in JOB_ENDED:
+            changes.setdefault("completed_at", at)
+        return self.changed(at, status=status, **changes)
+
+    def changed(self, at: datetime, **changes: Any) -> Job:
+        """The job with other values, one version on."""
+        return replace(self, version=self.version + 1, updated_at=at, **changes)
+
+    @property
+    def ended(self) -> bool:
+        return self.status in JOB_ENDED

@@ -1,0 +1,78 @@
+"""A Plan: the compiled, immutable graph of jobs that a run begins with and keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from factory_runtime.domain.run import Priority
+from factory_runtime.domain.template import CacheRule, OnFailure, RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedJob:
+    """One job of a plan.
+
+    Attributes:
+        name: the step's name, with the item's key where the step has an ``each``.
+        needs: names of the jobs that must have ended before it starts.
+        with_: as the template wrote it. Expressions are evaluated only when the job runs, so text
+            that came in as an input is never read as one.
+        when: likewise; None where there is no condition or compiling already answered it.
+        skip: compiling found the condition false.
+        fallback_for: names of jobs in whose place it runs; it is skipped unless one of them failed.
+    """
+
+    name: str
+    step: str
+    type: str
+    type_version: str
+    needs: tuple[str, ...]
+    with_: Mapping[str, Any]
+    retry: RetryPolicy
+    timeout: timedelta
+    item: Any = None
+    item_key: str | None = None
+    when: str | None = None
+    skip: bool = False
+    priority: Priority = Priority.NORMAL
+    cache: CacheRule = CacheRule()
+    on_failure: OnFailure = OnFailure()
+    undo: str | None = None
+    fallback_for: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The compiled graph. Jobs stand in an order in which each follows its needs.
+
+    Attributes:
+        inputs: validated, defaults filled in.
+        outputs: expressions of the template, evaluated when the run ends.
+        each_steps: names of the steps that were fanned out; their outputs are keyed by item.
+        sources: source name → digest of its tree, as packed when the run was accepted. The
+            compiler leaves it empty; a name that a job type brought along is ``type:name``.
+    """
+
+    template_id: str
+    template_version: str
+    template_digest: str
+    inputs: Mapping[str, Any]
+    jobs: tuple[PlannedJob, ...]
+    outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    each_steps: tuple[str, ...] = ()
+    deadline: timedelta | None = None
+    sources: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def job(self, name: str) -> PlannedJob:
+        """The job of that name.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for job in self.jobs:
+            if job.name == name:
+                return job
+        raise KeyError(name)

@@ -1,0 +1,122 @@
+"""The smaller records: effects, events, outbox messages, templates and requests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+
+class EffectStatus(StrEnum):
+    """An outside effect is written down before it is done and again after."""
+
+    INTENDED = "intended"
+    CONFIRMED = "confirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One line of the effect ledger.
+
+    ``(effect_key, kind)`` is unique: a job may make a repository and a commit in it.
+
+    Attributes:
+        target: what it touches, for people: ``repository demo/orders``.
+        reference: what came of it, like a commit id; None until confirmed.
+    """
+
+    effect_key: str
+    kind: str
+    tenant_id: str
+    run_id: str
+    step: str
+    target: str
+    intended_at: datetime
+    status: EffectStatus = EffectStatus.INTENDED
+    reference: str | None = None
+    confirmed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent:
+    """One line of a run's history.
+
+    Attributes:
+        sequence: given by the store, grows; a reader asks for what came after the last it saw.
+        step: the job that moved, or None where the run itself did.
+        detail: facts of ours: reason, attempt, cached, duration in seconds.
+    """
+
+    tenant_id: str
+    run_id: str
+    at: datetime
+    kind: str
+    step: str | None = None
+    from_status: str | None = None
+    to_status: str | None = None
+    detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxMessage:
+    """Something to be done after a commit, at least once.
+
+    Attributes:
+        topic: who handles it, like ``run.finished`` or ``template.registered``.
+        key: the same message added twice is one: ``(topic, key)`` is unique for a tenant.
+        attempts: how often it was tried.
+        not_before: the next try must not be earlier.
+    """
+
+    id: str
+    tenant_id: str
+    topic: str
+    key: str
+    payload: Mapping[str, Any]
+    created_at: datetime
+    not_before: datetime
+    attempts: int = 0
+    done_at: datetime | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateRecord:
+    """A published template version; immutable.
+
+    Attributes:
+        digest: SHA-256 over every file of the template, as 64 hex digits.
+    """
+
+    tenant_id: str
+    template_id: str
+    version: str
+    digest: str
+    title: str
+    description: str
+    published_at: datetime
+    inputs_schema: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """A request's idempotency key and what it gave."""
+
+    tenant_id: str
+    idempotency_key: str
+    body_digest: str
+    run_id: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """A named, time-limited claim that works across processes and machines."""
+
+    tenant_id: str
+    name: str
+    holder: str
+    expires_at: datetime

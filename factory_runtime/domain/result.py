@@ -1,0 +1,51 @@
+"""What a job type is asked and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from factory_runtime.domain.artifact import ArtifactDraft
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One source rendered with some data.
+
+    Attributes:
+        source: a name in the plan's sources: as the template wrote it, or ``type:name``.
+    """
+
+    source: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RenderOrder:
+    """What a job wants rendered: layers in order, a later one over an earlier one."""
+
+    layers: tuple[Layer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmedEffect:
+    """An effect that was intended in the ledger, and what came of it."""
+
+    kind: str
+    reference: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobResult:
+    """What a job's publishing half returns; the engine records it in one transaction.
+
+    Attributes:
+        outputs: JSON that later steps read as ``steps.<name>.outputs``.
+        external_ids: any of ``build_id``, ``repo_id``, ``pipeline_id``, ``work_item_id``.
+    """
+
+    outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    artifacts: tuple[ArtifactDraft, ...] = ()
+    effects: tuple[ConfirmedEffect, ...] = ()
+    external_ids: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -1,0 +1,68 @@
+"""Where services are, for every process: one tree, environment prefix ``FACTORY_``."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """All of it has a default: nothing needs to be configured in the embedded profile.
+
+    Attributes:
+        home: the one folder of the embedded profile.
+        database_url: SQLAlchemy URL of the run store; None is SQLite below ``home``.
+        template_folders: folders with templates of your own, before the built-in ones.
+        source_roots: folders outside a template that its steps may name as ``source``.
+        prefect_api_url: a server somebody else keeps; None uses the local one.
+        max_running_runs: how many runs the local executor works on at once.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="FACTORY_", extra="ignore", frozen=True)
+
+    home: Path = Path(".factory")
+    database_url: str | None = None
+    tenant: str = "local"
+    project: str = "default"
+    template_folders: tuple[Path, ...] = ()
+    source_roots: tuple[Path, ...] = ()
+    prefect_api_url: str | None = None
+    max_running_runs: int = Field(default=4, ge=1, le=64)
+    render_seconds: int = Field(default=60, ge=1, description="wall time of one render")
+    render_cpu_seconds: int = Field(default=30, ge=1)
+    render_memory_mib: int = Field(default=1024, ge=64)
+    render_size_mib: int = Field(default=256, ge=1, description="bytes one render may leave")
+    render_files: int = Field(default=20_000, ge=1)
+
+    @cached_property
+    def root(self) -> Path:
+        """``home`` as an absolute path."""
+        return self.home.expanduser().absolute()
+
+    @property
+    def run_store_url(self) -> str:
+        return self.database_url or f"sqlite:///{self.root / 'factory.db'}"
+
+    @property
+    def artifacts_folder(self) -> Path:
+        return self.root / "artifacts"
+
+    @property
+    def git_folder(self) -> Path:
+        return self.root / "git"
+
+    @property
+    def memory_folder(self) -> Path:
+        return self.root / "memory"
+
+    @property
+    def prefect_folder(self) -> Path:
+        return self.root / "prefect"
+
+    @property
+    def stack_folder(self) -> Path:
+        """State, logs and sockets of the local stack."""
+        return self.root / "stack"

@@ -1,0 +1,1 @@
+"""Trace ids and structured logs."""
