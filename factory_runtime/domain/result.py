@@ -14,7 +14,8 @@ class Layer:
     """One source rendered with some data.
 
     Attributes:
-        source: a name in the plan's sources: as the template wrote it, or ``type:name``.
+        source: a name in the plan's sources: as the template wrote it, or ``<job type>:<name>`` for
+            one that a job type brought along, like ``pipeline-generation:github-actions``.
     """
 
     source: str

@@ -1,0 +1,31 @@
+"""What the disk's refusals mean, in the factory's own errors."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from factory_runtime.domain.errors import FactoryError, PermanentError, StorageFullError
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_REFUSED = frozenset({errno.EACCES, errno.EPERM})
+
+
+def disk_error(exc: OSError, folder: Path) -> FactoryError:
+    """The error that tells what to do about a failed write or read below ``folder``."""
+    reason = exc.strerror or str(exc)
+    if exc.errno in _FULL:
+        return StorageFullError(
+            f"no room left in {folder}: {reason}", hint="free some space, then try again"
+        )
+    if exc.errno == errno.EROFS:
+        return StorageFullError(
+            f"{folder} cannot be written: {reason}",
+            hint="mount it writable, or point FACTORY_HOME to another folder",
+        )
+    if exc.errno in _REFUSED:
+        return PermanentError(
+            f"{folder} may not be used: {reason}",
+            hint="give this user the right to read and write it, or choose another FACTORY_HOME",
+        )
+    return PermanentError(f"{folder} cannot be used: {reason}", hint="look at the folder")
