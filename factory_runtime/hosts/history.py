@@ -1,0 +1,76 @@
+"""Reads what a bare repository's default branch says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from factory_runtime.hosts.git import git
+from factory_runtime.hosts.orders import Trailers
+
+BRANCH = "main"
+BRANCH_REF = f"refs/heads/{BRANCH}"
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A commit of the branch and the trailers it carries."""
+
+    sha: str
+    trailers: Trailers
+
+    def carries(self, trailers: Trailers) -> bool:
+        """Whether it has all of these."""
+        return set(trailers) <= set(self.trailers)
+
+
+def head_of(place: Path) -> str | None:
+    """The commit that the default branch is at, or None before the first."""
+    return git(place, "for-each-ref", "--format=%(objectname)", BRANCH_REF).decode().strip() or None
+
+
+def read_log(
+    place: Path, head: str | None, carrying: tuple[str, str] | None = None
+) -> list[Logged]:
+    """The commits that lead to ``head``, newest first; only those with the trailer, if given."""
+    if head is None:
+        return []
+    # Narrowed by text first: git's trailer parser then looks at few commits.
+    narrowed = ["--fixed-strings", f"--grep={carrying[0]}: {carrying[1]}"] if carrying else []
+    form = "--format=%H%n%(trailers:only,unfold)%x00"
+    printed = git(place, "log", form, *narrowed, head, "--").decode(errors="replace")
+    found: list[Logged] = []
+    for block in printed.split("\0"):
+        sha, *lines = block.strip("\n").split("\n")
+        pairs = (line.partition(": ") for line in lines if line)
+        logged = Logged(sha, tuple((key, value) for key, _, value in pairs))
+        if sha and (carrying is None or carrying in logged.trailers):
+            found.append(logged)
+    return found
+
+
+def paths_at(place: Path, head: str | None) -> list[str]:
+    """Every path of the branch's tree."""
+    if head is None:
+        return []
+    printed = git(place, "ls-tree", "-r", "-z", "--name-only", head)
+    return [os_path(path) for path in printed.split(b"\0") if path]
+
+
+def changed_by(place: Path, sha: str) -> dict[str, str]:
+    """Path → ``<mode> <blob>`` of what a commit changed; deleted paths are left out."""
+    printed = git(
+        place, "diff-tree", "--root", "-r", "-z", "--no-commit-id", "--no-renames", "--raw", sha
+    )
+    parts = printed.split(b"\0")
+    changed: dict[str, str] = {}
+    for facts, path in zip(parts[::2], parts[1::2], strict=False):
+        _, mode, _, blob, status = facts.decode().lstrip(":").split(" ")
+        if status != "D":
+            changed[os_path(path)] = f"{mode} {blob}"
+    return changed
+
+
+def os_path(path: bytes) -> str:
+    """A path as text, in the way `TreeFile` spells one that is not UTF-8."""
+    return path.decode("utf-8", errors="surrogateescape")

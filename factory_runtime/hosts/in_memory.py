@@ -1,0 +1,175 @@
+"""A git host in this process, for tests and dry runs."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from factory_runtime.domain.errors import NotFoundError
+from factory_runtime.domain.repository import check_repository_name
+from factory_runtime.domain.tree import TreeFile
+from factory_runtime.hosts.orders import (
+    RUN_TRAILER,
+    LayerCheck,
+    Trailers,
+    check_owner,
+    checked_trailers,
+    full_message,
+    no_repository,
+    taken,
+    unfollowed,
+)
+from factory_runtime.ports import Commit, CommitOrder, Repository
+
+_Place = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class InMemoryCommit:
+    """A commit as kept: ``files`` is what it wrote, by path."""
+
+    sha: str
+    message: str
+    trailers: Trailers
+    files: Mapping[str, TreeFile]
+
+
+@dataclass(slots=True)
+class _Kept:
+    ours: bool = True
+    commits: list[InMemoryCommit] = field(default_factory=list[InMemoryCommit])
+    tree: dict[str, TreeFile] = field(default_factory=dict[str, TreeFile])
+
+
+class InMemoryGitHost:
+    """Implements ``GitHost``. ``push`` does what a person could do."""
+
+    name = "memory"
+
+    def __init__(self) -> None:
+        self._kept: dict[_Place, _Kept] = {}
+        self._lock = threading.Lock()
+
+    def find_repository(self, tenant_id: str, project_id: str, name: str) -> Repository | None:
+        place = _place(tenant_id, project_id, name)
+        kept = self._kept.get(place)
+        return _repository(place) if kept is not None and kept.ours else None
+
+    def ensure_repository(
+        self, tenant_id: str, project_id: str, name: str, *, effect_key: str, description: str
+    ) -> Repository:
+        place = _place(tenant_id, project_id, name)
+        with self._lock:
+            created = place not in self._kept
+            kept = self._kept.setdefault(place, _Kept())
+            if not kept.ours:
+                raise taken(project_id, name, "exists and was not made by the factory")
+            for commit in kept.commits:
+                if RUN_TRAILER not in dict(commit.trailers):
+                    raise taken(project_id, name, f"has commits of people, like {commit.sha[:12]}")
+        return _repository(place, created=created)
+
+    def ensure_commit(
+        self, tenant_id: str, order: CommitOrder, files: Iterable[TreeFile]
+    ) -> Commit:
+        trailers = checked_trailers(order.trailers)
+        place = _place(tenant_id, order.project_id, order.repository)
+        with self._lock:
+            kept = self._kept.get(place)
+            if kept is None or not kept.ours:
+                raise no_repository(order.project_id, order.repository)
+            found = _find(place, kept, trailers[:2])
+            if found is not None:
+                return found
+            check = LayerCheck(order, kept.tree, _written(order, kept))
+            new: dict[str, TreeFile] = {}
+            for file in files:
+                check.add(file.path, _content(file))
+                new[file.path] = file
+            return _commit(place, _append(kept, full_message(order), trailers, new), created=True)
+
+    def find_commit(
+        self, tenant_id: str, project_id: str, repository: str, trailers: Trailers
+    ) -> Commit | None:
+        naming = checked_trailers(trailers)[:2]
+        place = _place(tenant_id, project_id, repository)
+        with self._lock:
+            kept = self._kept.get(place)
+            return None if kept is None else _find(place, kept, naming)
+
+    def files(self, tenant_id: str, project_id: str, name: str) -> dict[str, TreeFile]:
+        """The default branch's tree, by path."""
+        return dict(self._get(tenant_id, project_id, name).tree)
+
+    def commits(self, tenant_id: str, project_id: str, name: str) -> list[InMemoryCommit]:
+        """The default branch's commits, oldest first."""
+        return list(self._get(tenant_id, project_id, name).commits)
+
+    def push(self, tenant_id: str, project_id: str, name: str, *files: TreeFile) -> None:
+        """Commit as a person would, without trailers, making the repository where it is missing."""
+        with self._lock:
+            place = _place(tenant_id, project_id, name)
+            kept = self._kept.setdefault(place, _Kept(ours=False))
+            _append(kept, "By hand\n", (), {file.path: file for file in files})
+
+    def _get(self, tenant_id: str, project_id: str, name: str) -> _Kept:
+        kept = self._kept.get(_place(tenant_id, project_id, name))
+        if kept is None:
+            raise NotFoundError(f"no repository {project_id}/{name}")
+        return kept
+
+
+def _append(
+    kept: _Kept, message: str, trailers: Trailers, files: Mapping[str, TreeFile]
+) -> InMemoryCommit:
+    parent = kept.commits[-1].sha if kept.commits else ""
+    text = f"{parent}\n{message}\n{[(path, _content(file)) for path, file in files.items()]}"
+    sha = hashlib.sha1(text.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()
+    commit = InMemoryCommit(sha, message, trailers, files)
+    kept.commits.append(commit)
+    kept.tree.update(files)
+    return commit
+
+
+def _find(place: _Place, kept: _Kept, naming: Trailers) -> Commit | None:
+    for commit in kept.commits:
+        if set(naming) <= set(commit.trailers):
+            return _commit(place, commit, created=False)
+    return None
+
+
+def _written(order: CommitOrder, kept: _Kept) -> dict[str, dict[str, str]]:
+    run, (step_key, _) = order.trailers[:2]
+    by_step = {
+        dict(commit.trailers).get(step_key, ""): commit
+        for commit in kept.commits
+        if run in commit.trailers
+    }
+    return {
+        step: {path: _content(file) for path, file in by_step[step].files.items()}
+        for step in unfollowed(order, by_step)
+    }
+
+
+def _content(file: TreeFile) -> str:
+    digest = hashlib.sha256(file.content).hexdigest()
+    return f"{file.executable} {file.link} {digest}"
+
+
+def _commit(place: _Place, commit: InMemoryCommit, *, created: bool) -> Commit:
+    return Commit(commit.sha, f"{_url(place)}#{commit.sha}", len(commit.files), created)
+
+
+def _repository(place: _Place, *, created: bool = False) -> Repository:
+    return Repository("/".join(place), place[2], _url(place), "main", created)
+
+
+def _url(place: _Place) -> str:
+    return f"memory://{'/'.join(place)}.git"
+
+
+def _place(tenant_id: str, project_id: str, name: str) -> _Place:
+    check_owner(tenant_id, project_id)
+    return tenant_id, project_id, check_repository_name(name)

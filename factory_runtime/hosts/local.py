@@ -1,0 +1,192 @@
+"""Bare repositories in a folder, for one machine."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable
+from functools import partial
+from pathlib import Path
+
+from factory_runtime.domain.disk import disk_error
+from factory_runtime.domain.errors import FactoryError, HostBusyError
+from factory_runtime.domain.repository import check_repository_name
+from factory_runtime.domain.tree import TreeFile
+from factory_runtime.hosts.bare_repository import create_repository, read_marks
+from factory_runtime.hosts.fast_import import FastImport
+from factory_runtime.hosts.git import BranchMovedError, LeftoverLockError, git
+from factory_runtime.hosts.history import BRANCH, Logged, head_of, paths_at, read_log
+from factory_runtime.hosts.orders import (
+    RUN_TRAILER,
+    LayerCheck,
+    Trailers,
+    check_owner,
+    checked_trailers,
+    no_repository,
+    taken,
+    unfollowed,
+)
+from factory_runtime.hosts.repository_lock import (
+    remove_leftover_lock,
+    repository_lock,
+    sweep_leftovers,
+)
+from factory_runtime.hosts.written import fsync_folder, read_written, save_written
+from factory_runtime.ports import Commit, CommitOrder, Repository
+
+_TRIES = 10
+# Every commit is a pack of its own; from here on they slow git down.
+_MANY_PACKS = 50
+
+
+class LocalGitHost:
+    """Implements ``GitHost`` as ``<folder>/<tenant>/<project>/<name>.git``.
+
+    A repository is ours if its own configuration says so. Commits to one repository come one
+    after the other under a lock that dies with its holder; that they are made once rests on their
+    trailers, and on git refusing to move a branch that somebody else has moved.
+    """
+
+    name = "local"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+
+    def find_repository(self, tenant_id: str, project_id: str, name: str) -> Repository | None:
+        place = self._place(tenant_id, project_id, name)
+        return self._repository(place) if _is_ours(place) else None
+
+    def ensure_repository(
+        self, tenant_id: str, project_id: str, name: str, *, effect_key: str, description: str
+    ) -> Repository:
+        place = self._place(tenant_id, project_id, name)
+        marks = {
+            "tenant": tenant_id,
+            "project": project_id,
+            "effectKey": effect_key,
+            "createdBy": "factory-runtime",
+        }
+        try:
+            _refuse_clash(place)
+            created = not os.path.lexists(place) and create_repository(place, marks, description)
+        except OSError as exc:
+            raise disk_error(exc, self._folder) from exc
+        if not created:
+            _adopt(place)
+        return self._repository(place, created=created)
+
+    def ensure_commit(
+        self, tenant_id: str, order: CommitOrder, files: Iterable[TreeFile]
+    ) -> Commit:
+        naming = checked_trailers(order.trailers)[:2]
+        place = self._place(tenant_id, order.project_id, order.repository)
+        if not _is_ours(place):
+            raise no_repository(order.project_id, order.repository)
+        try:
+            with repository_lock(place) as lock:
+                sweep_leftovers(place)
+                importing = FastImport(place, order, files, lock)
+                for _ in range(_TRIES):
+                    commit = _try_commit(place, order, naming, importing)
+                    if commit is not None:
+                        return commit
+        except OSError as exc:
+            raise disk_error(exc, place) from exc
+        raise HostBusyError(
+            f"others keep moving {BRANCH} of {order.project_id}/{order.repository}",
+            hint="try again when nobody pushes to it",
+        )
+
+    def find_commit(
+        self, tenant_id: str, project_id: str, repository: str, trailers: Trailers
+    ) -> Commit | None:
+        naming = checked_trailers(trailers)[:2]
+        place = self._place(tenant_id, project_id, repository)
+        if not _is_ours(place):
+            return None
+        return _find_commit(place, read_log(place, head_of(place), naming[0]), naming)
+
+    def _place(self, tenant_id: str, project_id: str, name: str) -> Path:
+        check_owner(tenant_id, project_id)
+        return self._folder / tenant_id / project_id / f"{check_repository_name(name)}.git"
+
+    def _repository(self, place: Path, *, created: bool = False) -> Repository:
+        path = place.relative_to(self._folder).as_posix().removesuffix(".git")
+        return Repository(path, place.stem, place.as_uri(), BRANCH, created)
+
+
+def _is_ours(place: Path) -> bool:
+    marks = read_marks(place)
+    owner = (marks.get("tenant"), marks.get("project"))
+    return owner == (place.parent.parent.name, place.parent.name)
+
+
+def _refuse_clash(place: Path) -> None:
+    """Refuse a name that differs from another's in case alone: not every disk tells them apart."""
+    if not place.parent.is_dir():
+        return
+    for entry in place.parent.iterdir():
+        if entry.name != place.name and entry.name.casefold() == place.name.casefold():
+            raise taken(place.parent.name, place.stem, f"differs from {entry.name} in case alone")
+
+
+def _adopt(place: Path) -> None:
+    project = place.parent.name
+    if not _is_ours(place):
+        raise taken(project, place.stem, "exists and was not made by the factory")
+    for logged in read_log(place, head_of(place)):
+        if RUN_TRAILER not in dict(logged.trailers):
+            raise taken(project, place.stem, f"has commits of people, like {logged.sha[:12]}")
+
+
+def _try_commit(
+    place: Path, order: CommitOrder, naming: Trailers, importing: FastImport
+) -> Commit | None:
+    """The commit, found or made; None where it is to be tried again."""
+    head = head_of(place)
+    logged = read_log(place, head, naming[0])
+    found = _find_commit(place, logged, naming)
+    if found is not None:
+        return found
+    check = LayerCheck(order, paths_at(place, head), _written(place, order, logged))
+    try:
+        sha = importing.run(head, check, partial(save_written, place, naming))
+    except BranchMovedError:
+        return None
+    except LeftoverLockError as exc:
+        remove_leftover_lock(place, exc)
+        return None
+    # git makes its files durable, but not their names.
+    fsync_folder(place / "objects" / "pack")
+    fsync_folder(place / "refs" / "heads")
+    _join_packs(place)
+    return _commit(place, sha, naming, created=True)
+
+
+def _join_packs(place: Path) -> None:
+    if sum(1 for _ in (place / "objects" / "pack").glob("*.pack")) >= _MANY_PACKS:
+        # The commit stands already, and the next one tries this again.
+        with contextlib.suppress(FactoryError):
+            git(place, "repack", "-d", "--geometric=2", "--quiet")
+
+
+def _find_commit(place: Path, logged: Iterable[Logged], naming: Trailers) -> Commit | None:
+    sha = next((one.sha for one in logged if one.carries(naming)), None)
+    return None if sha is None else _commit(place, sha, naming, created=False)
+
+
+def _commit(place: Path, sha: str, naming: Trailers, *, created: bool) -> Commit:
+    files = read_written(place, naming, sha)
+    return Commit(sha, f"{place.as_uri()}#{sha}", len(files), created)
+
+
+def _written(
+    place: Path, order: CommitOrder, logged: Iterable[Logged]
+) -> dict[str, dict[str, str]]:
+    """Step → path → content, of the run's steps that the commit may not write over."""
+    run, (step_key, _) = order.trailers[:2]
+    by_step = {dict(one.trailers).get(step_key, ""): one.sha for one in logged}
+    return {
+        step: dict(read_written(place, (run, (step_key, step)), by_step[step]))
+        for step in unfollowed(order, by_step)
+    }
