@@ -1,0 +1,333 @@
+"""The local git host when processes are killed, locks are left over, or the disk is full."""
+
+from __future__ import annotations
+
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from factory_runtime.domain.errors import (
+    FactoryError,
+    PermanentError,
+    RepositoryTakenError,
+    StorageFullError,
+)
+from factory_runtime.domain.tree import TreeFile
+from factory_runtime.hosts.local import LocalGitHost
+from factory_runtime.ports import Commit, CommitOrder, Repository
+
+ROUNDS = 12
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> LocalGitHost:
+    return LocalGitHost(tmp_path / "git")
+
+
+def bare(tmp_path: Path) -> Path:
+    return tmp_path / "git" / "acme" / "shop" / "orders.git"
+
+
+def ensure_repository(host: LocalGitHost) -> Repository:
+    return host.ensure_repository("acme", "shop", "orders", effect_key="run-1:g", description="")
+
+
+def an_order(step: str) -> CommitOrder:
+    trailers = (("Factory-Run", "run-1"), ("Factory-Step", step))
+    at = datetime(2026, 5, 4, tzinfo=UTC)
+    return CommitOrder("shop", "orders", "Do it", trailers, "Ann", at)
+
+
+def some_files(step: str, count: int = 40) -> Iterator[TreeFile]:
+    for number in range(count):
+        yield TreeFile(f"{step}/{number}.txt", f"{step} {number}\n".encode() * 200)
+
+
+def commit(host: LocalGitHost, step: str) -> Commit:
+    return host.ensure_commit("acme", an_order(step), some_files(step))
+
+
+def git(place: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=place, capture_output=True, check=True)
+    return done.stdout.decode()
+
+
+def steps_on_main(place: Path) -> list[str]:
+    return git(
+        place, "log", "--format=%(trailers:key=Factory-Step,valueonly,separator=)", "main"
+    ).split()
+
+
+def a_child(work: str, *arguments: str) -> subprocess.Popen[str]:
+    """A function of this module in a process and a session of its own; it says when it starts."""
+    code = f"import {__name__} as t, sys; print('go', flush=True); t.{work}(*sys.argv[1:])"
+    child = subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        cwd=Path(__file__).parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert child.stdout is not None
+    assert child.stdout.readline() == "go\n"
+    return child
+
+
+def ended(child: subprocess.Popen[str]) -> tuple[int, str]:
+    out, err = child.communicate()
+    return child.returncode, out + err
+
+
+def commit_for_ever(folder: str, first: str) -> None:
+    host = LocalGitHost(Path(folder))
+    number = int(first)
+    while True:
+        ensure_repository(host)
+        commit(host, f"step-{number}")
+        number += 1
+
+
+def children_of(process: int) -> list[int]:
+    text = Path(f"/proc/{process}/task/{process}/children").read_text()
+    return [int(child) for child in text.split()]
+
+
+@pytest.mark.parametrize("orphan_git", [True, False], ids=["parent killed", "git killed as well"])
+def test_a_writer_killed_at_any_moment_leaves_whole_commits_and_blocks_nobody(
+    host: LocalGitHost, tmp_path: Path, orphan_git: bool
+) -> None:
+    moments = random.Random(7)  # noqa: S311 - any moment will do
+    for round_ in range(ROUNDS):
+        before = len(steps_on_main(bare(tmp_path))) if bare(tmp_path).exists() else 0
+        with a_child("commit_for_ever", str(tmp_path / "git"), str(before)) as child:
+            with pytest.raises(subprocess.TimeoutExpired):
+                child.wait(moments.uniform(0.001, 0.06))
+            gits = children_of(child.pid)
+            child.send_signal(signal.SIGKILL)
+            for git_process in [] if orphan_git else gits:
+                try:
+                    os.kill(git_process, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            child.communicate()
+        ensure_repository(host)
+        commit(host, f"after-{round_}")
+    place = bare(tmp_path)
+    steps = steps_on_main(place)
+    assert len(steps) == len(set(steps))
+    assert {f"after-{round_}" for round_ in range(ROUNDS)} <= set(steps)
+    for step in steps:
+        listed = git(place, "ls-tree", "-r", "--name-only", "main", f"{step}/")
+        assert len(listed.splitlines()) == 40
+    git(place, "fsck", "--strict", "--no-dangling")
+
+
+@pytest.mark.parametrize("name", ["refs/heads/main.lock", "HEAD.lock"])
+def test_a_lock_that_a_killed_git_left_does_not_block_the_next_commit(
+    host: LocalGitHost, tmp_path: Path, name: str
+) -> None:
+    ensure_repository(host)
+    commit(host, "first")
+    (bare(tmp_path) / name).touch()
+    assert commit(host, "second").created
+    assert steps_on_main(bare(tmp_path)) == ["second", "first"]
+
+
+def hold_the_lock_and_commit(folder: str) -> None:
+    def files() -> Iterator[TreeFile]:
+        yield from some_files("held")
+        sys.stdout.write("half\n")
+        sys.stdout.flush()
+        signal.pause()
+
+    LocalGitHost(Path(folder)).ensure_commit("acme", an_order("held"), files())
+
+
+def test_the_lock_of_a_killed_holder_is_free_and_its_half_commit_never_seen(
+    host: LocalGitHost, tmp_path: Path
+) -> None:
+    ensure_repository(host)
+    with a_child("hold_the_lock_and_commit", str(tmp_path / "git")) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "half\n"
+        child.kill()
+        child.communicate()
+    assert host.find_commit("acme", "shop", "orders", an_order("held").trailers) is None
+    assert commit(host, "next").created
+    assert commit(host, "held").created
+    assert steps_on_main(bare(tmp_path)) == ["held", "next"]
+
+
+def test_a_push_in_the_middle_of_a_commit_is_kept(host: LocalGitHost, tmp_path: Path) -> None:
+    """The branch moves after the commit has begun: it is made again, on top of the push."""
+    url = ensure_repository(host).url
+    commit(host, "first")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", url, str(clone))
+
+    def files() -> Iterator[TreeFile]:
+        yield TreeFile("ours", b"1")
+        (clone / "theirs").write_text("2")
+        git(clone, "add", ".")
+        git(clone, "-c", "user.name=A", "-c", "user.email=a@b", "commit", "-q", "-m", "By hand")
+        git(clone, "push", "--quiet", "origin", "main")
+        yield TreeFile("also", b"3")
+
+    made = host.ensure_commit("acme", an_order("second"), files())
+    assert made.created
+    git(clone, "pull", "--quiet", "--ff-only")
+    assert {"ours", "theirs", "also"} <= {path.name for path in clone.iterdir()}
+    assert git(clone, "rev-list", "--count", "HEAD").strip() == "3"
+
+
+def test_many_processes_commit_one_behind_the_other(host: LocalGitHost, tmp_path: Path) -> None:
+    ensure_repository(host)
+    children = [a_child("commit_three", str(tmp_path / "git")) for _ in range(4)]
+    for child in children:
+        with child:
+            assert ended(child) == (0, "")
+    assert sorted(steps_on_main(bare(tmp_path))) == ["step-0", "step-1", "step-2"]
+
+
+def commit_three(folder: str) -> None:
+    for number in range(3):
+        commit(LocalGitHost(Path(folder)), f"step-{number}")
+
+
+def test_old_leftovers_are_swept_and_fresh_ones_are_left(
+    host: LocalGitHost, tmp_path: Path
+) -> None:
+    ensure_repository(host)
+    place = bare(tmp_path)
+    old = [place / "fast_import_crash_1", place / "objects/pack/tmp_pack_1"]
+    fresh = place / "objects/pack/tmp_pack_2"
+    unfinished = place.parent / ".unfinished-1"
+    unfinished.mkdir()
+    for leftover in [*old, fresh]:
+        leftover.touch()
+    for leftover in [*old, unfinished]:
+        os.utime(leftover, (1_000_000_000, 1_000_000_000))
+    commit(host, "first")
+    host.ensure_repository("acme", "shop", "other", effect_key="run-1:g", description="")
+    assert not [leftover for leftover in [*old, unfinished] if leftover.exists()]
+    assert fresh.exists()
+
+
+def test_many_commits_do_not_leave_as_many_packs(host: LocalGitHost, tmp_path: Path) -> None:
+    ensure_repository(host)
+    for number in range(52):
+        host.ensure_commit("acme", an_order(f"s{number}"), [TreeFile(f"{number}", b"x")])
+    assert len(list((bare(tmp_path) / "objects/pack").glob("*.pack"))) < 10
+    assert len(steps_on_main(bare(tmp_path))) == 52
+    git(bare(tmp_path), "fsck", "--strict", "--no-dangling")
+
+
+def test_a_lost_note_of_what_was_written_is_read_from_the_commit(
+    host: LocalGitHost, tmp_path: Path
+) -> None:
+    ensure_repository(host)
+    made = commit(host, "first")
+    for note in (bare(tmp_path) / "factory/written").rglob("*.json"):
+        note.write_text("{")
+    again = commit(host, "first")
+    assert (again.sha, again.files, again.created) == (made.sha, 40, False)
+
+
+def commit_a_lot_within_limits(folder: str) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, 64 * 1024))
+    noise = random.Random(1).randbytes(1024 * 1024)  # noqa: S311 - only must not compress
+    try:
+        LocalGitHost(Path(folder)).ensure_commit(
+            "acme", an_order("big"), [TreeFile("big", noise), TreeFile("also", noise[1:])]
+        )
+    except StorageFullError as exc:
+        sys.stdout.write(f"{exc}")
+
+
+def test_a_full_disk_is_named_and_leaves_the_branch_as_it_was(
+    host: LocalGitHost, tmp_path: Path
+) -> None:
+    ensure_repository(host)
+    commit(host, "first")
+    with a_child("commit_a_lot_within_limits", str(tmp_path / "git")) as child:
+        status, said = ended(child)
+    assert (status, said) == (0, f"no room left in {bare(tmp_path)}")
+    commit(host, "second")
+    assert steps_on_main(bare(tmp_path)) == ["second", "first"]
+
+
+def test_a_missing_git_is_named(
+    host: LocalGitHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    with pytest.raises(PermanentError, match="git is not installed") as info:
+        ensure_repository(host)
+    assert "install git" in str(info.value.hint)
+    assert not bare(tmp_path).exists()
+
+
+def test_the_users_own_git_configuration_changes_nothing(
+    host: LocalGitHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "hooks").mkdir()
+    hook = tmp_path / "hooks" / "reference-transaction"
+    hook.write_text("#!/bin/sh\nexit 1\n")
+    hook.chmod(0o755)
+    config = tmp_path / "config"
+    config.write_text(f"[core]\nhooksPath = {tmp_path / 'hooks'}\n[init]\ndefaultBranch = x\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / "elsewhere"))
+    ensure_repository(host)
+    assert commit(host, "first").created
+
+
+@pytest.mark.parametrize("damage", ["HEAD", "config", "objects"])
+def test_a_damaged_repository_gives_one_of_our_errors(
+    host: LocalGitHost, tmp_path: Path, damage: str
+) -> None:
+    ensure_repository(host)
+    commit(host, "first")
+    (bare(tmp_path) / damage).rename(tmp_path / "aside")
+    with pytest.raises(FactoryError):
+        ensure_repository(host)
+    with pytest.raises(FactoryError):
+        commit(host, "second")
+
+
+def test_a_folder_or_a_link_in_the_repositorys_place_is_taken(
+    host: LocalGitHost, tmp_path: Path
+) -> None:
+    place = bare(tmp_path)
+    place.mkdir(parents=True)
+    with pytest.raises(RepositoryTakenError, match="not made by the factory"):
+        ensure_repository(host)
+    place.rmdir()
+    place.symlink_to(tmp_path / "nowhere")
+    with pytest.raises(RepositoryTakenError):
+        ensure_repository(host)
+    place.unlink()
+    place.with_name("Orders.git").mkdir()
+    with pytest.raises(RepositoryTakenError, match=r"differs from Orders\.git in case alone"):
+        ensure_repository(host)
+
+
+def test_a_repository_copied_to_another_project_is_not_ours_there(
+    host: LocalGitHost, tmp_path: Path
+) -> None:
+    ensure_repository(host)
+    commit(host, "first")
+    other = tmp_path / "git" / "globex" / "shop"
+    other.mkdir(parents=True)
+    bare(tmp_path).rename(other / "orders.git")
+    assert host.find_repository("globex", "shop", "orders") is None
+    with pytest.raises(RepositoryTakenError):
+        host.ensure_repository("globex", "shop", "orders", effect_key="k", description="")
