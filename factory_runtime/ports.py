@@ -219,8 +219,13 @@ class RunTransaction(Protocol):
 class RunStore(Protocol):
     """The record. Safe to use from many threads and processes."""
 
-    def begin(self, tenant_id: str) -> AbstractContextManager[RunTransaction]:
+    def begin(
+        self, tenant_id: str, *, read_only: bool = False
+    ) -> AbstractContextManager[RunTransaction]:
         """A transaction that commits when its block ends and rolls back when it raises.
+
+        One that only reads never waits for writers, and refuses to write. A thread has one
+        writing transaction at a time.
 
         Raises:
             StoreUnavailableError: the database does not answer or cannot write.

@@ -1,0 +1,130 @@
+"""Database engines: what each product needs to keep its promises to many threads and processes."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+from factory_runtime.domain.errors import SettingsError
+
+LOCK_WAIT = timedelta(seconds=30)
+"""How long a writer waits for another one before it gives up."""
+
+_WRITES = "factory_writes"
+
+
+def parse_url(text: str) -> URL:
+    """The URL with the driver we use.
+
+    Raises:
+        SettingsError: it is not a URL, or of a database that we do not know.
+    """
+    hint = "use sqlite:///PATH or postgresql://USER@HOST/DATABASE"
+    try:
+        url = make_url(text)
+    except ArgumentError as exc:
+        raise SettingsError("the run store's URL cannot be read", hint=hint) from exc
+    match url.get_backend_name():
+        case "sqlite" if url.database not in {None, "", ":memory:"}:
+            return url.set(drivername="sqlite+pysqlite")
+        case "postgresql" | "postgres":
+            return url.set(drivername="postgresql+psycopg")
+        case other:
+            raise SettingsError(f"no run store can be kept in {other}", hint=hint)
+
+
+def place_of(url: URL) -> str:
+    """What to call the database in messages: a file, or host and name; never a password."""
+    if url.get_backend_name() == "sqlite":
+        return sqlite_file(url)
+    host = url.host or url.query.get("host") or "localhost"
+    port = f":{url.port}" if url.port else ""
+    return f"{host}{port}/{url.database or ''}"
+
+
+def sqlite_file(url: URL) -> str:
+    """The path of an SQLite database, without the decorations of a ``file:`` URI."""
+    return (url.database or "").removeprefix("file:")
+
+
+def open_engine(url: URL) -> Engine:
+    """An engine whose connections are set up for us. Nothing is connected yet.
+
+    Raises:
+        SettingsError: its driver is not installed.
+    """
+    try:
+        if url.get_backend_name() == "sqlite":
+            return _sqlite(create_engine(url, connect_args=_SQLITE_ARGUMENTS, max_overflow=50))
+        return _postgresql(url)
+    except (NoSuchModuleError, ImportError) as exc:
+        raise SettingsError(f"the driver of {url.drivername} is not installed") from exc
+
+
+def open_memory_engine() -> Engine:
+    """One SQLite database that lives in this process only, on one connection."""
+    arguments = {**_SQLITE_ARGUMENTS, "check_same_thread": False}
+    return _sqlite(create_engine("sqlite://", connect_args=arguments, poolclass=StaticPool))
+
+
+def for_writing(connection: Connection) -> Connection:
+    """Mark a connection before its transaction begins: it takes the right to write at once.
+
+    A transaction that begins by reading and writes later is refused by SQLite as soon as anybody
+    else wrote in between, however long it is ready to wait.
+    """
+    return connection.execution_options(**{_WRITES: True})
+
+
+_SQLITE_ARGUMENTS: dict[str, Any] = {
+    "isolation_level": None,  # we say BEGIN ourselves
+    "timeout": LOCK_WAIT.total_seconds(),
+}
+
+
+def _sqlite(engine: Engine) -> Engine:
+    def set_up(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA synchronous = FULL")
+
+    def begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    event.listen(engine, "connect", set_up)
+    event.listen(engine, "begin", begin)
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    engine = create_engine(
+        url,
+        connect_args={"connect_timeout": 10},
+        isolation_level="READ COMMITTED",
+        pool_pre_ping=True,
+        pool_size=10,
+        max_overflow=20,
+    )
+
+    def set_up(connection: Any, _: object) -> None:
+        milliseconds = int(LOCK_WAIT.total_seconds() * 1000)
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET lock_timeout = {milliseconds}")
+        connection.commit()
+
+    event.listen(engine, "connect", set_up)
+    return engine
+
+
+def make_folder(url: URL) -> None:
+    """Make the folder of an SQLite file, if it is not there.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    Path(sqlite_file(url)).parent.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,225 @@
+"""The run store's transaction: artifacts, effects, outbox, templates, requests, locks, memories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from factory_runtime.domain.artifact import Artifact, ArtifactKind
+from factory_runtime.domain.errors import (
+    ArtifactNotFoundError,
+    ConflictError,
+    NotFoundError,
+    StaleVersionError,
+    TemplateChangedError,
+)
+from factory_runtime.domain.memory import Collection, Memory
+from factory_runtime.domain.records import (
+    Effect,
+    EffectStatus,
+    Lock,
+    OutboxMessage,
+    RequestRecord,
+    TemplateRecord,
+)
+from factory_runtime.run_store.rows import (
+    ARTIFACTS,
+    EFFECTS,
+    LOCKS,
+    MEMORIES,
+    MESSAGES,
+    REQUESTS,
+    TEMPLATES,
+    Condition,
+    TenantRows,
+)
+from factory_runtime.run_store.tables import (
+    artifacts,
+    effects,
+    locks,
+    memory_records,
+    outbox,
+    requests,
+    templates,
+)
+
+
+class Ledgers:
+    """Everything of ``ports.RunTransaction`` that is neither run nor job."""
+
+    def __init__(self, rows: TenantRows) -> None:
+        self._rows = rows
+
+    # artifacts
+
+    def add_artifacts(self, artifacts: Iterable[Artifact]) -> None:
+        for artifact in artifacts:
+            self._rows.put(
+                ARTIFACTS,
+                artifact,
+                key=("tenant_id", "run_id", "step", "kind", "name"),
+                keep=("id", "creator", "created_at", "accessed_at"),
+            )
+
+    def get_artifact(self, artifact_id: str) -> Artifact:
+        artifact = self._rows.find(ARTIFACTS, artifacts.c.id == artifact_id)
+        if artifact is None:
+            raise ArtifactNotFoundError(f"no artifact {artifact_id}")
+        return artifact
+
+    def list_artifacts(
+        self,
+        *,
+        run_id: str | None = None,
+        project_id: str | None = None,
+        kind: ArtifactKind | None = None,
+        limit: int = 200,
+    ) -> tuple[Artifact, ...]:
+        pairs = (
+            (artifacts.c.run_id, run_id),
+            (artifacts.c.project_id, project_id),
+            (artifacts.c.kind, kind),
+        )
+        where: list[Condition] = [
+            column == wanted for column, wanted in pairs if wanted is not None
+        ]
+        age = (artifacts.c.created_at, artifacts.c.id)
+        order = age if run_id is not None else tuple(column.desc() for column in age)
+        return self._rows.list(ARTIFACTS, *where, order_by=order, limit=limit)
+
+    def touch_artifact(self, artifact_id: str, accessed_at: datetime) -> None:
+        changes = {"accessed_at": accessed_at}
+        if not self._rows.update(ARTIFACTS, changes, artifacts.c.id == artifact_id):
+            raise ArtifactNotFoundError(f"no artifact {artifact_id}")
+
+    # effects
+
+    def intend_effect(self, effect: Effect) -> Effect:
+        if self._rows.insert_if_absent(EFFECTS, effect):
+            return effect
+        return self._get_effect(effect.effect_key, effect.kind)
+
+    def confirm_effect(self, effect_key: str, kind: str, reference: str, at: datetime) -> None:
+        """Repeating it changes nothing.
+
+        Raises:
+            NotFoundError: it was never intended.
+            ConflictError: it was confirmed with another reference: there are two results.
+        """
+        changes = {
+            "status": EffectStatus.CONFIRMED,
+            "reference": reference,
+            "confirmed_at": at,
+        }
+        confirmed = self._rows.update(
+            EFFECTS,
+            changes,
+            effects.c.effect_key == effect_key,
+            effects.c.kind == kind,
+            effects.c.status == EffectStatus.INTENDED,
+        )
+        if not confirmed:
+            stands = self._get_effect(effect_key, kind)
+            if stands.reference != reference:
+                raise ConflictError(
+                    f"effect {effect_key} ({kind}) left {stands.reference}, and now {reference}",
+                    hint="look at both and remove the one that is too many",
+                )
+
+    def list_effects(
+        self, *, run_id: str | None = None, status: EffectStatus | None = None, limit: int = 1000
+    ) -> tuple[Effect, ...]:
+        """Oldest first."""
+        pairs = ((effects.c.run_id, run_id), (effects.c.status, status))
+        where: list[Condition] = [
+            column == wanted for column, wanted in pairs if wanted is not None
+        ]
+        order = (effects.c.intended_at, effects.c.effect_key, effects.c.kind)
+        return self._rows.list(EFFECTS, *where, order_by=order, limit=limit)
+
+    def _get_effect(self, effect_key: str, kind: str) -> Effect:
+        found = self._rows.find(EFFECTS, effects.c.effect_key == effect_key, effects.c.kind == kind)
+        if found is None:
+            raise NotFoundError(f"no effect {effect_key} ({kind})")
+        return found
+
+    # outbox
+
+    def add_message(self, message: OutboxMessage) -> None:
+        self._rows.insert_if_absent(MESSAGES, message)
+
+    def save_message(self, message: OutboxMessage) -> None:
+        if not self._rows.update(MESSAGES, MESSAGES.row_of(message), outbox.c.id == message.id):
+            raise NotFoundError(f"no message {message.id}")
+
+    # templates and requests
+
+    def register_template(self, template: TemplateRecord) -> bool:
+        if self._rows.insert_if_absent(TEMPLATES, template):
+            return True
+        published = self._rows.find(
+            TEMPLATES,
+            templates.c.template_id == template.template_id,
+            templates.c.version == template.version,
+        )
+        if published is None or published.digest != template.digest:
+            raise TemplateChangedError(
+                f"template {template.template_id} {template.version} is published with other"
+                " content",
+                hint="a published version stays as it is: raise `version` in template.yaml",
+            )
+        return False
+
+    def list_templates(self) -> tuple[TemplateRecord, ...]:
+        """By id, each with its versions in the order of their publication."""
+        order = (templates.c.template_id, templates.c.published_at, templates.c.version)
+        return self._rows.list(TEMPLATES, order_by=order)
+
+    def find_request(self, idempotency_key: str) -> RequestRecord | None:
+        return self._rows.find(REQUESTS, requests.c.idempotency_key == idempotency_key)
+
+    def add_request(self, request: RequestRecord) -> None:
+        if not self._rows.insert_if_absent(REQUESTS, request):
+            raise StaleVersionError(
+                f"the idempotency key {request.idempotency_key} was used just now",
+                hint="read the request that stands and compare",
+            )
+
+    # locks
+
+    def try_lock(self, name: str, holder: str, now: datetime, expires_at: datetime) -> bool:
+        free = (locks.c.holder == holder) | (locks.c.expires_at <= now)
+        changes = {"holder": holder, "expires_at": expires_at}
+        if self._rows.update(LOCKS, changes, locks.c.name == name, free):
+            return True
+        lock = Lock(self._rows.tenant_id, name, holder, expires_at)
+        return self._rows.insert_if_absent(LOCKS, lock)
+
+    def unlock(self, name: str, holder: str) -> None:
+        self._rows.delete(LOCKS, locks.c.name == name, locks.c.holder == holder)
+
+    def find_lock_holder(self, name: str, now: datetime) -> str | None:
+        lock = self._rows.find(LOCKS, locks.c.name == name, locks.c.expires_at > now)
+        return lock.holder if lock else None
+
+    # memory records
+
+    def save_memories(self, memories: Iterable[Memory]) -> None:
+        for memory in memories:
+            self._rows.put(MEMORIES, memory, key=("tenant_id", "id"))
+
+    def list_memories(
+        self,
+        *,
+        collection: Collection | None = None,
+        run_id: str | None = None,
+        limit: int = 1000,
+        after_id: str | None = None,
+    ) -> tuple[Memory, ...]:
+        pairs = ((memory_records.c.collection, collection), (memory_records.c.run_id, run_id))
+        where: list[Condition] = [
+            column == wanted for column, wanted in pairs if wanted is not None
+        ]
+        if after_id is not None:
+            where.append(memory_records.c.id > after_id)
+        return self._rows.list(MEMORIES, *where, order_by=(memory_records.c.id,), limit=limit)

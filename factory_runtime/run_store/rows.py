@@ -1,0 +1,242 @@
+"""The one way from a transaction to the tables: every statement made here names the tenant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Dialect,
+    Executable,
+    RowMapping,
+    Table,
+    TypeDecorator,
+    and_,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
+from sqlalchemy.exc import IntegrityError
+
+from factory_runtime.domain.artifact import Artifact
+from factory_runtime.domain.attempt import Attempt
+from factory_runtime.domain.errors import InputError, PermanentError
+from factory_runtime.domain.job import Job
+from factory_runtime.domain.memory import Memory
+from factory_runtime.domain.records import (
+    Effect,
+    Lock,
+    OutboxMessage,
+    RequestRecord,
+    RunEvent,
+    TemplateRecord,
+)
+from factory_runtime.domain.run import Run
+from factory_runtime.run_store import tables
+from factory_runtime.run_store.column_types import CleanText
+from factory_runtime.run_store.translate import is_duplicate, translated
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+T = TypeVar("T", bound="DataclassInstance")
+Condition = ColumnElement[bool]
+
+
+@dataclass(frozen=True)
+class Record(Generic[T]):
+    """A kind of value and the table that holds it: one column for each of its fields."""
+
+    table: Table
+    of: type[T]
+
+    @cached_property
+    def columns(self) -> tuple[Column[Any], ...]:
+        return tuple(self.table.c[field.name] for field in fields(self.of))
+
+    def row_of(self, value: T) -> dict[str, Any]:
+        return {column.name: getattr(value, column.name) for column in self.columns}
+
+    def value_of(self, row: RowMapping) -> T:
+        return self.of(**row)
+
+    def changes(self, before: T, after: T) -> dict[str, Any]:
+        """The columns in which the two differ, with what they become."""
+        old, new = self.row_of(before), self.row_of(after)
+        return {name: value for name, value in new.items() if value != old[name]}
+
+    def check(self, row: Mapping[str, Any]) -> None:
+        """Refuse text that is longer than its column, which SQLite alone would take.
+
+        Raises:
+            InputError: it names the column and both lengths.
+        """
+        for name, length in self._lengths:
+            text = row.get(name)
+            if isinstance(text, str) and len(text) > length:
+                raise InputError(
+                    f"{self.table.name}.{name} holds {length} characters, not {len(text)}",
+                    hint="use a shorter one",
+                )
+
+    @cached_property
+    def _lengths(self) -> tuple[tuple[str, int], ...]:
+        kinds = ((column.name, column.type) for column in self.columns)
+        return tuple((name, kind.length) for name, kind in kinds if isinstance(kind, CleanText))
+
+
+RUNS = Record(tables.runs, Run)
+JOBS = Record(tables.jobs, Job)
+ATTEMPTS = Record(tables.attempts, Attempt)
+ARTIFACTS = Record(tables.artifacts, Artifact)
+EVENTS = Record(tables.run_events, RunEvent)
+EFFECTS = Record(tables.effects, Effect)
+MESSAGES = Record(tables.outbox, OutboxMessage)
+TEMPLATES = Record(tables.templates, TemplateRecord)
+REQUESTS = Record(tables.requests, RequestRecord)
+MEMORIES = Record(tables.memory_records, Memory)
+LOCKS = Record(tables.locks, Lock)
+
+
+class TenantRows:
+    """The rows of one tenant, within one database transaction.
+
+    Raises, from every method: what ``translated`` makes of the database's errors.
+    """
+
+    def __init__(
+        self, connection: Connection, tenant_id: str, place: str, *, read_only: bool = False
+    ) -> None:
+        self.tenant_id = tenant_id
+        self._connection = connection
+        self._place = place
+        self._read_only = read_only
+
+    # reading
+
+    def find(self, record: Record[T], *where: Condition) -> T | None:
+        found = self.list(record, *where, limit=1)
+        return found[0] if found else None
+
+    def list(
+        self,
+        record: Record[T],
+        *where: Condition,
+        order_by: Sequence[ColumnElement[Any]] = (),
+        limit: int | None = None,
+    ) -> tuple[T, ...]:
+        if limit is not None and limit < 1:
+            raise InputError(f"a limit is 1 or more, not {limit}")
+        query = select(*record.columns).where(self._mine(record, where)).order_by(*order_by)
+        if limit is not None:
+            query = query.limit(limit)
+        with translated(self._place):
+            return tuple(record.value_of(row) for row in self._connection.execute(query).mappings())
+
+    def lock(self, record: Record[T], *where: Condition) -> bool:
+        """Hold the row until the transaction ends; False where there is none.
+
+        SQLite has one writer at a time and needs no more. On PostgreSQL rows that point at this
+        one may still be inserted.
+        """
+        self._refuse_if_read_only()
+        column = record.columns[0]
+        query = select(column).where(self._mine(record, where)).with_for_update(key_share=True)
+        with translated(self._place):
+            return self._connection.execute(query).first() is not None
+
+    def next_number(self, column: Column[int], *where: Condition) -> int:
+        """One more than the greatest there is, from 1. Hold a lock on what it counts for."""
+        query = select(func.max(column)).where(column.table.c.tenant_id == self.tenant_id, *where)
+        with translated(self._place):
+            return (self._connection.execute(query).scalar() or 0) + 1
+
+    def same(self, record: Record[T], one: T, other: T) -> bool:
+        """Whether the two lie in the table alike: a list is then as good as a tuple."""
+        dialect = self._connection.dialect
+        return all(
+            _stored(column, getattr(one, column.name), dialect)
+            == _stored(column, getattr(other, column.name), dialect)
+            for column in record.columns
+        )
+
+    # writing
+
+    def insert(self, record: Record[T], values: Iterable[T]) -> None:
+        """All of them in one round."""
+        rows = [self._own(record, value) for value in values]
+        if rows:
+            self._write(insert(record.table), rows)
+
+    def insert_if_absent(self, record: Record[T], value: T) -> bool:
+        """False where a row of the same key stands already, also one committed just now."""
+        self._refuse_if_read_only()
+        row = self._own(record, value)
+        with translated(self._place):
+            try:
+                # The savepoint keeps PostgreSQL's transaction usable after the refusal.
+                with self._connection.begin_nested():
+                    self._connection.execute(insert(record.table), row)
+            except IntegrityError as exc:
+                if is_duplicate(exc):
+                    return False
+                raise
+        return True
+
+    def update(self, record: Record[T], changes: Mapping[str, Any], *where: Condition) -> int:
+        """How many rows were changed."""
+        self._refuse_tenant(changes.get("tenant_id", self.tenant_id))
+        record.check(changes)
+        statement = update(record.table).where(self._mine(record, where)).values(changes)
+        return self._write(statement)
+
+    def delete(self, record: Record[T], *where: Condition) -> int:
+        return self._write(delete(record.table).where(self._mine(record, where)))
+
+    def put(
+        self, record: Record[T], value: T, key: Sequence[str], keep: Sequence[str] = ()
+    ) -> None:
+        """Insert the value, or replace the row of the same key but for the columns to keep."""
+        row = self._own(record, value)
+        same = [record.table.c[name] == row[name] for name in key]
+        changes = {name: field for name, field in row.items() if name not in {*key, *keep}}
+        if not self.update(record, changes, *same) and not self.insert_if_absent(record, value):
+            self.update(record, changes, *same)
+
+    # the tenant's wall
+
+    def _mine(self, record: Record[T], where: Sequence[Condition]) -> Condition:
+        return and_(record.table.c.tenant_id == self.tenant_id, *where)
+
+    def _own(self, record: Record[T], value: T) -> dict[str, Any]:
+        row = record.row_of(value)
+        self._refuse_tenant(row["tenant_id"])
+        record.check(row)
+        return row
+
+    def _refuse_tenant(self, tenant_id: str) -> None:
+        if tenant_id != self.tenant_id:
+            raise PermanentError(
+                f"a row of tenant {tenant_id} does not belong in a transaction of {self.tenant_id}"
+            )
+
+    def _refuse_if_read_only(self) -> None:
+        if self._read_only:
+            raise PermanentError("this transaction was begun to read only")
+
+    def _write(self, statement: Executable, rows: Sequence[dict[str, Any]] | None = None) -> int:
+        self._refuse_if_read_only()
+        with translated(self._place):
+            return self._connection.execute(statement, rows).rowcount
+
+
+def _stored(column: Column[Any], value: Any, dialect: Dialect) -> Any:
+    kind = column.type
+    return kind.process_bind_param(value, dialect) if isinstance(kind, TypeDecorator) else value

@@ -1,0 +1,130 @@
+"""The run store on a database: transactions for one tenant, and the few looks over all of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, Engine, select
+
+from factory_runtime.domain.errors import PermanentError, StoreUnavailableError
+from factory_runtime.domain.records import OutboxMessage
+from factory_runtime.domain.run import RunStatus
+from factory_runtime.run_store.engines import LOCK_WAIT, for_writing
+from factory_runtime.run_store.rows import MESSAGES, TenantRows
+from factory_runtime.run_store.tables import outbox, runs
+from factory_runtime.run_store.transaction import SqlTransaction
+from factory_runtime.run_store.translate import translated
+
+_AT_WORK = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING)
+
+
+class SqlRunStore:
+    """``ports.RunStore`` on SQLite or PostgreSQL. Open one with ``open_run_store``.
+
+    Attributes:
+        engine: for those who look after the database; the core has no business with it.
+    """
+
+    def __init__(self, engine: Engine, place: str) -> None:
+        self.engine = engine
+        self._place = place
+        # SQLite has one writer. Threads of one process queue here, where waiting costs nothing,
+        # and only processes meet in the file, where it is polling.
+        self._turn = Turn(place) if engine.dialect.name == "sqlite" else None
+
+    @contextmanager
+    def begin(self, tenant_id: str, *, read_only: bool = False) -> Generator[SqlTransaction]:
+        with self._connected(read_only=read_only) as connection:
+            yield SqlTransaction(
+                TenantRows(connection, tenant_id, self._place, read_only=read_only)
+            )
+
+    def due_messages(self, now: datetime, limit: int = 100) -> tuple[OutboxMessage, ...]:
+        query = (
+            select(*MESSAGES.columns)
+            .where(outbox.c.done_at.is_(None), outbox.c.not_before <= now)
+            .order_by(outbox.c.created_at, outbox.c.id)
+            .limit(limit)
+        )
+        with self._connected(read_only=True) as connection, translated(self._place):
+            return tuple(MESSAGES.value_of(row) for row in connection.execute(query).mappings())
+
+    def dispatchable_runs(self, limit: int = 10) -> tuple[tuple[str, str], ...]:
+        return self._runs(runs.c.status == RunStatus.VALIDATED, limit)
+
+    def running_runs(self) -> tuple[tuple[str, str], ...]:
+        return self._runs(runs.c.status.in_(_AT_WORK))
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+    def _runs(
+        self, condition: ColumnElement[bool], limit: int | None = None
+    ) -> tuple[tuple[str, str], ...]:
+        query = (
+            select(runs.c.tenant_id, runs.c.id)
+            .where(condition)
+            .order_by(runs.c.priority, runs.c.requested_at, runs.c.id)
+            .limit(limit)
+        )
+        with self._connected(read_only=True) as connection, translated(self._place):
+            return tuple((row[0], row[1]) for row in connection.execute(query))
+
+    @contextmanager
+    def _connected(self, *, read_only: bool) -> Generator[Connection]:
+        """A connection in a transaction. What the caller's block raises passes untouched."""
+        with self._waiting(read_only=read_only):
+            with translated(self._place):
+                connection = self.engine.connect()
+            try:
+                with translated(self._place):
+                    self._prepare(connection, read_only=read_only)
+                    transaction = connection.begin()
+                try:
+                    yield connection
+                except BaseException:
+                    with translated(self._place):
+                        transaction.rollback()
+                    raise
+                with translated(self._place):
+                    transaction.commit()
+            finally:
+                connection.close()
+
+    def _prepare(self, connection: Connection, *, read_only: bool) -> None:
+        if not read_only:
+            for_writing(connection)
+        elif connection.dialect.name == "postgresql":
+            connection.execution_options(postgresql_readonly=True)
+
+    def _waiting(self, *, read_only: bool) -> AbstractContextManager[None]:
+        return nullcontext() if self._turn is None or read_only else self._turn.taken()
+
+
+class Turn:
+    """One transaction after the other, within one process."""
+
+    def __init__(self, place: str) -> None:
+        self._place = place
+        self._lock = threading.Lock()
+        self._holder: int | None = None
+
+    @contextmanager
+    def taken(self) -> Generator[None]:
+        """Raises PermanentError where the thread holds it already: it would wait for itself."""
+        me = threading.get_ident()
+        if self._holder == me:
+            raise PermanentError("this thread has a transaction open already")
+        if not self._lock.acquire(timeout=LOCK_WAIT.total_seconds()):
+            raise StoreUnavailableError(
+                f"{self._place} has been locked for too long by another thread of this process"
+            )
+        self._holder = me
+        try:
+            yield
+        finally:
+            self._holder = None
+            self._lock.release()

@@ -1,0 +1,350 @@
+"""The tables. Their columns are named after the fields of the values they hold.
+
+Every row carries ``tenant_id``, and every index that serves a tenant's query starts with it. The
+few queries that look over all tenants (dispatcher, outbox, sweep) have indexes of their own.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Float,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    UniqueConstraint,
+)
+
+from factory_runtime.domain.artifact import ArtifactKind, Classification
+from factory_runtime.domain.attempt import Outcome
+from factory_runtime.domain.job import JobStatus, SkipReason
+from factory_runtime.domain.memory import Collection
+from factory_runtime.domain.records import EffectStatus
+from factory_runtime.domain.run import RunStatus
+from factory_runtime.run_store.column_types import (
+    BodyText,
+    CleanText,
+    EnumText,
+    JsonText,
+    LongText,
+    NamesText,
+    PriorityRank,
+    UtcTime,
+    VectorBytes,
+)
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "uq": "uq_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+    }
+)
+
+_TENANT = CleanText(64)
+_ID = CleanText(64)
+_STEP = CleanText(200)
+_KEY = CleanText(300)
+_NAME = CleanText(200)
+_DIGEST = CleanText(64)
+_URI = CleanText(2000)
+_VERSION = CleanText(64)
+_OUTSIDE_ID = CleanText(200)
+
+
+def _found_by(table: Table, *columns: str) -> None:
+    """An index for each column that is often empty, over the rows where it is not."""
+    for name in columns:
+        column = table.c[name]
+        given = column.is_not(None)
+        Index(
+            f"ix_{table.name}_{name}",
+            table.c.tenant_id,
+            column,
+            sqlite_where=given,
+            postgresql_where=given,
+        )
+
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("id", _ID, nullable=False),
+    Column("project_id", _NAME, nullable=False),
+    Column("module_id", _NAME),
+    Column("template_id", _NAME, nullable=False),
+    Column("template_version", _VERSION, nullable=False),
+    Column("template_digest", _DIGEST, nullable=False),
+    Column("status", EnumText(RunStatus), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("cycle", Integer, nullable=False),
+    Column("priority", PriorityRank, nullable=False),
+    Column("inputs", BodyText, nullable=False),
+    Column("plan", BodyText),
+    Column("outputs", BodyText),
+    Column("requested_by", _NAME, nullable=False),
+    Column("requested_at", UtcTime, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Column("started_at", UtcTime),
+    Column("completed_at", UtcTime),
+    Column("deadline_at", UtcTime),
+    Column("cancel_requested_at", UtcTime),
+    Column("flow_run_id", _ID),
+    Column("trace_id", _OUTSIDE_ID, nullable=False),
+    Column("correlation_id", _OUTSIDE_ID, nullable=False),
+    Column("build_id", _OUTSIDE_ID),
+    Column("repo_id", _OUTSIDE_ID),
+    Column("pipeline_id", _OUTSIDE_ID),
+    Column("work_item_id", _OUTSIDE_ID),
+    Column("error", LongText),
+    Column("metadata", JsonText, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    Index("ix_runs_age", "tenant_id", "requested_at", "id"),
+    Index("ix_runs_project", "tenant_id", "project_id", "requested_at", "id"),
+    Index("ix_runs_template", "tenant_id", "template_id", "requested_at", "id"),
+    Index("ix_runs_status", "tenant_id", "status", "requested_at", "id"),
+    Index("ix_runs_requested_by", "tenant_id", "requested_by", "requested_at", "id"),
+    Index("ix_runs_trace_id", "tenant_id", "trace_id"),
+    Index("ix_runs_correlation_id", "tenant_id", "correlation_id"),
+    # For the dispatcher and the sweep, which look over all tenants.
+    Index("ix_runs_queue", "status", "priority", "requested_at", "id"),
+)
+_found_by(runs, "module_id", "build_id", "repo_id", "pipeline_id", "work_item_id")
+# Unique: a flow run that Prefect starts twice at once is adopted by one run.
+Index(
+    "ux_runs_flow_run_id",
+    runs.c.tenant_id,
+    runs.c.flow_run_id,
+    unique=True,
+    sqlite_where=runs.c.flow_run_id.is_not(None),
+    postgresql_where=runs.c.flow_run_id.is_not(None),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("run_id", _ID, nullable=False),
+    Column("step", _STEP, nullable=False),
+    Column("id", _ID, nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("type", _NAME, nullable=False),
+    Column("status", EnumText(JobStatus), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("needs", NamesText, nullable=False),
+    Column("priority", PriorityRank, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("not_before", UtcTime),
+    Column("lease_owner", _NAME),
+    Column("lease_expires_at", UtcTime),
+    Column("fencing_token", BigInteger, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Column("started_at", UtcTime),
+    Column("completed_at", UtcTime),
+    Column("last_attempt_at", UtcTime),
+    Column("cached", Boolean),
+    Column("skip_reason", EnumText(SkipReason)),
+    Column("error", LongText),
+    Column("outputs", BodyText),
+    Column("span_id", _OUTSIDE_ID),
+    Column("build_id", _OUTSIDE_ID),
+    Column("repo_id", _OUTSIDE_ID),
+    Column("pipeline_id", _OUTSIDE_ID),
+    Column("work_item_id", _OUTSIDE_ID),
+    PrimaryKeyConstraint("tenant_id", "run_id", "step"),
+    UniqueConstraint("tenant_id", "id"),
+    ForeignKeyConstraint(["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"]),
+    Index("ix_jobs_position", "tenant_id", "run_id", "position"),
+)
+_found_by(jobs, "span_id", "build_id", "repo_id", "pipeline_id", "work_item_id")
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("key", _KEY, nullable=False),
+    Column("run_id", _ID, nullable=False),
+    Column("step", _STEP, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("fencing_token", BigInteger, nullable=False),
+    Column("started_at", UtcTime, nullable=False),
+    Column("completed_at", UtcTime),
+    Column("worker", _NAME, nullable=False),
+    Column("environment", _NAME, nullable=False),
+    Column("outcome", EnumText(Outcome)),
+    Column("cached", Boolean),
+    Column("error", LongText),
+    Column("error_code", _NAME),
+    Column("traceback", BodyText),
+    Column("cpu_seconds", Float(53)),
+    Column("peak_memory_bytes", BigInteger),
+    Column("task_run_id", _ID),
+    Column("span_id", _OUTSIDE_ID),
+    PrimaryKeyConstraint("tenant_id", "key"),
+    ForeignKeyConstraint(
+        ["tenant_id", "run_id", "step"], ["jobs.tenant_id", "jobs.run_id", "jobs.step"]
+    ),
+    Index("ix_attempts_job", "tenant_id", "run_id", "step", "number"),
+)
+_found_by(attempts, "span_id", "task_run_id")
+
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("id", _ID, nullable=False),
+    Column("run_id", _ID, nullable=False),
+    Column("step", _STEP, nullable=False),
+    Column("kind", EnumText(ArtifactKind), nullable=False),
+    Column("name", _NAME, nullable=False),
+    Column("project_id", _NAME, nullable=False),
+    Column("uri", _URI, nullable=False),
+    Column("media_type", _NAME, nullable=False),
+    Column("size", BigInteger),
+    Column("sha256", _DIGEST),
+    Column("classification", EnumText(Classification), nullable=False),
+    Column("creator", _KEY, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("accessed_at", UtcTime),
+    Column("expires_at", UtcTime),
+    Column("metadata", JsonText, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "run_id", "step", "kind", "name"),
+    ForeignKeyConstraint(["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"]),
+    Index("ix_artifacts_age", "tenant_id", "created_at", "id"),
+    Index("ix_artifacts_project", "tenant_id", "project_id", "created_at", "id"),
+)
+_found_by(artifacts, "sha256")
+
+run_events = Table(
+    "run_events",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("run_id", _ID, nullable=False),
+    Column("sequence", Integer, nullable=False, autoincrement=False),
+    Column("at", UtcTime, nullable=False),
+    Column("kind", _NAME, nullable=False),
+    Column("step", _STEP),
+    Column("from_status", _NAME),
+    Column("to_status", _NAME),
+    Column("detail", JsonText, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "run_id", "sequence"),
+    ForeignKeyConstraint(["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"]),
+)
+
+effects = Table(
+    "effects",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("effect_key", _KEY, nullable=False),
+    Column("kind", _NAME, nullable=False),
+    Column("run_id", _ID, nullable=False),
+    Column("step", _STEP, nullable=False),
+    Column("target", LongText, nullable=False),
+    Column("status", EnumText(EffectStatus), nullable=False),
+    Column("intended_at", UtcTime, nullable=False),
+    Column("confirmed_at", UtcTime),
+    Column("reference", LongText),
+    PrimaryKeyConstraint("tenant_id", "effect_key", "kind"),
+    ForeignKeyConstraint(["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"]),
+    Index("ix_effects_run", "tenant_id", "run_id", "intended_at"),
+    Index("ix_effects_status", "tenant_id", "status", "intended_at"),
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("id", _ID, nullable=False),
+    Column("topic", _NAME, nullable=False),
+    Column("key", _KEY, nullable=False),
+    Column("payload", JsonText, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("not_before", UtcTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("done_at", UtcTime),
+    Column("error", LongText),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "topic", "key"),
+)
+# For whoever drains the outbox, over all tenants: only what is still open, oldest first.
+Index(
+    "ix_outbox_open",
+    outbox.c.created_at,
+    outbox.c.id,
+    outbox.c.not_before,
+    sqlite_where=outbox.c.done_at.is_(None),
+    postgresql_where=outbox.c.done_at.is_(None),
+)
+
+templates = Table(
+    "templates",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("template_id", _NAME, nullable=False),
+    Column("version", _VERSION, nullable=False),
+    Column("digest", _DIGEST, nullable=False),
+    Column("title", LongText, nullable=False),
+    Column("description", LongText, nullable=False),
+    Column("published_at", UtcTime, nullable=False),
+    Column("inputs_schema", JsonText, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "template_id", "version"),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("idempotency_key", _KEY, nullable=False),
+    Column("body_digest", _DIGEST, nullable=False),
+    Column("run_id", _ID, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "idempotency_key"),
+)
+
+memory_records = Table(
+    "memory_records",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("id", _KEY, nullable=False),
+    Column("collection", EnumText(Collection), nullable=False),
+    Column("title", LongText, nullable=False),
+    Column("text", LongText, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("project_id", _NAME),
+    Column("module_id", _NAME),
+    Column("run_id", _ID),
+    Column("step", _STEP),
+    Column("trace_id", _OUTSIDE_ID),
+    Column("correlation_id", _OUTSIDE_ID),
+    Column("template_id", _NAME),
+    Column("template_version", _VERSION),
+    Column("outcome", _NAME),
+    Column("classification", _NAME, nullable=False),
+    Column("embedding_model", _NAME),
+    Column("embedding_version", _VERSION),
+    Column("superseded_by", _KEY),
+    Column("vector", VectorBytes),
+    Column("facts", JsonText, nullable=False),
+    # No foreign key to the run: what was learned outlives it.
+    PrimaryKeyConstraint("tenant_id", "id"),
+    Index("ix_memory_records_collection", "tenant_id", "collection", "id"),
+)
+_found_by(memory_records, "run_id", "project_id", "module_id", "trace_id", "correlation_id")
+
+locks = Table(
+    "locks",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("name", _KEY, nullable=False),
+    Column("holder", _NAME, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "name"),
+)

@@ -1,0 +1,199 @@
+"""The run store's transaction: runs, jobs, attempts and their history."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any, TypeVar
+
+from factory_runtime.domain.attempt import Attempt
+from factory_runtime.domain.errors import (
+    DuplicateAttemptError,
+    JobNotFoundError,
+    PermanentError,
+    RunNotFoundError,
+    StaleVersionError,
+)
+from factory_runtime.domain.job import Job, JobStatus
+from factory_runtime.domain.records import RunEvent
+from factory_runtime.domain.run import Run
+from factory_runtime.ports import Page, RunFilter
+from factory_runtime.run_store.ledgers import Ledgers
+from factory_runtime.run_store.paging import behind, conditions_of, cursor_of
+from factory_runtime.run_store.rows import ATTEMPTS, EVENTS, JOBS, RUNS
+from factory_runtime.run_store.tables import attempts, jobs, run_events, runs
+
+S = TypeVar("S", Run, Job)
+
+
+class SqlTransaction(Ledgers):
+    """``ports.RunTransaction`` on SQLAlchemy.
+
+    Who writes a run's history holds the run's row first, so that two of them never wait for each
+    other, and events become visible in the order of their numbers.
+    """
+
+    @property
+    def tenant_id(self) -> str:
+        return self._rows.tenant_id
+
+    # runs
+
+    def add_run(self, run: Run, jobs: Sequence[Job] = ()) -> None:
+        self._rows.insert(RUNS, [run])
+        self._rows.insert(JOBS, jobs)
+        events = [_event(run, None, run.requested_at, {})]
+        # Pending needs no line of its own: it is where every job begins.
+        events += [
+            _event(job, None, run.requested_at, {})
+            for job in jobs
+            if job.status is not JobStatus.PENDING
+        ]
+        numbered = [replace(event, sequence=number) for number, event in enumerate(events, 1)]
+        self._rows.insert(EVENTS, numbered)
+
+    def get_run(self, run_id: str) -> Run:
+        run = self._rows.find(RUNS, runs.c.id == run_id)
+        if run is None:
+            raise RunNotFoundError(run_id)
+        return run
+
+    def lock_run(self, run_id: str) -> Run:
+        self._hold_run(run_id)
+        return self.get_run(run_id)
+
+    def save_run(self, before: Run, after: Run, *, detail: Mapping[str, Any] | None = None) -> None:
+        _check_successor(before, after)
+        if after.status is not before.status:
+            before.move_to(after.status, after.updated_at)  # or refuse it
+        changed = self._rows.update(
+            RUNS,
+            RUNS.changes(before, after),
+            runs.c.id == before.id,
+            runs.c.version == before.version,
+        )
+        if changed:
+            self._record_move(before, after, detail)
+        elif not self._rows.same(RUNS, self.get_run(before.id), after):
+            raise StaleVersionError(f"run {before.id} changed meanwhile", hint="read it again")
+
+    def list_runs(
+        self, where: RunFilter, *, limit: int = 50, cursor: str | None = None
+    ) -> Page[Run]:
+        conditions = conditions_of(where)
+        if cursor is not None:
+            conditions.append(behind(cursor))
+        found = self._rows.list(
+            RUNS,
+            *conditions,
+            order_by=(runs.c.requested_at.desc(), runs.c.id.desc()),
+            limit=limit + 1 if limit > 0 else limit,
+        )
+        items = found[:limit]
+        return Page(items, cursor_of(items[-1]) if len(found) > limit else None)
+
+    def find_run_by_flow_run(self, flow_run_id: str) -> Run | None:
+        return self._rows.find(RUNS, runs.c.flow_run_id == flow_run_id)
+
+    # jobs
+
+    def get_job(self, run_id: str, step: str) -> Job:
+        job = self._rows.find(JOBS, jobs.c.run_id == run_id, jobs.c.step == step)
+        if job is None:
+            raise JobNotFoundError(f"no job {step} in run {run_id}")
+        return job
+
+    def list_jobs(self, run_id: str) -> tuple[Job, ...]:
+        return self._rows.list(JOBS, jobs.c.run_id == run_id, order_by=(jobs.c.position,))
+
+    def save_job(self, before: Job, after: Job, *, detail: Mapping[str, Any] | None = None) -> None:
+        _check_successor(before, after)
+        if after.status is not before.status:
+            before.move_to(after.status, after.updated_at)  # or refuse it
+            self._hold_run(before.run_id)
+        changed = self._rows.update(
+            JOBS,
+            JOBS.changes(before, after),
+            jobs.c.run_id == before.run_id,
+            jobs.c.step == before.step,
+            jobs.c.version == before.version,
+            jobs.c.fencing_token == before.fencing_token,
+        )
+        if changed:
+            self._record_move(before, after, detail)
+        elif not self._rows.same(JOBS, self.get_job(before.run_id, before.step), after):
+            raise StaleVersionError(
+                f"job {before.step} of {before.run_id} changed meanwhile", hint="read it again"
+            )
+
+    # attempts
+
+    def add_attempt(self, attempt: Attempt) -> None:
+        if not self._rows.insert_if_absent(ATTEMPTS, attempt):
+            raise DuplicateAttemptError(f"attempt {attempt.key} is recorded already")
+
+    def save_attempt(self, attempt: Attempt) -> None:
+        row = ATTEMPTS.row_of(attempt)
+        if not self._rows.update(ATTEMPTS, row, attempts.c.key == attempt.key):
+            raise JobNotFoundError(f"no attempt {attempt.key}")
+
+    def list_attempts(self, run_id: str, step: str | None = None) -> tuple[Attempt, ...]:
+        where = [attempts.c.run_id == run_id]
+        if step is not None:
+            where.append(attempts.c.step == step)
+        order = (attempts.c.started_at, attempts.c.step, attempts.c.number)
+        return self._rows.list(ATTEMPTS, *where, order_by=order)
+
+    # events
+
+    def add_event(self, event: RunEvent) -> None:
+        self._hold_run(event.run_id)
+        self._append(event)
+
+    def list_events(
+        self, run_id: str, *, after: int = 0, limit: int = 1000
+    ) -> tuple[RunEvent, ...]:
+        return self._rows.list(
+            EVENTS,
+            run_events.c.run_id == run_id,
+            run_events.c.sequence > after,
+            order_by=(run_events.c.sequence,),
+            limit=limit,
+        )
+
+    def _hold_run(self, run_id: str) -> None:
+        if not self._rows.lock(RUNS, runs.c.id == run_id):
+            raise RunNotFoundError(run_id)
+
+    def _record_move(self, before: S, after: S, detail: Mapping[str, Any] | None) -> None:
+        if after.status is not before.status:
+            self._append(_event(after, before.status, after.updated_at, detail or {}))
+
+    def _append(self, event: RunEvent) -> None:
+        number = self._rows.next_number(run_events.c.sequence, run_events.c.run_id == event.run_id)
+        self._rows.insert(EVENTS, [replace(event, sequence=number)])
+
+
+def _check_successor(before: S, after: S) -> None:
+    """Refuse another thing than the one before, and a change without a new version."""
+    if (before.tenant_id, before.id) != (after.tenant_id, after.id):
+        raise PermanentError(f"{after.id} cannot be saved in the place of {before.id}")
+    if after.version <= before.version:
+        raise StaleVersionError(f"{before.id} was changed without a new version")
+
+
+def _event(
+    moved: Run | Job, from_status: str | None, at: datetime, detail: Mapping[str, Any]
+) -> RunEvent:
+    is_run = isinstance(moved, Run)
+    return RunEvent(
+        tenant_id=moved.tenant_id,
+        run_id=moved.id if is_run else moved.run_id,
+        at=at,
+        kind="run" if is_run else "job",
+        step=None if is_run else moved.step,
+        from_status=from_status,
+        to_status=moved.status,
+        detail=detail,
+    )
