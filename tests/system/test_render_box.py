@@ -1,0 +1,602 @@
+"""The render box against well-meant, broken and hostile templates, each in its real child."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from factory_runtime.artifacts.local import LocalArtifactStorage
+from factory_runtime.domain.errors import (
+    ArtifactNotFoundError,
+    CancelledError,
+    CorruptArtifactError,
+    FactoryError,
+    HostileTemplateError,
+    PermanentError,
+    RenderFailedError,
+    RenderLimitError,
+)
+from factory_runtime.domain.result import Layer, RenderOrder
+from factory_runtime.domain.tree import TreeFile, pack_folder, read_tree
+from factory_runtime.jobs.render.box import Rendered, RenderKilledError, render
+from factory_runtime.jobs.render.limits import RenderLimits
+
+MIB = 1024 * 1024
+LIMITS = RenderLimits(
+    wall=timedelta(seconds=60),
+    cpu=timedelta(seconds=20),
+    memory_bytes=512 * MIB,
+    size_bytes=8 * MIB,
+    files=200,
+    file_bytes=4 * MIB,
+)
+ANSWERS = {"{{ _copier_conf.answers_file }}.jinja": "{{ _copier_answers|to_nice_yaml }}"}
+Source = Mapping[str, str | bytes]
+
+
+@dataclass
+class Box:
+    """A storage, a scratch folder, and an outside that nothing may touch."""
+
+    root: Path
+    limits: RenderLimits = LIMITS
+    storage: LocalArtifactStorage = field(init=False)
+    sources: dict[str, str] = field(default_factory=dict[str, str])
+
+    def __post_init__(self) -> None:
+        self.storage = LocalArtifactStorage(self.root / "artifacts")
+        self.scratch.mkdir()
+        self.outside.mkdir()
+        (self.outside / "secret.txt").write_text("a secret")
+
+    @property
+    def scratch(self) -> Path:
+        return self.root / "scratch"
+
+    @property
+    def outside(self) -> Path:
+        return self.root / "outside"
+
+    def add(self, name: str, files: Source, links: Mapping[str, str] | None = None) -> str:
+        """Pack a source as accepting a run does."""
+        with io.BytesIO() as body:
+            folder = self.root / f"source-{len(self.sources)}"
+            for path, content in files.items():
+                place = folder / path
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(content if isinstance(content, bytes) else content.encode())
+            for path, target in (links or {}).items():
+                (folder / path).symlink_to(target)
+            digest = pack_folder(folder, body).digest
+            self.put(name, body.getvalue())
+        return digest
+
+    def put(self, name: str, tar: bytes) -> None:
+        self.sources[name] = self.storage.put("acme", tar).digest
+
+    def render(
+        self,
+        *layers: tuple[str, Mapping[str, Any]],
+        cancelled: Callable[[], bool] = lambda: False,
+        tenant: str = "acme",
+    ) -> Rendered:
+        order = RenderOrder(tuple(Layer(name, data) for name, data in layers))
+        return render(
+            order,
+            self.sources,
+            self.storage,
+            tenant,
+            self.limits,
+            cancelled=cancelled,
+            scratch=self.scratch,
+        )
+
+    def files(
+        self,
+        files: Source,
+        data: Mapping[str, Any] | None = None,
+        links: Mapping[str, str] | None = None,
+    ) -> dict[str, TreeFile]:
+        """Render one source; what came out, by path."""
+        self.add("files/base", files, links)
+        return self.tree(self.render(("files/base", data or {})))
+
+    def refusal(self, files: Source, data: Mapping[str, Any] | None = None) -> FactoryError:
+        """Render one source that must not be rendered; why it was not."""
+        with pytest.raises(FactoryError) as caught:
+            self.files(files, data)
+        return caught.value
+
+    def tree(self, rendered: Rendered) -> dict[str, TreeFile]:
+        with self.storage.open("acme", rendered.reference.digest) as body:
+            return {file.path: file for file in read_tree(body)}
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    """A box of which, whatever a test does, nothing may be left: no process, file or message."""
+    made = Box(tmp_path)
+    yield made
+    assert list(made.scratch.iterdir()) == []
+    assert [path.name for path in made.outside.iterdir()] == ["secret.txt"]
+    assert (made.outside / "secret.txt").read_text() == "a secret"
+    running = [child.cmdline() for child in psutil.Process().children(recursive=True)]
+    assert not [line for line in running if "factory_runtime.jobs.render.child" in line]
+
+
+def assert_clean(box: Box, error: FactoryError) -> None:
+    """One line, for people: no place of this machine, no traceback."""
+    text = f"{error} {error.hint or ''}"
+    assert "\n" not in text
+    assert "Traceback" not in text
+    assert str(box.root) not in text
+    assert "factory-render-" not in text
+
+
+# --- what works
+
+
+def test_layers_are_rendered_over_each_other_with_their_own_data(box: Box) -> None:
+    question = "name: {type: str}\nport: {type: int, default: 80}\n"
+    box.add("files/base", {"copier.yml": question, "a.txt.jinja": "{{ name }}", "b.txt": "base"})
+    box.add("files/more", {"copier.yml": question, "{{ name }}/c.jinja": "{{ port }}", "b.txt": ""})
+
+    rendered = box.render(
+        ("files/base", {"name": "orders", "port": 81, "unknown": [1]}),
+        ("files/more", {"name": "billing"}),
+    )
+
+    tree = box.tree(rendered)
+    assert {path: file.content for path, file in tree.items()} == {
+        "a.txt": b"orders",
+        "b.txt": b"",
+        "billing/c": b"80",
+    }
+    assert rendered.reference.files == 3
+    assert 20 * MIB < rendered.peak_memory_bytes < LIMITS.memory_bytes
+    assert 0 < rendered.cpu_seconds < 20
+
+
+def test_bytes_modes_links_and_odd_names_survive(box: Box) -> None:
+    binary = bytes(range(256))
+    source = box.root / "source-0"
+    source.mkdir()
+    (source / "run.sh.jinja").write_text("#!/bin/sh\n")
+    (source / "run.sh.jinja").chmod(0o755)
+
+    tree = box.files(
+        {
+            "copier.yml": "_preserve_symlinks: true\n",
+            "binary.dat": binary,
+            "with space/größe ☃.txt": "x",
+            "target.txt": "t",
+        },
+        links={"link.txt": "target.txt"},
+    )
+
+    assert tree["binary.dat"].content == binary
+    assert tree["with space/größe ☃.txt"].content == b"x"
+    assert tree["run.sh"].executable
+    assert tree["link.txt"].link == "target.txt"
+
+
+def test_the_same_order_gives_the_same_bytes_wherever_it_is_rendered(
+    box: Box, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files = {
+        **ANSWERS,
+        "copier.yml": "name: orders\nparts: {type: yaml, default: {b: 1, a: [2]}}\n",
+        "all.txt.jinja": "{{ _src_path }} {{ _folder_name }} {{ _copier_conf.src_path }} "
+        "{{ _copier_conf.dst_path }} {{ _copier_python }} {{ _copier_conf|to_json }} "
+        "{{ parts|to_nice_yaml }} {{ 'a b c'.split()|unique|list }}",
+    }
+    digest = box.add("files/base", files)
+    first = box.render(("files/base", {"seen": True}))
+    other = tmp_path / "elsewhere" / "deeper"
+    other.mkdir(parents=True)
+    monkeypatch.chdir(other)
+    monkeypatch.setenv("PYTHONHASHSEED", "77")
+    monkeypatch.setenv("HOME", str(other))
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    second = render(
+        RenderOrder((Layer("files/base", {"seen": True}),)),
+        box.sources,
+        box.storage,
+        "acme",
+        LIMITS,
+        scratch=other,
+    )
+
+    assert second.reference == first.reference
+    tree = box.tree(first)
+    answers = tree[".copier-answers.yml"].content.decode()
+    assert "_src_path: files/base\n" in answers
+    assert f"_commit: sha256:{digest}\n" in answers
+    assert str(tmp_path) not in tree["all.txt"].content.decode()
+
+
+def test_a_name_that_looks_like_a_repository_is_still_only_a_name(box: Box) -> None:
+    name = f"git+file://{box.outside}"
+    box.add(name, {"a.txt.jinja": "{{ _src_path }}"})
+
+    tree = box.tree(box.render((name, {})))
+
+    assert tree["a.txt"].content.decode() == name
+
+
+def test_thousands_of_small_files_are_no_trouble(box: Box) -> None:
+    box.limits = replace(LIMITS, files=10_100)
+    looped = "{% yield n from range(10000) %}part-{{ n }}.txt{% endyield %}.jinja"
+
+    assert len(box.files({looped: "{{ n }}"})) == 10_000
+
+
+def test_a_variable_nobody_gave_is_empty_unless_the_template_is_strict(box: Box) -> None:
+    assert box.files({"a.txt.jinja": "[{{ nobody }}]"})["a.txt"].content == b"[]"
+
+    strict = {
+        "copier.yml": "_envops: {undefined: jinja2.StrictUndefined}\n",
+        "a.txt.jinja": "fine\n{{ nobody }}",
+    }
+    error = box.refusal(strict)
+    assert isinstance(error, RenderFailedError)
+    assert str(error) == "files/base/a.txt.jinja:2: 'nobody' is undefined"
+
+
+def test_two_renders_at_once_do_not_meet(box: Box) -> None:
+    box.add("files/base", {"a.txt.jinja": "{{ name }}"})
+    found: dict[str, bytes] = {}
+
+    def render_one(name: str) -> None:
+        found[name] = box.tree(box.render(("files/base", {"name": name})))["a.txt"].content
+
+    threads = [threading.Thread(target=render_one, args=(name,)) for name in ("one", "two")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert found == {"one": b"one", "two": b"two"}
+
+
+# --- what is wrong, and whose line it is
+
+
+@pytest.mark.parametrize(
+    ("files", "data", "says"),
+    [
+        ({"sub/a.txt.jinja": "ok\n{% if %}\n"}, {}, "files/base/sub/a.txt.jinja:2: "),
+        ({"a.txt.jinja": "\n\n{{ 1 / 0 }}"}, {}, "files/base/a.txt.jinja:3: ZeroDivisionError"),
+        ({"a.txt.jinja": b"\xff\xfe"}, {}, "files/base/a.txt.jinja: the file is a template but"),
+        ({"{{ x.y.z }}.txt": ""}, {}, "{{ x.y.z }}.txt: 'x' is undefined"),
+        ({"a.txt.jinja": "{{ [1]|map('string') }}"}, {}, "a.txt.jinja:1: a generator has no text"),
+        ({"a.txt.jinja": "{{ [1, 2]|shuffle }}"}, {}, "a.txt.jinja:1: the filter 'shuffle'"),
+        ({"copier.yml": "a: [1\nb: 2\n"}, {}, "files/base/copier.yml:2: it is not YAML"),
+        ({"copier.yml": "- 1\n- 2\n"}, {}, "files/base/copier.yml: it must be"),
+        ({"copier.yml": "1: 2\n"}, {}, "files/base/copier.yml: it must be"),
+        ({"copier.yml": "_envops: {enable_async: true}\n"}, {}, "_envops: enable_async cannot"),
+        ({"copier.yml": '_min_copier_version: "99"\n'}, {}, "requires Copier version >= 99"),
+        ({"copier.yml": "name: {type: str}\n"}, {}, 'Question "name" is required'),
+        ({"copier.yml": "n: {type: int}\n"}, {"n": "many"}, "question 'n': invalid literal"),
+        ({"copier.yml": "n: {type: str, choices: [a, b]}\n"}, {"n": "c"}, "Invalid choice for 'n'"),
+        (
+            {"copier.yml": "n: {type: str, validator: '{% if n != 1 %}one only{% endif %}'}\n"},
+            {"n": "2"},
+            "Validation error for question 'n': one only",
+        ),
+        ({"copier.yml": f"a: {'[' * 2000}{']' * 2000}\n"}, {}, "it is nested too deeply"),
+        ({"a.txt.jinja": f"{{{{ {'(' * 2000}1{')' * 2000} }}}}"}, {}, "it is nested too deeply"),
+    ],
+)
+def test_a_mistake_is_reported_in_one_line_with_its_place(
+    box: Box, files: Source, data: Mapping[str, Any], says: str
+) -> None:
+    error = box.refusal(files, data)
+
+    assert isinstance(error, RenderFailedError)
+    assert says in str(error)
+    assert_clean(box, error)
+
+
+def test_a_source_that_is_missing_damaged_or_anothers_is_not_rendered(box: Box) -> None:
+    digest = box.add("files/base", {"a.txt": "a"})
+    with pytest.raises(RenderFailedError, match="no source 'files/none'"):
+        box.render(("files/none", {}))
+    with pytest.raises(ArtifactNotFoundError):
+        box.render(("files/base", {}), tenant="other")
+    [body] = [path for path in (box.root / "artifacts").rglob(digest) if path.is_file()]
+    body.chmod(0o644)
+    body.write_bytes(body.read_bytes().replace(b"a.txt", b"b.txt"))
+    with pytest.raises(CorruptArtifactError, match=digest[:12]):
+        box.render(("files/base", {}))
+
+
+def test_a_scratch_folder_that_is_not_there_is_named(box: Box) -> None:
+    box.add("files/base", {"a.txt": "a"})
+    with pytest.raises(PermanentError, match="/nowhere"):
+        render(
+            RenderOrder((Layer("files/base", {}),)),
+            box.sources,
+            box.storage,
+            "acme",
+            LIMITS,
+            scratch=Path("/nowhere"),
+        )
+
+
+# --- what is hostile
+
+
+@pytest.mark.parametrize(
+    ("files", "says"),
+    [
+        ({"a.jinja": "{{ ''.__class__ }}"}, "a.jinja:1: access to the attribute '__class__'"),
+        ({"a.jinja": "{{ cycler.__init__.__globals__.os.popen('id') }}"}, "'__init__'"),
+        ({"a.jinja": "{{ ''|attr('__class__')|attr('__mro__') }}"}, "'__class__'"),
+        ({"a.jinja": "{{ '{0.__class__}'.format(1) }}"}, "'__class__'"),
+        ({"{{ ().__class__ }}.txt": ""}, "'__class__'"),
+        ({"copier.yml": "a: '{{ ().__class__.__base__ }}'\n"}, "question 'a': access to"),
+        ({"a.jinja": "{{ '/etc/*'|fileglob }}"}, "a.jinja:1: the filter 'fileglob'"),
+        ({"a.jinja": "{{ '$HOME'|expandvars }}"}, "the filter 'expandvars'"),
+        ({"copier.yml": "to: /etc/evil\n", "{{ to }}": ""}, "/etc/evil"),
+        ({"copier.yml": "to: ..\n", "{{ to }}/evil.txt": ""}, '".." is forbidden'),
+        ({"copier.yml": "to: ../../evil\n", "{{ to }}": ""}, "../../evil"),
+        ({"copier.yml": "_answers_file: ../evil.yml\n", **ANSWERS}, "../evil.yml"),
+        ({"copier.yml": "_subdirectory: ../..\n"}, "../.."),
+        ({"copier.yml": "_tasks: [touch evil]\n"}, "copier.yml asks for _tasks"),
+        ({"copier.yml": "_jinja_extensions: [os.path]\n"}, "copier.yml asks for _jinja_extensions"),
+        ({"copier.yml": "x: !include ../../../*\n"}, "outside"),
+        (
+            {
+                "copier.yml": "_external_data: {d: ../../../../../etc/passwd}\n",
+                "a.jinja": "{{ _external_data.d }}",
+            },
+            "a.jinja:1: ",
+        ),
+        ({"copier.yml": "to: .git/hooks\n_exclude: []\n", "{{ to }}/pre-commit": ""}, "'.git"),
+        ({"sub/{{ '.GIT' }}/config": ""}, "sub/.GIT"),
+        ({"copier.yml": 'to: "a\\nb"\n', "{{ to }}.txt": ""}, r"'a\nb.txt'"),
+    ],
+)
+def test_a_template_that_reaches_out_of_its_box_is_refused(
+    box: Box, files: Source, says: str
+) -> None:
+    error = box.refusal(files)
+
+    assert isinstance(error, HostileTemplateError)
+    assert says in str(error)
+    assert_clean(box, error)
+
+
+def test_an_include_of_a_file_outside_is_refused(box: Box) -> None:
+    for name in (str(box.outside / "secret.txt"), "../../outside/secret.txt"):
+        error = box.refusal({"a.jinja": f"{{% include '{name}' %}}"})
+        assert isinstance(error, RenderFailedError | HostileTemplateError)
+        assert "a.jinja:1" in str(error)
+        assert "a secret" not in str(error)
+
+
+def a_tar(*entries: tuple[str, str | None]) -> bytes:
+    """A tar that ``pack_folder`` would never write: names, and targets of links, as given."""
+    with io.BytesIO() as body:
+        with tarfile.open(fileobj=body, mode="w") as tar:
+            for name, target in entries:
+                entry = tarfile.TarInfo(name)
+                if target is not None:
+                    entry.type, entry.linkname = tarfile.SYMTYPE, target
+                tar.addfile(entry)
+        return body.getvalue()
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [("link", "/etc/passwd")],
+        [("link", "../../outside/secret.txt")],
+        [("../evil.txt", None)],
+        [("/etc/evil.txt", None)],
+        [(".git/config", None)],
+        [("a", "."), ("a/b", None)],
+        # Each link's text stays inside; followed one through the other they leave.
+        [("deep/up", ".."), ("link", "deep/up/../outside"), ("link/evil.txt", None)],
+    ],
+)
+def test_a_packed_source_that_would_unpack_outside_is_refused(
+    box: Box, entries: list[tuple[str, str | None]]
+) -> None:
+    box.put("files/base", a_tar(*entries))
+
+    with pytest.raises(HostileTemplateError):
+        box.render(("files/base", {}))
+
+
+@pytest.mark.parametrize("preserve", ["true", "false"])
+def test_links_that_leave_by_way_of_other_links_are_refused(box: Box, preserve: str) -> None:
+    folder = box.root / "linked"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep/up").symlink_to("..")
+    (folder / "link").symlink_to("deep/up/../../outside/secret.txt")
+    (folder / "copier.yml").write_text(f"_preserve_symlinks: {preserve}\n")
+    with io.BytesIO() as body:
+        pack_folder(folder, body)
+        box.put("files/base", body.getvalue())
+
+    with pytest.raises(HostileTemplateError, match="link"):
+        box.render(("files/base", {}))
+
+
+def test_a_link_whose_target_is_rendered_cannot_point_outside(box: Box) -> None:
+    with pytest.raises(HostileTemplateError, match="link"):
+        box.files(
+            {"copier.yml": f"_preserve_symlinks: true\nto: {box.outside}/secret.txt\n"},
+            links={"link.jinja": "{{ to }}"},
+        )
+
+
+# --- what takes too much
+
+
+@pytest.mark.parametrize(
+    ("files", "limits", "says"),
+    [
+        (
+            {
+                "a.jinja": "{% for a in range(99999) %}{% for b in range(99999) %}"
+                + "{% endfor %}" * 2
+            },
+            replace(LIMITS, cpu=timedelta(seconds=1)),
+            "0:00:01 of CPU time",
+        ),
+        (
+            {"a.jinja": "{{ 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaab'|regex_search('(a+)+$') }}"},
+            replace(LIMITS, wall=timedelta(seconds=1)),
+            "0:00:01 of wall time",
+        ),
+        ({"a.jinja": "{{ 'x' * 10 ** 10 }}"}, LIMITS, "a.jinja:1: .*bytes of memory"),
+        ({"a.jinja": "{{ 'x' * 5000000 }}"}, LIMITS, "a.jinja: .*4194304 bytes in one file"),
+        (
+            {"{% yield n from range(99) %}{{ n }}{% endyield %}.jinja": "{{ 'x' * 1000000 }}"},
+            LIMITS,
+            "8388608 bytes of files",
+        ),
+        (
+            {"{% yield n from range(99999) %}{{ n }}{% endyield %}.jinja": ""},
+            LIMITS,
+            "200 files and folders",
+        ),
+        (
+            {"copier.yml": "to: d/\n", "{{ to * 500 }}b.txt": ""},
+            LIMITS,
+            "64 folders inside each other",
+        ),
+        (
+            {
+                "copier.yml": "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"
+                + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 10))
+                + "_exclude: *a9\n",
+                "a.jinja": "{{ a9 }}",
+            },
+            replace(LIMITS, cpu=timedelta(seconds=1)),
+            "of CPU time|of memory",
+        ),
+    ],
+)
+def test_a_render_that_takes_too_much_is_stopped(
+    box: Box, files: Source, limits: RenderLimits, says: str
+) -> None:
+    box.limits = limits
+    box.add("files/base", files)
+
+    with pytest.raises(RenderLimitError, match=says) as caught:
+        box.render(("files/base", {}))
+
+    assert caught.value.hint
+    assert_clean(box, caught.value)
+
+
+def test_a_source_that_is_too_large_is_not_even_unpacked(box: Box) -> None:
+    box.add("files/base", {"large.bin": bytes(10 * MIB)})
+    with pytest.raises(RenderLimitError, match=r"the source: .*8388608 bytes"):
+        box.render(("files/base", {}))
+    box.add("files/base", {f"{n}.txt": "" for n in range(201)})
+    with pytest.raises(RenderLimitError, match=r"the source: .*200 files"):
+        box.render(("files/base", {}))
+
+
+# --- stopped from outside
+
+ENDLESS: Source = {
+    "begun.txt": "",
+    "z.jinja": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
+}
+
+
+def child_of(scratch: Path) -> psutil.Process | None:
+    """The child that is busy with a render below this scratch folder, once it has begun."""
+    for staging in scratch.iterdir():
+        if not (staging / "out/begun.txt").exists():
+            continue
+        for process in psutil.process_iter():
+            try:
+                if process.cwd() == str(staging.resolve()):
+                    return process
+            except (psutil.NoSuchProcess, psutil.AccessDenied):
+                continue
+    return None
+
+
+def test_a_cancelled_render_stops(box: Box) -> None:
+    box.add("files/base", ENDLESS)
+
+    with pytest.raises(CancelledError):
+        box.render(("files/base", {}), cancelled=lambda: child_of(box.scratch) is not None)
+
+
+def test_an_exception_in_the_parent_takes_the_child_along(box: Box) -> None:
+    box.add("files/base", ENDLESS)
+
+    def interrupted() -> bool:
+        if child_of(box.scratch) is not None:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        box.render(("files/base", {}), cancelled=interrupted)
+
+
+def test_a_child_that_somebody_else_kills_may_be_tried_again(box: Box) -> None:
+    box.add("files/base", ENDLESS)
+
+    def kill() -> bool:
+        if child := child_of(box.scratch):
+            child.kill()
+        return False
+
+    with pytest.raises(RenderKilledError, match="SIGKILL"):
+        box.render(("files/base", {}), cancelled=kill)
+
+
+_PARENT = """
+import sys
+from pathlib import Path
+from datetime import timedelta
+from factory_runtime.artifacts.local import LocalArtifactStorage
+from factory_runtime.domain.result import Layer, RenderOrder
+from factory_runtime.jobs.render.box import render
+from factory_runtime.jobs.render.limits import RenderLimits
+
+root, digest = Path(sys.argv[1]), sys.argv[2]
+storage = LocalArtifactStorage(root / "artifacts")
+order = RenderOrder((Layer("files/base", {}),))
+limits = RenderLimits(wall=timedelta(minutes=1))
+render(order, {"files/base": digest}, storage, "acme", limits, scratch=root / "scratch")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_a_killed_parent_takes_the_child_along(box: Box) -> None:
+    digest = box.add("files/base", ENDLESS)
+    parent = subprocess.Popen([sys.executable, "-c", _PARENT, str(box.root), digest])
+    try:
+        while (child := child_of(box.scratch)) is None:
+            assert parent.poll() is None
+    finally:
+        os.kill(parent.pid, signal.SIGKILL)
+        parent.wait()
+
+    assert psutil.wait_procs([child], timeout=30)[1] == []
+    for staging in box.scratch.iterdir():  # a killed parent cannot clean up
+        psutil.Popen(["rm", "-r", str(staging)]).wait()
