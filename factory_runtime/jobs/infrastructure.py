@@ -1,0 +1,25 @@
+"""infrastructure: what a service runs on, as code in its repository."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from factory_runtime.domain.result import JobResult, Layer, RenderOrder
+from factory_runtime.domain.template import JobTypeFacts
+from factory_runtime.jobs.publishing import LAYER_SCHEMA, publish_layer
+from factory_runtime.ports import FileTree, JobContext
+
+
+class Infrastructure:
+    """Commits one rendered source. Outputs: repository, commit, url (of the commit), files."""
+
+    facts = JobTypeFacts(name="infrastructure", version="1", with_schema=LAYER_SCHEMA)
+
+    def render(self, with_: Mapping[str, Any]) -> RenderOrder | None:
+        return RenderOrder((Layer(with_["source"], with_.get("data", {})),))
+
+    def publish(
+        self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
+    ) -> JobResult:
+        return publish_layer(context, with_["repository"], tree, "Add the infrastructure")

@@ -1,0 +1,146 @@
+"""The publishing half that the job types share: one commit, and what is said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from factory_runtime.domain.artifact import ArtifactDraft, ArtifactKind
+from factory_runtime.domain.errors import PermanentError
+from factory_runtime.domain.repository import REPOSITORY_NAME, check_repository_name
+from factory_runtime.domain.result import ConfirmedEffect, JobResult
+from factory_runtime.domain.tree import TREE_MEDIA_TYPE, TreeFile
+from factory_runtime.ports import Commit, CommitOrder, FileTree, JobContext
+
+REPOSITORY_SCHEMA: Mapping[str, Any] = {
+    "type": "string",
+    "pattern": REPOSITORY_NAME,
+    "description": "name of the repository: lower-case letters, digits, '.', '_', '-'",
+}
+DATA_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "description": "answers to the questions of the source",
+}
+LAYER_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "required": ["repository", "source"],
+    "additionalProperties": False,
+    "properties": {
+        "repository": REPOSITORY_SCHEMA,
+        "source": {"type": "string", "minLength": 1, "description": "a Copier template folder"},
+        "data": DATA_SCHEMA,
+    },
+}
+"""What a ``with`` holds that puts one rendered source into a repository."""
+
+
+def commit_tree(
+    context: JobContext, repository: str, tree: FileTree | None, subject: str
+) -> Commit:
+    """Put the tree into the repository as this job's one commit, made now or by an earlier attempt.
+
+    Raises:
+        LayerConflictError: a step that this one does not follow wrote one of the files.
+        PermanentError: there is no tree.
+    """
+    if tree is None:
+        raise PermanentError(f"job {context.facts.step} has no rendered files to publish")
+    facts = context.facts
+    trailers = (
+        ("Factory-Run", facts.run_id),
+        ("Factory-Step", facts.step),
+        ("Factory-Template", f"{facts.template_id}@{facts.template_version}"),
+    )
+    place = f"{facts.project_id}/{check_repository_name(repository)}"
+    context.check_cancelled()
+    if context.intend("commit", f"commit in {place}") is not None:
+        # The ledger says it was done; whether it still stands is for the host to say.
+        commit = context.host.find_commit(facts.tenant_id, facts.project_id, repository, trailers)
+        if commit is not None:
+            context.log(f"found commit {commit.sha[:12]} in {place}, made by an earlier attempt")
+            return commit
+    order = CommitOrder(
+        project_id=facts.project_id,
+        repository=repository,
+        message=_message(context, subject),
+        trailers=trailers,
+        author=facts.requested_by,
+        at=context.now(),
+        follows=facts.follows,
+    )
+    commit = context.host.ensure_commit(facts.tenant_id, order, _until_cancelled(context, tree))
+    made = "made" if commit.created else "found"
+    context.log(f"{made} commit {commit.sha[:12]} with {commit.files} files in {place}")
+    return commit
+
+
+def commit_artifacts(
+    repository: str, commit: Commit, tree: FileTree | None
+) -> tuple[ArtifactDraft, ...]:
+    """The commit, and the tree it was made from."""
+    drafts = [
+        ArtifactDraft(
+            ArtifactKind.COMMIT,
+            f"{repository}@{commit.sha[:12]}",
+            commit.url,
+            "text/x-git-commit",
+            metadata={"sha": commit.sha, "repository": repository, "files": commit.files},
+        )
+    ]
+    if tree is not None:
+        reference = tree.reference
+        drafts.append(
+            ArtifactDraft(
+                ArtifactKind.TREE,
+                "tree.tar",
+                f"artifact:sha256:{reference.digest}",
+                TREE_MEDIA_TYPE,
+                size=reference.size,
+                sha256=reference.digest,
+                metadata={"files": reference.files},
+            )
+        )
+    return tuple(drafts)
+
+
+def publish_layer(
+    context: JobContext,
+    repository: str,
+    tree: FileTree | None,
+    subject: str,
+    artifacts: tuple[ArtifactDraft, ...] = (),
+) -> JobResult:
+    """One commit; ``outputs`` are repository, commit, url (of the commit) and files (a count)."""
+    commit = commit_tree(context, repository, tree, subject)
+    return JobResult(
+        outputs={
+            "repository": repository,
+            "commit": commit.sha,
+            "url": commit.url,
+            "files": commit.files,
+        },
+        artifacts=(*commit_artifacts(repository, commit, tree), *artifacts),
+        effects=(ConfirmedEffect("commit", commit.sha),),
+    )
+
+
+def file_artifact(
+    context: JobContext, kind: ArtifactKind, file: TreeFile, media_type: str
+) -> ArtifactDraft:
+    """One file of the tree as an artifact of its own, with its body in artifact storage."""
+    stored = context.storage.put(context.facts.tenant_id, file.content)
+    return ArtifactDraft(
+        kind, file.path, stored.uri, media_type, size=stored.size, sha256=stored.digest
+    )
+
+
+def _message(context: JobContext, subject: str) -> str:
+    facts = context.facts
+    body = f"Step {facts.step} of template {facts.template_id}, version {facts.template_version}."
+    return f"{' '.join(subject.split())}\n\n{body}"
+
+
+def _until_cancelled(context: JobContext, tree: FileTree) -> Iterator[TreeFile]:
+    for file in tree.files():
+        context.check_cancelled()
+        yield file

@@ -1,0 +1,82 @@
+"""repo-generation: a new repository with its first files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from factory_runtime.domain.artifact import ArtifactDraft, ArtifactKind
+from factory_runtime.domain.repository import check_repository_name
+from factory_runtime.domain.result import ConfirmedEffect, JobResult, Layer, RenderOrder
+from factory_runtime.domain.template import JobTypeFacts
+from factory_runtime.jobs.publishing import LAYER_SCHEMA, commit_artifacts, commit_tree
+from factory_runtime.ports import FileTree, JobContext, Repository
+
+_SCHEMA: Mapping[str, Any] = {
+    **LAYER_SCHEMA,
+    "properties": {
+        **LAYER_SCHEMA["properties"],
+        "description": {"type": "string", "maxLength": 500, "description": "one line"},
+    },
+}
+
+
+class RepoGeneration:
+    """Makes the repository, or adopts the one of an earlier run, and commits the source's files.
+
+    Outputs: repository (its name), url (to clone), default_branch, commit.
+    """
+
+    facts = JobTypeFacts(
+        name="repo-generation", version="1", with_schema=_SCHEMA, undos=("delete-repository",)
+    )
+
+    def render(self, with_: Mapping[str, Any]) -> RenderOrder | None:
+        return RenderOrder((Layer(with_["source"], with_.get("data", {})),))
+
+    def publish(
+        self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
+    ) -> JobResult:
+        name = check_repository_name(with_["repository"])
+        repository = _ensure_repository(context, name, with_.get("description", ""))
+        commit = commit_tree(context, name, tree, "Generate the repository")
+        draft = ArtifactDraft(
+            ArtifactKind.REPOSITORY,
+            name,
+            repository.url,
+            "application/x-git",
+            metadata={"default_branch": repository.default_branch, "id": repository.id},
+        )
+        return JobResult(
+            outputs={
+                "repository": name,
+                "url": repository.url,
+                "default_branch": repository.default_branch,
+                "commit": commit.sha,
+            },
+            artifacts=(draft, *commit_artifacts(name, commit, tree)),
+            effects=(
+                ConfirmedEffect("repository", repository.id),
+                ConfirmedEffect("commit", commit.sha),
+            ),
+            external_ids={"repo_id": repository.id},
+        )
+
+
+def _ensure_repository(context: JobContext, name: str, description: str) -> Repository:
+    facts = context.facts
+    confirmed = context.intend("repository", f"repository {facts.project_id}/{name}")
+    if confirmed is not None:
+        found = context.host.find_repository(facts.tenant_id, facts.project_id, name)
+        if found is not None and found.id == confirmed:
+            return found
+    repository = context.host.ensure_repository(
+        facts.tenant_id,
+        facts.project_id,
+        name,
+        effect_key=facts.effect_key,
+        description=description or f"Made from {facts.template_id} {facts.template_version}",
+    )
+    made = "made" if repository.created else "found"
+    context.log(f"{made} the repository {facts.project_id}/{name} at {repository.url}")
+    return repository

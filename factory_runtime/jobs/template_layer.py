@@ -1,0 +1,34 @@
+"""template-layer: one more layer of files over a repository."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+from factory_runtime.domain.result import JobResult, Layer, RenderOrder
+from factory_runtime.domain.template import JobTypeFacts
+from factory_runtime.jobs.publishing import LAYER_SCHEMA, publish_layer
+from factory_runtime.ports import FileTree, JobContext
+
+
+class TemplateLayer:
+    """Commits one rendered source. Outputs: repository, commit, url (of the commit), files."""
+
+    facts = JobTypeFacts(name="template-layer", version="1", with_schema=LAYER_SCHEMA)
+
+    def render(self, with_: Mapping[str, Any]) -> RenderOrder | None:
+        return RenderOrder((Layer(with_["source"], with_.get("data", {})),))
+
+    def publish(
+        self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
+    ) -> JobResult:
+        subject = _subject(context.facts.step, with_["source"])
+        return publish_layer(context, with_["repository"], tree, subject)
+
+
+def _subject(step: str, source: str) -> str:
+    """Like "Add the order domain layer", from ``apply-domain[order]`` and ``files/domain``."""
+    _, _, item = step.removesuffix("]").partition("[")
+    words = ["Add the", item, PurePath(source).name, "layer"]
+    return " ".join(word for word in words if word)
