@@ -9,13 +9,11 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Generator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from factory_runtime.domain.disk import disk_error
+from factory_runtime.domain.disk import disk_errors
 from factory_runtime.domain.errors import (
     ArtifactNotFoundError,
     CorruptArtifactError,
@@ -44,7 +42,7 @@ class LocalArtifactStorage:
     def put(self, tenant_id: str, body: BinaryIO | bytes) -> StoredBody:
         source = io.BytesIO(body) if isinstance(body, bytes) else body
         root = self._tenant_folder(tenant_id)
-        with self._disk_errors():
+        with disk_errors(self._folder):
             staging = _durable_folder(root / "staging", below=self._folder)
             handle, name = tempfile.mkstemp(dir=staging)
             temporary = Path(name)
@@ -65,7 +63,7 @@ class LocalArtifactStorage:
 
     def open(self, tenant_id: str, digest: str) -> BinaryIO:
         path = self._existing(tenant_id, digest)
-        with self._disk_errors():
+        with disk_errors(self._folder):
             try:
                 # A link in a body's place was put there by somebody else: not followed.
                 return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
@@ -73,7 +71,7 @@ class LocalArtifactStorage:
                 raise _not_found(digest) from exc
 
     def read(self, tenant_id: str, digest: str) -> bytes:
-        with self.open(tenant_id, digest) as body, self._disk_errors():
+        with self.open(tenant_id, digest) as body, disk_errors(self._folder):
             content = body.read()
         if hashlib.sha256(content).hexdigest() != digest:
             raise CorruptArtifactError(
@@ -84,21 +82,21 @@ class LocalArtifactStorage:
 
     def verify(self, tenant_id: str, digest: str) -> bool:
         try:
-            with self.open(tenant_id, digest) as body, self._disk_errors():
+            with self.open(tenant_id, digest) as body, disk_errors(self._folder):
                 return _copy(body, None).digest == digest
         except ArtifactNotFoundError:
             return False
 
     def exists(self, tenant_id: str, digest: str) -> bool:
         root = self._tenant_folder(tenant_id)
-        with self._disk_errors():
+        with disk_errors(self._folder):
             return _DIGEST.fullmatch(digest) is not None and _place(root, digest).is_file()
 
     def delete(self, tenant_id: str, digest: str) -> None:
         root = self._tenant_folder(tenant_id)
         if _DIGEST.fullmatch(digest) is None:
             return
-        with self._disk_errors():
+        with disk_errors(self._folder):
             _place(root, digest).unlink(missing_ok=True)
 
     def _tenant_folder(self, tenant_id: str) -> Path:
@@ -122,13 +120,6 @@ class LocalArtifactStorage:
             with contextlib.suppress(FileNotFoundError):
                 if now - path.stat().st_mtime > _ABANDONED_AFTER.total_seconds():
                     path.unlink()
-
-    @contextmanager
-    def _disk_errors(self) -> Generator[None, None, None]:
-        try:
-            yield
-        except OSError as exc:
-            raise disk_error(exc, self._folder) from exc
 
 
 def _copy(source: BinaryIO, out: BinaryIO | None) -> StoredBody:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 from factory_runtime.domain.errors import FactoryError, PermanentError, StorageFullError
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _REFUSED = frozenset({errno.EACCES, errno.EPERM})
+
+
+@contextmanager
+def disk_errors(folder: Path) -> Generator[None, None, None]:
+    """Turns what the system says about files below ``folder`` into a ``disk_error``."""
+    try:
+        yield
+    except OSError as exc:
+        raise disk_error(exc, folder) from exc
 
 
 def disk_error(exc: OSError, folder: Path) -> FactoryError:

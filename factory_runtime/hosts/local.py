@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from factory_runtime.domain.disk import disk_error
+from factory_runtime.domain.disk import disk_errors
 from factory_runtime.domain.errors import FactoryError, HostBusyError
 from factory_runtime.domain.repository import check_repository_name
 from factory_runtime.domain.tree import TreeFile
@@ -54,7 +54,8 @@ class LocalGitHost:
 
     def find_repository(self, tenant_id: str, project_id: str, name: str) -> Repository | None:
         place = self._place(tenant_id, project_id, name)
-        return self._repository(place) if _is_ours(place) else None
+        with disk_errors(place):
+            return self._repository(place) if _is_ours(place) else None
 
     def ensure_repository(
         self, tenant_id: str, project_id: str, name: str, *, effect_key: str, description: str
@@ -66,13 +67,11 @@ class LocalGitHost:
             "effectKey": effect_key,
             "createdBy": "factory-runtime",
         }
-        try:
+        with disk_errors(self._folder):
             _refuse_clash(place)
             created = not os.path.lexists(place) and create_repository(place, marks, description)
-        except OSError as exc:
-            raise disk_error(exc, self._folder) from exc
-        if not created:
-            _adopt(place)
+            if not created:
+                _adopt(place)
         return self._repository(place, created=created)
 
     def ensure_commit(
@@ -80,9 +79,9 @@ class LocalGitHost:
     ) -> Commit:
         naming = checked_trailers(order.trailers)[:2]
         place = self._place(tenant_id, order.project_id, order.repository)
-        if not _is_ours(place):
-            raise no_repository(order.project_id, order.repository)
-        try:
+        with disk_errors(place):
+            if not _is_ours(place):
+                raise no_repository(order.project_id, order.repository)
             with repository_lock(place) as lock:
                 sweep_leftovers(place)
                 importing = FastImport(place, order, files, lock)
@@ -90,8 +89,6 @@ class LocalGitHost:
                     commit = _try_commit(place, order, naming, importing)
                     if commit is not None:
                         return commit
-        except OSError as exc:
-            raise disk_error(exc, place) from exc
         raise HostBusyError(
             f"others keep moving {BRANCH} of {order.project_id}/{order.repository}",
             hint="try again when nobody pushes to it",
@@ -102,9 +99,10 @@ class LocalGitHost:
     ) -> Commit | None:
         naming = checked_trailers(trailers)[:2]
         place = self._place(tenant_id, project_id, repository)
-        if not _is_ours(place):
-            return None
-        return _find_commit(place, read_log(place, head_of(place), naming[0]), naming)
+        with disk_errors(place):
+            if not _is_ours(place):
+                return None
+            return _find_commit(place, read_log(place, head_of(place), naming[0]), naming)
 
     def _place(self, tenant_id: str, project_id: str, name: str) -> Path:
         check_owner(tenant_id, project_id)

@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from factory_runtime.domain.errors import (
     FactoryError,
+    HostBusyError,
     PermanentError,
     RepositoryTakenError,
     StorageFullError,
@@ -273,6 +274,49 @@ def test_a_missing_git_is_named(
         ensure_repository(host)
     assert "install git" in str(info.value.hint)
     assert not bare(tmp_path).exists()
+
+
+def test_a_git_that_hangs_is_ended_with_its_children(
+    host: LocalGitHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_repository(host)
+    hanging = tmp_path / "bin" / "git"
+    hanging.parent.mkdir()
+    hanging.write_text("#!/bin/sh\nsleep 1000\n")
+    hanging.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{hanging.parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("factory_runtime.hosts.git.TIME_LIMIT", timedelta(seconds=0.1))
+    with pytest.raises(HostBusyError, match=r"git .* was stopped"):
+        commit(host, "first")
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    (tmp_path / "git").write_text("a file where the folder should be")
+    with pytest.raises(PermanentError, match=str(tmp_path / "git")):
+        ensure_repository(LocalGitHost(tmp_path / "git"))
+
+
+def ensure_on_a_read_only_disk(folder: str) -> None:
+    """Where nothing may be mounted, a folder without the right to write tells as much."""
+    mounting = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder]
+    mounted = subprocess.run(mounting, check=False, capture_output=True).returncode == 0
+    if not mounted:
+        Path(folder).chmod(0o500)
+    try:
+        ensure_repository(LocalGitHost(Path(folder)))
+    except (StorageFullError, PermanentError) as exc:
+        sys.stdout.write(f"{exc} | {exc.hint}")
+    finally:
+        if mounted:
+            subprocess.run(["umount", folder], check=True)
+
+
+def test_a_read_only_folder_is_named_with_the_fix(tmp_path: Path) -> None:
+    with a_child("ensure_on_a_read_only_disk", str(tmp_path)) as child:
+        status, said = ended(child)
+    assert status == 0
+    assert said.startswith(str(tmp_path))
+    assert "FACTORY_HOME" in said
 
 
 def test_the_users_own_git_configuration_changes_nothing(
