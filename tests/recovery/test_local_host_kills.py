@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -22,6 +24,8 @@ from factory_runtime.domain.errors import (
     StorageFullError,
 )
 from factory_runtime.domain.tree import TreeFile
+from factory_runtime.hosts import local
+from factory_runtime.hosts.fast_import import FastImport
 from factory_runtime.hosts.local import LocalGitHost
 from factory_runtime.ports import Commit, CommitOrder, Repository
 
@@ -166,6 +170,35 @@ def test_the_lock_of_a_killed_holder_is_free_and_its_half_commit_never_seen(
     assert commit(host, "next").created
     assert commit(host, "held").created
     assert steps_on_main(bare(tmp_path)) == ["held", "next"]
+
+
+class DyingImport(FastImport):
+    """Dies when git has been told of half of the commit's files."""
+
+    def _send_commit(self, out: IO[bytes], head: str | None, content: Mapping[str, str]) -> None:
+        whole = io.BytesIO()
+        super()._send_commit(whole, head, content)
+        text = whole.getvalue()
+        out.write(text[: text.index(b"\nM ", len(text) // 2) + 1])
+        out.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_in_the_commit(folder: str) -> None:
+    local.FastImport = DyingImport
+    commit(LocalGitHost(Path(folder)), "first")
+
+
+def test_a_commit_that_git_was_only_half_told_of_is_never_made(
+    host: LocalGitHost, tmp_path: Path
+) -> None:
+    ensure_repository(host)
+    with a_child("die_in_the_commit", str(tmp_path / "git")) as child:
+        assert ended(child)[0] == -signal.SIGKILL
+    made = commit(host, "first")
+    assert made.created
+    listed = git(bare(tmp_path), "ls-tree", "-r", "--name-only", "main")
+    assert len(listed.splitlines()) == 40
 
 
 def test_a_push_in_the_middle_of_a_commit_is_kept(host: LocalGitHost, tmp_path: Path) -> None:

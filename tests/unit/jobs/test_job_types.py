@@ -277,6 +277,20 @@ def test_publishing_again_gives_the_same_result(job_type: JobType) -> None:
     assert len(messages(world)) == 2
 
 
+class UnreadableTree(Tree):
+    def files(self) -> Iterator[TreeFile]:
+        raise AssertionError("it was read")
+
+
+def test_what_the_ledger_and_the_host_agree_on_is_not_read_again() -> None:
+    world = with_repository()
+    given, tree = a_with(TYPES[1]), files(one="1")
+    first = TemplateLayer().publish(a_context(world, "apply"), given, tree)
+    world.record("apply", first)
+    unreadable = UnreadableTree(tree.content)
+    assert TemplateLayer().publish(a_context(world, "apply"), given, unreadable) == first
+
+
 @pytest.mark.parametrize("job_type", TYPES, ids=lambda t: t.facts.name)
 def test_a_ledger_that_says_more_than_the_host_is_not_believed(job_type: JobType) -> None:
     world = with_repository()
