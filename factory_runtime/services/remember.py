@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any, cast
 
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
@@ -15,7 +15,7 @@ from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.memory import Collection, Memory
 from factory_runtime.domain.records import TemplateRecord
 from factory_runtime.domain.redaction import redact, redact_text
-from factory_runtime.domain.run import Run
+from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Embedder
 
 # The model reads 256 tokens, about 1,000 characters: what matters most comes first.
@@ -23,6 +23,8 @@ INPUT_LENGTH = 300
 INPUTS_LENGTH = 700
 ERROR_LENGTH = 300
 DESCRIPTION_LENGTH = 500
+CLAUSE_LENGTH = 80
+URI_LENGTH = 500
 INPUTS_SHOWN = 24
 NAMES_SHOWN = 8
 FACTS_SHOWN = 100
@@ -53,15 +55,16 @@ def memory_of_run(
     ``inputs`` are validated with defaults filled in; ``at`` becomes its ``created_at``.
     """
     clean: dict[str, Any] = redact(inputs)
-    title, purpose = _line(template_title), _line(template_description, DESCRIPTION_LENGTH)
+    title, purpose = _line(template_title), _first_clause(template_description)
     outcome = run.status.value.lower()
     error = _line(run.error or "", ERROR_LENGTH)
     asked = _cut("; ".join(_spoken(clean)), INPUTS_LENGTH)
+    # Only what tells this run from others: what all runs of a template say makes them all alike.
     sentences = (
-        f"{title}. {purpose}",
-        f"Asked for: {asked}" if asked else "",
-        _made(artifacts),
-        _ended(run, outcome, error),
+        f"{title}: {purpose}." if purpose else f"{title}.",
+        f"Asked for: {asked}." if asked else "",
+        _made(artifacts, asked),
+        "" if run.status is RunStatus.SUCCEEDED else _ended(outcome, error),
         *_failures(jobs),
     )
     return Memory(
@@ -132,25 +135,19 @@ def embed_missing(embedder: Embedder, memories: Sequence[Memory]) -> list[Memory
 # --- sentences
 
 
-def _made(artifacts: Sequence[Artifact]) -> str:
-    # A tree or a commit has no name that says anything.
-    telling = [
-        a
-        for a in artifacts
-        if a.kind not in {ArtifactKind.TREE, ArtifactKind.COMMIT, ArtifactKind.LOG}
-    ]
-    parts: list[str] = []
-    for kind, group in groupby(sorted(telling, key=lambda a: a.kind), key=lambda a: a.kind):
-        names = list(dict.fromkeys(_line(artifact.name, 60) for artifact in group))
-        more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-        parts.append(f"{kind.value} {', '.join(names[:NAMES_SHOWN])}{more}")
-    return f"Made: {'; '.join(parts)}." if parts else ""
+def _first_clause(description: str) -> str:
+    return _cut(re.split(r"[.:;,]", _line(description, DESCRIPTION_LENGTH))[0], CLAUSE_LENGTH)
 
 
-def _ended(run: Run, outcome: str, error: str) -> str:
-    duration = _duration(run)
-    took = f" after {_spoken_duration(duration)}" if duration is not None else ""
-    return f"{outcome.capitalize()}{took}{': ' + error if error else '.'}"
+def _made(artifacts: Sequence[Artifact], said: str) -> str:
+    """The repositories, where the inputs did not name them; pipelines and docs every run has."""
+    names = [_line(a.name, 60) for a in artifacts if a.kind is ArtifactKind.REPOSITORY]
+    new = [name for name in dict.fromkeys(names) if name not in said]
+    return f"Made: {', '.join(new[:NAMES_SHOWN])}." if new else ""
+
+
+def _ended(outcome: str, error: str) -> str:
+    return f"{outcome.capitalize()}: {error}" if error else f"{outcome.capitalize()}."
 
 
 def _failures(jobs: Sequence[Job]) -> Iterator[str]:
@@ -234,8 +231,8 @@ def _facts(
             for a in artifacts[:FACTS_SHOWN]
         ],
         "repositories": [
-            redact_text(a.uri) for a in artifacts[:FACTS_SHOWN] if a.kind is ArtifactKind.REPOSITORY
-        ],
+            _line(a.uri, URI_LENGTH) for a in artifacts if a.kind is ArtifactKind.REPOSITORY
+        ][:NAMES_SHOWN],
     }
 
 
@@ -254,13 +251,6 @@ def _duration(run: Run) -> timedelta | None:
     if run.started_at is None or run.completed_at is None:
         return None
     return run.completed_at - run.started_at
-
-
-def _spoken_duration(duration: timedelta) -> str:
-    seconds = round(duration.total_seconds())
-    if seconds < 120:
-        return f"{seconds} seconds"
-    return f"{seconds // 60} minutes" if seconds < 7200 else f"{seconds // 3600} hours"
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
