@@ -19,6 +19,19 @@ PIPELINE_SOURCES = CORE / "jobs" / "sources"
 TEMPLATE: dict[str, Any] = yaml.safe_load((TEMPLATE_FOLDER / "template.yaml").read_text())
 INPUTS_SCHEMA: dict[str, Any] = TEMPLATE["inputs"] | {"additionalProperties": False}
 
+SERVICES: dict[str, dict[str, Any]] = {
+    "bare": {"service_name": "orders", "database": "none"},
+    "full": {"service_name": "orders", "entities": ["order", "order-line"], "port": 9001},
+    "memory": {"service_name": "orders", "entities": ["category"], "database": "none"},
+    # Layout must hold for the longest name as for the shortest.
+    "extremes": {"service_name": "a1", "entities": ["ab", "a-long-name-with-24-chars"[:24]]},
+    "extremes-in-memory": {
+        "service_name": "s" * 39,
+        "entities": ["ab", "x" * 24],
+        "database": "none",
+    },
+}
+
 _EXPRESSION = re.compile(r"\$\{\{ (inputs\.)?(\w+) \}\}")
 
 
