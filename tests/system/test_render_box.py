@@ -237,6 +237,12 @@ def test_a_name_that_looks_like_a_repository_is_still_only_a_name(box: Box) -> N
     assert tree["a.txt"].content.decode() == name
 
 
+def test_of_two_names_that_render_to_one_the_last_by_name_wins(box: Box) -> None:
+    files = {f"{{# {n:02} #}}same.txt": f"{n:02}" for n in range(20)}
+
+    assert box.files(files)["same.txt"].content == b"19"
+
+
 def test_thousands_of_small_files_are_no_trouble(box: Box) -> None:
     box.limits = replace(LIMITS, files=10_100)
     looped = "{% yield n from range(10000) %}part-{{ n }}.txt{% endyield %}.jinja"
@@ -278,27 +284,9 @@ def test_two_renders_at_once_do_not_meet(box: Box) -> None:
 @pytest.mark.parametrize(
     ("files", "data", "says"),
     [
-        ({"sub/a.txt.jinja": "ok\n{% if %}\n"}, {}, "files/base/sub/a.txt.jinja:2: "),
-        ({"a.txt.jinja": "\n\n{{ 1 / 0 }}"}, {}, "files/base/a.txt.jinja:3: ZeroDivisionError"),
-        ({"a.txt.jinja": b"\xff\xfe"}, {}, "files/base/a.txt.jinja: the file is a template but"),
-        ({"{{ x.y.z }}.txt": ""}, {}, "{{ x.y.z }}.txt: 'x' is undefined"),
-        ({"a.txt.jinja": "{{ [1]|map('string') }}"}, {}, "a.txt.jinja:1: a generator has no text"),
-        ({"a.txt.jinja": "{{ [1, 2]|shuffle }}"}, {}, "a.txt.jinja:1: the filter 'shuffle'"),
-        ({"copier.yml": "a: [1\nb: 2\n"}, {}, "files/base/copier.yml:2: it is not YAML"),
-        ({"copier.yml": "- 1\n- 2\n"}, {}, "files/base/copier.yml: it must be"),
-        ({"copier.yml": "1: 2\n"}, {}, "files/base/copier.yml: it must be"),
-        ({"copier.yml": "_envops: {enable_async: true}\n"}, {}, "_envops: enable_async cannot"),
-        ({"copier.yml": '_min_copier_version: "99"\n'}, {}, "requires Copier version >= 99"),
-        ({"copier.yml": "name: {type: str}\n"}, {}, 'Question "name" is required'),
-        ({"copier.yml": "n: {type: int}\n"}, {"n": "many"}, "question 'n': invalid literal"),
-        ({"copier.yml": "n: {type: str, choices: [a, b]}\n"}, {"n": "c"}, "Invalid choice for 'n'"),
-        (
-            {"copier.yml": "n: {type: str, validator: '{% if n != 1 %}one only{% endif %}'}\n"},
-            {"n": "2"},
-            "Validation error for question 'n': one only",
-        ),
-        ({"copier.yml": f"a: {'[' * 2000}{']' * 2000}\n"}, {}, "it is nested too deeply"),
-        ({"a.txt.jinja": f"{{{{ {'(' * 2000}1{')' * 2000} }}}}"}, {}, "it is nested too deeply"),
+        ({"d/a.jinja": "ok\n{% if %}\n"}, {}, "files/base/d/a.jinja:2: Expected an expression"),
+        ({"copier.yml": "- 1\n"}, {}, "files/base/copier.yml: it must be a mapping"),
+        ({"copier.yml": "n: {type: int}\n"}, {"n": "x"}, "question 'n': invalid literal"),
     ],
 )
 def test_a_mistake_is_reported_in_one_line_with_its_place(
@@ -586,7 +574,6 @@ render(order, {"files/base": digest}, storage, "acme", limits, scratch=root / "s
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
 def test_a_killed_parent_takes_the_child_along(box: Box) -> None:
     digest = box.add("files/base", ENDLESS)
     parent = subprocess.Popen([sys.executable, "-c", _PARENT, str(box.root), digest])

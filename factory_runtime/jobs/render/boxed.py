@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -195,11 +196,20 @@ def harden() -> None:
         "SandboxedEnvironment": BoxedEnvironment,
         # Without it Copier looks for git, and runs it, for every file.
         "is_git_available": lambda: False,
+        "scantree": _sorted_tree,
     }
     for name, replacement in replacements.items():
         if not hasattr(copier_main, name):
             raise AssertionError(f"this Copier has no {name} to replace")
         setattr(copier_main, name, replacement)
+
+
+def _sorted_tree(path: str, follow_symlinks: bool) -> Iterator[os.DirEntry[str]]:
+    """By name: where two names render to one, the disk's own order would choose the winner."""
+    for entry in sorted(os.scandir(path), key=lambda entry: entry.name):
+        yield entry
+        if entry.is_dir(follow_symlinks=follow_symlinks):
+            yield from _sorted_tree(entry.path, follow_symlinks)
 
 
 def _rendering() -> bool:

@@ -8,7 +8,12 @@ from pathlib import Path
 from types import TracebackType
 
 import yaml
-from copier.errors import ForbiddenPathError, InvalidConfigFileError, UnsafeTemplateError
+from copier.errors import (
+    ForbiddenPathError,
+    InvalidConfigFileError,
+    MultipleConfigFilesError,
+    UnsafeTemplateError,
+)
 from jinja2 import TemplateError, TemplateSyntaxError
 from jinja2.exceptions import SecurityError
 
@@ -25,11 +30,11 @@ def explain(error: BaseException, layer: LayerRequest, out: Path) -> RenderProbl
     problem = _problem(chain)
     folder = layer["folder"]
     message = problem["message"]
-    for path in (folder, str(out)):
+    for path in (folder, str(out), str(out.parent)):
         message = message.replace(f"{path}/", "").replace(path, ".")
-    problem["message"] = _one_line(message)
     file, line = _place(chain, Path(folder))
-    problem["place"] = "/".join(filter(None, [layer["name"], file])) + (f":{line}" if line else "")
+    place = "/".join(filter(None, [layer["name"], file])) + (f":{line}" if line else "")
+    problem["message"], problem["place"] = _one_line(message), _one_line(place)
     return problem
 
 
@@ -71,6 +76,8 @@ def _message(chain: list[BaseException]) -> str:
             if isinstance(cause, yaml.MarkedYAMLError):
                 return f"it is not YAML: {cause.problem or cause.context}"
             return f"it is not YAML: {cause}"
+        case MultipleConfigFilesError():
+            return "there is a copier.yml and a copier.yaml; keep one of them"
         case UnicodeDecodeError():
             return "the file is a template but not UTF-8"
         case RecursionError():
@@ -82,7 +89,8 @@ def _message(chain: list[BaseException]) -> str:
         case _:
             pass
     text = str(error)
-    named = type(error).__module__.startswith(("copier", "jinja2")) or type(error) is ValueError
+    module = type(error).__module__
+    named = module.startswith(("copier", "factory_runtime")) or type(error) is ValueError
     return text if text and named else f"{type(error).__name__}: {text}".removesuffix(": ")
 
 
@@ -116,7 +124,7 @@ def _place_in_work(chain: list[BaseException]) -> tuple[str, int]:
                     return str(names.get("src_relpath", "")), 0
                 case "_ask" if "var_name" in names:
                     return f"copier.yml, question {names['var_name']!r}", 0
-                case "_raw_config":
+                case "_raw_config" | "config_data" | "jinja_env":
                     return "copier.yml", 0
                 case _:
                     pass
@@ -144,5 +152,6 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(text.split())
+    """For a terminal: without line ends, and without what would steer it."""
+    line = "".join(c if c.isprintable() else "�" for c in " ".join(text.split()))
     return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
