@@ -1,0 +1,254 @@
+"""Template folder → Template, or all of its problems at once."""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import RawIOBase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+from factory_runtime.compiler.check import References, StepChecks
+from factory_runtime.compiler.findings import Fields, Findings, did_you_mean
+from factory_runtime.compiler.schema_check import check_inputs_schema
+from factory_runtime.compiler.sources import Sources
+from factory_runtime.compiler.steps import (
+    Defaults,
+    StepDraft,
+    StepReader,
+    read_retry,
+    read_texts,
+    retry_fields,
+)
+from factory_runtime.compiler.yaml_nodes import MAX_BYTES, Node, read_yaml
+from factory_runtime.domain.errors import HostileTemplateError, InvalidTemplateError, Problem
+from factory_runtime.domain.ids import is_slug
+from factory_runtime.domain.template import JobTypeFacts, RetryPolicy, Step, Template
+from factory_runtime.domain.tree import pack_folder
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+TEMPLATE_FILE = "template.yaml"
+TEMPLATE_KEYS = (
+    "id",
+    "version",
+    "title",
+    "description",
+    "inputs",
+    "defaults",
+    "deadline",
+    "steps",
+    "outputs",
+    "triggers",
+)
+# As on semver.org, without build metadata: two builds of one version would be two templates.
+_VERSION = re.compile(
+    r"(?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8})){2}"
+    r"(?:-(?:0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)"
+    r"(?:\.(?:0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*))*)?"
+)
+_CRON = re.compile(r"[0-9A-Za-z*/,#?LW-]+(?: +[0-9A-Za-z*/,#?LW-]+){4}")
+
+
+def load_template(
+    folder: Path, job_types: Mapping[str, JobTypeFacts], *, source_roots: Sequence[Path] = ()
+) -> Template:
+    """Read and check a template folder.
+
+    Args:
+        folder: holds ``template.yaml`` and the files its steps use.
+        job_types: what may stand as a step's ``type``.
+        source_roots: folders outside the template that a step's source may lie in.
+
+    Raises:
+        InvalidTemplateError: with all problems at once.
+    """
+    template, problems = _read(folder, job_types, source_roots)
+    if problems or template is None:
+        count = f"{len(problems)} problem" + ("s" if len(problems) != 1 else "")
+        hint = "`factory templates check` shows them"
+        raise InvalidTemplateError(f"the template {folder} has {count}", problems, hint=hint)
+    return template
+
+
+def check_template(
+    folder: Path, job_types: Mapping[str, JobTypeFacts], *, source_roots: Sequence[Path] = ()
+) -> list[Problem]:
+    """Every problem of a template folder by place; none means it loads."""
+    return _read(folder, job_types, source_roots)[1]
+
+
+def _read(
+    folder: Path, job_types: Mapping[str, JobTypeFacts], source_roots: Sequence[Path]
+) -> tuple[Template | None, list[Problem]]:
+    file = str(folder / TEMPLATE_FILE)
+    body = _body_of(folder / TEMPLATE_FILE)
+    if isinstance(body, Problem):
+        return None, [body]
+    root, problems = read_yaml(body, file)
+    findings = Findings(file, problems)
+    template = None
+    if root is not None:
+        fields = Fields.of(root, "a template", findings, TEMPLATE_KEYS)
+        if fields is not None:
+            template = _TemplateReader(fields, findings, job_types).read(folder, source_roots)
+    elif not problems:
+        findings.add((1, 1), "missing-key", "the file is empty", "begin with id and version")
+    return template, findings.sorted()
+
+
+def _body_of(path: Path) -> bytes | Problem:
+    try:
+        if not path.is_file():
+            hint = f"a template is a folder with a {TEMPLATE_FILE}"
+            return Problem(str(path), 0, 0, "missing-file", "there is no such file", hint)
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        return Problem(str(path), 0, 0, "missing-file", f"cannot be read: {error.strerror}")
+
+
+class _NullSink(RawIOBase):
+    """Takes bytes and forgets them."""
+
+    def write(self, data: Buffer, /) -> int:
+        return memoryview(data).nbytes
+
+
+def _digest_of(folder: Path, findings: Findings) -> str:
+    try:
+        return pack_folder(folder.resolve(), cast(BinaryIO, _NullSink())).digest
+    except HostileTemplateError as error:
+        findings.add((1, 1), "hostile-source", str(error), error.hint)
+    except OSError as error:
+        findings.add((1, 1), "missing-source", f"{error.filename}: {error.strerror}")
+    return ""
+
+
+@dataclass(slots=True)
+class _TemplateReader:
+    """Reads the keys of a template in turn; no problem in one stops the next."""
+
+    fields: Fields
+    findings: Findings
+    job_types: Mapping[str, JobTypeFacts]
+
+    def read(self, folder: Path, source_roots: Sequence[Path]) -> Template:
+        """The template; it is only in order where no problem was noted."""
+        schema = check_inputs_schema(self.fields.node_of("inputs"), self.findings)
+        drafts = self._steps()
+        references = References(drafts, schema, self.findings)
+        steps = StepChecks(drafts, references, self.findings).run()
+        sources = Sources(folder, source_roots, self.findings)
+        for draft in drafts:
+            sources.take(draft, self.job_types)
+        return self._template(folder, schema, steps, sources.found, references)
+
+    def _template(
+        self,
+        folder: Path,
+        schema: Mapping[str, Any],
+        steps: tuple[Step, ...],
+        sources: Mapping[str, Path],
+        references: References,
+    ) -> Template:
+        id_ = self.fields.text("id", required="a short name, like microservice")
+        if id_ and not is_slug(id_):
+            self.fields.bad("id", "a slug", "lower case, digits, hyphens, dots, at most 63")
+        version = self.fields.text("version", required="like 1.0.0")
+        if version and not _VERSION.fullmatch(version):
+            self.fields.bad("version", "a semantic version", "like 1.0.0 or 2.1.0-rc.1")
+        return Template(
+            id=id_,
+            version=version,
+            title=self.fields.text("title", id_),
+            description=self.fields.text("description"),
+            folder=folder,
+            digest=_digest_of(folder, self.findings),
+            inputs_schema=schema,
+            steps=steps,
+            sources=sources,
+            outputs=self._outputs(references),
+            deadline=self.fields.duration("deadline"),
+            triggers=self._triggers(schema, references),
+        )
+
+    def _defaults(self) -> Defaults:
+        node = self.fields.node_of("defaults")
+        inner = None
+        if node is not None:
+            inner = Fields.of(node, "defaults", self.findings, ("retry", "timeout"))
+        if inner is None:
+            return Defaults()
+        retry = retry_fields(inner.node_of("retry"), self.findings)
+        read_retry(retry, RetryPolicy())
+        return Defaults(retry, inner.duration("timeout"))
+
+    def _steps(self) -> list[StepDraft]:
+        defaults = self._defaults()
+        node = self.fields.require("steps", "a list of steps with name and type")
+        if node is None:
+            return []
+        if not node.items:
+            self.fields.bad("steps", "a list of at least one step")
+            return []
+        reader = StepReader(self.job_types, defaults, self.findings)
+        drafts = [reader.read(item) for item in node.items]
+        return [draft for draft in drafts if draft is not None]
+
+    def _outputs(self, references: References) -> Mapping[str, Any]:
+        node = self.fields.node_of("outputs")
+        if node is None:
+            return {}
+        if node.members is None:
+            self.fields.bad("outputs", "a mapping")
+            return {}
+        references.check_outputs(read_texts(node, self.findings))
+        return node.plain()
+
+    def _triggers(self, schema: Mapping[str, Any], references: References) -> Mapping[str, Any]:
+        node = self.fields.node_of("triggers")
+        if node is None:
+            return {}
+        inner = Fields.of(node, "triggers", self.findings, ("webhook", "schedule"))
+        if inner is None:
+            return {}
+        if webhook := inner.node_of("webhook"):
+            self._webhook(webhook, schema, references)
+        if schedule := inner.node_of("schedule"):
+            self._schedule(schedule)
+        return node.plain()
+
+    def _webhook(self, node: Node, schema: Mapping[str, Any], references: References) -> None:
+        fields = Fields.of(node, "webhook", self.findings, ("source", "map"))
+        if fields is None:
+            return
+        source = fields.text("source", required="who sends it, like github")
+        if source and not is_slug(source):
+            fields.bad("source", "a slug", "like github")
+        map_ = fields.node_of("map")
+        if map_ is None:
+            return
+        if map_.members is None:
+            fields.bad("map", "a mapping from input to value")
+            return
+        known: Mapping[str, Any] = schema.get("properties", {})
+        for name, place in (map_.keys or {}).items():
+            if name not in known:
+                message = f"the map gives an unknown input {name!r}"
+                self.findings.add(place, "unknown-input", message, did_you_mean(name, known))
+        references.check_map(read_texts(map_, self.findings))
+
+    def _schedule(self, node: Node) -> None:
+        fields = Fields.of(node, "schedule", self.findings, ("cron", "timezone"))
+        if fields is None:
+            return
+        cron = fields.text("cron", required="like 0 6 * * 1-5")
+        if cron and not _CRON.fullmatch(cron.strip()):
+            fields.bad("cron", "five fields", "minute hour day month weekday: 0 6 * * 1-5")
+        timezone = fields.text("timezone", "UTC")
+        if timezone not in zoneinfo.available_timezones():
+            fields.bad("timezone", "the name of a time zone", "like Europe/Berlin")
