@@ -53,12 +53,9 @@ def commit_tree(
     )
     place = f"{facts.project_id}/{check_repository_name(repository)}"
     context.check_cancelled()
-    if context.intend("commit", f"commit in {place}") is not None:
-        # The ledger says it was done; whether it still stands is for the host to say.
-        commit = context.host.find_commit(facts.tenant_id, facts.project_id, repository, trailers)
-        if commit is not None:
-            context.log(f"found commit {commit.sha[:12]} in {place}, made by an earlier attempt")
-            return commit
+    # Whatever the ledger says of it, the host knows whether the commit stands, and finds it
+    # before it reads the first file.
+    context.intend("commit", f"commit in {place}")
     order = CommitOrder(
         project_id=facts.project_id,
         repository=repository,

@@ -182,7 +182,7 @@ def in_child(work: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     code = f"import sys, {__name__} as t; t.{work}(*sys.argv[1:])"
     return subprocess.run(
         [sys.executable, "-c", code, *arguments],
-        cwd=Path(__file__).parent,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,

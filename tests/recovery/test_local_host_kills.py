@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import os
 import random
@@ -76,7 +77,7 @@ def a_child(work: str, *arguments: str) -> subprocess.Popen[str]:
     code = f"import {__name__} as t, sys; print('go', flush=True); t.{work}(*sys.argv[1:])"
     child = subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
-        cwd=Path(__file__).parent,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -170,6 +171,25 @@ def test_the_lock_of_a_killed_holder_is_free_and_its_half_commit_never_seen(
     assert commit(host, "next").created
     assert commit(host, "held").created
     assert steps_on_main(bare(tmp_path)) == ["held", "next"]
+
+
+def test_a_git_that_outlives_its_killed_parent_keeps_the_lock(
+    host: LocalGitHost, tmp_path: Path
+) -> None:
+    ensure_repository(host)
+    with a_child("hold_the_lock_and_commit", str(tmp_path / "git")) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "half\n"
+        (orphan,) = children_of(child.pid)
+        os.kill(orphan, signal.SIGSTOP)
+        child.kill()
+        child.wait()
+        with (bare(tmp_path) / "factory" / "lock").open("r+") as lock:
+            with pytest.raises(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.kill(orphan, signal.SIGCONT)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+    assert commit(host, "next").created
 
 
 class DyingImport(FastImport):
