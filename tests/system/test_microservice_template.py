@@ -15,6 +15,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from factory_runtime.artifacts.in_memory import InMemoryArtifactStorage
 from factory_runtime.domain.result import Layer, RenderOrder
@@ -137,6 +138,7 @@ def test_defaults_are_valid_inputs() -> None:
         {"service_name": "../orders"},
         {"service_name": "orders-"},
         {"service_name": "orders\n"},
+        {"service_name": "fastapi"},
         {"description": "two\nlines"},
         {"description": "ends\n"},
         {"description": "\x7f"},
@@ -163,6 +165,13 @@ def test_defaults_are_valid_inputs() -> None:
 def test_inputs_that_would_not_render_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"service_name": "orders", **wrong}, INPUTS_SCHEMA)
+
+
+def test_a_service_may_not_take_the_name_of_a_library_it_uses(services: dict[str, Path]) -> None:
+    project = tomllib.loads((services["full"] / "pyproject.toml").read_text())
+    named = project["project"]["dependencies"] + project["dependency-groups"]["dev"]
+    refused: list[str] = INPUTS_SCHEMA["properties"]["service_name"]["not"]["enum"]
+    assert set(refused) == {Requirement(text).name for text in named}
 
 
 def test_an_entity_may_not_take_a_name_that_its_modules_need(services: dict[str, Path]) -> None:
