@@ -30,7 +30,7 @@ from factory_runtime.hosts.fast_import import FastImport
 from factory_runtime.hosts.local import LocalGitHost
 from factory_runtime.ports import Commit, CommitOrder, Repository
 
-ROUNDS = 12
+ROUNDS = 8
 
 
 @pytest.fixture
