@@ -10,7 +10,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-REDACTED = "[redacted]"
+REDACTED = "(redacted)"
+"""Square brackets or asterisks would be markup to a terminal or a Markdown page."""
 MAX_DEPTH = 32
 
 _SECRET_WORDS = frozenset(

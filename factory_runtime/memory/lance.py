@@ -101,9 +101,9 @@ class LanceMemoryIndex:
             MemoryUnavailableError: the folder cannot be read or written.
         """
         check_tenant(tenant_id)
-        if not ids or not self._has(tenant_id):
-            return
         with self._translated():
+            if not ids or not self._has(tenant_id):
+                return
             from lancedb.expr import col
 
             database = self._connect(tenant_id)

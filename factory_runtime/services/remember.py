@@ -27,8 +27,10 @@ CLAUSE_LENGTH = 80
 URI_LENGTH = 500
 INPUTS_SHOWN = 24
 NAMES_SHOWN = 8
+READ_LENGTH = 64 * 1024
 FACTS_SHOWN = 100
 FACTS_INPUTS_BYTES = 4096
+EXTERNAL_IDS = ("build_id", "repo_id", "pipeline_id", "work_item_id")
 
 
 def run_memory_id(tenant_id: str, run_id: str) -> str:
@@ -198,7 +200,7 @@ def _words(name: str) -> str:
 
 def _line(text: str, length: int = 120) -> str:
     """One line without secrets, control characters and lone surrogates, cut to a length."""
-    readable = text.encode("utf-8", "replace").decode("utf-8")
+    readable = text[:READ_LENGTH].encode("utf-8", "replace").decode("utf-8")
     printable = "".join(c if c.isprintable() else " " for c in redact_text(readable))
     return _cut(" ".join(printable.split()), length)
 
@@ -222,6 +224,7 @@ def _facts(
     return {
         "status": run.status.value,
         "cycle": run.cycle,
+        "external_ids": {name: id_ for name in EXTERNAL_IDS if (id_ := getattr(run, name))},
         "duration_seconds": duration.total_seconds() if duration is not None else None,
         "error": error or None,
         "inputs": inputs if small else {},

@@ -159,13 +159,13 @@ def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
 def test_a_full_disk_is_an_error_and_loses_nothing(tmp_path: Path) -> None:
     index = LanceMemoryIndex(tmp_path, Given())
     index.upsert("acme", [a_memory("a")])
-    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:
         with pytest.raises(MemoryUnavailableError):
             index.upsert("acme", [a_memory("b")])
     finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert found(index) == ["a"]
     index.upsert("acme", [a_memory("b")])
     assert found(index) == ["a", "b"]

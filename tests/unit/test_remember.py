@@ -12,6 +12,7 @@ from factory_runtime.domain.body import Body
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.memory import Collection, Memory
 from factory_runtime.domain.records import TemplateRecord
+from factory_runtime.domain.redaction import REDACTED
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.memory.in_memory import WordsEmbedder
 from factory_runtime.services.remember import embed_missing, memory_of_run, memory_of_template
@@ -179,6 +180,7 @@ def test_a_run_memory_carries_the_runs_ids() -> None:
     )
     assert (memory.template_id, memory.template_version) == ("microservice", "1.2.0")
     assert memory.created_at == AT
+    assert remember(a_run(repo_id="r-1")).facts["external_ids"] == {"repo_id": "r-1"}
     assert memory.vector is None
 
 
@@ -236,7 +238,7 @@ def test_no_secret_is_remembered_from_wherever_it_comes() -> None:
         },
     )
     assert secret not in everything_in(memory)
-    assert "[redacted]" in memory.text
+    assert REDACTED in memory.text
     template = replace(
         TEMPLATE, title=f"token={secret}", description=f"postgres://app:{secret}@db/orders"
     )
