@@ -1,1 +1,178 @@
-"""Opens the adapters and returns one Runtime."""
+"""Opens the adapters and returns one Runtime. Each is opened where it is first used.
+
+Reading commands must answer at once, so nothing heavy (job types, compiler, LanceDB) is imported
+before something asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from factory_runtime.artifacts.local import LocalArtifactStorage
+from factory_runtime.domain.errors import StorageFullError
+from factory_runtime.ports import (
+    ArtifactStorage,
+    Clock,
+    Embedder,
+    GitHost,
+    JobType,
+    MemoryIndex,
+    RunStore,
+)
+from factory_runtime.run_store import open_run_store
+from factory_runtime.settings import Settings
+from factory_runtime.telemetry import environment_name, worker_name
+
+if TYPE_CHECKING:
+    from factory_runtime.domain.run import Run
+    from factory_runtime.services.catalog import TemplateCatalog
+    from factory_runtime.services.drain_outbox import Drained
+    from factory_runtime.services.engine import Engine
+    from factory_runtime.services.index_memory import Librarian
+    from factory_runtime.services.request_run import RequestDesk
+
+
+class SystemClock:
+    """The time of this machine, in UTC."""
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Everything that a door or a flow needs, opened when it is asked for.
+
+    Attributes:
+        own_job_types: used instead of those that installed packages offer.
+    """
+
+    settings: Settings
+    clock: Clock
+    own_job_types: Mapping[str, JobType] | None = None
+
+    @cached_property
+    def job_types(self) -> Mapping[str, JobType]:
+        """The job types to use: those given, else all that installed packages offer."""
+        if self.own_job_types is not None:
+            return self.own_job_types
+        from factory_runtime.jobs.registry import job_types
+
+        return job_types()
+
+    @cached_property
+    def store(self) -> RunStore:
+        make_home(self.settings)
+        return open_run_store(self.settings.run_store_url)
+
+    @cached_property
+    def storage(self) -> ArtifactStorage:
+        return LocalArtifactStorage(self.settings.artifacts_folder)
+
+    @cached_property
+    def host(self) -> GitHost:
+        from factory_runtime.hosts.local import LocalGitHost
+
+        return LocalGitHost(self.settings.git_folder)
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        from factory_runtime.memory.embedding import MiniLmEmbedder
+
+        return MiniLmEmbedder()
+
+    @cached_property
+    def memory(self) -> MemoryIndex:
+        from factory_runtime.memory.lance import LanceMemoryIndex
+
+        return LanceMemoryIndex(self.settings.memory_folder, self.embedder)
+
+    @cached_property
+    def catalog(self) -> TemplateCatalog:
+        from factory_runtime.services.catalog import TemplateCatalog
+
+        return TemplateCatalog(
+            self.settings.template_folders,
+            {name: job_type.facts for name, job_type in self.job_types.items()},
+            self.settings.source_roots,
+        )
+
+    @cached_property
+    def desk(self) -> RequestDesk:
+        from factory_runtime.services.request_run import RequestDesk
+
+        return RequestDesk(self.store, self.storage, self.catalog, self.clock)
+
+    @cached_property
+    def engine(self) -> Engine:
+        from factory_runtime.services.engine import Engine
+
+        profile = "embedded" if self.settings.database_url is None else "production"
+        return Engine(
+            store=self.store,
+            storage=self.storage,
+            host=self.host,
+            job_types=self.job_types,
+            clock=self.clock,
+            worker=worker_name(),
+            environment=environment_name(profile),
+        )
+
+    @cached_property
+    def librarian(self) -> Librarian:
+        from factory_runtime.services.index_memory import Librarian
+
+        return Librarian(
+            self.store, self.storage, self.clock, lambda: self.embedder, lambda: self.memory
+        )
+
+    def drain(self, show_run: Callable[[Any], None] | None = None) -> Drained:
+        """Handle what the outbox holds; ``show_run`` is Prefect's part of it, where it is there."""
+        from factory_runtime.services import topics
+        from factory_runtime.services.drain_outbox import drain_outbox
+
+        handlers: dict[str, Callable[[Any], None]] = {
+            topics.MEMORY_OF_RUN: self.librarian.index_run,
+            topics.MEMORY_OF_TEMPLATE: self.librarian.index_template,
+        }
+        if show_run is not None:
+            handlers[topics.SHOW_RUN] = show_run
+        return drain_outbox(self.store, self.clock, handlers, worker_name())
+
+    def has_render(self, tenant_id: str, key: str) -> bool:
+        """Whether the cache holds a render of this key whose tree is still there."""
+        from factory_runtime.orchestration.render_cache import cached_tree
+
+        results = self.settings.prefect_folder / "results"
+        digest = cached_tree(results, key, self.clock.now())
+        return digest is not None and self.storage.exists(tenant_id, digest)
+
+    def inputs_of(self, run: Run) -> Any:
+        """A run's inputs, wherever their body lies."""
+        from factory_runtime.services.bodies import from_body
+
+        return from_body(self.storage, run.tenant_id, run.inputs)
+
+
+def open_runtime(settings: Settings | None = None) -> Runtime:
+    """The runtime for these settings, or for those of the environment."""
+    return Runtime(settings or Settings(), SystemClock())
+
+
+def make_home(settings: Settings) -> None:
+    """Make ``FACTORY_HOME``, readable by its owner alone.
+
+    Raises:
+        StorageFullError: it cannot be made or written.
+    """
+    try:
+        settings.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as exc:
+        raise StorageFullError(
+            f"the folder {settings.root} cannot be made: {exc.strerror}",
+            hint="set FACTORY_HOME to a folder you can write",
+        ) from exc

@@ -1,1 +1,43 @@
-"""Trace ids and structured logs."""
+"""Trace ids in the W3C form, and which process this is."""
+
+from __future__ import annotations
+
+import os
+import platform
+import secrets
+import socket
+
+
+def new_trace_id() -> str:
+    """A trace id: 32 hex digits, never all zero (https://www.w3.org/TR/trace-context/)."""
+    return secrets.token_hex(16)
+
+
+def new_span_id() -> str:
+    """A span id: 16 hex digits."""
+    return secrets.token_hex(8)
+
+
+def worker_name() -> str:
+    """This process, like ``build-7:4211``."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def worker_is_gone(name: str) -> bool:
+    """Whether a worker of this machine has ended; False where that cannot be known from here."""
+    host, _, pid = name.rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def environment_name(profile: str) -> str:
+    """Where jobs run, like ``embedded python-3.11.7 linux-x86_64``."""
+    system = f"{platform.system()}-{platform.machine()}".lower()
+    return f"{profile} python-{platform.python_version()} {system}"

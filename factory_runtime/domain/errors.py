@@ -16,7 +16,10 @@ class FactoryError(Exception):
 
     Attributes:
         hint: what the reader can do about it, one sentence, or None.
+        run_id: the run record that this refusal left behind, or None.
     """
+
+    run_id: str | None = None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -27,6 +30,10 @@ class FactoryError(Exception):
         """A stable, kebab-case name: ``PlanCycleError`` is ``plan-cycle``."""
         name = type(self).__name__.removesuffix("Error")
         return "".join("-" + c.lower() if c.isupper() else c for c in name).lstrip("-")
+
+    def explain(self) -> str:
+        """The whole message for people: what, then the fix, on lines of their own."""
+        return "\n".join([str(self), *([self.hint] if self.hint else [])])
 
 
 class InputError(FactoryError):
@@ -93,6 +100,10 @@ class ProblemsError(InputError):
         super().__init__(message, hint=hint)
         self.problems = tuple(problems)
 
+    def explain(self) -> str:
+        lines = [str(self), *(f"  {problem}" for problem in self.problems)]
+        return "\n".join([*lines, *([self.hint] if self.hint else [])])
+
 
 class InvalidTemplateError(ProblemsError):
     """A template that `factory templates check` would not pass."""
@@ -146,7 +157,6 @@ class RunNotFoundError(NotFoundError):
 
     def __init__(self, run_id: str) -> None:
         super().__init__(f"no run {run_id}", hint="`factory runs list` shows the runs there are")
-        self.run_id = run_id
 
 
 class JobNotFoundError(NotFoundError):
@@ -206,6 +216,10 @@ class HostBusyError(TransientError):
 
 class StoreUnavailableError(TransientError):
     """The run store does not answer, or cannot write."""
+
+
+class JobTimeoutError(TransientError):
+    """An attempt took longer than its job may."""
 
 
 class PrefectUnavailableError(TransientError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 from factory_runtime.domain.run import Priority
@@ -44,7 +45,7 @@ class PlannedJob:
     fallback_for: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: it keeps what it has worked out
 class Plan:
     """The compiled graph. Jobs stand in an order in which each follows its needs.
 
@@ -53,7 +54,8 @@ class Plan:
         outputs: expressions of the template, evaluated when the run ends.
         each_steps: names of the steps that were fanned out; their outputs are keyed by item.
         sources: source name → digest of its tree, as packed when the run was accepted. The
-            compiler leaves it empty; a name that a job type brought along is ``type:name``.
+            compiler leaves it empty; one that a job type brought along is ``<job type>:<name>``,
+            like ``pipeline-generation:github-actions``.
     """
 
     template_id: str
@@ -66,13 +68,27 @@ class Plan:
     deadline: timedelta | None = None
     sources: Mapping[str, str] = field(default_factory=dict[str, str])
 
+    @cached_property
+    def by_name(self) -> Mapping[str, PlannedJob]:
+        return {job.name: job for job in self.jobs}
+
+    @cached_property
+    def by_step_key(self) -> Mapping[str, tuple[PlannedJob, ...]]:
+        """The jobs of each step, under the name that expressions know it by."""
+        steps: dict[str, list[PlannedJob]] = {}
+        for job in self.jobs:
+            steps.setdefault(job.step.replace("-", "_"), []).append(job)
+        return {name: tuple(jobs) for name, jobs in steps.items()}
+
+    @cached_property
+    def fallbacks(self) -> tuple[PlannedJob, ...]:
+        """The jobs that stand in for others."""
+        return tuple(job for job in self.jobs if job.fallback_for)
+
     def job(self, name: str) -> PlannedJob:
         """The job of that name.
 
         Raises:
             KeyError: there is none.
         """
-        for job in self.jobs:
-            if job.name == name:
-                return job
-        raise KeyError(name)
+        return self.by_name[name]

@@ -1,0 +1,123 @@
+"""The loop of the executing process: admit runs, execute their flow runs, drain the outbox."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.flow_engine import run_flow_async
+
+from factory_runtime.bootstrap import Runtime
+from factory_runtime.domain.errors import ConflictError, FactoryError
+from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.orchestration.launch import PrefectLauncher
+from factory_runtime.services.dispatch import dispatch_next, launch_queued
+from factory_runtime.services.end_run import end_run
+from flows.hooks import drain, share_runtime
+from flows.templates import flow_of_run
+from tasks.threads import in_thread
+
+_LOG = logging.getLogger("factory.dispatcher")
+
+_POLL = 0.1
+"""Seconds between two looks for new runs: one indexed query each."""
+
+_DRAIN_EVERY = 5.0
+_FINISH_SECONDS = 30.0
+
+
+class Dispatcher:
+    """Executes runs in this process, as many at once as the settings allow."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._launcher = PrefectLauncher(runtime.inputs_of)
+        self._running: set[asyncio.Task[None]] = set()
+        share_runtime(runtime)
+
+    async def serve(self, stop: asyncio.Event, server_lives: Callable[[], bool]) -> None:
+        """Work until ``stop`` is set; then finish what has begun, and leave the outbox empty."""
+        draining = asyncio.create_task(self._drain_now_and_then())
+        await self._take_up()
+        while not stop.is_set() and server_lives():
+            if not await self._start_next():
+                await self._pause(stop)
+        if self._running:
+            await asyncio.wait(self._running, timeout=_FINISH_SECONDS)
+        draining.cancel()
+        await asyncio.gather(draining, return_exceptions=True)
+        await self._drain()
+
+    async def _take_up(self) -> None:
+        """Runs that another process began and was killed in: this one is the stack now."""
+        for tenant_id, run_id in await in_thread(self._runtime.store.running_runs):
+            with self._runtime.store.begin(tenant_id, read_only=True) as tx:
+                run = tx.get_run(run_id)
+            self._execute(run)
+
+    async def _start_next(self) -> bool:
+        if len(self._running) >= self._runtime.settings.max_running_runs:
+            return False
+        runtime = self._runtime
+        try:
+            run = await in_thread(dispatch_next, runtime.store, self._launcher, runtime.clock)
+        except FactoryError as error:
+            _LOG.warning("no run could be started: %s", error)
+            return False
+        if run is None:
+            return False
+        self._execute(run)
+        return True
+
+    def _execute(self, run: Run) -> None:
+        task = asyncio.create_task(self._run(run), name=run.id)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _run(self, run: Run) -> None:
+        runtime = self._runtime
+        try:
+            if run.flow_run_id is None:
+                run = await in_thread(
+                    launch_queued, runtime.store, self._launcher, runtime.clock, run
+                )
+            async with get_client() as client:
+                flow_run = await client.read_flow_run(UUID(run.flow_run_id))
+            flow = await in_thread(flow_of_run, runtime, run)
+            await run_flow_async(
+                flow, flow_run=flow_run, parameters=flow_run.parameters, return_type="state"
+            )
+        except ConflictError as error:
+            _LOG.warning("run %s is left alone: %s", run.id, error)
+        except Exception as error:
+            _LOG.exception("run %s", run.id)
+            await in_thread(self._give_up, run, error)
+
+    def _give_up(self, run: Run, error: Exception) -> None:
+        runtime = self._runtime
+        with runtime.store.begin(run.tenant_id, read_only=True) as tx:
+            ended = tx.get_run(run.id).ended
+        if not ended:
+            reason = error.explain() if isinstance(error, FactoryError) else repr(error)
+            end_run(runtime.store, runtime.clock, run.tenant_id, run.id, RunStatus.FAILED, reason)
+
+    async def _pause(self, stop: asyncio.Event) -> None:
+        waiting = asyncio.create_task(stop.wait())
+        await asyncio.wait(
+            [waiting, *self._running], timeout=_POLL, return_when=asyncio.FIRST_COMPLETED
+        )
+        waiting.cancel()
+
+    async def _drain_now_and_then(self) -> None:
+        while True:
+            await self._drain()
+            await asyncio.sleep(_DRAIN_EVERY)
+
+    async def _drain(self) -> None:
+        try:
+            await drain()
+        except FactoryError as error:
+            _LOG.warning("the outbox waits: %s", error)

@@ -1,0 +1,180 @@
+"""The warm executing process of the local stack: keeps a Prefect server, dispatches, executes.
+
+Started by ``deployments.stack``. Prefect reads its settings from the environment when it is
+imported, so this module imports it only after it has set them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+
+from deployments.lifeline import on_parent_gone
+from deployments.server import WHO_ARE_YOU
+from deployments.stack import StackLock, StackState, write_state
+from factory_runtime.bootstrap import open_runtime
+from factory_runtime.domain.errors import FactoryError, PrefectUnavailableError
+from factory_runtime.settings import Settings
+
+_LOG = logging.getLogger("factory.executor")
+_RESTARTS = 3
+_SERVER_START_SECONDS = 90
+
+
+class PrefectServer:
+    """A Prefect server as a child process, restarted on its port if it dies."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._folder = settings.prefect_folder
+        self._log = settings.stack_folder / "server.log"
+        self._port = _free_port()
+        self._nonce = secrets.token_hex(8)
+        self._child: subprocess.Popen[bytes] | None = None
+        self._restarts = 0
+        self.api_url = f"http://127.0.0.1:{self._port}/api"
+
+    def start(self) -> None:
+        self._folder.mkdir(exist_ok=True)
+        with self._log.open("ab") as log:
+            self._child = subprocess.Popen(  # noqa: S603 - our own module
+                [sys.executable, "-m", "deployments.server", str(self._port), self._nonce],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    async def wait_until_ready(self) -> None:
+        """Wait until our own child answers.
+
+        Raises:
+            PrefectUnavailableError: it ended, or does not answer in 90 s.
+        """
+        import httpx
+
+        root = self.api_url.removesuffix("/api")
+        async with httpx.AsyncClient(timeout=5) as client:
+            for _ in range(_SERVER_START_SECONDS * 10):
+                self._refuse_dead()
+                try:
+                    nonce = await client.get(root + WHO_ARE_YOU)
+                    health = await client.get(f"{self.api_url}/health")
+                except httpx.HTTPError:
+                    await asyncio.sleep(0.1)
+                    continue
+                if nonce.text == self._nonce and health.is_success:
+                    return
+                await asyncio.sleep(0.1)
+        raise PrefectUnavailableError("the Prefect server does not answer", hint=f"see {self._log}")
+
+    def revive(self) -> bool:
+        """Start it again if it died; False where it dies too often."""
+        if self._child is None or self._child.poll() is None:
+            return True
+        if self._restarts == _RESTARTS:
+            return False
+        self._restarts += 1
+        _LOG.warning("the Prefect server ended with %s; starting it again", self._child.returncode)
+        self.start()
+        return True
+
+    def stop(self) -> None:
+        if self._child is None or self._child.poll() is not None:
+            return
+        self._child.terminate()
+        try:
+            self._child.wait(timeout=8)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.wait()
+
+    def _refuse_dead(self) -> None:
+        if self._child is not None and self._child.poll() is not None:
+            raise PrefectUnavailableError(
+                f"the Prefect server ended with {self._child.returncode}", hint=f"see {self._log}"
+            )
+
+
+def main() -> int:
+    """Be the stack until told to stop; the exit code."""
+    keep = "--keep" in sys.argv[1:]
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    settings = Settings()
+    lock = StackLock(settings)
+    if not lock.take():
+        _LOG.info("another process is the stack already")
+        return 0
+    server = None if settings.prefect_api_url else PrefectServer(settings)
+    api_url = settings.prefect_api_url or (server.api_url if server else "")
+    set_prefect(settings, api_url)
+    try:
+        asyncio.run(_serve(settings, server, api_url, keep=keep))
+    except FactoryError as error:
+        _LOG.error("%s", error.explain())
+        _tell(settings, "failed", api_url, error.explain())
+        return 5
+    finally:
+        if server is not None:
+            server.stop()
+    return 0
+
+
+async def _serve(
+    settings: Settings, server: PrefectServer | None, api_url: str, *, keep: bool
+) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if not keep:
+        on_parent_gone(lambda: loop.call_soon_threadsafe(stop.set))
+    if server is not None:
+        _tell(settings, "starting the Prefect server (the first time makes its database)", api_url)
+        server.start()
+    from deployments.dispatcher import Dispatcher  # the imports take as long as the server's
+
+    if server is not None:
+        await server.wait_until_ready()
+    _tell(settings, "ready", api_url)
+    dispatcher = Dispatcher(open_runtime(settings))
+    await dispatcher.serve(stop, server.revive if server else lambda: True)
+
+
+def set_prefect(settings: Settings, api_url: str) -> None:
+    """Prefect's settings: its files below our folder, and nothing of the user's own profile."""
+    folder = settings.prefect_folder
+    ours = {
+        "PREFECT_HOME": str(folder),
+        "PREFECT_PROFILES_PATH": str(folder / "profiles.toml"),
+        "PREFECT_API_URL": api_url,
+        "PREFECT_UI_URL": api_url.removesuffix("/api"),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_LOCAL_STORAGE_PATH": str(folder / "results"),
+        # A busy SQLite answers 503 at once and often; see PatientServer.
+        "PREFECT_CLIENT_MAX_RETRIES": "50",
+        "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",  # the local server has none
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "FACTORY_HOME": str(settings.root),
+    }
+    os.environ.update(ours)
+
+
+def _tell(settings: Settings, phase: str, api_url: str, error: str | None = None) -> None:
+    write_state(settings, StackState(os.getpid(), phase, api_url, error))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

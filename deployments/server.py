@@ -1,0 +1,67 @@
+"""The local Prefect server: Prefect's own application, a little more patient on SQLite.
+
+Started as ``python -m deployments.server PORT NONCE`` by the executor, with the lifeline on
+standard input.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import uvicorn
+
+from deployments.lifeline import on_parent_gone, terminate_self
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+WHO_ARE_YOU = "/factory/nonce"
+_SOON = (b"retry-after", b"0.05")
+
+
+class PatientServer:
+    """Prefect's application, with two additions.
+
+    A 503 (SQLite was busy for 30 ms) says to come back soon: without that, a client sleeps two
+    seconds. And it tells the nonce it was started with, so that its parent knows that its own
+    child answers on the port, and not somebody else.
+    """
+
+    def __init__(self, application: Application, nonce: str) -> None:
+        self._application = application
+        self._nonce = nonce
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == WHO_ARE_YOU:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": self._nonce.encode()})
+            return
+
+        async def patient_send(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == 503:
+                others = [h for h in message["headers"] if h[0].lower() != _SOON[0]]
+                message = {**message, "headers": [*others, _SOON]}
+            await send(message)
+
+        await self._application(scope, receive, patient_send)
+
+
+def main() -> None:
+    """Serve until the parent is gone or says stop."""
+    port, nonce = int(sys.argv[1]), sys.argv[2]
+    on_parent_gone(terminate_self)
+    from prefect.server.api.server import create_app
+
+    server = PatientServer(create_app(), nonce)
+    uvicorn.run(
+        server, host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=3
+    )
+
+
+if __name__ == "__main__":
+    main()

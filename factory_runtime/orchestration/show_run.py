@@ -1,0 +1,135 @@
+"""Show an ended run in Prefect's UI: a summary, a table of artifacts, a link per repository."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactCreate
+from prefect.exceptions import PrefectHTTPStatusError
+
+from factory_runtime.domain.artifact import Artifact, ArtifactKind
+from factory_runtime.domain.errors import PrefectUnavailableError
+from factory_runtime.domain.job import Job
+from factory_runtime.domain.records import OutboxMessage
+from factory_runtime.domain.run import Run
+from factory_runtime.ports import ArtifactStorage, Clock, RunStore
+
+_MARKUP = re.compile(r"([\\`*_\[\]|#])")
+
+
+class RunShowcase:
+    """Handles the outbox topic ``prefect.show-run``."""
+
+    def __init__(self, store: RunStore, storage: ArtifactStorage, clock: Clock) -> None:
+        self._store = store
+        self._storage = storage
+        self._clock = clock
+
+    def show(self, message: OutboxMessage) -> None:
+        """Publish the run's artifacts; a run that never reached Prefect has none to publish.
+
+        Raises:
+            PrefectUnavailableError: no server answers.
+        """
+        run_id = str(message.payload["run_id"])
+        with self._store.begin(message.tenant_id) as tx:
+            run = tx.get_run(run_id)
+            jobs = tx.list_jobs(run_id)
+            artifacts = tx.list_artifacts(run_id=run_id)
+        if run.flow_run_id is None:
+            return
+        flow_run_id = UUID(run.flow_run_id)
+        try:
+            with get_client(sync_client=True) as client:
+                for wanted in _wanted(run, jobs, artifacts, flow_run_id):
+                    client.request(
+                        "POST",
+                        "/artifacts/",
+                        json=wanted.model_dump(mode="json", exclude_unset=True),
+                    )
+        except (httpx.HTTPError, PrefectHTTPStatusError, OSError) as exc:
+            raise PrefectUnavailableError(f"the run {run.id} is not shown: {exc}") from exc
+
+
+def _wanted(
+    run: Run, jobs: Sequence[Job], artifacts: Sequence[Artifact], flow_run_id: UUID
+) -> list[ArtifactCreate]:
+    wanted = [
+        ArtifactCreate(
+            key=f"{run.template_id}-summary",
+            type="markdown",
+            description=f"What became of {run.id}",
+            data=_summary(run, jobs),
+            flow_run_id=flow_run_id,
+        ),
+        ArtifactCreate(
+            key=f"{run.template_id}-artifacts",
+            type="table",
+            description=f"What {run.id} made",
+            data=_table(artifacts),
+            flow_run_id=flow_run_id,
+        ),
+    ]
+    repositories = [a for a in artifacts if a.kind is ArtifactKind.REPOSITORY]
+    return wanted + [
+        ArtifactCreate(
+            key=f"repository-{position}",
+            type="markdown",
+            description=f"git clone {repository.uri}",
+            data=f"[{_text(repository.name)}]({repository.uri})",
+            flow_run_id=flow_run_id,
+        )
+        for position, repository in enumerate(repositories, start=1)
+    ]
+
+
+def _summary(run: Run, jobs: Sequence[Job]) -> str:
+    lines = [
+        f"## {_text(run.template_id)} {_text(run.template_version)}: {run.status}",
+        "",
+        f"`{run.id}` for `{_text(run.tenant_id)}/{_text(run.project_id)}`,"
+        f" asked for by {_text(run.requested_by)}",
+        "",
+        "| job | status | attempts | seconds | render |",
+        "|---|---|---:|---:|---|",
+    ]
+    lines += [_row(job) for job in jobs]
+    if run.error:
+        lines += ["", f"**{_text(run.error)}**"]
+    return "\n".join(lines)
+
+
+def _row(job: Job) -> str:
+    seconds = ""
+    if job.started_at is not None and job.completed_at is not None:
+        seconds = f"{(job.completed_at - job.started_at).total_seconds():.2f}"
+    render = {True: "cached", False: "rendered", None: ""}[job.cached]
+    return f"| {_text(job.step)} | {job.status} | {job.attempt} | {seconds} | {render} |"
+
+
+def _table(artifacts: Sequence[Artifact]) -> str:
+    rows: list[dict[str, Any]] = [
+        {
+            "id": artifact.id,
+            "step": artifact.step,
+            "kind": artifact.kind.value,
+            "name": artifact.name,
+            "uri": artifact.uri,
+            "bytes": artifact.size,
+            "sha256": artifact.sha256,
+        }
+        for artifact in artifacts
+    ]
+    return json.dumps(rows)  # Prefect wants a table as JSON text
+
+
+def _text(value: str) -> str:
+    """Text that somebody else wrote, harmless in Markdown and in a table's cell."""
+    return _MARKUP.sub(r"\\\1", html.escape(value)).replace("\n", "<br>")

@@ -1,0 +1,51 @@
+"""Admit runs: ours to decide, by priority and age; Prefect is asked only for those admitted."""
+
+from __future__ import annotations
+
+from factory_runtime.domain.errors import ConflictError
+from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.ports import Clock, Launcher, RunStore
+
+
+def dispatch_next(store: RunStore, launcher: Launcher, clock: Clock) -> Run | None:
+    """Queue the next run and have its flow run made; None where none waits.
+
+    Killed between the two, the run stays Queued without a flow run; asking again is idempotent,
+    because the flow run is made under the run's id.
+
+    Raises:
+        PrefectUnavailableError: no flow run could be made; the run stays Queued.
+    """
+    for tenant_id, run_id in store.dispatchable_runs():
+        try:
+            queued = admit(store, clock, tenant_id, run_id)
+        except ConflictError:
+            continue  # another dispatcher was quicker
+        return launch_queued(store, launcher, clock, queued)
+    return None
+
+
+def admit(store: RunStore, clock: Clock, tenant_id: str, run_id: str) -> Run:
+    """Validated becomes Queued.
+
+    Raises:
+        IllegalTransitionError: it is past that.
+        StaleVersionError: somebody else moved it.
+    """
+    with store.begin(tenant_id) as tx:
+        run = tx.lock_run(run_id)
+        queued = run.move_to(RunStatus.QUEUED, clock.now())
+        tx.save_run(run, queued)
+    return queued
+
+
+def launch_queued(store: RunStore, launcher: Launcher, clock: Clock, run: Run) -> Run:
+    """Have the flow run of a Queued run made, and write its id down."""
+    flow_run_id = launcher.launch(run)
+    with store.begin(run.tenant_id) as tx:
+        current = tx.lock_run(run.id)
+        if current.flow_run_id == flow_run_id or current.ended:
+            return current
+        launched = current.changed(clock.now(), flow_run_id=flow_run_id)
+        tx.save_run(current, launched)
+    return launched

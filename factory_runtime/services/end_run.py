@@ -1,0 +1,163 @@
+"""Ways a run ends: its last job closes it, or somebody stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from factory_runtime.compiler.expressions import evaluate
+from factory_runtime.domain.errors import FactoryError, IllegalTransitionError
+from factory_runtime.domain.ids import new_id
+from factory_runtime.domain.job import Job, JobStatus, SkipReason
+from factory_runtime.domain.progress import Ending, StepOutputs, run_ending
+from factory_runtime.domain.records import OutboxMessage
+from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.ports import Clock, RunStore, RunTransaction
+from factory_runtime.services.bodies import to_body
+from factory_runtime.services.engine import Engine, Walk
+from factory_runtime.services.topics import MEMORY_OF_RUN, SHOW_RUN
+
+
+def close_run_if_last(
+    engine: Engine,
+    walk: Walk,
+    tx: RunTransaction,
+    ended: Job,
+    ending: Ending,
+    external_ids: Mapping[str, str] | None = None,
+) -> Run:
+    """Close the run in the transaction that ends its last job; the run as it then stands."""
+    run = walk.run
+    if external_ids:
+        changed = run.changed(engine.clock.now(), **external_ids)
+        tx.save_run(run, changed)
+        run = changed
+    if not _is_last(walk, ended):
+        return run
+    return _close_run(engine, walk, tx, run, {**walk.endings, ended.step: ending})
+
+
+def close_run_if_done(engine: Engine, walk: Walk) -> Run:
+    """Close a run whose jobs have all ended: one without jobs, or one that was taken up late."""
+    with walk.lock:
+        if not walk.run.ended and len(walk.endings) == len(walk.plan.jobs):
+            with engine.store.begin(walk.run.tenant_id) as tx:
+                walk.run = _close_run(engine, walk, tx, walk.run, walk.endings)
+        return walk.run
+
+
+def _close_run(
+    engine: Engine, walk: Walk, tx: RunTransaction, run: Run, endings: Mapping[str, Ending]
+) -> Run:
+    now = engine.clock.now()
+    status = run_ending(walk.plan, endings)
+    changes: dict[str, Any] = {}
+    if status is RunStatus.SUCCEEDED:
+        changes = _outputs(engine, walk)
+        status = changes.pop("status", status)
+    elif status is RunStatus.FAILED:
+        failed = sorted(name for name, e in endings.items() if e.status is JobStatus.FAILED)
+        changes = {"error": f"failed: {', '.join(failed)}"}
+    closed = run.move_to(status, now, **changes)
+    tx.save_run(run, closed)
+    _leave_messages(tx, closed, now)
+    return closed
+
+
+def end_run(
+    store: RunStore, clock: Clock, tenant_id: str, run_id: str, status: RunStatus, reason: str
+) -> Run:
+    """Stop a run from outside: every open job ends with it. Repeating it is a no-op.
+
+    Args:
+        store: the record.
+        clock: for the times.
+        tenant_id: whose run.
+        run_id: which.
+        status: ``CANCELLED`` or ``FAILED``.
+        reason: one message for people.
+
+    Raises:
+        RunNotFoundError: no such run.
+        IllegalTransitionError: it has ended in another way.
+    """
+    with store.begin(tenant_id) as tx:
+        run = tx.lock_run(run_id)
+        if run.status is status:
+            return run
+        now = clock.now()
+        ended = run.move_to(status, now, error=reason)
+        for job in tx.list_jobs(run_id):
+            if not job.ended:
+                tx.save_job(job, _stopped(job, status, now, reason), detail={"reason": reason})
+        tx.save_run(run, ended, detail={"reason": reason})
+        _leave_messages(tx, ended, now)
+        return ended
+
+
+def cancel_run(store: RunStore, clock: Clock, tenant_id: str, run_id: str, by: str) -> Run:
+    """Ask a run to stop. One that nobody executes yet is Cancelled at once.
+
+    Raises:
+        RunNotFoundError: no such run.
+        IllegalTransitionError: it has ended already.
+    """
+    with store.begin(tenant_id) as tx:
+        run = tx.lock_run(run_id)
+        if run.status is RunStatus.CANCELLED:
+            return run
+        if run.ended:
+            raise IllegalTransitionError(f"run {run_id}", run.status, RunStatus.CANCELLED)
+        if run.status in (RunStatus.RUNNING, RunStatus.WAITING):
+            if run.cancel_requested_at is None:
+                now = clock.now()
+                asked = run.changed(now, cancel_requested_at=now)
+                tx.save_run(run, asked)
+                return asked
+            return run
+    return end_run(store, clock, tenant_id, run_id, RunStatus.CANCELLED, f"cancelled by {by}")
+
+
+def _is_last(walk: Walk, ended: Job) -> bool:
+    missing = len(walk.plan.jobs) - len(walk.endings)
+    return missing == (0 if ended.step in walk.endings else 1)
+
+
+def _outputs(engine: Engine, walk: Walk) -> dict[str, Any]:
+    scope = {
+        "inputs": walk.inputs,
+        "steps": StepOutputs(walk.plan, walk.outputs),
+        "run": walk.run_facts(),
+    }
+    try:
+        outputs = evaluate(walk.plan.outputs, scope)
+    except FactoryError as error:
+        # Everything was made; only what the template says of it cannot be worked out.
+        return {"status": RunStatus.FAILED, "error": f"outputs: {error.explain()}"}
+    return {"outputs": to_body(engine.storage, walk.run.tenant_id, outputs)}
+
+
+def _stopped(job: Job, status: RunStatus, now: datetime, reason: str) -> Job:
+    changes: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
+    if status is RunStatus.CANCELLED:
+        return job.move_to(JobStatus.CANCELLED, now, **changes)
+    if job.status is JobStatus.PENDING:
+        # So that a retry of the run brings it back with those that failed.
+        return job.move_to(JobStatus.SKIPPED, now, skip_reason=SkipReason.NEED_FAILED)
+    return job.move_to(JobStatus.FAILED, now, error=reason, **changes)
+
+
+def _leave_messages(tx: RunTransaction, run: Run, now: datetime) -> None:
+    for topic in (MEMORY_OF_RUN, SHOW_RUN):
+        tx.add_message(
+            OutboxMessage(
+                id=new_id("msg"),
+                tenant_id=run.tenant_id,
+                topic=topic,
+                key=f"{run.id}:{run.cycle}",
+                payload={"run_id": run.id},
+                created_at=now,
+                not_before=now,
+            )
+        )

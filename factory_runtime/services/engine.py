@@ -1,0 +1,140 @@
+"""What executing a run needs, and one executor's way through it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+from factory_runtime.domain.attempt import Outcome
+from factory_runtime.domain.errors import ConflictError
+from factory_runtime.domain.job import Job, JobStatus
+from factory_runtime.domain.plan import Plan
+from factory_runtime.domain.progress import Ending
+from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.ports import ArtifactStorage, Clock, GitHost, JobType, RunStore, RunTransaction
+from factory_runtime.telemetry import worker_is_gone
+
+LEASE = timedelta(seconds=60)
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The ports that executing asks for, and who executes.
+
+    Attributes:
+        worker: host and process, like ``build-7:4211``.
+        environment: which profile and interpreter.
+    """
+
+    store: RunStore
+    storage: ArtifactStorage
+    host: GitHost
+    job_types: Mapping[str, JobType]
+    clock: Clock
+    worker: str
+    environment: str
+    lease: timedelta = LEASE
+
+
+@dataclass
+class Walk:
+    """One executor's way through a run: what it has read and written of it so far.
+
+    The rows are the record; this keeps what this process knows of them, so that a job costs two
+    commits and no queries. A row that somebody else moved makes the next write fail.
+
+    Attributes:
+        lock: held while a job is closed, so that exactly one of two last jobs closes the run.
+    """
+
+    run: Run
+    plan: Plan
+    jobs: dict[str, Job]
+    endings: dict[str, Ending] = field(default_factory=dict[str, Ending])
+    outputs: dict[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def inputs(self) -> Mapping[str, Any]:
+        return self.plan.inputs
+
+    def run_facts(self) -> dict[str, Any]:
+        """What expressions see as ``run``."""
+        run = self.run
+        return {
+            "id": run.id,
+            "tenant": run.tenant_id,
+            "project": run.project_id,
+            "module": run.module_id,
+            "template": run.template_id,
+            "version": run.template_version,
+            "requested_by": run.requested_by,
+        }
+
+
+def begin_walk(engine: Engine, tenant_id: str, run_id: str, flow_run_id: str) -> Walk | Run:
+    """Take a run up: Queued becomes Running. A run that has ended is given back as it is.
+
+    One that is Running already was begun by a process that was killed: it goes on from its records.
+
+    Raises:
+        ConflictError: another flow run or another living process executes it.
+        IllegalTransitionError: it waits to be admitted.
+    """
+    with engine.store.begin(tenant_id) as tx:
+        run = tx.lock_run(run_id)
+        if run.ended:
+            return run
+        if run.flow_run_id not in (None, flow_run_id):
+            raise ConflictError(
+                f"run {run_id} is executed by flow run {run.flow_run_id}",
+                hint="let that one finish, or cancel the run",
+            )
+        if run.status is not RunStatus.RUNNING:
+            now = engine.clock.now()
+            running = run.move_to(RunStatus.RUNNING, now, flow_run_id=flow_run_id)
+            tx.save_run(run, running, detail={"worker": engine.worker})
+            run = running
+        jobs = tuple(_taken_back(engine, tx, job) for job in tx.list_jobs(run_id))
+    return _walk_of(engine, run, jobs)
+
+
+def _taken_back(engine: Engine, tx: RunTransaction, job: Job) -> Job:
+    """A job that another process was killed in goes back to Pending; its attempt is counted.
+
+    Raises:
+        ConflictError: that process may be alive.
+    """
+    if job.status is not JobStatus.RUNNING:
+        return job
+    now = engine.clock.now()
+    owner, expires = job.lease_owner, job.lease_expires_at
+    expired = expires is None or expires <= now
+    if owner is not None and not expired and not worker_is_gone(owner):
+        raise ConflictError(f"job {job.step} of {job.run_id} is leased to {owner} until {expires}")
+    back = job.move_to(JobStatus.PENDING, now, lease_owner=None, lease_expires_at=None)
+    tx.save_job(job, back, detail={"reason": "its worker is gone", "attempt": job.attempt})
+    for attempt in tx.list_attempts(job.run_id, job.step):
+        if attempt.outcome is None:
+            tx.save_attempt(replace(attempt, outcome=Outcome.LOST, completed_at=now))
+    return back
+
+
+def _walk_of(engine: Engine, run: Run, jobs: tuple[Job, ...]) -> Walk:
+    # Imported here: the compiler is needed by those who execute, not by those who cancel.
+    from factory_runtime.compiler.plan import plan_from_json
+    from factory_runtime.services.bodies import from_body
+
+    if run.plan is None or run.plan.reference is None:
+        raise ConflictError(f"run {run.id} has no plan")
+    text = engine.storage.read(run.tenant_id, run.plan.reference.digest).decode()
+    walk = Walk(run=run, plan=plan_from_json(text), jobs={job.step: job for job in jobs})
+    for job in jobs:
+        if job.ended:
+            walk.endings[job.step] = Ending(job.status, job.skip_reason)
+        if job.status is JobStatus.SUCCEEDED:
+            walk.outputs[job.step] = from_body(engine.storage, run.tenant_id, job.outputs) or {}
+    return walk

@@ -1,0 +1,78 @@
+"""Handlers of the outbox that turn what happened into memories, and index them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from factory_runtime.domain.errors import TemplateNotFoundError
+from factory_runtime.domain.memory import Memory
+from factory_runtime.domain.records import OutboxMessage, TemplateRecord
+from factory_runtime.ports import ArtifactStorage, Clock, Embedder, MemoryIndex, RunStore
+from factory_runtime.services.bodies import from_body
+from factory_runtime.services.remember import embed_missing, memory_of_run, memory_of_template
+
+
+@dataclass(frozen=True)
+class Librarian:
+    """What indexing needs. The index and the embedder are opened at first use.
+
+    The record comes first and the index second: a crash between the two is healed by doing the
+    message again, under the same id.
+    """
+
+    store: RunStore
+    storage: ArtifactStorage
+    clock: Clock
+    embedder: Callable[[], Embedder]
+    index: Callable[[], MemoryIndex]
+
+    def index_run(self, message: OutboxMessage) -> None:
+        """Remember one ended run.
+
+        Raises:
+            MemoryUnavailableError: the record stands; the index has to catch up.
+        """
+        tenant_id, run_id = message.tenant_id, str(message.payload["run_id"])
+        with self.store.begin(tenant_id) as tx:
+            run = tx.get_run(run_id)
+            jobs = tx.list_jobs(run_id)
+            artifacts = tx.list_artifacts(run_id=run_id)
+            template = _find(tx.list_templates(), run.template_id, run.template_version)
+        inputs = from_body(self.storage, tenant_id, run.inputs)
+        title, description = (
+            (template.title, template.description) if template else (run.template_id, "")
+        )
+        memory = memory_of_run(run, jobs, artifacts, title, description, inputs, self.clock.now())
+        self._keep(tenant_id, memory)
+
+    def index_template(self, message: OutboxMessage) -> None:
+        """Remember one published template version.
+
+        Raises:
+            TemplateNotFoundError: it is not in the store.
+            MemoryUnavailableError: the record stands; the index has to catch up.
+        """
+        template_id, version = str(message.payload["template_id"]), str(message.payload["version"])
+        with self.store.begin(message.tenant_id) as tx:
+            template = _find(tx.list_templates(), template_id, version)
+        if template is None:
+            raise TemplateNotFoundError(f"no template {template_id} {version}")
+        self._keep(message.tenant_id, memory_of_template(template, self.clock.now()))
+
+    def _keep(self, tenant_id: str, memory: Memory) -> None:
+        with self.store.begin(tenant_id) as tx:
+            tx.save_memories([memory])
+        embedded = embed_missing(self.embedder(), [memory])
+        with self.store.begin(tenant_id) as tx:
+            tx.save_memories(embedded)
+        self.index().upsert(tenant_id, embedded)
+
+
+def _find(
+    templates: tuple[TemplateRecord, ...], template_id: str, version: str
+) -> TemplateRecord | None:
+    for template in templates:
+        if template.template_id == template_id and template.version == version:
+            return template
+    return None

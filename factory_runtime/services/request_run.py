@@ -1,0 +1,267 @@
+"""Take a run request: check everything, compile, and commit Run, Jobs and Plan at once."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from factory_runtime.compiler.plan import compile_plan, plan_to_json
+from factory_runtime.domain.body import Body, BodyReference
+from factory_runtime.domain.errors import (
+    ConflictError,
+    FactoryError,
+    InputError,
+    RequestConflictError,
+    StaleVersionError,
+)
+from factory_runtime.domain.ids import digest_of, is_slug, new_id
+from factory_runtime.domain.job import Job, JobStatus
+from factory_runtime.domain.plan import Plan
+from factory_runtime.domain.records import OutboxMessage, RequestRecord, TemplateRecord
+from factory_runtime.domain.run import Run, RunRequest, RunStatus
+from factory_runtime.domain.template import Template
+from factory_runtime.domain.tree import pack_folder
+from factory_runtime.ports import ArtifactStorage, Clock, RunStore, RunTransaction
+from factory_runtime.services.bodies import to_body
+from factory_runtime.services.catalog import TemplateCatalog
+from factory_runtime.services.topics import MEMORY_OF_TEMPLATE
+from factory_runtime.telemetry import new_trace_id
+
+
+@dataclass(frozen=True)
+class RequestDesk:
+    """What taking a request needs."""
+
+    store: RunStore
+    storage: ArtifactStorage
+    catalog: TemplateCatalog
+    clock: Clock
+
+
+def request_run(desk: RequestDesk, request: RunRequest) -> Run:
+    """Accept a run: when this returns, it is committed and will survive any crash.
+
+    The same idempotency key with the same body gives the run that stands. A refused request is
+    recorded as a Failed run before the error is raised; the error's ``run_id`` names it.
+
+    Raises:
+        InputError: unknown template, invalid inputs (all of them), an invalid template.
+        ConflictError: an edited published version, or an idempotency key with another body.
+    """
+    _check_names(request)
+    body_digest = _body_digest(request)
+    if (known := _known_run(desk, request, body_digest)) is not None:
+        return known
+    try:
+        template = desk.catalog.load(request.template, request.version)
+        plan = compile_plan(template, request.inputs, desk.catalog.job_types)
+    except FactoryError as refusal:
+        _record_refusal(desk, request, refusal)
+        raise
+    plan = replace(plan, sources=pack_sources(desk, request.tenant_id, template, plan))
+    try:
+        return _commit(desk, request, template, plan, body_digest)
+    except StaleVersionError:
+        # Somebody else committed the same idempotency key a moment ago.
+        known = _known_run(desk, request, body_digest)
+        if known is None:
+            raise
+        return known
+    except ConflictError as refusal:
+        _record_refusal(desk, request, refusal)
+        raise
+
+
+def preview_plan(catalog: TemplateCatalog, request: RunRequest) -> tuple[Template, Plan]:
+    """The plan that the request would get; nothing is recorded.
+
+    Raises:
+        InputError: as ``request_run``.
+    """
+    _check_names(request)
+    template = catalog.load(request.template, request.version)
+    return template, compile_plan(template, request.inputs, catalog.job_types)
+
+
+def pack_sources(
+    desk: RequestDesk, tenant_id: str, template: Template, plan: Plan
+) -> dict[str, str]:
+    """Put every source that the plan may render into storage; source name → digest.
+
+    A run keeps the sources it began with, whatever becomes of the folders, and wherever it runs.
+    """
+    digests: dict[str, str] = {}
+    for name, folder in source_folders(desk.catalog, template, plan).items():
+        with tempfile.TemporaryFile() as packed:
+            reference = pack_folder(folder, cast(BinaryIO, packed))
+            if not desk.storage.exists(tenant_id, reference.digest):
+                packed.seek(0)
+                desk.storage.put(tenant_id, cast(BinaryIO, packed))
+            digests[name] = reference.digest
+    return digests
+
+
+def source_folders(catalog: TemplateCatalog, template: Template, plan: Plan) -> dict[str, Path]:
+    """Every folder that the plan may render, by the name it has there, in the order of names."""
+    folders = dict(template.sources)
+    for type_name in {job.type for job in plan.jobs}:
+        facts = catalog.job_types[type_name]
+        folders.update({f"{type_name}:{name}": path for name, path in facts.sources.items()})
+    return dict(sorted(folders.items()))
+
+
+def _check_names(request: RunRequest) -> None:
+    for what, value in (("tenant", request.tenant_id), ("project", request.project_id)):
+        if not is_slug(value):
+            raise InputError(
+                f"{value!r} cannot be a {what}", hint="use lower-case letters, digits, - _ or ."
+            )
+
+
+def _body_digest(request: RunRequest) -> str:
+    return digest_of(
+        {
+            "project": request.project_id,
+            "template": request.template,
+            "version": request.version,
+            "inputs": request.inputs,
+        }
+    )
+
+
+def _known_run(desk: RequestDesk, request: RunRequest, body_digest: str) -> Run | None:
+    if request.idempotency_key is None:
+        return None
+    with desk.store.begin(request.tenant_id) as tx:
+        known = tx.find_request(request.idempotency_key)
+        if known is None:
+            return None
+        if known.body_digest != body_digest:
+            raise RequestConflictError(
+                f"the idempotency key {request.idempotency_key!r} was used for another request",
+                hint=f"it gave {known.run_id}; choose a new key for a new request",
+            )
+        return tx.get_run(known.run_id)
+
+
+def _commit(
+    desk: RequestDesk, request: RunRequest, template: Template, plan: Plan, body_digest: str
+) -> Run:
+    now = desk.clock.now()
+    requested = _new_run(desk, request, template, plan)
+    jobs = [_new_job(requested, position, plan) for position in range(len(plan.jobs))]
+    with desk.store.begin(request.tenant_id) as tx:
+        if request.idempotency_key is not None:
+            tx.add_request(
+                RequestRecord(
+                    request.tenant_id, request.idempotency_key, body_digest, requested.id, now
+                )
+            )
+        _register(tx, desk, template)
+        tx.add_run(requested, jobs)
+        run = requested.move_to(RunStatus.VALIDATED, now)
+        tx.save_run(requested, run)
+    return run
+
+
+def _register(tx: RunTransaction, desk: RequestDesk, template: Template) -> None:
+    now = desk.clock.now()
+    record = TemplateRecord(
+        tenant_id=tx.tenant_id,
+        template_id=template.id,
+        version=template.version,
+        digest=template.digest,
+        title=template.title,
+        description=template.description,
+        published_at=now,
+        inputs_schema=template.inputs_schema,
+    )
+    if tx.register_template(record):
+        tx.add_message(
+            OutboxMessage(
+                id=new_id("msg"),
+                tenant_id=tx.tenant_id,
+                topic=MEMORY_OF_TEMPLATE,
+                key=f"{template.id}@{template.version}",
+                payload={"template_id": template.id, "version": template.version},
+                created_at=now,
+                not_before=now,
+            )
+        )
+
+
+def _new_run(desk: RequestDesk, request: RunRequest, template: Template, plan: Plan) -> Run:
+    now = desk.clock.now()
+    # Always in storage: a plan is read by whoever executes, never by a query.
+    stored = desk.storage.put(request.tenant_id, plan_to_json(plan).encode())
+    blank = _blank_run(request, now)
+    return replace(
+        blank,
+        template_id=template.id,
+        template_version=template.version,
+        template_digest=template.digest,
+        inputs=to_body(desk.storage, request.tenant_id, plan.inputs),
+        plan=Body(reference=BodyReference(stored.digest, stored.size)),
+        deadline_at=_deadline(now, request.deadline, plan.deadline),
+    )
+
+
+def _blank_run(request: RunRequest, now: datetime) -> Run:
+    run_id = new_id("run")
+    return Run(
+        id=run_id,
+        tenant_id=request.tenant_id,
+        project_id=request.project_id,
+        module_id=request.module_id,
+        template_id=request.template,
+        template_version=request.version or "",
+        template_digest="",
+        status=RunStatus.REQUESTED,
+        inputs=Body(inline={}),
+        requested_by=request.requested_by,
+        requested_at=now,
+        updated_at=now,
+        trace_id=request.trace_id or new_trace_id(),
+        correlation_id=request.correlation_id or run_id,
+        priority=request.priority,
+        flow_run_id=request.flow_run_id,
+        metadata=request.metadata,
+    )
+
+
+def _deadline(now: datetime, *limits: timedelta | None) -> datetime | None:
+    given = [limit for limit in limits if limit is not None]
+    return now + min(given) if given else None
+
+
+def _new_job(run: Run, position: int, plan: Plan) -> Job:
+    planned = plan.jobs[position]
+    return Job(
+        id=f"{run.id}.{position}",
+        tenant_id=run.tenant_id,
+        run_id=run.id,
+        step=planned.name,
+        position=position,
+        type=planned.type,
+        status=JobStatus.PENDING,
+        needs=planned.needs,
+        max_attempts=planned.retry.max_attempts,
+        priority=planned.priority,
+        updated_at=run.requested_at,
+    )
+
+
+def _record_refusal(desk: RequestDesk, request: RunRequest, refusal: FactoryError) -> None:
+    now = desk.clock.now()
+    requested = replace(
+        _blank_run(request, now),
+        inputs=to_body(desk.storage, request.tenant_id, dict(request.inputs)),
+    )
+    failed = requested.move_to(RunStatus.FAILED, now, error=refusal.explain())
+    with desk.store.begin(request.tenant_id) as tx:
+        tx.add_run(requested)
+        tx.save_run(requested, failed, detail={"reason": refusal.code})
+    refusal.run_id = requested.id

@@ -1,0 +1,421 @@
+"""One attempt of one job: claim it, run both halves of its type, record what came of it."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from factory_runtime.compiler.expressions import evaluate
+from factory_runtime.domain.artifact import Artifact
+from factory_runtime.domain.attempt import Attempt, Outcome
+from factory_runtime.domain.errors import (
+    CancelledError,
+    FactoryError,
+    InvalidInputsError,
+    Problem,
+    TransientError,
+)
+from factory_runtime.domain.ids import attempt_key, effect_key, new_id
+from factory_runtime.domain.job import Job, JobStatus, SkipReason
+from factory_runtime.domain.plan import PlannedJob
+from factory_runtime.domain.progress import Ending, StepOutputs, Verdict, ancestors, verdict
+from factory_runtime.domain.records import Effect, EffectStatus, RunEvent
+from factory_runtime.domain.result import JobResult, RenderOrder
+from factory_runtime.domain.template import JobTypeFacts
+from factory_runtime.domain.tree import TreeFile, TreeReference, read_tree
+from factory_runtime.jobs.registry import check_with
+from factory_runtime.ports import ArtifactStorage, GitHost, JobFacts, RunTransaction
+from factory_runtime.services.bodies import to_body
+from factory_runtime.services.end_run import close_run_if_last
+from factory_runtime.services.engine import Engine, Walk
+from factory_runtime.telemetry import new_span_id
+
+
+@dataclass
+class Begun:
+    """An attempt under way, known to this process alone.
+
+    Attributes:
+        order: what its type wants rendered; None where it renders nothing.
+        stopped: set to make its halves give up: cancelled, or over time.
+        logs: lines for people, recorded when the attempt ends.
+        cpu_seconds: of the children it waited for, so far.
+        refusal: why its render failed: Prefect keeps only that it did.
+    """
+
+    planned: PlannedJob
+    job: Job
+    attempt: Attempt
+    with_: Mapping[str, Any]
+    order: RenderOrder | None
+    stopped: threading.Event = field(default_factory=threading.Event)
+    logs: list[tuple[datetime, str]] = field(default_factory=list[tuple[datetime, str]])
+    cpu_seconds: float = 0.0
+    peak_memory_bytes: int | None = None
+    cached: bool | None = None
+    refusal: FactoryError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AnotherAttempt:
+    """The attempt failed and the store allows one more, not earlier than this."""
+
+    not_before: datetime
+    error: str
+
+
+def begin_attempt(engine: Engine, walk: Walk, name: str) -> Begun | Ending | AnotherAttempt:
+    """Claim a job whose needs have all ended; or skip it; or tell how it ended already.
+
+    Raises:
+        StaleVersionError: somebody else moved the job.
+        DuplicateAttemptError: this attempt was begun before.
+    """
+    if name in walk.endings:
+        return walk.endings[name]
+    planned = walk.plan.job(name)
+    decided = verdict(walk.plan, planned, walk.endings)
+    wrong: FactoryError | None = None
+    try:
+        if decided is Verdict.RUN and planned.when and not _holds(walk, planned):
+            decided = Verdict.SKIP_CONDITION
+    except FactoryError as error:
+        wrong = error
+    if decided is not Verdict.RUN:
+        return _skip(engine, walk, name, SkipReason(decided.value))
+    begun = _claim(engine, walk, planned)
+    try:
+        if wrong is not None:
+            raise wrong
+        begun.with_ = evaluate(planned.with_, _scope(walk, planned))
+        job_type = engine.job_types[planned.type]
+        _refuse_bad_with(planned, job_type.facts, begun.with_)
+        begun.order = job_type.render(begun.with_)
+    except Exception as error:
+        return fail_attempt(engine, walk, begun, error)
+    return begun
+
+
+def publish_attempt(engine: Engine, walk: Walk, begun: Begun, tree: TreeReference | None) -> Ending:
+    """Run the publishing half and record the job as Succeeded, all in one transaction.
+
+    Raises:
+        Exception: whatever the job type raises; give it to ``fail_attempt``.
+    """
+    started = time.thread_time()
+    context = _Context(engine, walk, begun)
+    files = None if tree is None else _StoredTree(engine.storage, walk.run.tenant_id, tree)
+    context.check_cancelled()
+    job_type = engine.job_types[begun.planned.type]
+    result = job_type.publish(context, begun.with_, files)
+    begun.cpu_seconds += time.thread_time() - started
+    now = engine.clock.now()
+    done = begun.job.move_to(
+        JobStatus.SUCCEEDED,
+        now,
+        outputs=to_body(engine.storage, walk.run.tenant_id, result.outputs),
+        cached=begun.cached,
+        lease_owner=None,
+        lease_expires_at=None,
+        error=None,
+        **result.external_ids,
+    )
+    closed = _closed(begun, now, Outcome.SUCCEEDED)
+
+    def also(tx: RunTransaction) -> None:
+        tx.save_attempt(closed)
+        tx.add_artifacts(_artifacts(walk, begun, result, now))
+        for effect in result.effects:
+            tx.confirm_effect(
+                effect_key(walk.run.id, begun.job.step), effect.kind, effect.reference, now
+            )
+
+    # Before the write: closing the run evaluates the template's outputs over all of them.
+    walk.outputs[begun.job.step] = result.outputs
+    try:
+        return _close(engine, walk, begun, done, also, result.external_ids)
+    except BaseException:
+        walk.outputs.pop(begun.job.step, None)
+        raise
+
+
+def fail_attempt(
+    engine: Engine, walk: Walk, begun: Begun, error: BaseException
+) -> Ending | AnotherAttempt:
+    """Record that an attempt failed, and decide: another one, or the end of the job."""
+    now = engine.clock.now()
+    outcome = _outcome_of(error)
+    message = _message_of(error)
+    trace = "".join(traceback.format_exception(error))
+    closed = replace(
+        _closed(begun, now, outcome),
+        error=message,
+        error_code=error.code if isinstance(error, FactoryError) else type(error).__name__,
+        traceback=to_body(engine.storage, walk.run.tenant_id, trace),
+    )
+    released: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None, "error": message}
+    if outcome is Outcome.TRANSIENT and begun.job.attempt < begun.job.max_attempts:
+        not_before = now + _delay(begun, error)
+        again = begun.job.move_to(JobStatus.PENDING, now, not_before=not_before, **released)
+        with engine.store.begin(walk.run.tenant_id) as tx:
+            tx.save_job(begun.job, again, detail=_detail(begun, now, reason=message))
+            tx.save_attempt(closed)
+            _write_logs(tx, walk, begun)
+        walk.jobs[again.step] = again
+        return AnotherAttempt(not_before, message)
+    cancelled = outcome is Outcome.CANCELLED
+    ended = begun.job.move_to(
+        JobStatus.CANCELLED if cancelled else JobStatus.FAILED, now, **released
+    )
+    return _close(engine, walk, begun, ended, _saving(closed))
+
+
+# --- claiming
+
+
+def _claim(engine: Engine, walk: Walk, planned: PlannedJob) -> Begun:
+    before = walk.jobs[planned.name]
+    now = engine.clock.now()
+    number = before.attempt + 1
+    span_id = new_span_id()
+    job = before.move_to(
+        JobStatus.RUNNING,
+        now,
+        attempt=number,
+        last_attempt_at=now,
+        lease_owner=engine.worker,
+        lease_expires_at=now + engine.lease,
+        fencing_token=before.fencing_token + 1,
+        not_before=None,
+        span_id=span_id,
+    )
+    attempt = Attempt(
+        key=attempt_key(walk.run.id, planned.name, number),
+        tenant_id=walk.run.tenant_id,
+        run_id=walk.run.id,
+        step=planned.name,
+        number=number,
+        fencing_token=job.fencing_token,
+        started_at=now,
+        worker=engine.worker,
+        environment=engine.environment,
+        span_id=span_id,
+    )
+    with engine.store.begin(walk.run.tenant_id) as tx:
+        tx.add_attempt(attempt)
+        tx.save_job(before, job, detail={"attempt": number})
+    walk.jobs[job.step] = job
+    return Begun(planned, job, attempt, with_={}, order=None)
+
+
+def _skip(engine: Engine, walk: Walk, name: str, reason: SkipReason) -> Ending:
+    before = walk.jobs[name]
+    skipped = before.move_to(JobStatus.SKIPPED, engine.clock.now(), skip_reason=reason)
+    ending = Ending(JobStatus.SKIPPED, reason)
+    with walk.lock, engine.store.begin(walk.run.tenant_id) as tx:
+        tx.save_job(before, skipped, detail={"reason": reason.value})
+        run = close_run_if_last(engine, walk, tx, skipped, ending)
+    walk.jobs[name] = skipped
+    walk.endings[name] = ending
+    walk.run = run
+    return ending
+
+
+def _holds(walk: Walk, planned: PlannedJob) -> bool:
+    return bool(evaluate(planned.when, _scope(walk, planned)))
+
+
+def _scope(walk: Walk, planned: PlannedJob) -> dict[str, Any]:
+    scope: dict[str, Any] = {
+        "inputs": walk.inputs,
+        "steps": StepOutputs(walk.plan, walk.outputs),
+        "run": walk.run_facts(),
+    }
+    if planned.item_key is not None:
+        scope["item"] = planned.item
+    return scope
+
+
+def _refuse_bad_with(planned: PlannedJob, facts: JobTypeFacts, with_: Mapping[str, Any]) -> None:
+    """Check what compiling could not: the values that expressions gave."""
+    place = f"{planned.name}.with"
+    if wrong := check_with(facts, with_):
+        raise InvalidInputsError(
+            f"what job {planned.name} was given is not what it takes",
+            [Problem(place, 0, 0, "schema", message) for message in wrong],
+        )
+
+
+# --- closing
+
+
+def _close(
+    engine: Engine,
+    walk: Walk,
+    begun: Begun,
+    ended: Job,
+    also: Callable[[RunTransaction], None],
+    external_ids: Mapping[str, str] | None = None,
+) -> Ending:
+    """Write the end of a job; the last one closes the run in the same transaction."""
+    ending = Ending(ended.status)
+    with walk.lock:
+        with engine.store.begin(walk.run.tenant_id) as tx:
+            reason = {"reason": ended.error} if ended.error else {}
+            tx.save_job(begun.job, ended, detail=_detail(begun, ended.updated_at, **reason))
+            also(tx)
+            _write_logs(tx, walk, begun)
+            run = close_run_if_last(engine, walk, tx, ended, ending, external_ids)
+        walk.jobs[ended.step] = ended
+        walk.endings[ended.step] = ending
+        walk.run = run
+    return ending
+
+
+def _saving(attempt: Attempt) -> Callable[[RunTransaction], None]:
+    return lambda tx: tx.save_attempt(attempt)
+
+
+def _closed(begun: Begun, now: datetime, outcome: Outcome) -> Attempt:
+    return replace(
+        begun.attempt,
+        completed_at=now,
+        outcome=outcome,
+        cached=begun.cached,
+        cpu_seconds=round(begun.cpu_seconds, 6),
+        peak_memory_bytes=begun.peak_memory_bytes,
+    )
+
+
+def _detail(begun: Begun, now: datetime, **more: Any) -> dict[str, Any]:
+    seconds = (now - begun.attempt.started_at).total_seconds()
+    facts = {"attempt": begun.attempt.number, "seconds": round(seconds, 3), **more}
+    return facts if begun.cached is None else {**facts, "cached": begun.cached}
+
+
+def _write_logs(tx: RunTransaction, walk: Walk, begun: Begun) -> None:
+    for at, line in begun.logs:
+        detail = {"message": line, "attempt": begun.attempt.number}
+        tx.add_event(RunEvent(tx.tenant_id, walk.run.id, at, "log", begun.job.step, detail=detail))
+    begun.logs.clear()
+
+
+def _artifacts(walk: Walk, begun: Begun, result: JobResult, now: datetime) -> list[Artifact]:
+    return [
+        Artifact(
+            id=new_id("art"),
+            tenant_id=walk.run.tenant_id,
+            run_id=walk.run.id,
+            step=begun.job.step,
+            kind=draft.kind,
+            name=draft.name,
+            uri=draft.uri,
+            media_type=draft.media_type,
+            creator=begun.attempt.key,
+            created_at=now,
+            project_id=walk.run.project_id,
+            size=draft.size,
+            sha256=draft.sha256,
+            classification=draft.classification,
+            metadata=draft.metadata,
+        )
+        for draft in result.artifacts
+    ]
+
+
+def _outcome_of(error: BaseException) -> Outcome:
+    if isinstance(error, CancelledError):
+        return Outcome.CANCELLED
+    return Outcome.TRANSIENT if isinstance(error, TransientError) else Outcome.PERMANENT
+
+
+def _message_of(error: BaseException) -> str:
+    if isinstance(error, FactoryError):
+        return error.explain()
+    return f"{type(error).__name__}: {error}"
+
+
+def _delay(begun: Begun, error: BaseException) -> timedelta:
+    policy = begun.planned.retry
+    planned = policy.delay_before(begun.job.attempt + 1)
+    stretched = planned * (1 + random.random() * policy.jitter)  # noqa: S311 - spreads load
+    asked = error.retry_after if isinstance(error, TransientError) else None
+    return max(stretched, asked or timedelta(0))
+
+
+# --- what a job type is lent
+
+
+class _StoredTree:
+    """A rendered tree, read from storage each time it is asked for."""
+
+    def __init__(self, storage: ArtifactStorage, tenant_id: str, reference: TreeReference) -> None:
+        self._storage = storage
+        self._tenant_id = tenant_id
+        self.reference = reference
+
+    def files(self) -> Iterator[TreeFile]:
+        with self._storage.open(self._tenant_id, self.reference.digest) as body:
+            yield from read_tree(body)
+
+
+class _Context:
+    """Implements ports.JobContext for one attempt."""
+
+    def __init__(self, engine: Engine, walk: Walk, begun: Begun) -> None:
+        self._engine = engine
+        self._begun = begun
+        run = walk.run
+        self.facts = JobFacts(
+            tenant_id=run.tenant_id,
+            project_id=run.project_id,
+            run_id=run.id,
+            step=begun.job.step,
+            attempt=begun.attempt.number,
+            effect_key=effect_key(run.id, begun.job.step),
+            template_id=run.template_id,
+            template_version=run.template_version,
+            requested_by=run.requested_by,
+            module_id=run.module_id,
+            follows=ancestors(walk.plan, begun.job.step),
+        )
+
+    @property
+    def host(self) -> GitHost:
+        return self._engine.host
+
+    @property
+    def storage(self) -> ArtifactStorage:
+        return self._engine.storage
+
+    def now(self) -> datetime:
+        return self._engine.clock.now()
+
+    def intend(self, kind: str, target: str) -> str | None:
+        facts = self.facts
+        intended = Effect(
+            effect_key=facts.effect_key,
+            kind=kind,
+            tenant_id=facts.tenant_id,
+            run_id=facts.run_id,
+            step=facts.step,
+            target=target,
+            intended_at=self.now(),
+        )
+        self.check_cancelled()
+        with self._engine.store.begin(facts.tenant_id) as tx:
+            stands = tx.intend_effect(intended)
+        return stands.reference if stands.status is EffectStatus.CONFIRMED else None
+
+    def log(self, message: str) -> None:
+        self._begun.logs.append((self.now(), message))
+
+    def check_cancelled(self) -> None:
+        if self._begun.stopped.is_set():
+            raise CancelledError(f"job {self.facts.step} was asked to stop")

@@ -1,0 +1,5 @@
+"""Topics of the outbox: what is done after a commit, and by which handler."""
+
+MEMORY_OF_TEMPLATE = "memory.template"
+MEMORY_OF_RUN = "memory.run"
+SHOW_RUN = "prefect.show-run"

@@ -1,0 +1,159 @@
+"""Walk a plan: start every job the moment its needs have ended, stop when somebody asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Completed, Failed
+
+from factory_runtime.bootstrap import Runtime
+from factory_runtime.domain.errors import (
+    ConflictError,
+    FactoryError,
+    NotFoundError,
+    TransientError,
+)
+from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.services.end_run import close_run_if_done, end_run
+from factory_runtime.services.engine import begin_walk
+from flows.progress import Progress
+from tasks.execution import Execution, JobCall
+from tasks.run_job import STOP_GRACE, job_task
+from tasks.threads import RENDERS, in_thread
+
+_CANCEL_POLL = 0.5
+"""Seconds between two looks at whether somebody asked the run to stop."""
+
+_renders: asyncio.Semaphore | None = None
+
+
+async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: str) -> State[Any]:
+    """Execute a run to its end; Prefect's state for it.
+
+    A run that has ended already is answered, not run again.
+    """
+    try:
+        taken = await in_thread(begin_walk, runtime.engine, tenant_id, run_id, flow_run_id)
+    except (ConflictError, NotFoundError, TransientError):
+        raise  # not ours to end
+    except FactoryError as error:
+        return _state_of(await in_thread(_give_up, runtime, tenant_id, run_id, error))
+    if isinstance(taken, Run):
+        return _state_of(taken)
+    execution = Execution(runtime, taken, _render_limit())
+    try:
+        return _state_of(await _walk(execution, Progress(flow_run_id, taken)))
+    except asyncio.CancelledError:
+        # Prefect, or the process, wants this flow to stop now: our record says so first.
+        await asyncio.shield(in_thread(_stop, runtime, taken.run, "its flow run was cancelled"))
+        raise
+    except Exception as error:
+        return _state_of(await in_thread(_give_up, runtime, tenant_id, run_id, error))
+
+
+async def _walk(execution: Execution, progress: Progress) -> Run:
+    walk = execution.walk
+    ended = {job.name: asyncio.Event() for job in walk.plan.jobs}
+    for name in walk.endings:
+        ended[name].set()
+
+    async def one(name: str) -> None:
+        try:
+            for need in walk.plan.job(name).needs:
+                await ended[need].wait()
+            if name not in walk.endings and not execution.stopping:
+                await _run_one(execution, name)
+        finally:
+            ended[name].set()
+            progress.changed()
+
+    jobs = [asyncio.create_task(one(name), name=name) for name in ended]
+    everything = asyncio.gather(*jobs, return_exceptions=True)
+    watch = asyncio.create_task(_watch(execution))
+    try:
+        async with progress:
+            await asyncio.wait([everything, watch], return_when=asyncio.FIRST_COMPLETED)
+            if not everything.done():
+                await _wind_down(execution, jobs)
+                return await in_thread(_stop, execution.runtime, walk.run, "somebody asked for it")
+        for result in everything.result():
+            if isinstance(result, Exception):
+                raise result
+        return await in_thread(close_run_if_done, execution.runtime.engine, walk)
+    finally:
+        watch.cancel()
+        if not everything.done():
+            await asyncio.shield(_wind_down(execution, jobs))
+
+
+async def _run_one(execution: Execution, name: str) -> None:
+    """Run one job's task; only what is not the job's own failure is raised."""
+    walk = execution.walk
+    state = await job_task(walk.plan.job(name))(JobCall(execution, name), return_state=True)
+    if name not in walk.endings and not execution.stopping:
+        # The record could not be written: without it, no job behind this one may start.
+        execution.stop()
+        raise state.data if isinstance(state.data, Exception) else FactoryError(f"{state.message}")
+
+
+async def _wind_down(execution: Execution, jobs: list[asyncio.Task[None]]) -> None:
+    """Stop what is under way: first by asking, then by force. Children are gone after it."""
+    execution.stop()
+    _, left = await asyncio.wait(jobs, timeout=STOP_GRACE)
+    for job in left:
+        job.cancel()
+    if left:
+        await asyncio.wait(left, timeout=STOP_GRACE)
+
+
+async def _watch(execution: Execution) -> None:
+    """Return when somebody has asked the run to stop."""
+    while True:
+        try:
+            if await in_thread(_asked_to_stop, execution.runtime, execution.walk.run):
+                return
+        except TransientError:
+            pass  # a store that is busy now will answer the next time
+        await asyncio.sleep(_CANCEL_POLL)
+
+
+def _asked_to_stop(runtime: Runtime, run: Run) -> bool:
+    with runtime.store.begin(run.tenant_id, read_only=True) as tx:
+        current = tx.get_run(run.id)
+    return current.cancel_requested_at is not None or current.status is RunStatus.CANCELLED
+
+
+def _stop(runtime: Runtime, run: Run, reason: str) -> Run:
+    with runtime.store.begin(run.tenant_id, read_only=True) as tx:
+        current = tx.get_run(run.id)
+    if current.ended:  # its last job was quicker
+        return current
+    return end_run(runtime.store, runtime.clock, run.tenant_id, run.id, RunStatus.CANCELLED, reason)
+
+
+def _give_up(runtime: Runtime, tenant_id: str, run_id: str, error: Exception) -> Run:
+    reason = error.explain() if isinstance(error, FactoryError) else repr(error)
+    with runtime.store.begin(tenant_id, read_only=True) as tx:
+        current = tx.get_run(run_id)
+    if current.ended:
+        return current
+    return end_run(runtime.store, runtime.clock, tenant_id, run_id, RunStatus.FAILED, reason)
+
+
+def _state_of(run: Run) -> State[Any]:
+    """Prefect's state for an ended run. Its message holds ids of ours alone."""
+    if run.status is RunStatus.SUCCEEDED:
+        return Completed(message=f"{run.id} succeeded")
+    if run.status is RunStatus.CANCELLED:
+        return Cancelled(message=f"{run.id} was cancelled")
+    return Failed(message=f"{run.id} is {run.status}: see `factory runs show {run.id}`")
+
+
+def _render_limit() -> asyncio.Semaphore:
+    """One limit for all the runs of this process."""
+    global _renders
+    if _renders is None:
+        _renders = asyncio.Semaphore(RENDERS)
+    return _renders

@@ -1,0 +1,104 @@
+"""A Prefect lock manager on the run store's locks: two renders of one key become one.
+
+Prefect's own file locks are kept for ever by a holder that was killed. These expire: a render has
+a hard limit of time, so a lock held for twice that is nobody's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from datetime import timedelta
+
+from prefect.locking.protocol import LockManager
+
+from factory_runtime.bootstrap import Runtime
+from tasks.threads import in_thread
+
+_POLL = 0.05
+_FOREVER = float("inf")
+
+
+class StoreLocks(LockManager):
+    """Implements Prefect's ``LockManager`` for one tenant; keys are hex."""
+
+    def __init__(self, runtime: Runtime, tenant_id: str, hold: timedelta) -> None:
+        self._runtime = runtime
+        self._tenant_id = tenant_id
+        self._hold = hold
+
+    def acquire_lock(
+        self,
+        key: str,
+        holder: str,
+        acquire_timeout: float | None = None,
+        hold_timeout: float | None = None,
+    ) -> bool:
+        """Take the lock, waiting up to ``acquire_timeout`` seconds (None: for ever)."""
+        until = _until(acquire_timeout)
+        while not self._try(key, holder, hold_timeout):
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_POLL)
+        return True
+
+    async def aacquire_lock(
+        self,
+        key: str,
+        holder: str,
+        acquire_timeout: float | None = None,
+        hold_timeout: float | None = None,
+    ) -> bool:
+        """Like ``acquire_lock``, off the event loop."""
+        until = _until(acquire_timeout)
+        while not await in_thread(self._try, key, holder, hold_timeout):
+            if time.monotonic() >= until:
+                return False
+            await asyncio.sleep(_POLL)
+        return True
+
+    def release_lock(self, key: str, holder: str) -> None:
+        with self._runtime.store.begin(self._tenant_id) as tx:
+            tx.unlock(_name(key), holder)
+
+    def is_locked(self, key: str) -> bool:
+        return self._holder(key) is not None
+
+    def is_lock_holder(self, key: str, holder: str) -> bool:
+        return self._holder(key) == holder
+
+    def wait_for_lock(self, key: str, timeout: float | None = None) -> bool:
+        """Wait until nobody holds it; False if that takes longer than ``timeout`` seconds."""
+        until = _until(timeout)
+        while self.is_locked(key):
+            if time.monotonic() >= until:
+                return False
+            time.sleep(_POLL)
+        return True
+
+    async def await_for_lock(self, key: str, timeout: float | None = None) -> bool:  # noqa: ASYNC109 - Prefect's protocol
+        """Like ``wait_for_lock``, off the event loop."""
+        until = _until(timeout)
+        while await in_thread(self.is_locked, key):
+            if time.monotonic() >= until:
+                return False
+            await asyncio.sleep(_POLL)
+        return True
+
+    def _try(self, key: str, holder: str, hold_timeout: float | None) -> bool:
+        now = self._runtime.clock.now()
+        hold = self._hold if hold_timeout is None else timedelta(seconds=hold_timeout)
+        with self._runtime.store.begin(self._tenant_id) as tx:
+            return tx.try_lock(_name(key), holder, now, now + hold)
+
+    def _holder(self, key: str) -> str | None:
+        with self._runtime.store.begin(self._tenant_id) as tx:
+            return tx.find_lock_holder(_name(key), self._runtime.clock.now())
+
+
+def _name(key: str) -> str:
+    return f"render:{key}"
+
+
+def _until(timeout: float | None) -> float:
+    return _FOREVER if timeout is None else time.monotonic() + timeout

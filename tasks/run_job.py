@@ -1,0 +1,139 @@
+"""One retryable Prefect task per job."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from prefect import Task, task
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.logging import get_run_logger
+from prefect.states import Cancelled, Completed
+
+from factory_runtime.domain.errors import JobFailedError, JobTimeoutError, TransientError
+from factory_runtime.domain.job import JobStatus
+from factory_runtime.domain.plan import PlannedJob
+from factory_runtime.domain.progress import Ending
+from factory_runtime.services.run_attempt import (
+    AnotherAttempt,
+    Begun,
+    begin_attempt,
+    fail_attempt,
+    publish_attempt,
+)
+from tasks.execution import JobCall
+from tasks.render_tree import tree_of
+from tasks.threads import in_thread
+
+STOP_GRACE = 4.0
+"""Seconds that a stopped attempt's thread gets to kill its child and return."""
+
+
+class AttemptFailedError(TransientError):
+    """Tells Prefect to retry the task: the store has allowed another attempt."""
+
+
+def may_retry(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> bool:
+    """Prefect's retry condition: the store decided, and says so by the kind of exception."""
+    del task, task_run
+    return isinstance(state.data, AttemptFailedError)
+
+
+def job_task(planned: PlannedJob) -> Task[..., Any]:
+    """The task of one job: named after its step, retried as its policy says."""
+    policy = planned.retry
+    return run_job.with_options(
+        name=planned.step,
+        task_run_name=planned.name,
+        retries=policy.max_attempts - 1,
+        retry_delay_seconds=[
+            policy.delay_before(attempt).total_seconds()
+            for attempt in range(2, policy.max_attempts + 1)
+        ],
+    )
+
+
+@task(name="job", persist_result=False, retry_condition_fn=may_retry)
+async def run_job(call: JobCall) -> Any:
+    """Attempt a job once.
+
+    Raises:
+        AttemptFailedError: it may be tried again.
+        JobFailedError: it may not.
+    """
+    execution = call.execution
+    engine, walk = execution.runtime.engine, execution.walk
+    await _until_allowed(call)
+    if execution.stopping:
+        return Cancelled(message="the run is being stopped")
+    begun = await in_thread(begin_attempt, engine, walk, call.name)
+    if not isinstance(begun, Begun):
+        return _answer(call, begun)
+    execution.attempts[call.name] = begun
+    try:
+        ended = await _both_halves(call, begun)
+    except asyncio.CancelledError:
+        begun.stopped.set()
+        raise
+    finally:
+        execution.attempts.pop(call.name, None)
+    return _answer(call, ended)
+
+
+async def _both_halves(call: JobCall, begun: Begun) -> Ending | AnotherAttempt:
+    engine, walk = call.execution.runtime.engine, call.execution.walk
+    work = asyncio.ensure_future(_attempt(call, begun))
+    limit = begun.planned.timeout
+    try:
+        done, _ = await asyncio.wait([work], timeout=limit.total_seconds())
+        if not done and not await _gave_up(work, begun):
+            raise JobTimeoutError(
+                f"job {call.name} took longer than {limit}",
+                hint="raise the step's timeout, or find what it waits for",
+            )
+        return work.result()
+    except asyncio.CancelledError:
+        await _gave_up(work, begun)
+        raise
+    except Exception as error:
+        return await in_thread(fail_attempt, engine, walk, begun, error)
+
+
+async def _gave_up(work: asyncio.Future[Ending], begun: Begun) -> bool:
+    """Stop an attempt's halves; True where it got done after all."""
+    begun.stopped.set()
+    await asyncio.wait([work], timeout=STOP_GRACE)
+    if not work.done():
+        work.cancel()
+        return False
+    return work.exception() is None
+
+
+async def _attempt(call: JobCall, begun: Begun) -> Ending:
+    tree = await tree_of(call) if begun.order is not None else None
+    execution = call.execution
+    return await in_thread(publish_attempt, execution.runtime.engine, execution.walk, begun, tree)
+
+
+async def _until_allowed(call: JobCall) -> None:
+    """Wait for the store's ``not_before``: Prefect's list of delays knows no ``Retry-After``."""
+    not_before = call.execution.walk.jobs[call.name].not_before
+    if not_before is not None:
+        wait = (not_before - call.execution.runtime.clock.now()).total_seconds()
+        await asyncio.sleep(max(0.0, wait))
+
+
+def _answer(call: JobCall, ended: Ending | AnotherAttempt) -> Any:
+    job = call.execution.walk.jobs[call.name]
+    if isinstance(ended, AnotherAttempt):
+        # What went wrong is in our record; Prefect keeps only what is ours.
+        raise AttemptFailedError(f"attempt {job.attempt} of {call.name} failed")
+    if ended.status is JobStatus.SUCCEEDED:
+        return job.id
+    if ended.status is JobStatus.SKIPPED:
+        reason = ended.skip_reason.value if ended.skip_reason else ""
+        return Completed(name="Skipped", message=reason)
+    if ended.status is JobStatus.CANCELLED:
+        return Cancelled(message="the run was cancelled")
+    get_run_logger().error("see `factory runs show %s`", job.run_id)
+    raise JobFailedError(job.run_id, call.name)

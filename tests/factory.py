@@ -1,0 +1,123 @@
+"""A whole factory for tests: a home of its own, its stack, and what a test asks of it."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from deployments.stack import StackState, read_state, start_stack, wait_for_stack
+from factory_runtime.bootstrap import Runtime, open_runtime
+from factory_runtime.domain.artifact import Artifact
+from factory_runtime.domain.job import Job
+from factory_runtime.domain.run import Run, RunRequest, RunStatus
+from factory_runtime.services.request_run import request_run
+from factory_runtime.settings import Settings
+
+LIMIT_SECONDS = 120.0
+
+
+class Factory:
+    """One home and the processes that serve it. Ends what it started, by id."""
+
+    def __init__(self, home: Path) -> None:
+        self.templates = home / "templates"
+        self.templates.mkdir(parents=True, exist_ok=True)
+        self.settings = Settings(home=home / "home", template_folders=(self.templates,))
+        self.runtime: Runtime = open_runtime(self.settings)
+        self.child: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> StackState:
+        self.child = start_stack(self.settings, keep=False)
+        return wait_for_stack(self.settings, self.child, lambda _phase: None)
+
+    def stop(self) -> None:
+        if self.child is None:
+            return
+        if self.child.stdin is not None:
+            self.child.stdin.close()
+        try:
+            self.child.wait(timeout=60)
+        except subprocess.TimeoutExpired:
+            for process in self.processes():
+                process.kill()
+            raise
+        finally:
+            self.child = None
+
+    def processes(self) -> list[psutil.Process]:
+        """The executor and everything below it."""
+        if self.child is None or not psutil.pid_exists(self.child.pid):
+            return []
+        top = psutil.Process(self.child.pid)
+        return [top, *top.children(recursive=True)]
+
+    def request(self, template: str, project: str, tenant: str = "local", **inputs: Any) -> Run:
+        return request_run(
+            self.runtime.desk, RunRequest(tenant, project, template, inputs, "tester")
+        )
+
+    def wait(self, run: Run, *statuses: RunStatus) -> Run:
+        """The run, once it has ended or reached one of these statuses."""
+        until = time.monotonic() + LIMIT_SECONDS
+        while time.monotonic() < until:
+            current = self.run(run)
+            if current.ended or current.status in statuses:
+                return current
+            time.sleep(0.05)
+        raise AssertionError(f"{run.id} is still {self.run(run).status}: {self.jobs(run)}")
+
+    def complete(self, template: str, project: str, tenant: str = "local", **inputs: Any) -> Run:
+        """Request a run and wait for its end."""
+        return self.wait(self.request(template, project, tenant, **inputs))
+
+    def run(self, run: Run) -> Run:
+        with self.runtime.store.begin(run.tenant_id, read_only=True) as tx:
+            return tx.get_run(run.id)
+
+    def jobs(self, run: Run) -> dict[str, Job]:
+        with self.runtime.store.begin(run.tenant_id, read_only=True) as tx:
+            return {job.step: job for job in tx.list_jobs(run.id)}
+
+    def artifacts(self, run: Run) -> list[Artifact]:
+        with self.runtime.store.begin(run.tenant_id, read_only=True) as tx:
+            return list(tx.list_artifacts(run_id=run.id))
+
+    def prefect(self, method: str, path: str, body: Any = None) -> Any:
+        """Ask the stack's Prefect server."""
+        state = read_state(self.settings)
+        assert state is not None
+        answer = httpx.request(method, state.api_url + path, json=body, timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def template(self, name: str, text: str, files: dict[str, str | bytes] | None = None) -> Path:
+        """Write a template folder."""
+        folder = self.templates / name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "template.yaml").write_text(text)
+        for path, content in (files or {}).items():
+            place = folder / path
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return folder
+
+
+def until(true: Any, what: str, seconds: float = LIMIT_SECONDS) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"not in {seconds} s: {what}"
+        time.sleep(0.05)
+
+
+def git(*words: str | Path, cwd: Path | None = None) -> str:
+    """What git prints."""
+    done = subprocess.run(
+        ["git", *map(str, words)], cwd=cwd, check=True, capture_output=True, text=True, timeout=60
+    )
+    return done.stdout

@@ -1,0 +1,209 @@
+"""Rules of the engine that need the whole stack: caching, failing, stopping, reviving."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from deployments.stack import read_state
+from factory_runtime.domain.job import JobStatus, SkipReason
+from factory_runtime.domain.run import RunStatus
+from factory_runtime.ports import RunFilter
+from factory_runtime.services.end_run import cancel_run
+from tests.factory import Factory, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack")]
+
+COPIER = "_subdirectory: content\nname: {type: str, default: x}\n"
+
+
+def a_template(name: str, *extra_steps: str, version: str = "1.0.0") -> str:
+    return "\n".join(
+        [
+            f"id: {name}",
+            f"version: {version}",
+            "title: A test",
+            "description: Makes a repository for a test.",
+            "inputs:",
+            "  type: object",
+            "  required: [name]",
+            "  properties: {name: {type: string}}",
+            "steps:",
+            "  - name: base",
+            "    type: repo-generation",
+            "    with: {repository: '${{ inputs.name }}', source: files/base}",
+            *extra_steps,
+            "",
+        ]
+    )
+
+
+def a_source(text: str = "hello\n", folder: str = "files/base") -> dict[str, str | bytes]:
+    return {f"{folder}/copier.yml": COPIER, f"{folder}/content/readme.txt.jinja": text}
+
+
+def a_layer(name: str, source: str, **more: str) -> list[str]:
+    return [
+        f"  - name: {name}",
+        "    type: template-layer",
+        "    needs: [base]",
+        *(f"    {key.replace('_', '-') if key != 'on_failure' else key}: {value}"
+          for key, value in more.items()),
+        f"    with: {{repository: '${{{{ steps.base.outputs.repository }}}}', source: {source}}}",
+    ]  # fmt: skip
+
+
+def test_a_changed_source_file_is_rendered_again(factory: Factory):
+    factory.template("changing", a_template("changing"), a_source("one\n"))
+    first = factory.complete("changing", "changing-1", name="svc")
+    factory.template("changing", a_template("changing", version="1.0.1"), a_source("one\n"))
+    same = factory.complete("changing", "changing-2", name="svc")
+    factory.template("changing", a_template("changing", version="1.0.2"), a_source("two\n"))
+    other = factory.complete("changing", "changing-3", name="svc")
+    cached = [factory.jobs(run)["base"].cached for run in (first, same, other)]
+    assert cached == [False, True, False]
+
+
+def test_two_runs_that_need_one_render_at_once_make_it_once(factory: Factory):
+    factory.template(
+        "twice", a_template("twice"), a_source("{% for i in range(9999) %}x{% endfor %}")
+    )
+    runs = [factory.request("twice", f"twice-{n}", name="svc") for n in range(2)]
+    ended = [factory.wait(run) for run in runs]
+    assert {run.status for run in ended} == {RunStatus.SUCCEEDED}
+    assert sorted(bool(factory.jobs(run)["base"].cached) for run in ended) == [False, True]
+
+
+def test_an_artifact_gone_behind_a_cached_render_is_made_again(factory: Factory):
+    factory.template("gone", a_template("gone"), a_source("gone\n"))
+    first = factory.complete("gone", "gone-1", name="svc")
+    (tree,) = (a for a in factory.artifacts(first) if a.kind == "tree")
+    assert tree.sha256 is not None
+    factory.runtime.storage.delete(first.tenant_id, tree.sha256)
+    second = factory.complete("gone", "gone-2", name="svc")
+    assert second.status is RunStatus.SUCCEEDED
+    assert factory.jobs(second)["base"].cached is False
+    assert factory.runtime.storage.verify(first.tenant_id, tree.sha256)
+
+
+def test_a_failed_job_fails_the_run_skips_what_is_behind_it_and_says_why(factory: Factory):
+    behind = [
+        *a_layer("broken", "files/broken"),
+        *a_layer("fine", "files/fine"),
+        *[line.replace("needs: [base]", "needs: [base, broken]")
+          for line in a_layer("behind", "files/fine2")],
+    ]  # fmt: skip
+    files = (
+        a_source()
+        | a_source("{{ missing.attribute }}", "files/broken")
+        | {"files/fine/copier.yml": COPIER, "files/fine/content/fine.txt": "f"}
+        | {"files/fine2/copier.yml": COPIER, "files/fine2/content/fine2.txt": "f"}
+    )
+    factory.template("failing", a_template("failing", *behind), files)
+    run = factory.complete("failing", "failing", name="svc")
+    jobs = factory.jobs(run)
+    assert run.status is RunStatus.FAILED
+    assert run.error == "failed: broken"
+    assert jobs["broken"].status is JobStatus.FAILED
+    assert jobs["broken"].attempt == 1  # a template's error is not tried again
+    assert "readme.txt" in str(jobs["broken"].error)
+    assert jobs["fine"].status is JobStatus.SUCCEEDED
+    assert jobs["behind"].skip_reason is SkipReason.NEED_FAILED
+    flow_run = factory.prefect("GET", f"/flow_runs/{run.flow_run_id}")
+    until(
+        lambda: factory.prefect("GET", f"/flow_runs/{run.flow_run_id}")["state_type"] == "FAILED",
+        f"Prefect agrees about {flow_run['name']}",
+    )
+
+
+def test_a_cancelled_run_leaves_no_child_and_can_be_asked_for_again(factory: Factory):
+    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    factory.template("endless", a_template("endless"), a_source(endless))
+    run = factory.request("endless", "endless", name="svc")
+    factory.wait(run, RunStatus.RUNNING)
+    assert factory.child is not None
+    executor = psutil.Process(factory.child.pid)
+
+    def render_children() -> list[psutil.Process]:
+        return [p for p in executor.children(recursive=True)
+                if any("render" in word for word in p.cmdline())]  # fmt: skip
+
+    until(render_children, "the render runs")
+    cancel_run(factory.runtime.store, factory.runtime.clock, run.tenant_id, run.id, "tester")
+    ended = factory.wait(run)
+    assert ended.status is RunStatus.CANCELLED
+    assert {job.status for job in factory.jobs(run).values()} == {JobStatus.CANCELLED}
+    until(lambda: not render_children(), "no child outlives its run", 5)
+    until(
+        lambda: (
+            factory.prefect("GET", f"/flow_runs/{run.flow_run_id}")["state_type"] == "CANCELLED"
+        ),
+        "Prefect agrees",
+    )
+    factory.template("endless", a_template("endless", version="1.0.1"), a_source("short\n"))
+    assert factory.complete("endless", "endless", name="svc").status is RunStatus.SUCCEEDED
+
+
+def test_an_optional_job_may_fail_and_the_run_succeeds(factory: Factory):
+    files = a_source() | a_source("{{ missing.attribute }}", "files/broken")
+    steps = a_layer("broken", "files/broken", on_failure="continue")
+    factory.template("lenient", a_template("lenient", *steps), files)
+    run = factory.complete("lenient", "lenient", name="svc")
+    assert run.status is RunStatus.SUCCEEDED
+    assert factory.jobs(run)["broken"].status is JobStatus.FAILED
+
+
+def test_a_run_that_begins_in_prefect_leaves_the_same_records(factory: Factory):
+    factory.template("born", a_template("born"), a_source("born\n"))
+    state = read_state(factory.settings)
+    assert state is not None
+    # What a Prefect worker does: import the entrypoint, call the flow with its parameters.
+    script = "import asyncio, flows.templates as t; asyncio.run(t.born(name='born-in-prefect'))"
+    environment = os.environ | {
+        "FACTORY_HOME": str(factory.settings.root),
+        "FACTORY_TEMPLATE_FOLDERS": f'["{factory.templates}"]',
+        "FACTORY_PROJECT": "born",
+        "PREFECT_API_URL": state.api_url,
+        "PREFECT_HOME": str(factory.settings.prefect_folder),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=90
+    )
+    assert done.returncode == 0, done.stderr
+    with factory.runtime.store.begin("local", read_only=True) as tx:
+        runs = [run for run in tx.list_runs(_project("born")).items]
+    (run,) = runs
+    assert run.status is RunStatus.SUCCEEDED
+    assert run.requested_by == "prefect"
+    assert factory.prefect("GET", f"/flow_runs/{run.flow_run_id}")["state_type"] == "COMPLETED"
+
+
+def test_a_prefect_server_that_dies_in_the_middle_does_not_cost_the_run(factory: Factory):
+    slow = "{% for a in range(700) %}{% for b in range(9999) %}{% endfor %}{% endfor %}"
+    factory.template("orphaned", a_template("orphaned"), a_source(slow))
+    run = factory.request("orphaned", "orphaned", name="svc")
+    factory.wait(run, RunStatus.RUNNING)
+    (server,) = (p for p in factory.processes() if "deployments.server" in p.cmdline())
+    server.send_signal(signal.SIGKILL)
+    assert factory.wait(run).status is RunStatus.SUCCEEDED
+    until(
+        lambda: any("deployments.server" in p.cmdline() for p in factory.processes()),
+        "the server is started again",
+    )
+    until(lambda: _completed(factory, str(run.flow_run_id)), "Prefect hears of the end")
+
+
+def _completed(factory: Factory, flow_run_id: str) -> bool:
+    try:
+        return factory.prefect("GET", f"/flow_runs/{flow_run_id}")["state_type"] == "COMPLETED"
+    except OSError:
+        return False
+
+
+def _project(name: str) -> RunFilter:
+    return RunFilter(project_id=name)

@@ -1,0 +1,149 @@
+"""The main job, whole: request, dispatch, Prefect, render, publish, record, remember, show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from factory_runtime.domain.artifact import ArtifactKind
+from factory_runtime.domain.job import JobStatus
+from factory_runtime.domain.memory import Collection
+from factory_runtime.domain.records import EffectStatus
+from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.ports import RecallQuery
+from factory_runtime.services.recall import recall
+from tests.factory import Factory, git, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack")]
+
+ENTITIES = ["customer", "line-item"]
+
+
+@pytest.fixture(scope="module")
+def run(factory: Factory) -> Run:
+    return factory.complete("microservice", "first", service_name="orders", entities=ENTITIES)
+
+
+def test_the_run_succeeds_and_every_record_of_it_stands(factory: Factory, run: Run):
+    assert run.status is RunStatus.SUCCEEDED, run.error
+    jobs = factory.jobs(run)
+    assert {job.status for job in jobs.values()} == {JobStatus.SUCCEEDED}
+    assert {f"apply-domain[{entity}]" for entity in ENTITIES} < set(jobs)
+    with factory.runtime.store.begin(run.tenant_id, read_only=True) as tx:
+        attempts = tx.list_attempts(run.id)
+        events = tx.list_events(run.id)
+        effects = tx.list_effects(run_id=run.id)
+    assert sorted(attempt.step for attempt in attempts) == sorted(jobs)
+    assert all(a.outcome == "succeeded" and a.cpu_seconds and a.worker for a in attempts)
+    assert [e.to_status for e in events if e.kind == "run"] == [
+        "Requested", "Validated", "Queued", "Running", "Succeeded",
+    ]  # fmt: skip
+    assert {effect.status for effect in effects} == {EffectStatus.CONFIRMED}
+
+
+def test_the_repository_has_one_commit_per_step(factory: Factory, run: Run, tmp_path: Path):
+    (repository,) = (a for a in factory.artifacts(run) if a.kind is ArtifactKind.REPOSITORY)
+    git("clone", "--quiet", repository.uri, tmp_path / "orders")
+    steps = git("log", "--format=%(trailers:key=Factory-Step,valueonly,separator=)",
+                cwd=tmp_path / "orders").split()  # fmt: skip
+    runs = git("log", "--format=%(trailers:key=Factory-Run,valueonly,separator=)",
+               cwd=tmp_path / "orders").split()  # fmt: skip
+    assert sorted(steps) == sorted(factory.jobs(run))
+    assert set(runs) == {run.id}
+    assert git("fsck", "--strict", cwd=tmp_path / "orders") == ""
+    assert (tmp_path / "orders" / "azure-pipelines.yml").is_file()
+
+
+def test_artifacts_carry_what_people_ask_of_them(factory: Factory, run: Run):
+    artifacts = factory.artifacts(run)
+    trees = [a for a in artifacts if a.kind is ArtifactKind.TREE]
+    assert len(trees) == len(factory.jobs(run))
+    for tree in trees:
+        assert tree.sha256 is not None
+        assert tree.size is not None
+        assert factory.runtime.storage.verify(run.tenant_id, tree.sha256)
+        assert tree.creator.startswith(f"{run.id}:{tree.step}:")
+
+
+def test_prefect_shows_the_run_under_its_names(factory: Factory, run: Run):
+    flow_run = factory.prefect("GET", f"/flow_runs/{run.flow_run_id}")
+    assert flow_run["state_type"] == "COMPLETED"
+    assert flow_run["flow_version"] == run.template_version
+    assert factory.prefect("GET", f"/flows/{flow_run['flow_id']}")["name"] == "microservice"
+
+    def names() -> set[str]:
+        found = factory.prefect(
+            "POST",
+            "/task_runs/filter",
+            {"flow_runs": {"id": {"any_": [run.flow_run_id]}}, "limit": 200, "sort": "ID_DESC"},
+        )
+        return {task["name"] for task in found}
+
+    wanted = set(factory.jobs(run)) | {f"render {name}" for name in factory.jobs(run)}
+    until(lambda: wanted == names(), "every job and render is a task run of its own")
+
+
+def test_prefect_holds_a_summary_a_table_a_link_and_the_progress(factory: Factory, run: Run):
+    def artifacts() -> dict[str, tuple[str, object]]:
+        found = factory.prefect(
+            "POST",
+            "/artifacts/filter",
+            {"flow_runs": {"id": {"any_": [run.flow_run_id]}}, "limit": 50},
+        )
+        return {artifact["key"]: (artifact["type"], artifact["data"]) for artifact in found}
+
+    until(lambda: len(artifacts()) >= 4, "the outbox was drained into Prefect")
+    shown = artifacts()
+    assert shown["progress"] == ("progress", 100.0)
+    assert shown["microservice-artifacts"][0] == "table"
+    kind, text = shown["microservice-summary"]
+    assert kind == "markdown"
+    assert "Succeeded" in str(text)
+    assert "file://" in str(shown["repository-1"][1])
+
+
+def test_the_same_run_into_another_project_renders_nothing_and_commits_everything(
+    factory: Factory, run: Run
+):
+    again = factory.complete("microservice", "second", service_name="orders", entities=ENTITIES)
+    jobs = factory.jobs(again)
+    assert {name: job.cached for name, job in jobs.items()} == dict.fromkeys(jobs, True)
+    assert len([a for a in factory.artifacts(again) if a.kind is ArtifactKind.COMMIT]) == len(jobs)
+
+
+def test_another_name_renders_only_what_depends_on_it(factory: Factory, run: Run):
+    billing = factory.complete("microservice", "first", service_name="billing", entities=ENTITIES)
+    assert billing.status is RunStatus.SUCCEEDED
+    cached = {name: job.cached for name, job in factory.jobs(billing).items()}
+    assert cached["generate-repo"] is False
+    assert all(cached[f"apply-domain[{entity}]"] for entity in ENTITIES)
+
+
+def test_a_hit_never_crosses_tenants(factory: Factory, run: Run):
+    other = factory.complete(
+        "microservice", "first", tenant="other", service_name="orders", entities=ENTITIES
+    )
+    assert {job.cached for job in factory.jobs(other).values()} == {False}
+
+
+def test_the_run_and_the_template_are_found_by_what_they_mean(factory: Factory, run: Run):
+    runtime = factory.runtime
+
+    def found() -> set[Collection]:
+        hits = recall(
+            runtime.memory,
+            runtime.embedder,
+            run.tenant_id,
+            RecallQuery("a web service for orders with customers", limit=10),
+        )
+        ids = {hit.memory.run_id for hit in hits} | {hit.memory.template_id for hit in hits}
+        assert not ids or "microservice" in ids
+        return {hit.memory.collection for hit in hits}
+
+    until(lambda: found() == {Collection.RUNS, Collection.TEMPLATES}, "both are indexed", 60)
+
+
+def test_the_second_run_into_the_same_repository_commits_on_top(factory: Factory, run: Run):
+    again = factory.complete("microservice", "first", service_name="orders", entities=ENTITIES)
+    assert again.status is RunStatus.SUCCEEDED, again.error

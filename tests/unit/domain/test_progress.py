@@ -1,0 +1,109 @@
+"""What follows for a job when its needs have ended, and for a run when its jobs have."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from factory_runtime.domain.job import JobStatus, SkipReason
+from factory_runtime.domain.plan import Plan, PlannedJob
+from factory_runtime.domain.progress import (
+    Ending,
+    StepOutputs,
+    Verdict,
+    ancestors,
+    run_ending,
+    verdict,
+)
+from factory_runtime.domain.run import RunStatus
+from factory_runtime.domain.template import OnFailure, RetryPolicy
+
+OK = Ending(JobStatus.SUCCEEDED)
+FAILED = Ending(JobStatus.FAILED)
+STUCK = Ending(JobStatus.SKIPPED, SkipReason.NEED_FAILED)
+UNWANTED = Ending(JobStatus.SKIPPED, SkipReason.CONDITION)
+SPARE = Ending(JobStatus.SKIPPED, SkipReason.FALLBACK_NOT_NEEDED)
+
+
+def a_planned_job(name: str, *needs: str, **changes: Any) -> PlannedJob:
+    step = name.partition("[")[0]
+    return PlannedJob(
+        name, step, "t", "1", needs, {}, RetryPolicy(), timedelta(minutes=1), **changes
+    )
+
+
+def a_plan(*jobs: PlannedJob, **changes: Any) -> Plan:
+    return Plan("t", "1.0.0", "d", {}, jobs, **changes)
+
+
+CONTINUE = OnFailure("continue")
+FALLBACK = OnFailure("fallback", "b")
+
+
+def test_a_failed_need_skips_the_jobs_behind_it_all_the_way():
+    plan = a_plan(a_planned_job("a"), a_planned_job("b", "a"), a_planned_job("c", "b"))
+    assert verdict(plan, plan.job("b"), {"a": FAILED}) is Verdict.SKIP_NEED_FAILED
+    assert verdict(plan, plan.job("c"), {"a": FAILED, "b": STUCK}) is Verdict.SKIP_NEED_FAILED
+    assert run_ending(plan, {"a": FAILED, "b": STUCK, "c": STUCK}) is RunStatus.FAILED
+
+
+def test_a_need_skipped_by_its_condition_does_not_stop_anybody():
+    plan = a_plan(a_planned_job("a", skip=True), a_planned_job("b", "a"))
+    assert verdict(plan, plan.job("a"), {}) is Verdict.SKIP_CONDITION
+    assert verdict(plan, plan.job("b"), {"a": UNWANTED}) is Verdict.RUN
+    assert run_ending(plan, {"a": UNWANTED, "b": OK}) is RunStatus.SUCCEEDED
+
+
+def test_a_job_that_says_continue_may_fail_and_the_run_succeeds():
+    plan = a_plan(a_planned_job("a", on_failure=CONTINUE), a_planned_job("b", "a"))
+    assert verdict(plan, plan.job("b"), {"a": FAILED}) is Verdict.RUN
+    assert run_ending(plan, {"a": FAILED, "b": OK}) is RunStatus.SUCCEEDED
+
+
+def test_a_fallback_runs_only_in_the_place_of_a_failed_job():
+    plan = a_plan(
+        a_planned_job("a", on_failure=FALLBACK),
+        a_planned_job("b", "a", fallback_for=("a",)),
+        a_planned_job("c", "a", "b"),
+    )
+    assert verdict(plan, plan.job("b"), {"a": OK}) is Verdict.SKIP_FALLBACK_NOT_NEEDED
+    assert verdict(plan, plan.job("c"), {"a": OK, "b": SPARE}) is Verdict.RUN
+    assert verdict(plan, plan.job("b"), {"a": FAILED}) is Verdict.RUN
+    assert verdict(plan, plan.job("c"), {"a": FAILED, "b": OK}) is Verdict.RUN
+    assert verdict(plan, plan.job("c"), {"a": FAILED, "b": FAILED}) is Verdict.SKIP_NEED_FAILED
+    assert run_ending(plan, {"a": FAILED, "b": OK, "c": OK}) is RunStatus.SUCCEEDED
+    assert run_ending(plan, {"a": FAILED, "b": FAILED, "c": STUCK}) is RunStatus.FAILED
+
+
+def test_a_cancelled_job_cancels_its_run():
+    plan = a_plan(a_planned_job("a"))
+    assert run_ending(plan, {"a": Ending(JobStatus.CANCELLED)}) is RunStatus.CANCELLED
+
+
+def test_outputs_of_an_each_step_are_keyed_by_item_and_names_use_underscores():
+    plan = a_plan(
+        a_planned_job("make-it"),
+        a_planned_job("layer[x]", item_key="x"),
+        a_planned_job("layer[y]", item_key="y"),
+        each_steps=("layer",),
+    )
+    steps = StepOutputs(plan, {"make-it": {"url": "u"}, "layer[x]": {"n": 1}})
+    assert steps["make_it"] == {"outputs": {"url": "u"}}
+    assert steps["layer"] == {"outputs": {"x": {"n": 1}}}
+    assert list(steps) == ["make_it", "layer"]
+
+
+def test_outputs_of_a_failed_step_are_those_of_its_fallback():
+    plan = a_plan(
+        a_planned_job("a", on_failure=FALLBACK), a_planned_job("b", "a", fallback_for=("a",))
+    )
+    assert StepOutputs(plan, {"b": {"url": "spare"}})["a"] == {"outputs": {"url": "spare"}}
+
+
+def test_ancestors_are_found_through_every_branch():
+    plan = a_plan(
+        a_planned_job("a"), a_planned_job("b", "a"), a_planned_job("c", "a"),
+        a_planned_job("d", "b", "c"), a_planned_job("e"),
+    )  # fmt: skip
+    assert ancestors(plan, "d") == {"a", "b", "c"}
+    assert ancestors(plan, "e") == frozenset()
