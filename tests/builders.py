@@ -1,0 +1,244 @@
+"""Values for tests: each whole and plausible, with what the test cares about given by name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from factory_runtime.domain.artifact import Artifact, ArtifactKind
+from factory_runtime.domain.attempt import Attempt
+from factory_runtime.domain.body import Body
+from factory_runtime.domain.ids import attempt_key, effect_key, new_id
+from factory_runtime.domain.job import Job, JobStatus
+from factory_runtime.domain.memory import Collection, Memory
+from factory_runtime.domain.records import (
+    Effect,
+    OutboxMessage,
+    RequestRecord,
+    RunEvent,
+    TemplateRecord,
+)
+from factory_runtime.domain.run import Run, RunRequest, RunStatus
+from factory_runtime.domain.template import Step, Template
+
+TENANT = "acme"
+NOON = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
+
+
+def after(seconds: float = 0) -> datetime:
+    """A moment that many seconds after noon."""
+    return NOON + timedelta(seconds=seconds)
+
+
+def a_run(**values: Any) -> Run:
+    """A Requested run of ``microservice``; its id is new."""
+    return replace(
+        Run(
+            id=new_id("run"),
+            tenant_id=TENANT,
+            project_id="shop",
+            template_id="microservice",
+            template_version="1.2.0",
+            template_digest="a" * 64,
+            status=RunStatus.REQUESTED,
+            inputs=Body(inline={"service_name": "orders"}),
+            requested_by="ada",
+            requested_at=NOON,
+            updated_at=NOON,
+            trace_id="0af7651916cd43dd8448eb211c80319c",
+            correlation_id="order-4711",
+        ),
+        **values,
+    )
+
+
+def a_run_request(**values: Any) -> RunRequest:
+    return replace(
+        RunRequest(
+            tenant_id=TENANT,
+            project_id="shop",
+            template="microservice",
+            inputs={"service_name": "orders"},
+            requested_by="ada",
+        ),
+        **values,
+    )
+
+
+def a_job(run: Run | None = None, **values: Any) -> Job:
+    """A Pending job of the run (or of ``run_id``), first of its plan."""
+    return replace(
+        Job(
+            id=new_id("job"),
+            tenant_id=run.tenant_id if run else TENANT,
+            run_id=run.id if run else "run-1",
+            step="generate-repo",
+            position=0,
+            type="repo-generation",
+            status=JobStatus.PENDING,
+            needs=(),
+            max_attempts=5,
+            updated_at=NOON,
+        ),
+        **values,
+    )
+
+
+def an_attempt(job: Job, number: int = 1, **values: Any) -> Attempt:
+    """A running attempt of the job."""
+    return replace(
+        Attempt(
+            key=attempt_key(job.run_id, job.step, number),
+            tenant_id=job.tenant_id,
+            run_id=job.run_id,
+            step=job.step,
+            number=number,
+            fencing_token=job.fencing_token,
+            started_at=NOON,
+            worker="build-7:4211",
+            environment="embedded python-3.11.7",
+        ),
+        **values,
+    )
+
+
+def an_artifact(run: Run, **values: Any) -> Artifact:
+    """A repository that the run made."""
+    return replace(
+        Artifact(
+            id=new_id("art"),
+            tenant_id=run.tenant_id,
+            run_id=run.id,
+            step="generate-repo",
+            kind=ArtifactKind.REPOSITORY,
+            name="orders",
+            uri="file:///git/shop/orders.git",
+            media_type="application/x-git",
+            creator=attempt_key(run.id, "generate-repo", 1),
+            created_at=NOON,
+            project_id=run.project_id,
+        ),
+        **values,
+    )
+
+
+def an_event(run: Run, **values: Any) -> RunEvent:
+    return replace(
+        RunEvent(
+            tenant_id=run.tenant_id,
+            run_id=run.id,
+            at=NOON,
+            kind="note",
+        ),
+        **values,
+    )
+
+
+def an_effect(run: Run, **values: Any) -> Effect:
+    """An intended effect: the run's repository."""
+    return replace(
+        Effect(
+            effect_key=effect_key(run.id, "generate-repo"),
+            kind="repository",
+            tenant_id=run.tenant_id,
+            run_id=run.id,
+            step="generate-repo",
+            target="repository shop/orders",
+            intended_at=NOON,
+        ),
+        **values,
+    )
+
+
+def a_message(**values: Any) -> OutboxMessage:
+    """A message that is due at noon."""
+    identity = new_id("msg")
+    return replace(
+        OutboxMessage(
+            id=identity,
+            tenant_id=TENANT,
+            topic="run.finished",
+            key=identity,
+            payload={"run_id": "run-1"},
+            created_at=NOON,
+            not_before=NOON,
+        ),
+        **values,
+    )
+
+
+def a_request_record(**values: Any) -> RequestRecord:
+    return replace(
+        RequestRecord(
+            tenant_id=TENANT,
+            idempotency_key="order-4711",
+            body_digest="b" * 64,
+            run_id="run-1",
+            created_at=NOON,
+        ),
+        **values,
+    )
+
+
+def a_template_record(**values: Any) -> TemplateRecord:
+    return replace(
+        TemplateRecord(
+            tenant_id=TENANT,
+            template_id="microservice",
+            version="1.2.0",
+            digest="a" * 64,
+            title="Microservice",
+            description="A service repository with domain, infrastructure, pipelines and docs.",
+            published_at=NOON,
+            inputs_schema={"type": "object"},
+        ),
+        **values,
+    )
+
+
+def a_memory(**values: Any) -> Memory:
+    """What was learned from a run, not embedded yet."""
+    return replace(
+        Memory(
+            id=new_id("mem"),
+            tenant_id=TENANT,
+            collection=Collection.RUNS,
+            title="orders",
+            text="A microservice named orders was made.",
+            created_at=NOON,
+        ),
+        **values,
+    )
+
+
+def a_step(name: str = "generate-repo", **values: Any) -> Step:
+    return replace(
+        Step(
+            name=name,
+            type="repo-generation",
+        ),
+        **values,
+    )
+
+
+def a_template(**values: Any) -> Template:
+    """A template of one step; its folder is nowhere."""
+    return replace(
+        Template(
+            id="microservice",
+            version="1.2.0",
+            title="Microservice",
+            description="A service repository.",
+            folder=Path("/nowhere/microservice"),
+            digest="a" * 64,
+            inputs_schema={
+                "type": "object",
+                "properties": {"service_name": {"type": "string"}},
+                "additionalProperties": False,
+            },
+            steps=(a_step(),),
+        ),
+        **values,
+    )

@@ -1,0 +1,171 @@
+"""The wall between tenants: what one has recorded is not there for another."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from factory_runtime.domain.errors import NotFoundError, PermanentError
+from factory_runtime.domain.run import RunStatus
+from factory_runtime.ports import RunFilter, RunStore, RunTransaction
+from tests.builders import (
+    TENANT,
+    a_job,
+    a_memory,
+    a_message,
+    a_request_record,
+    a_run,
+    a_template_record,
+    after,
+    an_artifact,
+    an_attempt,
+    an_effect,
+    an_event,
+)
+
+INTRUDER = "umbrella"
+
+RUN = a_run(id="run-1", status=RunStatus.VALIDATED, flow_run_id="flow-1")
+JOB = a_job(RUN)
+ATTEMPT = an_attempt(JOB)
+ARTIFACT = an_artifact(RUN)
+EFFECT = an_effect(RUN)
+MESSAGE = a_message()
+TEMPLATE = a_template_record()
+REQUEST = a_request_record()
+MEMORY = a_memory(run_id=RUN.id)
+
+
+def foreign(value: Any) -> Any:
+    """The same row, claimed by the other tenant."""
+    return replace(value, tenant_id=INTRUDER)
+
+
+Call = Callable[[RunTransaction], Any]
+MOVED = RUN.move_to(RunStatus.QUEUED, after(1))
+NOT_FOUND: dict[str, Call] = {
+    "get_run": lambda tx: tx.get_run(RUN.id),
+    "lock_run": lambda tx: tx.lock_run(RUN.id),
+    "save_run": lambda tx: tx.save_run(foreign(RUN), foreign(MOVED)),
+    "get_job": lambda tx: tx.get_job(RUN.id, JOB.step),
+    "save_job": lambda tx: tx.save_job(foreign(JOB), foreign(JOB.changed(after(1)))),
+    "add_attempt": lambda tx: tx.add_attempt(foreign(replace(ATTEMPT, key="run-1:x:2"))),
+    "save_attempt": lambda tx: tx.save_attempt(foreign(ATTEMPT)),
+    "add_artifacts": lambda tx: tx.add_artifacts([foreign(ARTIFACT)]),
+    "get_artifact": lambda tx: tx.get_artifact(ARTIFACT.id),
+    "touch_artifact": lambda tx: tx.touch_artifact(ARTIFACT.id, after(1)),
+    "add_event": lambda tx: tx.add_event(foreign(an_event(RUN))),
+    "intend_effect": lambda tx: tx.intend_effect(foreign(EFFECT)),
+    "confirm_effect": lambda tx: tx.confirm_effect(EFFECT.effect_key, EFFECT.kind, "x", after(1)),
+    "save_message": lambda tx: tx.save_message(foreign(MESSAGE)),
+}
+EMPTY: dict[str, Call] = {
+    "list_runs": lambda tx: tx.list_runs(RunFilter()).items,
+    "find_run_by_flow_run": lambda tx: tx.find_run_by_flow_run("flow-1"),
+    "list_jobs": lambda tx: tx.list_jobs(RUN.id),
+    "list_attempts": lambda tx: tx.list_attempts(RUN.id),
+    "list_artifacts": lambda tx: tx.list_artifacts(),
+    "list_events": lambda tx: tx.list_events(RUN.id),
+    "list_effects": lambda tx: tx.list_effects(),
+    "list_templates": lambda tx: tx.list_templates(),
+    "find_request": lambda tx: tx.find_request(REQUEST.idempotency_key),
+    "find_lock_holder": lambda tx: tx.find_lock_holder("cache", after(1)),
+    "list_memories": lambda tx: tx.list_memories(),
+}
+# Each makes a row of the intruder's own, under a key that the other tenant uses too.
+BESIDE: dict[str, Call] = {
+    "add_run": lambda tx: tx.add_run(foreign(RUN), [foreign(JOB)]),
+    "add_message": lambda tx: tx.add_message(foreign(MESSAGE)),
+    "register_template": lambda tx: tx.register_template(
+        replace(foreign(TEMPLATE), digest="e" * 64)
+    ),
+    "add_request": lambda tx: tx.add_request(foreign(REQUEST)),
+    "try_lock": lambda tx: tx.try_lock("cache", "intruder", after(1), after(99)),
+    "unlock": lambda tx: tx.unlock("cache", "ada"),
+    "save_memories": lambda tx: tx.save_memories([replace(foreign(MEMORY), text="stolen")]),
+}
+SMUGGLED: dict[str, Call] = {
+    "add_run": lambda tx: tx.add_run(RUN),
+    "add_attempt": lambda tx: tx.add_attempt(ATTEMPT),
+    "save_attempt": lambda tx: tx.save_attempt(ATTEMPT),
+    "add_artifacts": lambda tx: tx.add_artifacts([ARTIFACT]),
+    "intend_effect": lambda tx: tx.intend_effect(EFFECT),
+    "add_message": lambda tx: tx.add_message(MESSAGE),
+    "save_message": lambda tx: tx.save_message(MESSAGE),
+    "register_template": lambda tx: tx.register_template(TEMPLATE),
+    "add_request": lambda tx: tx.add_request(REQUEST),
+    "save_memories": lambda tx: tx.save_memories([MEMORY]),
+}
+
+
+def everything_of(store: RunStore) -> list[Any]:
+    """All that the first tenant can read."""
+    with store.begin(TENANT, read_only=True) as tx:
+        calls = [*EMPTY.values(), NOT_FOUND["get_run"], NOT_FOUND["get_artifact"]]
+        return [call(tx) for call in calls]
+
+
+@pytest.fixture
+def store(run_store: RunStore) -> RunStore:
+    """A store in which the first tenant has a row of every kind."""
+    with run_store.begin(TENANT) as tx:
+        tx.add_run(RUN, [JOB])
+        tx.add_attempt(ATTEMPT)
+        tx.add_artifacts([ARTIFACT])
+        tx.intend_effect(EFFECT)
+        tx.add_message(MESSAGE)
+        tx.register_template(TEMPLATE)
+        tx.add_request(REQUEST)
+        tx.save_memories([MEMORY])
+        assert tx.try_lock("cache", "ada", after(0), after(60))
+    return run_store
+
+
+def test_every_method_of_the_transaction_is_tried_here() -> None:
+    methods = {
+        name
+        for name, _ in inspect.getmembers(RunTransaction, inspect.isfunction)
+        if not name.startswith("_")
+    }
+    assert methods == NOT_FOUND.keys() | EMPTY.keys() | BESIDE.keys()
+
+
+def test_a_tenant_sees_nothing_of_another(store: RunStore) -> None:
+    assert all(everything_of(store)), "there is something to see for the tenant itself"
+    with store.begin(INTRUDER, read_only=True) as tx:
+        for name, call in EMPTY.items():
+            assert not call(tx), name
+
+
+def test_a_tenant_cannot_touch_what_another_has(store: RunStore) -> None:
+    before = everything_of(store)
+    for call in NOT_FOUND.values():
+        # A transaction each: on PostgreSQL a refused foreign key ends it.
+        with pytest.raises(NotFoundError), store.begin(INTRUDER) as tx:
+            call(tx)
+    for call in BESIDE.values():
+        with store.begin(INTRUDER) as tx:
+            call(tx)
+    assert everything_of(store) == before
+
+
+def test_a_foreign_row_cannot_be_told_from_none(store: RunStore) -> None:
+    for call in (NOT_FOUND["get_run"], NOT_FOUND["get_job"], NOT_FOUND["get_artifact"]):
+        with store.begin(INTRUDER) as tx, pytest.raises(NotFoundError) as foreign_row:
+            call(tx)
+        with store.begin("nobody") as tx, pytest.raises(NotFoundError) as no_row:
+            call(tx)
+        assert str(foreign_row.value) == str(no_row.value)
+        assert type(foreign_row.value) is type(no_row.value)
+
+
+@pytest.mark.parametrize("name", SMUGGLED)
+def test_a_row_of_another_tenant_cannot_be_smuggled_in(store: RunStore, name: str) -> None:
+    before = everything_of(store)
+    with pytest.raises(PermanentError, match="does not belong"), store.begin(INTRUDER) as tx:
+        SMUGGLED[name](tx)
+    assert everything_of(store) == before
