@@ -1,0 +1,33 @@
+"""What the shell offers after Tab. It never fails: without an answer there is nothing to offer."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+
+def complete_template(incomplete: str) -> list[str]:
+    """Names of templates, by their folders alone."""
+    found: set[str] = set()
+    with suppress(Exception):
+        from importlib.resources import files
+        from pathlib import Path
+
+        from factory_runtime.settings import Settings
+
+        built_in = Path(str(files("factory_runtime"))) / "templates"
+        for folder in (*Settings().template_folders, built_in):
+            found |= {entry.parent.name for entry in folder.glob("*/template.yaml")}
+    return sorted(name for name in found if name.startswith(incomplete))
+
+
+def complete_run(incomplete: str) -> list[str]:
+    """The newest runs' ids."""
+    with suppress(Exception):
+        from factory_runtime.bootstrap import open_runtime
+        from factory_runtime.ports import RunFilter
+
+        runtime = open_runtime()
+        with runtime.store.begin(runtime.settings.tenant, read_only=True) as tx:
+            runs = tx.list_runs(RunFilter(), limit=50).items
+        return [run.id for run in runs if run.id.startswith(incomplete)]
+    return []

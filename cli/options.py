@@ -1,0 +1,38 @@
+"""Options that many commands share."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import Annotated
+
+import typer
+
+from cli.completion import complete_run, complete_template
+from factory_runtime.compiler.durations import DURATION_HINT, parse_duration
+from factory_runtime.domain.errors import InputError
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+Tenant = Annotated[str | None, typer.Option(help="Whose records; FACTORY_TENANT by default.")]
+RunId = Annotated[
+    str, typer.Argument(metavar="RUN_ID", help="Like run-01k….", autocompletion=complete_run)
+]
+TemplateName = Annotated[
+    str, typer.Argument(metavar="TEMPLATE", help="Its name.", autocompletion=complete_template)
+]
+
+_DECIMAL = re.compile(r"\d+")
+
+
+def duration_option(text: str | None, name: str) -> timedelta | None:
+    """The duration that an option gives.
+
+    Raises:
+        InputError: it is none, or nothing at all.
+    """
+    if text is None:
+        return None
+    length = parse_duration(text) if _DECIMAL.search(text) else None
+    if not length:
+        raise InputError(f"{name} is {text!r}, which is no duration", hint=f"write {DURATION_HINT}")
+    return length

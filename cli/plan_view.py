@@ -1,0 +1,135 @@
+"""What a run would do: the plan as a tree. Nothing is recorded or started."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from cli.door import Door
+from cli.text import clean, duration
+from factory_runtime.compiler.expressions import evaluate, scope_name
+from factory_runtime.compiler.plan import plan_to_json
+from factory_runtime.domain.errors import FactoryError
+from factory_runtime.domain.plan import Plan, PlannedJob
+from factory_runtime.domain.run import RunRequest
+from factory_runtime.domain.template import Template
+
+if TYPE_CHECKING:
+    from rich.text import Text
+    from rich.tree import Tree
+
+_CREATES = "repo-generation"
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a job would touch outside, as far as the inputs tell."""
+
+    verb: str
+    target: str
+
+    def __str__(self) -> str:
+        return f"{self.verb} {self.target}"
+
+
+def show_plan(door: Door, request: RunRequest, template: Template, plan: Plan) -> None:
+    """Print the plan: a tree for people, or the Plan's own JSON."""
+    if door.json:
+        print(json.dumps(json.loads(plan_to_json(plan)), indent=2, ensure_ascii=False))
+        return
+    from rich.console import Console
+
+    limits = [limit for limit in (request.deadline, plan.deadline) if limit is not None]
+    door.screen.facts(
+        [
+            ("template", f"{template.id} {template.version}: {template.title}"),
+            ("project", request.project_id),
+            ("deadline", duration(min(limits)) if limits else "none"),
+            *((name, _spelled(value)) for name, value in plan.inputs.items()),
+        ]
+    )
+    door.screen.line()
+    console = Console(highlight=False, markup=False, emoji=False)
+    console.print(plan_tree(request, plan))
+    door.screen.line()
+    door.screen.line("nothing was recorded or started", "dim")
+
+
+def plan_tree(request: RunRequest, plan: Plan) -> Tree:
+    """Each job below the last of the jobs it waits for."""
+    from rich.text import Text
+    from rich.tree import Tree
+
+    touched = outside_effects(request, plan)
+    tree = Tree(Text(f"{len(plan.jobs)} job{'' if len(plan.jobs) == 1 else 's'}"))
+    branches: dict[str, Tree] = {}
+    for job in plan.jobs:  # each follows its needs
+        parent = branches[job.needs[-1]] if job.needs else tree
+        branches[job.name] = parent.add(_label(job, touched.get(job.name)))
+    return tree
+
+
+def outside_effects(request: RunRequest, plan: Plan) -> Mapping[str, Outside]:
+    """What the jobs would touch, by name; repositories, as the built-in job types name them."""
+    steps: dict[str, Any] = {}
+    found: dict[str, Outside] = {}
+    for job in plan.jobs:
+        if job.skip or "repository" not in job.with_:
+            continue
+        scope = {"inputs": plan.inputs, "steps": steps, "item": job.item, "run": {}}
+        try:
+            name = str(evaluate(job.with_["repository"], scope))
+        except FactoryError:
+            found[job.name] = Outside("commits to", "a repository that an earlier step names")
+            continue
+        if job.type == _CREATES:
+            steps[scope_name(job.step)] = {"outputs": {"repository": name}}
+        verb = "creates and commits to" if job.type == _CREATES else "commits to"
+        found[job.name] = Outside(verb, f"{request.project_id}/{name}")
+    return found
+
+
+def _label(job: PlannedJob, outside: Outside | None) -> Text:
+    from rich.text import Text
+
+    label = Text(clean(job.name), style="bold")
+    label.append(f"  {job.type}", style="not bold cyan")
+    for fact in _facts(job, outside):
+        label.append(f"\n{clean(fact)}", style="not bold dim")
+    return label
+
+
+def _facts(job: PlannedJob, outside: Outside | None) -> list[str]:
+    facts: list[str] = []
+    if job.skip:
+        facts.append("skipped: its condition is false")
+    if job.when is not None:
+        facts.append(f"only if {job.when}")
+    if len(job.needs) > 1:
+        facts.append(f"waits for {', '.join(job.needs)}")
+    if job.fallback_for:
+        facts.append(f"only if {' or '.join(job.fallback_for)} fails")
+    if outside is not None:
+        facts.append(str(outside))
+    tries = "1 attempt" if job.retry.max_attempts == 1 else f"{job.retry.max_attempts} attempts"
+    facts.append(f"{tries} of at most {duration(job.timeout)}{_exceptions(job)}")
+    return facts
+
+
+def _exceptions(job: PlannedJob) -> str:
+    told: list[str] = []
+    if not job.cache.enabled:
+        told.append("never cached")
+    elif job.cache.ttl is not None:
+        told.append(f"cached for {duration(job.cache.ttl)}")
+    if job.on_failure.fallback is not None:
+        told.append(f"if it fails: {job.on_failure.fallback}")
+    elif job.on_failure.action != "fail":
+        told.append(f"if it fails: {job.on_failure.action}")
+    return "".join(f", {text}" for text in told)
+
+
+def _spelled(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

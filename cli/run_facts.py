@@ -1,0 +1,183 @@
+"""Everything there is to tell about one run, read in one go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+from cli.as_json import to_json, without
+from cli.door import Door
+from cli.text import duration, first_line, local_time, size
+from deployments.stack import find_stack
+from factory_runtime.domain.artifact import Artifact, ArtifactKind
+from factory_runtime.domain.attempt import Attempt
+from factory_runtime.domain.body import Body
+from factory_runtime.domain.errors import FactoryError
+from factory_runtime.domain.job import Job, JobStatus
+from factory_runtime.domain.records import Effect
+from factory_runtime.domain.run import Run
+
+_MANY = 10_000
+
+
+@dataclass(frozen=True)
+class RunFacts:
+    """One run with all that belongs to it."""
+
+    run: Run
+    inputs: Any
+    outputs: Any
+    jobs: tuple[Job, ...]
+    attempts: tuple[Attempt, ...]
+    artifacts: tuple[Artifact, ...]
+    effects: tuple[Effect, ...]
+
+    @property
+    def repositories(self) -> tuple[Artifact, ...]:
+        return tuple(a for a in self.artifacts if a.kind is ArtifactKind.REPOSITORY)
+
+    @property
+    def commits(self) -> tuple[Artifact, ...]:
+        return tuple(a for a in self.artifacts if a.kind is ArtifactKind.COMMIT)
+
+    @property
+    def failed_jobs(self) -> tuple[Job, ...]:
+        return tuple(job for job in self.jobs if job.status is JobStatus.FAILED)
+
+    @property
+    def took(self) -> str:
+        """How long it ran, in words; empty where it did not start or has not ended."""
+        if self.run.started_at is None or self.run.completed_at is None:
+            return ""
+        return duration(self.run.completed_at - self.run.started_at)
+
+
+def read_run(door: Door, run_id: str) -> RunFacts:
+    """Read a run and all that belongs to it.
+
+    Raises:
+        RunNotFoundError: no such run.
+    """
+    with door.reading() as tx:
+        run = tx.get_run(run_id)
+        jobs = tx.list_jobs(run_id)
+        attempts = tx.list_attempts(run_id)
+        artifacts = tx.list_artifacts(run_id=run_id, limit=_MANY)
+        effects = tx.list_effects(run_id=run_id, limit=_MANY)
+    inputs, outputs = _value(door, run.inputs), _value(door, run.outputs)
+    return RunFacts(run, inputs, outputs, jobs, attempts, artifacts, effects)
+
+
+def facts_as_json(facts: RunFacts, flow_run_url: str | None) -> dict[str, Any]:
+    """The whole of it, for another program."""
+    return {
+        "run": {
+            **without(facts.run, "inputs", "outputs", "plan"),
+            "inputs": to_json(facts.inputs),
+            "outputs": to_json(facts.outputs),
+        },
+        "flow_run_url": flow_run_url,
+        "jobs": [without(job, "outputs") for job in facts.jobs],
+        "attempts": [without(attempt, "traceback") for attempt in facts.attempts],
+        "artifacts": to_json(facts.artifacts),
+        "effects": to_json(facts.effects),
+        "repositories": [{"name": a.name, "url": a.uri} for a in facts.repositories],
+        "commits": [{"step": a.step, "sha": sha_of(a), "url": a.uri} for a in facts.commits],
+    }
+
+
+def flow_run_url(run: Run, ui_url: str | None) -> str | None:
+    """The flow run's address in the Prefect UI."""
+    if run.flow_run_id is None or ui_url is None:
+        return None
+    return f"{ui_url}/runs/flow-run/{run.flow_run_id}"
+
+
+def find_ui_url(door: Door) -> str | None:
+    """The address of the Prefect UI, if its stack is up."""
+    state = find_stack(door.settings)
+    return state.ui_url if state is not None and state.ready else None
+
+
+def sha_of(commit: Artifact) -> str:
+    """A commit artifact's object id."""
+    return str(commit.metadata.get("sha") or PurePosixPath(commit.uri).name)
+
+
+def show_made(door: Door, facts: RunFacts) -> None:
+    """Repositories, commits and artifacts, each with what is needed to get at it."""
+    screen = door.screen
+    if facts.repositories:
+        screen.heading("Repository" if len(facts.repositories) == 1 else "Repositories")
+        for repository in facts.repositories:
+            screen.line(f"git clone {repository.uri}")
+    if facts.commits:
+        screen.heading("Commits")
+        rows = [(a.step, sha_of(a)[:12], _files(a)) for a in facts.commits]
+        screen.table(("step", "commit", "files"), rows)
+    bodies = [a for a in facts.artifacts if a.has_body]
+    if bodies:
+        screen.heading("Artifacts")
+        show_artifacts(door, bodies)
+
+
+def show_artifacts(door: Door, artifacts: list[Artifact]) -> None:
+    """A table of artifacts; ids and digests complete."""
+    door.screen.table(
+        ("id", "kind", "name", "size", "digest"),
+        [(a.id, a.kind, a.name, size(a.size), a.sha256 or "") for a in artifacts],
+        flexible=("name", "digest"),
+    )
+
+
+def show_run_facts(door: Door, facts: RunFacts, ui_url: str | None) -> None:
+    """The run's own facts."""
+    run = facts.run
+    door.screen.facts(
+        [
+            ("run", run.id),
+            ("status", run.status),
+            ("error", run.error or ""),
+            ("template", f"{run.template_id} {run.template_version}"),
+            ("project", run.project_id + (f", module {run.module_id}" if run.module_id else "")),
+            ("requested", f"{local_time(run.requested_at)} by {run.requested_by}"),
+            ("started", local_time(run.started_at)),
+            (
+                "completed",
+                local_time(run.completed_at) + (f", took {facts.took}" if facts.took else ""),
+            ),
+            ("deadline", local_time(run.deadline_at)),
+            ("priority", run.priority),
+            ("trace", run.trace_id),
+            ("flow run", flow_run_url(run, ui_url) or run.flow_run_id or ""),
+        ]
+    )
+
+
+def show_failures(door: Door, facts: RunFacts) -> None:
+    """What failed, in the words of the jobs themselves."""
+    if facts.run.error and not facts.failed_jobs:
+        door.screen.line(facts.run.error, "bad")
+    for job in facts.failed_jobs:
+        tries = f" in attempt {job.attempt} of {job.max_attempts}" if job.attempt else ""
+        door.screen.line(f"{job.step} failed{tries}: {job.error or 'no reason given'}", "bad")
+
+
+def error_line(text: str | None) -> str:
+    """An error for a table's cell."""
+    return first_line(text or "")
+
+
+def _files(commit: Artifact) -> str:
+    count = commit.metadata.get("files")
+    return "" if count is None else str(count)
+
+
+def _value(door: Door, body: Body | None) -> Any:
+    from factory_runtime.services.bodies import from_body
+
+    try:
+        return from_body(door.runtime.storage, door.tenant, body)
+    except FactoryError as error:
+        return {"unreadable": str(error)}

@@ -1,0 +1,158 @@
+"""`factory runs`: what happened."""
+
+from __future__ import annotations
+
+import json as json_library
+import time
+from datetime import datetime, timedelta
+from typing import Annotated
+
+import typer
+
+from cli.as_json import print_json, to_json, without
+from cli.door import Door, open_door
+from cli.errors import DONE, RUN_FAILED
+from cli.options import Json, RunId, Tenant, duration_option
+from cli.text import duration, first_line, local_time
+from factory_runtime.domain.records import RunEvent
+from factory_runtime.domain.run import Run, RunStatus
+
+app = typer.Typer(help="What happened: list, show, watch and read runs.", no_args_is_help=True)
+
+_MANY = 1000
+_PAGE = 1000
+
+
+@app.command("list")
+def list_runs(
+    project: Annotated[str | None, typer.Option(help="Only runs of this project.")] = None,
+    template: Annotated[str | None, typer.Option(help="Only runs of this template.")] = None,
+    status: Annotated[
+        list[str] | None, typer.Option(help="Only runs in this status; repeat it for more.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="Only runs asked for since, like 30d.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=_MANY, help="How many to show.")] = 20,
+    cursor: Annotated[str | None, typer.Option(help="Go on where a list ended.")] = None,
+    tenant: Tenant = None,
+    json: Json = False,
+) -> None:
+    """List runs, the newest first."""
+    from factory_runtime.ports import RunFilter
+
+    length = duration_option(since, "--since")
+    door = open_door(tenant=tenant, json=json)
+    where = RunFilter(
+        project_id=project,
+        template_id=template,
+        statuses=tuple(_status(name) for name in status or ()),
+        since=_ago(door, length),
+    )
+    with door.reading() as tx:
+        page = tx.list_runs(where, limit=limit, cursor=cursor)
+    if json:
+        runs = [without(run, "inputs", "outputs", "plan") for run in page.items]
+        print_json({"runs": runs, "cursor": page.cursor})
+        return
+    if not page.items:
+        door.screen.line("no runs" if where == RunFilter() else "no runs like that")
+        return
+    door.screen.table(
+        ("run", "status", "template", "project", "requested", "took", "error"),
+        [_row(run) for run in page.items],
+        flexible=("project", "error"),
+    )
+    if page.cursor is not None:
+        door.screen.line(f"more: --cursor {page.cursor}", "dim")
+
+
+@app.command()
+def show(run_id: RunId, tenant: Tenant = None, json: Json = False) -> None:
+    """Show all there is to know about a run."""
+    from cli.run_facts import facts_as_json, find_ui_url, flow_run_url, read_run
+    from cli.run_page import show_run
+
+    door = open_door(tenant=tenant, json=json)
+    facts = read_run(door, run_id)
+    ui_url = find_ui_url(door)
+    if json:
+        print_json(facts_as_json(facts, flow_run_url(facts.run, ui_url)))
+    else:
+        show_run(door, facts, ui_url)
+
+
+@app.command()
+def watch(run_id: RunId, tenant: Tenant = None, json: Json = False) -> int:
+    """Follow a run until it ends. With --json, one line of JSON an event."""
+    from cli.progress import open_progress
+    from cli.watching import POLL, Watcher
+
+    door = open_door(tenant=tenant, json=json)
+    watcher = Watcher(door.runtime.store, door.tenant, run_id)
+    with open_progress(as_json=json) as progress:
+        while True:
+            events = watcher.look()
+            progress.show(watcher, events)
+            if json:
+                for event in events:
+                    print(json_library.dumps(to_json(event), ensure_ascii=False), flush=True)
+            if watcher.run.ended:
+                break
+            progress.phase(f"{watcher.run.status}" if not watcher.lines else "")
+            time.sleep(POLL)
+    if not json:
+        door.screen.line(f"{run_id} {watcher.run.status}")
+        if watcher.run.error:
+            door.screen.line(watcher.run.error, "bad")
+    return DONE if watcher.run.status is RunStatus.SUCCEEDED else RUN_FAILED
+
+
+@app.command()
+def logs(
+    run_id: RunId,
+    step: Annotated[str | None, typer.Option(help="Only this job's lines.")] = None,
+    tenant: Tenant = None,
+    json: Json = False,
+) -> None:
+    """Print a run's events and what its jobs logged."""
+    from cli.progress import event_line
+
+    door = open_door(tenant=tenant, json=json)
+    events: list[RunEvent] = []
+    with door.reading() as tx:
+        tx.get_run(run_id)
+        if step is not None:
+            tx.get_job(run_id, step)
+        after = 0
+        while page := tx.list_events(run_id, after=after, limit=_PAGE):
+            events += [event for event in page if step is None or event.step == step]
+            after = page[-1].sequence
+    if json:
+        print_json({"events": to_json(events)})
+        return
+    width = max((len(event.step or "run") for event in events), default=0)
+    for event in events:
+        door.screen.line(event_line(event, width))
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    took = ""
+    if run.started_at is not None and run.completed_at is not None:
+        took = duration(run.completed_at - run.started_at)
+    template = f"{run.template_id} {run.template_version}".strip()
+    requested = local_time(run.requested_at)
+    error = first_line(run.error or "")
+    return (run.id, run.status, template, run.project_id, requested, took, error)
+
+
+def _status(name: str) -> RunStatus:
+    for status in RunStatus:
+        if status.lower() == name.lower():
+            return status
+    known = ", ".join(RunStatus)
+    raise typer.BadParameter(f"{name!r} is no status of a run; there are: {known}")
+
+
+def _ago(door: Door, length: timedelta | None) -> datetime | None:
+    return None if length is None else door.runtime.clock.now() - length
