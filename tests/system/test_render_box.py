@@ -71,13 +71,15 @@ class Box:
         return self.root / "outside"
 
     def add(self, name: str, files: Source, links: Mapping[str, str] | None = None) -> str:
-        """Pack a source as accepting a run does."""
+        """Pack a source as accepting a run does; scripts in it are executable."""
         with io.BytesIO() as body:
-            folder = self.root / f"source-{len(self.sources)}"
+            folder = self.root / f"source-{len(list(self.root.iterdir()))}"
+            folder.mkdir()
             for path, content in files.items():
                 place = folder / path
                 place.parent.mkdir(parents=True, exist_ok=True)
                 place.write_bytes(content if isinstance(content, bytes) else content.encode())
+                place.chmod(0o755 if ".sh" in path else 0o644)
             for path, target in (links or {}).items():
                 (folder / path).symlink_to(target)
             digest = pack_folder(folder, body).digest
@@ -172,15 +174,12 @@ def test_layers_are_rendered_over_each_other_with_their_own_data(box: Box) -> No
 
 def test_bytes_modes_links_and_odd_names_survive(box: Box) -> None:
     binary = bytes(range(256))
-    source = box.root / "source-0"
-    source.mkdir()
-    (source / "run.sh.jinja").write_text("#!/bin/sh\n")
-    (source / "run.sh.jinja").chmod(0o755)
 
     tree = box.files(
         {
             "copier.yml": "_preserve_symlinks: true\n",
             "binary.dat": binary,
+            "run.sh.jinja": "#!/bin/sh\n",
             "with space/größe ☃.txt": "x",
             "target.txt": "t",
         },
@@ -343,6 +342,7 @@ def test_a_scratch_folder_that_is_not_there_is_named(box: Box) -> None:
         ({"copier.yml": "to: ..\n", "{{ to }}/evil.txt": ""}, '".." is forbidden'),
         ({"copier.yml": "to: ../../evil\n", "{{ to }}": ""}, "../../evil"),
         ({"copier.yml": "_answers_file: ../evil.yml\n", **ANSWERS}, "../evil.yml"),
+        ({"copier.yml": "_answers_file: /etc/evil\n", **ANSWERS}, '"/etc/evil" is forbidden'),
         ({"copier.yml": "_subdirectory: ../..\n"}, "../.."),
         ({"copier.yml": "_tasks: [touch evil]\n"}, "copier.yml asks for _tasks"),
         ({"copier.yml": "_jinja_extensions: [os.path]\n"}, "copier.yml asks for _jinja_extensions"),
@@ -423,6 +423,15 @@ def test_links_that_leave_by_way_of_other_links_are_refused(box: Box, preserve: 
         box.put("files/base", body.getvalue())
 
     with pytest.raises(HostileTemplateError, match="link"):
+        box.render(("files/base", {}))
+
+
+def test_links_that_go_round_and_round_end_the_render(box: Box) -> None:
+    box.add("files/base", {"d/a.txt": ""}, links={"d/up": "..", "d/again": ".."})
+    with pytest.raises(RenderLimitError, match=r"64 folders|200 files"):
+        box.render(("files/base", {}))
+    box.add("files/base", {}, links={"round": "round"})
+    with pytest.raises(RenderFailedError, match=r"files/base: .*[Ll]oop"):
         box.render(("files/base", {}))
 
 

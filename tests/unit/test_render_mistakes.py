@@ -82,6 +82,21 @@ CASES: dict[str, tuple[dict[str, str | bytes], dict[str, Any], str, str]] = {
     "a list": ({"copier.yml": "- 1\n- 2\n"}, {}, "/copier.yml", "a mapping of settings"),
     "a number": ({"copier.yml": "12\n"}, {}, "/copier.yml", "a mapping of settings"),
     "a key": ({"copier.yml": "1: 2\n"}, {}, "/copier.yml", "a mapping of settings"),
+    "no list": ({"copier.yml": "_exclude: 5\n"}, {}, "/copier.yml", "_exclude, _jinja"),
+    "no text": ({"copier.yml": "_templates_suffix: 5\n"}, {}, "/copier.yml", "must be a text"),
+    "no path": ({"copier.yml": "_subdirectory: [a]\n"}, {}, "/copier.yml", "must be a path"),
+    "when": (
+        {"copier.yml": "n: {type: str, when: '{% if %}'}\n"},
+        {"n": "a"},
+        "/copier.yml, question 'n'",
+        "Expected an expression",
+    ),
+    "yaml in a template": (
+        {"a.jinja": "\n{{ '!!python/name:os.system'|from_yaml }}"},
+        {},
+        "/a.jinja:2",
+        "could not determine a constructor",
+    ),
     "two": ({"copier.yml": "a: 1\n", "copier.yaml": "a: 1\n"}, {}, "/copier.yml", "keep one"),
     "envops": (
         {"copier.yml": "_envops: {finalize: x}\n"},

@@ -14,7 +14,7 @@ from factory_runtime.domain.errors import HostileTemplateError, RenderFailedErro
 from factory_runtime.domain.result import Layer, RenderOrder
 from factory_runtime.jobs.render.box import render_key
 from factory_runtime.jobs.render.limits import RenderLimits
-from factory_runtime.jobs.render.output import check_output, find_excess
+from factory_runtime.jobs.render.trees import check_tree, find_excess
 from factory_runtime.settings import Settings
 
 ORDER = RenderOrder((Layer("files/base", {"name": "orders", "ports": [1, 2]}),))
@@ -105,14 +105,15 @@ def test_a_plain_tree_passes(tmp_path: Path) -> None:
     (tmp_path / "deep/er/run.sh").chmod(0o755)
     (tmp_path / "deep/link").symlink_to("er/run.sh")
     (tmp_path / "deep/up").symlink_to("..")
+    (tmp_path / "round").symlink_to("round")
 
-    check_output(tmp_path)
+    check_tree(tmp_path)
 
 
 def test_what_should_be_in_nobodys_repository_is_refused(tmp_path: Path) -> None:
     def refused(what: str) -> None:
         with pytest.raises(HostileTemplateError, match=what):
-            check_output(tmp_path / what)
+            check_tree(tmp_path / what)
 
     for name in ("pipe", "setuid", "hard", "absolute", "leaves", "chain", ".git", "bytes"):
         (tmp_path / name / "inner").mkdir(parents=True)

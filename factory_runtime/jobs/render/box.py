@@ -26,7 +26,6 @@ from factory_runtime.domain.ids import digest_of
 from factory_runtime.domain.result import RenderOrder
 from factory_runtime.domain.tree import TreeReference, pack_folder
 from factory_runtime.jobs.render.limits import RenderLimits
-from factory_runtime.jobs.render.output import check_output, find_excess
 from factory_runtime.jobs.render.process import run_child
 from factory_runtime.jobs.render.request import (
     LayerRequest,
@@ -35,6 +34,7 @@ from factory_runtime.jobs.render.request import (
     RenderRequest,
 )
 from factory_runtime.jobs.render.staging import unpack_source
+from factory_runtime.jobs.render.trees import check_tree, find_excess
 from factory_runtime.ports import ArtifactStorage
 
 _SECOND = timedelta(seconds=1)
@@ -125,7 +125,7 @@ def render(
             raise _error(reply["problem"], limits)
         if excess := find_excess(out, limits):
             raise limits.exceeded(excess)
-        check_output(out)
+        check_tree(out)
         return Rendered(
             _store(out, staging, storage, tenant_id),
             reply["peak_memory_bytes"],

@@ -16,13 +16,28 @@ from copier._subproject import Subproject
 from copier._template import Template
 from copier._types import AnyByStrDict, AnyByStrMutableMapping, LazyDict, Phase
 from copier._user_data import DEFAULT_DATA
-from copier.errors import ConfigFileError
+from copier.errors import ConfigFileError, ForbiddenPathError
 
 from factory_runtime.jobs.render.environment import BoxedEnvironment
 from factory_runtime.jobs.render.request import MAX_DEPTH, LayerRequest, LimitName
 
 FOLDER_NAME = "project"
 """What ``_folder_name`` says: a render does not know where its result will go."""
+
+
+_NO_MAPPING = (
+    "it must be a mapping of settings and questions, in which _exclude, _jinja_extensions, "
+    "_secret_questions and _skip_if_exists are lists"
+)
+_SETTINGS: Mapping[str, tuple[type, str]] = {
+    "_answers_file": (str, "a path"),
+    "_envops": (dict, "a mapping"),
+    "_external_data": (dict, "a mapping"),
+    "_min_copier_version": (str, "a text, in quotes"),
+    "_subdirectory": (str, "a path"),
+    "_tasks": (list, "a list"),
+    "_templates_suffix": (str, "a text"),
+}
 
 
 class OverLimitError(Exception):
@@ -81,13 +96,17 @@ class BoxedTemplate(Template):
 
     @cached_property
     def _raw_config(self) -> AnyByStrDict:
-        problem = "it must be a mapping of settings and questions"
         try:
             config = super()._raw_config
         except (AttributeError, TypeError) as error:
-            raise ConfigFileError(problem) from error
+            raise ConfigFileError(_NO_MAPPING) from error
         if not all(isinstance(key, str) for key in list[object](config)):
-            raise ConfigFileError(problem)
+            raise ConfigFileError(_NO_MAPPING)
+        for setting, (kind, name) in _SETTINGS.items():
+            if not isinstance(config.get(setting, kind()), kind):
+                raise ConfigFileError(f"{setting} must be {name}")
+        if (answers := Path(config.get("_answers_file", ""))).is_absolute():
+            raise ForbiddenPathError(path=answers)
         return config
 
 

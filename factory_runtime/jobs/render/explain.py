@@ -99,9 +99,10 @@ def _place(chain: list[BaseException], folder: Path) -> tuple[str, int]:
     for error in reversed(chain):
         if isinstance(error, TemplateSyntaxError):
             file = _below(error.filename, folder) or error.name
-            return (file, error.lineno) if file else ("copier.yml", 0)
-        if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-            return "copier.yml", error.problem_mark.line + 1
+            return (file, error.lineno) if file else _place_in_work(chain)
+    cause = chain[-1]
+    if isinstance(chain[0], InvalidConfigFileError) and isinstance(cause, yaml.MarkedYAMLError):
+        return "copier.yml", cause.problem_mark.line + 1 if cause.problem_mark else 0
     for error in chain:
         found = [
             (file, line)

@@ -23,8 +23,7 @@ class RenderLimits:
     Attributes:
         wall: from start to end.
         cpu: processor time; whole seconds, rounded up.
-        memory_bytes: address space of the child, the interpreter and Copier included (about
-            200 MiB of it).
+        memory_bytes: address space of the child; the interpreter and Copier take about 60 MiB.
         size_bytes: all files that it leaves together; each source may be as large.
         files: files and folders that it leaves.
         file_bytes: the largest file.

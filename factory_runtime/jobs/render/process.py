@@ -13,7 +13,7 @@ from typing import IO
 
 from factory_runtime.domain.errors import CancelledError
 from factory_runtime.jobs.render.limits import RenderLimits
-from factory_runtime.jobs.render.output import find_excess
+from factory_runtime.jobs.render.trees import find_excess
 
 _POLL = 0.05
 # Looking at a large tree takes time; looking all the time would take it from the render.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from factory_runtime.domain.errors import CorruptArtifactError, HostileTemplateError
 from factory_runtime.domain.tree import read_tree
 from factory_runtime.jobs.render.limits import RenderLimits
+from factory_runtime.jobs.render.trees import check_tree
 from factory_runtime.ports import ArtifactStorage
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ def unpack_source(
             if count > limits.files:
                 raise limits.exceeded("files", "the source")
             _write(file, folder)
+    check_tree(folder)
 
 
 def _write(file: TreeFile, folder: Path) -> None:

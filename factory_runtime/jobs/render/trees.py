@@ -1,4 +1,4 @@
-"""What came out of a render: measured while it grows, looked through before it is packed."""
+"""Trees on disk: measured while they grow, looked through before anybody trusts them."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def find_excess(out: Path, limits: RenderLimits) -> LimitName | None:
     return None
 
 
-def check_output(out: Path) -> None:
+def check_tree(folder: Path) -> None:
     """Refuse what should not be in anybody's repository; beside it, ``pack_folder`` checks paths.
 
     Raises:
         HostileTemplateError: a link that leaves, git's own files, a hard link, a special file, an
             odd mode, or a name that is not text.
     """
-    root = out.resolve()
-    for entry in _entries(out):
-        path = Path(entry.path).relative_to(out).as_posix()
+    root = os.path.realpath(folder) + os.sep
+    for entry in _entries(folder):
+        path = Path(entry.path).relative_to(folder).as_posix()
         try:
             path.encode()
         except UnicodeEncodeError as error:
@@ -50,7 +50,7 @@ def check_output(out: Path) -> None:
         found = entry.stat(follow_symlinks=False)
         if stat.S_ISLNK(found.st_mode):
             # Through other links, a link may leave although its text does not.
-            if not Path(entry.path).resolve().is_relative_to(root):
+            if not (os.path.realpath(entry.path) + os.sep).startswith(root):
                 raise HostileTemplateError(
                     f"the link {path} points outside", hint="links must stay in the folder"
                 )
