@@ -330,14 +330,8 @@ def test_a_scratch_folder_that_is_not_there_is_named(box: Box) -> None:
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        ({"a.jinja": "{{ ''.__class__ }}"}, "a.jinja:1: access to the attribute '__class__'"),
-        ({"a.jinja": "{{ cycler.__init__.__globals__.os.popen('id') }}"}, "'__init__'"),
-        ({"a.jinja": "{{ ''|attr('__class__')|attr('__mro__') }}"}, "'__class__'"),
-        ({"a.jinja": "{{ '{0.__class__}'.format(1) }}"}, "'__class__'"),
-        ({"{{ ().__class__ }}.txt": ""}, "'__class__'"),
-        ({"copier.yml": "a: '{{ ().__class__.__base__ }}'\n"}, "question 'a': access to"),
+        ({"a.jinja": "{{ cycler.__init__.__globals__.os.popen('id') }}"}, "a.jinja:1: access to"),
         ({"a.jinja": "{{ '/etc/*'|fileglob }}"}, "a.jinja:1: the filter 'fileglob'"),
-        ({"a.jinja": "{{ '$HOME'|expandvars }}"}, "the filter 'expandvars'"),
         ({"copier.yml": "to: /etc/evil\n", "{{ to }}": ""}, "/etc/evil"),
         ({"copier.yml": "to: ..\n", "{{ to }}/evil.txt": ""}, '".." is forbidden'),
         ({"copier.yml": "to: ../../evil\n", "{{ to }}": ""}, "../../evil"),

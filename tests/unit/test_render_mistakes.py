@@ -128,12 +128,41 @@ CASES: dict[str, tuple[dict[str, str | bytes], dict[str, Any], str, str]] = {
     "no such type": ({"copier.yml": "n: {type: text}\n"}, {"n": 1}, "'n'", 'type "text"'),
 }
 
+# name → (file → content, place, what the message says)
+ATTACKS: dict[str, tuple[dict[str, str | bytes], str, str]] = {
+    "class": ({"a.jinja": "\n{{ ''.__class__ }}"}, "/a.jinja:2", "'__class__' of 'str'"),
+    "mro": ({"a.jinja": "{{ ''|attr('__class__')|attr('__mro__') }}"}, ":1", "'__class__'"),
+    "mapped": ({"a.jinja": "{{ [1]|map(attribute='__class__')|list }}"}, ":1", "'__class__'"),
+    "grouped": ({"a.jinja": "{{ [1]|groupby('__class__') }}"}, ":1", "'__class__'"),
+    "format": ({"a.jinja": "{{ '{0.__class__}'.format(1) }}"}, ":1", "'__class__'"),
+    "item": ({"a.jinja": "{{ cycler['__init__'] }}"}, ":1", "'__init__'"),
+    "method": ({"a.jinja": "{{ [].append.__self__ }}"}, ":1", "'__self__'"),
+    "self": ({"a.jinja": "{{ self._TemplateReference__context }}"}, ":1", "'_Template"),
+    "conf": ({"a.jinja": "{{ _copier_conf._pending }}"}, ":1", "'_pending'"),
+    "defined": ({"a.jinja": "{{ ().__class__ is defined }}"}, ":1", "'__class__'"),
+    "in a name": ({"{{ ().__class__ }}.txt": ""}, "", "'__class__' of 'tuple'"),
+    "in a default": ({"copier.yml": "a: '{{ ().__class__ }}'\n"}, "question 'a'", "'__class__'"),
+    "fileglob": ({"a.jinja": "{{ '/*'|fileglob }}"}, "/a.jinja:1", "the filter 'fileglob'"),
+    "environment": ({"a.jinja": "{{ '$HOME'|expandvars }}"}, ":1", "the filter 'expandvars'"),
+    "home": ({"a.jinja": "{{ '~'|expanduser }}"}, ":1", "the filter 'expanduser'"),
+    "real": ({"a.jinja": "{{ '.'|realpath }}"}, ":1", "the filter 'realpath'"),
+    "relative": ({"a.jinja": "{{ '.'|relpath }}"}, ":1", "the filter 'relpath'"),
+    "tasks": ({"copier.yml": "_tasks: [touch x]\n"}, "", "copier.yml asks for _tasks"),
+    "both": (
+        {"copier.yml": "_tasks: [touch x]\n_jinja_extensions: [os.path]\n"},
+        "",
+        "copier.yml asks for _jinja_extensions, _tasks",
+    ),
+}
+
 
 @pytest.fixture(scope="module")
 def problems(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, RenderProblem]]:
     root = tmp_path_factory.mktemp("mistakes")
     cases: dict[str, dict[str, Any]] = {}
-    for number, (name, (files, data, _, _)) in enumerate(CASES.items()):
+    attacks = {name: (files, dict[str, Any]()) for name, (files, _, _) in ATTACKS.items()}
+    mistakes = {f"mistake {name}": (case[0], case[1]) for name, case in CASES.items()}
+    for number, (name, (files, data)) in enumerate((attacks | mistakes).items()):
         folder = root / str(number)
         for path, content in files.items():
             place = folder / path
@@ -154,11 +183,26 @@ def problems(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
 def test_a_mistake_is_explained_in_one_line_with_its_place(
     problems: tuple[Path, dict[str, RenderProblem]], name: str
 ) -> None:
-    root, explained = problems
-    problem = explained[name]
     _, _, place, message = CASES[name]
 
-    assert problem["kind"] == "failed"
+    assert_explained(problems, f"mistake {name}", "failed", place, message)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_an_attack_is_told_from_a_mistake(
+    problems: tuple[Path, dict[str, RenderProblem]], name: str
+) -> None:
+    _, place, message = ATTACKS[name]
+
+    assert_explained(problems, name, "hostile", place, message)
+
+
+def assert_explained(
+    problems: tuple[Path, dict[str, RenderProblem]], name: str, kind: str, place: str, message: str
+) -> None:
+    root, explained = problems
+    problem = explained[name]
+    assert problem["kind"] == kind
     assert message in problem["message"]
     assert place in problem.get("place", "")
     assert problem.get("place", "").startswith("files/base")
