@@ -80,8 +80,9 @@ class SqlRunStore:
             with translated(self._place):
                 connection = self.engine.connect()
             try:
+                if not read_only:
+                    for_writing(connection)
                 with translated(self._place):
-                    self._prepare(connection, read_only=read_only)
                     transaction = connection.begin()
                 try:
                     yield connection
@@ -93,12 +94,6 @@ class SqlRunStore:
                     transaction.commit()
             finally:
                 connection.close()
-
-    def _prepare(self, connection: Connection, *, read_only: bool) -> None:
-        if not read_only:
-            for_writing(connection)
-        elif connection.dialect.name == "postgresql":
-            connection.execution_options(postgresql_readonly=True)
 
     def _waiting(self, *, read_only: bool) -> AbstractContextManager[None]:
         return nullcontext() if self._turn is None or read_only else self._turn.taken()
