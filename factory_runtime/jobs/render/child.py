@@ -35,7 +35,10 @@ def main() -> None:
 
 
 def _die_with(parent: int) -> None:
-    """End when the parent does, however it ends; Linux alone knows how."""
+    """End when the parent does, however it ends; Linux alone knows how.
+
+    To be exact, when the parent's thread does that started us: it waits for us in ``run_child``.
+    """
     if sys.platform != "linux":
         return
     import ctypes
