@@ -9,7 +9,7 @@ from prefect import task
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
 from prefect.serializers import JSONSerializer
-from prefect.transactions import IsolationLevel
+from prefect.transactions import CommitMode, IsolationLevel, atransaction
 
 from factory_runtime.domain.errors import CancelledError, FactoryError, PermanentError
 from factory_runtime.domain.tree import TreeReference
@@ -106,7 +106,10 @@ async def _ask(call: JobCall, ttl: timedelta | None, *, refresh: bool) -> TreeRe
         refresh_cache=refresh,
     )
     try:
-        return TreeReference(**await asked(call))
+        # A transaction of its own: inside the job's, the record would be written and the lock
+        # released only when the job has published, and not at all if publishing failed.
+        async with atransaction(commit_mode=CommitMode.EAGER):
+            return TreeReference(**await asked(call))
     except RenderRefusedError:
         raise call.execution.attempts[call.name].refusal or CancelledError(call.name) from None
 
