@@ -74,17 +74,13 @@ def _member(owner: nodes.Expr, key: Any, scope: Scope, meter: Meter) -> Any:
     value = _find(owner, scope, meter)
     if isinstance(value, _Undefined):
         return _Undefined(f"{value.path}.{key}")
-    if isinstance(owner, nodes.Name) and owner.name == "steps":
-        key = _spelling_in(value, key)
+    if isinstance(owner, nodes.Name) and owner.name == "steps" and isinstance(key, str):
+        # A step may be spelled with its hyphens, too: steps['generate-repo'].
+        key = key.replace("-", "_")
     try:
         return look_up(value, key)
     except KeyError:
         return _Undefined(f"{_path(owner) or describe(value)}.{key}")
-
-
-def _spelling_in(steps: Mapping[str, Any], key: Any) -> Any:
-    """A step may be spelled with its hyphens, too: ``steps['generate-repo']``."""
-    return key.replace("-", "_") if isinstance(key, str) and key not in steps else key
 
 
 def _path(node: nodes.Node) -> str:

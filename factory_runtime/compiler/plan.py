@@ -228,8 +228,11 @@ def _adapter() -> TypeAdapter[Plan]:
 
 
 def plan_to_json(plan: Plan) -> str:
-    """The plan as canonical JSON: the same plan is the same text, byte by byte."""
-    return canonical_json(_adapter().dump_python(plan, mode="json", exclude_defaults=True))
+    """The plan as canonical JSON: the same plan is the same text, byte by byte.
+
+    Defaults are written out: a run keeps its plan even where a later release has other defaults.
+    """
+    return canonical_json(_adapter().dump_python(plan, mode="json"))
 
 
 def plan_from_json(text: str) -> Plan:

@@ -59,10 +59,7 @@ def close_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     Where properties come together by ``allOf``, ``if`` or a reference beside them, it is the
     whole that is closed (``unevaluatedProperties``), not its parts.
     """
-    closed = _closed(schema, close_this=True)
-    if "properties" not in closed:
-        closed.setdefault("additionalProperties", False)
-    return closed
+    return _closed(schema, close_this=True)
 
 
 _JOINS = ("allOf", "anyOf", "oneOf", "if", "then", "else", "$ref", "dependentSchemas")

@@ -31,19 +31,19 @@ _ELSEWHERE = ("$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$vocabulary")
 def check_inputs_schema(node: Node | None, findings: Findings) -> dict[str, Any]:
     """The schema, closed; every problem is noted at its place.
 
-    A template without ``inputs`` takes none. A schema with problems is given back as far as it
-    can be used to check what reads the inputs.
+    A template without ``inputs`` takes none. In place of a schema that is none stands an open one,
+    so that nothing is said about what reads the inputs.
     """
     if node is None:
-        return close_schema({"type": "object"})
+        return close_schema({"type": "object", "properties": {}})
     if node.members is None:
         findings.add(node, "schema", "inputs must be a JSON Schema", "type: object, properties: …")
-        return close_schema({"type": "object"})
-    schema: dict[str, Any] = node.plain()
+        return {"type": "object"}
+    schema: dict[str, Any] = {"properties": {}, **node.plain()}
     if schema.setdefault("type", "object") != "object":
         findings.add(node.find(["type"]), "schema", "the type of inputs must be object")
     if not _follows_metaschema(node, schema, findings):
-        return schema
+        return {"type": "object"}
     checker = _Checker(node, schema, findings)
     for path, inner in subschemas(schema):
         checker.check(path, inner)
@@ -119,8 +119,8 @@ class _Checker:
 
 
 def _check_names(node: Node, schema: Mapping[str, Any], findings: Findings) -> None:
-    properties = node.find(["properties"])
-    for name, place in (properties.keys or {}).items() if "properties" in schema else ():
+    properties = (node.members or {}).get("properties")
+    for name, place in ((properties and properties.keys) or {}).items():
         # Inputs are parameters of the template's flow, and expressions read them by name.
         if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
             hint = "letters, digits and underscores, a letter first, no word of Python's own"
