@@ -15,7 +15,6 @@ from cli.door import Door, open_door
 from cli.errors import DONE, UNAVAILABLE
 from cli.options import Json, Tenant
 from cli.text import one_line, size
-from deployments.stack import find_stack
 from factory_runtime.domain.errors import FactoryError
 
 _GIT = (2, 30)
@@ -121,6 +120,8 @@ def _store(name: str, door: Door) -> Check:
 
 def _open_runs(name: str, door: Door) -> Check:
     """Runs that are open while no stack is up wait for one."""
+    from deployments.stack import find_stack
+
     store = door.runtime.store
     waiting = [*store.running_runs(), *store.dispatchable_runs(limit=1000)]
     if not waiting:
@@ -168,6 +169,8 @@ def _templates(name: str, door: Door) -> Check:
 
 def _stack(name: str, door: Door) -> Check:
     import httpx
+
+    from deployments.stack import find_stack
 
     url = door.settings.prefect_api_url
     if url is None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from cli.as_json import print_json
 from cli.door import Door
 from cli.text import clean, duration
 from factory_runtime.compiler.expressions import evaluate, scope_name
@@ -14,13 +15,14 @@ from factory_runtime.compiler.plan import plan_to_json
 from factory_runtime.domain.errors import FactoryError
 from factory_runtime.domain.plan import Plan, PlannedJob
 from factory_runtime.domain.run import RunRequest
-from factory_runtime.domain.template import Template
+from factory_runtime.services.preview import Preview, RenderForecast
 
 if TYPE_CHECKING:
     from rich.text import Text
     from rich.tree import Tree
 
 _CREATES = "repo-generation"
+_RENDER_STYLES = {RenderForecast.CACHED: "not bold green", RenderForecast.NEW: "not bold"}
 
 
 @dataclass(frozen=True)
@@ -34,17 +36,22 @@ class Outside:
         return f"{self.verb} {self.target}"
 
 
-def show_plan(door: Door, request: RunRequest, template: Template, plan: Plan) -> None:
-    """Print the plan: a tree for people, or the Plan's own JSON."""
+def show_plan(door: Door, request: RunRequest, preview: Preview) -> None:
+    """Print the plan: a tree for people; for programs the Plan's own JSON and what is known."""
+    plan = preview.plan
     if door.json:
-        print(json.dumps(json.loads(plan_to_json(plan)), indent=2, ensure_ascii=False))
+        touched = outside_effects(request, plan)
+        document = json.loads(plan_to_json(plan))
+        document["renders"] = preview.renders
+        document["touches"] = {name: str(outside) for name, outside in touched.items()}
+        print_json(document)
         return
     from rich.console import Console
 
     limits = [limit for limit in (request.deadline, plan.deadline) if limit is not None]
     door.screen.facts(
         [
-            ("template", f"{template.id} {template.version}: {template.title}"),
+            ("template", f"{plan.template_id} {plan.template_version}"),
             ("project", request.project_id),
             ("deadline", duration(min(limits)) if limits else "none"),
             *((name, _spelled(value)) for name, value in plan.inputs.items()),
@@ -52,22 +59,25 @@ def show_plan(door: Door, request: RunRequest, template: Template, plan: Plan) -
     )
     door.screen.line()
     console = Console(highlight=False, markup=False, emoji=False)
-    console.print(plan_tree(request, plan))
+    console.print(plan_tree(request, preview))
     door.screen.line()
     door.screen.line("nothing was recorded or started", "dim")
 
 
-def plan_tree(request: RunRequest, plan: Plan) -> Tree:
+def plan_tree(request: RunRequest, preview: Preview) -> Tree:
     """Each job below the last of the jobs it waits for."""
     from rich.text import Text
     from rich.tree import Tree
 
+    plan = preview.plan
     touched = outside_effects(request, plan)
     tree = Tree(Text(f"{len(plan.jobs)} job{'' if len(plan.jobs) == 1 else 's'}"))
     branches: dict[str, Tree] = {}
     for job in plan.jobs:  # each follows its needs
         parent = branches[job.needs[-1]] if job.needs else tree
-        branches[job.name] = parent.add(_label(job, touched.get(job.name)))
+        branches[job.name] = parent.add(
+            _label(job, preview.renders[job.name], touched.get(job.name))
+        )
     return tree
 
 
@@ -91,11 +101,13 @@ def outside_effects(request: RunRequest, plan: Plan) -> Mapping[str, Outside]:
     return found
 
 
-def _label(job: PlannedJob, outside: Outside | None) -> Text:
+def _label(job: PlannedJob, render: RenderForecast, outside: Outside | None) -> Text:
     from rich.text import Text
 
     label = Text(clean(job.name), style="bold")
     label.append(f"  {job.type}", style="not bold cyan")
+    if render is not RenderForecast.NONE:
+        label.append(f"  render: {render}", style=_RENDER_STYLES.get(render, "not bold dim"))
     for fact in _facts(job, outside):
         label.append(f"\n{clean(fact)}", style="not bold dim")
     return label

@@ -61,10 +61,16 @@ def run(
 
 def _preview(door: Door, request: RunRequest) -> int:
     from cli.plan_view import show_plan
-    from factory_runtime.services.request_run import preview_plan
+    from factory_runtime.services.preview import preview_run
 
-    template, plan = preview_plan(door.runtime.catalog, request)
-    show_plan(door, request, template, plan)
+    runtime = door.runtime
+    preview = preview_run(
+        runtime.catalog,
+        runtime.job_types,
+        request,
+        lambda key: runtime.has_render(door.tenant, key),
+    )
+    show_plan(door, request, preview)
     return 0
 
 

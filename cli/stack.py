@@ -10,11 +10,12 @@ from cli.as_json import print_json
 from cli.door import Door, open_door
 from cli.options import Json
 from cli.screen import is_terminal
-from deployments.stack import find_stack, start_stack, stop_stack, wait_for_stack
 
 
 def up(json: Json = False) -> None:
     """Keep a Prefect server and a warm executing process in the background."""
+    from deployments.stack import find_stack, start_stack, wait_for_stack
+
     door = open_door(json=json)
     found = find_stack(door.settings)
     already = found is not None and found.ready
@@ -30,6 +31,8 @@ def up(json: Json = False) -> None:
 
 def down(json: Json = False) -> None:
     """Stop what `factory up` started; runs that have begun are finished first."""
+    from deployments.stack import stop_stack
+
     door = open_door(json=json)
     with _telling(door) as told:
         told("stopping the stack")

@@ -8,6 +8,10 @@ from datetime import datetime, timedelta
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
+_UNITS = (("min", "s", 1, 60), ("h", "min", 60, 60), ("d", "h", 3600, 24))
+_MOST = {"min": 60, "h": 48, "d": 100_000}
+
+
 def clean(text: str) -> str:
     """Text that somebody else wrote, without what would steer the terminal; lines are kept."""
     return _CONTROL.sub("�", text)
@@ -24,7 +28,7 @@ def first_line(text: str) -> str:
 
 
 def duration(length: timedelta | float | None) -> str:
-    """``0.12 s``, ``1.2 s``, ``3 min 20 s``, ``2 h 5 min``; nothing where it is not known."""
+    """``0.12 s``, ``1.2 s``, ``3 min 20 s``, ``2 h``, ``30 d``; nothing where it is not known."""
     if length is None:
         return ""
     seconds = length.total_seconds() if isinstance(length, timedelta) else length
@@ -32,11 +36,12 @@ def duration(length: timedelta | float | None) -> str:
         return f"{max(seconds, 0):.2f} s"
     if seconds < 60:
         return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
+    for unit, smaller, length_of_smaller, count in _UNITS:
+        whole = round(seconds / length_of_smaller)
+        if whole < count * _MOST[unit]:
+            rest = whole % count
+            return f"{whole // count} {unit}" + (f" {rest} {smaller}" if rest else "")
+    return f"{round(seconds / 86400)} d"
 
 
 def size(count: int | None) -> str:
