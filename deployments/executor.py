@@ -10,10 +10,12 @@ import asyncio
 import logging
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
 
 from deployments.lifeline import on_parent_gone
 from deployments.server import WHO_ARE_YOU
@@ -111,6 +113,7 @@ def main() -> int:
     if not lock.take():
         _LOG.info("another process is the stack already")
         return 0
+    _sweep_scratch(settings)
     server = None if settings.prefect_api_url else PrefectServer(settings)
     api_url = settings.prefect_api_url or (server.api_url if server else "")
     set_prefect(settings, api_url)
@@ -164,6 +167,15 @@ def set_prefect(settings: Settings, api_url: str) -> None:
         "FACTORY_HOME": str(settings.root),
     }
     os.environ.update(ours)
+
+
+def _sweep_scratch(settings: Settings) -> None:
+    """Remove what renders of killed processes left: no render takes that long."""
+    settings.scratch_folder.mkdir(exist_ok=True)
+    oldest = time.time() - 2 * settings.render_seconds
+    for left in settings.scratch_folder.iterdir():
+        if left.stat().st_mtime < oldest:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _tell(settings: Settings, phase: str, api_url: str, error: str | None = None) -> None:

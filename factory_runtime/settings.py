@@ -63,6 +63,11 @@ class Settings(BaseSettings):
         return self.root / "prefect"
 
     @property
+    def scratch_folder(self) -> Path:
+        """Where renders are staged; emptied when the executor starts."""
+        return self.root / "scratch"
+
+    @property
     def stack_folder(self) -> Path:
         """State, logs and sockets of the local stack."""
         return self.root / "stack"

@@ -45,5 +45,5 @@ async def after_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) 
 async def drain() -> None:
     """Do what commits left to be done."""
     runtime = shared_runtime()
-    showcase = RunShowcase(runtime.store, runtime.storage, runtime.clock)
+    showcase = RunShowcase(runtime.store, runtime.clock)
     await in_thread(runtime.drain, showcase.show)

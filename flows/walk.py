@@ -6,7 +6,6 @@ import asyncio
 from typing import Any
 
 from prefect.client.schemas.objects import State
-from prefect.states import Cancelled, Completed, Failed
 
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import (
@@ -16,6 +15,7 @@ from factory_runtime.domain.errors import (
     TransientError,
 )
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.orchestration.states import state_of
 from factory_runtime.services.end_run import close_run_if_done, end_run
 from factory_runtime.services.engine import begin_walk
 from flows.progress import Progress
@@ -39,18 +39,18 @@ async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: s
     except (ConflictError, NotFoundError, TransientError):
         raise  # not ours to end
     except FactoryError as error:
-        return _state_of(await in_thread(_give_up, runtime, tenant_id, run_id, error))
+        return state_of(await in_thread(_give_up, runtime, tenant_id, run_id, error))
     if isinstance(taken, Run):
-        return _state_of(taken)
+        return state_of(taken)
     execution = Execution(runtime, taken, _render_limit())
     try:
-        return _state_of(await _walk(execution, Progress(flow_run_id, taken)))
+        return state_of(await _walk(execution, Progress(flow_run_id, taken)))
     except asyncio.CancelledError:
         # Prefect, or the process, wants this flow to stop now: our record says so first.
         await asyncio.shield(in_thread(_stop, runtime, taken.run, "its flow run was cancelled"))
         raise
     except Exception as error:
-        return _state_of(await in_thread(_give_up, runtime, tenant_id, run_id, error))
+        return state_of(await in_thread(_give_up, runtime, tenant_id, run_id, error))
 
 
 async def _walk(execution: Execution, progress: Progress) -> Run:
@@ -140,15 +140,6 @@ def _give_up(runtime: Runtime, tenant_id: str, run_id: str, error: Exception) ->
     if current.ended:
         return current
     return end_run(runtime.store, runtime.clock, tenant_id, run_id, RunStatus.FAILED, reason)
-
-
-def _state_of(run: Run) -> State[Any]:
-    """Prefect's state for an ended run. Its message holds ids of ours alone."""
-    if run.status is RunStatus.SUCCEEDED:
-        return Completed(message=f"{run.id} succeeded")
-    if run.status is RunStatus.CANCELLED:
-        return Cancelled(message=f"{run.id} was cancelled")
-    return Failed(message=f"{run.id} is {run.status}: see `factory runs show {run.id}`")
 
 
 def _render_limit() -> asyncio.Semaphore:

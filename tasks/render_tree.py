@@ -15,7 +15,6 @@ from factory_runtime.domain.errors import CancelledError, FactoryError, Permanen
 from factory_runtime.domain.tree import TreeReference
 from factory_runtime.jobs.render.box import render, render_key
 from factory_runtime.jobs.render.limits import RenderLimits
-from factory_runtime.settings import Settings
 from tasks.execution import JobCall
 from tasks.locks import StoreLocks
 from tasks.threads import in_thread
@@ -93,8 +92,8 @@ async def tree_of(call: JobCall) -> TreeReference:
 
 async def _ask(call: JobCall, ttl: timedelta | None, *, refresh: bool) -> TreeReference:
     runtime = call.execution.runtime
-    limits = _limits(runtime.settings)
-    locks = StoreLocks(runtime, call.execution.walk.run.tenant_id, hold=limits.wall * 2)
+    hold = RenderLimits.from_settings(runtime.settings).wall * 2
+    locks = StoreLocks(runtime, call.execution.walk.run.tenant_id, hold)
     policy = RenderPolicy().configure(
         isolation_level=IsolationLevel.SERIALIZABLE, lock_manager=locks
     )
@@ -119,24 +118,16 @@ def _render(call: JobCall) -> TreeReference:
     begun = execution.attempts[call.name]
     if begun.order is None:
         raise ValueError(f"job {call.name} renders nothing")
+    execution.runtime.settings.scratch_folder.mkdir(exist_ok=True)
     rendered = render(
         begun.order,
         execution.walk.plan.sources,
         execution.runtime.storage,
         execution.walk.run.tenant_id,
-        _limits(execution.runtime.settings),
+        RenderLimits.from_settings(execution.runtime.settings),
         cancelled=begun.stopped.is_set,
+        scratch=execution.runtime.settings.scratch_folder,
     )
     begun.cpu_seconds += rendered.cpu_seconds
     begun.peak_memory_bytes = rendered.peak_memory_bytes
     return rendered.reference
-
-
-def _limits(settings: Settings) -> RenderLimits:
-    return RenderLimits(
-        wall=timedelta(seconds=settings.render_seconds),
-        cpu=timedelta(seconds=settings.render_cpu_seconds),
-        memory_bytes=settings.render_memory_mib * 2**20,
-        size_bytes=settings.render_size_mib * 2**20,
-        files=settings.render_files,
-    )

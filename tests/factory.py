@@ -45,8 +45,10 @@ class Factory:
         except subprocess.TimeoutExpired:
             for process in self.processes():
                 process.kill()
+            self.child.wait()
             raise
         finally:
+            self.runtime.store.close()
             self.child = None
 
     def processes(self) -> list[psutil.Process]:

@@ -34,8 +34,8 @@ def is_slug(text: str) -> bool:
 
 
 def canonical_json(value: Any) -> str:
-    """The one spelling of a JSON value: sorted keys, no spaces, UTF-8 kept."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    """The one spelling of a JSON value: sorted keys, no spaces, ASCII (it takes any text)."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 def digest_of(value: Any) -> str:

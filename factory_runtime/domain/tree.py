@@ -9,6 +9,7 @@ import stat
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import dropwhile
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, cast
 
@@ -109,19 +110,6 @@ def read_tree(body: BinaryIO) -> Iterator[TreeFile]:
                 raise HostileTemplateError(f"{path} is neither a file nor a link")
 
 
-def unpack_tree(body: BinaryIO, folder: Path) -> None:
-    """Write the files of a packed tree below an empty folder."""
-    for file in read_tree(body):
-        place = folder / file.path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if file.link is not None:
-            place.symlink_to(file.link)
-        else:
-            place.write_bytes(file.content)
-            if file.executable:
-                place.chmod(0o755)
-
-
 def safe_path(path: str) -> str:
     """The path itself, if it stays inside a tree and outside ``.git``.
 
@@ -158,8 +146,10 @@ def _safe_link(folder: Path, path: str) -> str:
 
 
 def _safe_target(path: str, target: str) -> str:
+    # Further in, `..` may follow a link and lead elsewhere than the text says.
+    climbs = ".." in list(dropwhile(lambda part: part == "..", PurePosixPath(target).parts))
     joined = os.path.normpath(PurePosixPath(path).parent / target)
-    if target.startswith("/") or joined == ".." or joined.startswith("../"):
+    if climbs or target.startswith("/") or joined == ".." or joined.startswith("../"):
         raise HostileTemplateError(
             f"the link {path} points outside, to {target}", hint="links must stay in the folder"
         )

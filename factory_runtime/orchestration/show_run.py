@@ -6,30 +6,34 @@ import html
 import json
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
-from prefect.exceptions import PrefectHTTPStatusError
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.errors import PrefectUnavailableError
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
-from factory_runtime.ports import ArtifactStorage, Clock, RunStore
+from factory_runtime.orchestration.states import state_of
+from factory_runtime.ports import Clock, RunStore
 
 _MARKUP = re.compile(r"([\\`*_\[\]|#])")
+
+_ENDING = timedelta(seconds=10)
+"""How long a flow gets to tell Prefect of its end itself."""
 
 
 class RunShowcase:
     """Handles the outbox topic ``prefect.show-run``."""
 
-    def __init__(self, store: RunStore, storage: ArtifactStorage, clock: Clock) -> None:
+    def __init__(self, store: RunStore, clock: Clock) -> None:
         self._store = store
-        self._storage = storage
         self._clock = clock
 
     def show(self, message: OutboxMessage) -> None:
@@ -48,14 +52,26 @@ class RunShowcase:
         flow_run_id = UUID(run.flow_run_id)
         try:
             with get_client(sync_client=True) as client:
+                self._agree(client, run, flow_run_id)
                 for wanted in _wanted(run, jobs, artifacts, flow_run_id):
-                    client.request(
-                        "POST",
-                        "/artifacts/",
-                        json=wanted.model_dump(mode="json", exclude_unset=True),
-                    )
+                    body = wanted.model_dump(mode="json", exclude_unset=True)
+                    client.request("POST", "/artifacts/", json=body)
+        except ObjectNotFound:
+            return  # somebody deleted the flow run: there is nothing to show it on
         except (httpx.HTTPError, PrefectHTTPStatusError, OSError) as exc:
             raise PrefectUnavailableError(f"the run {run.id} is not shown: {exc}") from exc
+
+    def _agree(self, client: SyncPrefectClient, run: Run, flow_run_id: UUID) -> None:
+        """See to it that Prefect's state is ours, where the flow could not say so itself.
+
+        A server that was down when the flow ended, or a killed executor, leaves it Running for ever.
+        """
+        state = client.read_flow_run(flow_run_id).state
+        if state is not None and state.is_final():
+            return
+        if run.completed_at is not None and self._clock.now() - run.completed_at < _ENDING:
+            raise PrefectUnavailableError(f"the flow run of {run.id} is still ending")
+        client.set_flow_run_state(flow_run_id, state_of(run), force=True)
 
 
 def _wanted(

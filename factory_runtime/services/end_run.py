@@ -19,23 +19,34 @@ from factory_runtime.services.engine import Engine, Walk
 from factory_runtime.services.topics import MEMORY_OF_RUN, SHOW_RUN
 
 
+def run_to_write(
+    walk: Walk, tx: RunTransaction, ended: Job, external_ids: Mapping[str, str]
+) -> Run | None:
+    """The run, locked, where this job's end changes it too; before any job is written.
+
+    Whoever writes several rows of a run takes the run first: no two can then wait for each other.
+    """
+    if external_ids or _is_last(walk, ended):
+        return tx.lock_run(walk.run.id)  # a cancel may have changed it since it was read
+    return None
+
+
 def close_run_if_last(
     engine: Engine,
     walk: Walk,
     tx: RunTransaction,
-    ended: Job,
-    ending: Ending,
-    external_ids: Mapping[str, str] | None = None,
+    run: Run,
+    endings: Mapping[str, Ending],
+    external_ids: Mapping[str, str],
 ) -> Run:
     """Close the run in the transaction that ends its last job; the run as it then stands."""
-    run = walk.run
     if external_ids:
         changed = run.changed(engine.clock.now(), **external_ids)
         tx.save_run(run, changed)
         run = changed
-    if not _is_last(walk, ended):
+    if len(endings) < len(walk.plan.jobs):
         return run
-    return _close_run(engine, walk, tx, run, {**walk.endings, ended.step: ending})
+    return _close_run(engine, walk, tx, run, endings)
 
 
 def close_run_if_done(engine: Engine, walk: Walk) -> Run:
@@ -43,7 +54,8 @@ def close_run_if_done(engine: Engine, walk: Walk) -> Run:
     with walk.lock:
         if not walk.run.ended and len(walk.endings) == len(walk.plan.jobs):
             with engine.store.begin(walk.run.tenant_id) as tx:
-                walk.run = _close_run(engine, walk, tx, walk.run, walk.endings)
+                run = tx.lock_run(walk.run.id)
+                walk.run = run if run.ended else _close_run(engine, walk, tx, run, walk.endings)
         return walk.run
 
 

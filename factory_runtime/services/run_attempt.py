@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from factory_runtime.compiler.expressions import evaluate
@@ -32,7 +33,7 @@ from factory_runtime.domain.tree import TreeFile, TreeReference, read_tree
 from factory_runtime.jobs.registry import check_with
 from factory_runtime.ports import ArtifactStorage, GitHost, JobFacts, RunTransaction
 from factory_runtime.services.bodies import to_body
-from factory_runtime.services.end_run import close_run_if_last
+from factory_runtime.services.end_run import close_run_if_last, run_to_write
 from factory_runtime.services.engine import Engine, Walk
 from factory_runtime.telemetry import new_span_id
 
@@ -218,12 +219,7 @@ def _skip(engine: Engine, walk: Walk, name: str, reason: SkipReason) -> Ending:
     before = walk.jobs[name]
     skipped = before.move_to(JobStatus.SKIPPED, engine.clock.now(), skip_reason=reason)
     ending = Ending(JobStatus.SKIPPED, reason)
-    with walk.lock, engine.store.begin(walk.run.tenant_id) as tx:
-        tx.save_job(before, skipped, detail={"reason": reason.value})
-        run = close_run_if_last(engine, walk, tx, skipped, ending)
-    walk.jobs[name] = skipped
-    walk.endings[name] = ending
-    walk.run = run
+    _end_job(engine, walk, before, skipped, ending, {"reason": reason.value})
     return ending
 
 
@@ -263,19 +259,40 @@ def _close(
     also: Callable[[RunTransaction], None],
     external_ids: Mapping[str, str] | None = None,
 ) -> Ending:
-    """Write the end of a job; the last one closes the run in the same transaction."""
+    reason = {"reason": ended.error} if ended.error else {}
+    detail = _detail(begun, ended.updated_at, **reason)
+
+    def everything(tx: RunTransaction) -> None:
+        also(tx)
+        _write_logs(tx, walk, begun)
+
     ending = Ending(ended.status)
+    _end_job(engine, walk, begun.job, ended, ending, detail, everything, external_ids or {})
+    return ending
+
+
+def _end_job(
+    engine: Engine,
+    walk: Walk,
+    before: Job,
+    ended: Job,
+    ending: Ending,
+    detail: Mapping[str, Any],
+    also: Callable[[RunTransaction], None] = lambda _tx: None,
+    external_ids: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Write the end of a job; the last one closes the run in the same transaction."""
     with walk.lock:
         with engine.store.begin(walk.run.tenant_id) as tx:
-            reason = {"reason": ended.error} if ended.error else {}
-            tx.save_job(begun.job, ended, detail=_detail(begun, ended.updated_at, **reason))
+            run = run_to_write(walk, tx, ended, external_ids)
+            tx.save_job(before, ended, detail=detail)
             also(tx)
-            _write_logs(tx, walk, begun)
-            run = close_run_if_last(engine, walk, tx, ended, ending, external_ids)
+            if run is not None:
+                endings = {**walk.endings, ended.step: ending}
+                run = close_run_if_last(engine, walk, tx, run, endings, external_ids)
         walk.jobs[ended.step] = ended
         walk.endings[ended.step] = ending
-        walk.run = run
-    return ending
+        walk.run = run or walk.run
 
 
 def _saving(attempt: Attempt) -> Callable[[RunTransaction], None]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import httpx
 import psutil
 import pytest
 
@@ -201,7 +202,7 @@ def test_a_prefect_server_that_dies_in_the_middle_does_not_cost_the_run(factory:
 def _completed(factory: Factory, flow_run_id: str) -> bool:
     try:
         return factory.prefect("GET", f"/flow_runs/{flow_run_id}")["state_type"] == "COMPLETED"
-    except OSError:
+    except httpx.HTTPError:
         return False
 
 
