@@ -74,12 +74,15 @@ def _watch(watcher: Watcher, progress: Progress, stack: RunStack) -> Run:
         # Looked at once more: a stack may end because it is done.
         if stack.gone() and not _look(watcher, progress).ended:
             stack.revive()
+            progress.phase("taking the run up again, once the leases of the dead have run out")
         time.sleep(POLL)
     return watcher.run
 
 
 def _look(watcher: Watcher, progress: Progress) -> Run:
     events = watcher.look()
+    if events:
+        progress.phase("")
     progress.show(watcher, events)
     return watcher.run
 
@@ -92,7 +95,8 @@ def _cancel(door: Door, watcher: Watcher, progress: Progress, stack: RunStack) -
         with suppress(IllegalTransitionError):
             cancel_run(door.runtime.store, door.runtime.clock, door.tenant, run_id, person())
         until = time.monotonic() + CANCEL_SECONDS
-        while not _look(watcher, progress).ended and time.monotonic() < until:
+        while not watcher.run.ended and time.monotonic() < until:
+            progress.show(watcher, watcher.look())
             time.sleep(POLL)
     except KeyboardInterrupt:
         progress.phase("stopping")

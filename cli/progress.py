@@ -180,11 +180,11 @@ class LiveProgress:
         from rich.table import Table
 
         table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True, overflow="ellipsis", min_width=12)
+        table.add_column()
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True)
         table.add_column(no_wrap=True, justify="right")
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+        table.add_column()
         for line in self._chosen():
             table.add_row(*self._row(line))
         return table
@@ -198,11 +198,12 @@ class LiveProgress:
         words = [word for word in (cache_word(line.cached), line.note) if word]
         attempt = f"{line.attempt}/{line.max_attempts}" if line.attempt else ""
         return [
-            Text(clean(line.step)),
+            # The two columns that give way in a narrow terminal: to Rich they could wrap.
+            Text(clean(line.step), no_wrap=True, overflow="ellipsis"),
             Text(line.status, style=_RICH_STYLES.get(line.status, "")),
             Text(attempt, style="dim" if line.attempt < 2 else "yellow"),
             Text(duration(took) if line.attempt else ""),
-            Text(", ".join(words), style="dim"),
+            Text(", ".join(words), style="dim", no_wrap=True, overflow="ellipsis"),
         ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from cli.as_json import to_json, without
 from cli.door import Door
+from cli.screen import status_style
 from cli.text import duration, first_line, local_time, size
 from deployments.stack import find_stack
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
@@ -158,7 +159,7 @@ def show_run_facts(door: Door, facts: RunFacts, ui_url: str | None) -> None:
 def show_failures(door: Door, facts: RunFacts) -> None:
     """What failed, in the words of the jobs themselves."""
     if facts.run.error and not facts.failed_jobs:
-        door.screen.line(facts.run.error, "bad")
+        door.screen.line(facts.run.error, status_style(facts.run.status))
     for job in facts.failed_jobs:
         tries = f" in attempt {job.attempt} of {job.max_attempts}" if job.attempt else ""
         door.screen.line(f"{job.step} failed{tries}: {job.error or 'no reason given'}", "bad")

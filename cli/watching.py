@@ -50,7 +50,7 @@ class JobLine:
         self.status = event.to_status or self.status
         self.attempt = int(detail.get("attempt", self.attempt))
         self.seconds = detail.get("seconds")
-        self.cached = detail.get("cached")
+        self.cached = detail.get("cached") if self.status == JobStatus.SUCCEEDED else None
         self.note = _reason(self.status, detail)
         self.started_at = event.at if self.status == JobStatus.RUNNING else None
 
