@@ -7,6 +7,7 @@ imported, so this module imports it only after it has set them.
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import secrets
@@ -27,6 +28,7 @@ from factory_runtime.settings import Settings
 _LOG = logging.getLogger("factory.executor")
 _RESTARTS = 3
 _SERVER_START_SECONDS = 90
+_FLUSH_SECONDS = 5
 
 
 class PrefectServer:
@@ -108,6 +110,7 @@ def main() -> int:
     keep = "--keep" in sys.argv[1:]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    faulthandler.register(signal.SIGUSR1)  # what every thread does, into the log
     settings = Settings()
     lock = StackLock(settings)
     if not lock.take():
@@ -124,6 +127,7 @@ def main() -> int:
         _tell(settings, "failed", api_url, error.explain())
         return 5
     finally:
+        _flush_prefect()
         if server is not None:
             server.stop()
     return 0
@@ -148,6 +152,15 @@ async def _serve(
     _tell(settings, "ready", api_url)
     dispatcher = Dispatcher(open_runtime(settings))
     await dispatcher.serve(stop, server.revive if server else lambda: True)
+
+
+def _flush_prefect() -> None:
+    """Send what Prefect's threads still hold, while the server is there to take it."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (EventsWorker, APILogWorker):
+        worker.drain_all(timeout=_FLUSH_SECONDS)
 
 
 def set_prefect(settings: Settings, api_url: str) -> None:
@@ -189,4 +202,7 @@ def _free_port() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    logging.shutdown()
+    # Prefect's threads would wait at exit, for minutes, for a server that has gone before them.
+    os._exit(code)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from types import TracebackType
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 
 from factory_runtime.services.engine import Walk
 
 _PAUSE = 1.0
 """Seconds between two updates: the server on SQLite is slow under many writes."""
+
+_LAST_WORD = 3.0
+"""Seconds that the last update may take."""
 
 
 class Progress:
@@ -23,6 +27,7 @@ class Progress:
         self._walk = walk
         self._dirty = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._made: UUID | None = None
 
     def changed(self) -> None:
         self._dirty.set()
@@ -40,6 +45,10 @@ class Progress:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
+        if self._made is not None:
+            with suppress(Exception):  # a server that is gone now must not fail the run
+                async with asyncio.timeout(_LAST_WORD), get_client() as client:
+                    await self._show(client, self._made)
 
     async def _keep(self) -> None:
         async with get_client() as client:
@@ -52,11 +61,15 @@ class Progress:
                     flow_run_id=self._flow_run_id,
                 )
             )
+            self._made = made.id
             while True:
                 await self._dirty.wait()
                 self._dirty.clear()
-                await client.update_artifact(made.id, ArtifactUpdate(data=self._share()))
+                await self._show(client, made.id)
                 await asyncio.sleep(_PAUSE)
+
+    async def _show(self, client: PrefectClient, artifact_id: UUID) -> None:
+        await client.update_artifact(artifact_id, ArtifactUpdate(data=self._share()))
 
     def _share(self) -> float:
         total = len(self._walk.plan.jobs) or 1

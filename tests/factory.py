@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -43,6 +44,8 @@ class Factory:
         try:
             self.child.wait(timeout=60)
         except subprocess.TimeoutExpired:
+            self.child.send_signal(signal.SIGUSR1)  # its log tells what it waits for
+            time.sleep(1)
             for process in self.processes():
                 process.kill()
             self.child.wait()

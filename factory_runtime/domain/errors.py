@@ -73,7 +73,7 @@ class CancelledError(FactoryError):
 # --- InputError
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One thing wrong with a template or with inputs.
 

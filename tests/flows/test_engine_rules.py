@@ -138,12 +138,11 @@ def test_a_cancelled_run_leaves_no_child_and_can_be_asked_for_again(factory: Fac
     cancel_run(factory.runtime.store, factory.runtime.clock, run.tenant_id, run.id, "tester")
     ended = factory.wait(run)
     assert ended.status is RunStatus.CANCELLED
+    shown = f"/flow_runs/{ended.flow_run_id}"
     assert {job.status for job in factory.jobs(run).values()} == {JobStatus.CANCELLED}
     until(lambda: not render_children(), "no child outlives its run", 5)
     until(
-        lambda: (
-            factory.prefect("GET", f"/flow_runs/{run.flow_run_id}")["state_type"] == "CANCELLED"
-        ),
+        lambda: factory.prefect("GET", shown)["state_type"] == "CANCELLED",
         "Prefect agrees",
     )
     factory.template("endless", a_template("endless", version="1.0.1"), a_source("short\n"))
@@ -191,12 +190,13 @@ def test_a_prefect_server_that_dies_in_the_middle_does_not_cost_the_run(factory:
     factory.wait(run, RunStatus.RUNNING)
     (server,) = (p for p in factory.processes() if "deployments.server" in p.cmdline())
     server.send_signal(signal.SIGKILL)
-    assert factory.wait(run).status is RunStatus.SUCCEEDED
+    ended = factory.wait(run)
+    assert ended.status is RunStatus.SUCCEEDED
     until(
         lambda: any("deployments.server" in p.cmdline() for p in factory.processes()),
         "the server is started again",
     )
-    until(lambda: _completed(factory, str(run.flow_run_id)), "Prefect hears of the end")
+    until(lambda: _completed(factory, str(ended.flow_run_id)), "Prefect hears of the end")
 
 
 def _completed(factory: Factory, flow_run_id: str) -> bool:
