@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from cli.as_json import print_json
 from cli.door import Door, person
 from cli.errors import DONE, RUN_FAILED
-from cli.memory import recalled_as_json
+from cli.memory import made_by, recalled_as_json
 from cli.progress import Progress, open_progress
 from cli.run_facts import facts_as_json, flow_run_url, read_run, show_failures, show_made
 from cli.run_stack import RunStack
@@ -38,11 +38,15 @@ def execute(door: Door, run: Run) -> int:
     stack = RunStack(door.settings, progress.phase)
     similar = SimilarRuns(door, run)
     similar.start()
-    with progress:
-        ended = follow_to_the_end(door, run, stack, progress)
-    _conclude(door, ended, stack, similar)
-    with _waiting(door, "remembering what was learned", wanted=stack.temporary):
-        stack.finish()
+    try:
+        with progress:
+            ended = follow_to_the_end(door, run, stack, progress)
+        _conclude(door, ended, stack, similar)
+        with _waiting(door, "remembering what was learned", wanted=stack.temporary):
+            stack.finish()
+    except BaseException:
+        stack.kill()  # Ctrl-C while the summary is written, a reader that went away
+        raise
     return DONE if ended.status is RunStatus.SUCCEEDED else RUN_FAILED
 
 
@@ -163,11 +167,12 @@ def _show_similar(door: Door, recalled: Similar) -> None:
                 f"{one.score:.2f}",
                 one.memory.run_id or "",
                 one.memory.outcome or "",
+                made_by(one.memory),
                 one_line(one.memory.title),
             )
             for one in recalled.found
         ]
-        door.screen.table(("alike", "run", "outcome", "what"), rows, flexible=("what",))
+        door.screen.table(("alike", "run", "outcome", "made", "what"), rows, flexible=("what",))
 
 
 @contextmanager

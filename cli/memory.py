@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from cli.as_json import print_json, without
 from cli.door import open_door
 from cli.options import Json, Tenant
 from cli.text import one_line
-from factory_runtime.domain.memory import Collection, Recalled
+from factory_runtime.domain.memory import Collection, Memory, Recalled
 
 app = typer.Typer(help="Search what was learned.", no_args_is_help=True)
 
@@ -50,7 +51,7 @@ def search(
         door.screen.line("nothing like that is remembered")
         return
     door.screen.table(
-        ("alike", "kind", "id", "project", "outcome", "what"),
+        ("alike", "kind", "id", "project", "outcome", "made", "what"),
         [_row(one) for one in found],
         flexible=("what",),
     )
@@ -70,5 +71,12 @@ def _row(one: Recalled) -> tuple[str, ...]:
         memory.run_id or template or memory.id,
         memory.project_id or "",
         memory.outcome or "",
+        made_by(memory),
         one_line(memory.title),
     )
+
+
+def made_by(memory: Memory) -> str:
+    """The repositories that a remembered run made, by name."""
+    urls: list[str] = memory.facts.get("repositories") or []
+    return one_line(", ".join(PurePosixPath(url).name.removesuffix(".git") for url in urls))

@@ -54,10 +54,14 @@ class RunStack:
         if find_stack(self._settings) is None:
             self._told("starting a local stack for this run")
             self._child = start_stack(self._settings, keep=False)
-        self.state = wait_for_stack(self._settings, self._child, self._told)
+        self.state = wait_for_stack(self._settings, self._child, self._tell_phase)
         if self._child is not None and self._child.poll() is not None:
             self._child = None  # somebody else was quicker: theirs is ready
         self._told("")
+
+    def _tell_phase(self, phase: str) -> None:
+        if phase != "ready":
+            self._told(phase)
 
     def gone(self) -> bool:
         """Whether the stack ended while it was needed."""
@@ -96,22 +100,25 @@ class RunStack:
             self.kill()
 
     def kill(self) -> None:
-        """End a temporary stack and every process below it."""
+        """End a temporary stack and every process below it. Repeating it is harmless."""
         child = self._child
         if child is None:
             return
-        below = _processes_below(child)
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGTERM)
-        try:
-            child.wait(timeout=TERMINATE_SECONDS)
-        except subprocess.TimeoutExpired:
-            with suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
-            child.wait()
-        _kill_left(below)
+        if child.poll() is None:  # else its id may be somebody else's by now
+            below = _processes_below(child)
+            _end_group(child)
+            _kill_left(below)
         if child.stdin is not None:
             child.stdin.close()
+
+
+def _end_group(child: subprocess.Popen[bytes]) -> None:
+    os.killpg(child.pid, signal.SIGTERM)
+    try:
+        child.wait(timeout=TERMINATE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
 
 
 def _processes_below(child: subprocess.Popen[bytes]) -> list[psutil.Process]:

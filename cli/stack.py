@@ -57,7 +57,7 @@ def _telling(door: Door) -> Generator[Callable[[str], None]]:
         said: set[str] = set()
 
         def say_once(text: str) -> None:
-            if text not in said:
+            if text not in said and text != "ready":
                 said.add(text)
                 door.screen.line(f"{text} …")
                 sys.stdout.flush()

@@ -229,6 +229,24 @@ def test_a_temporary_stack_that_does_not_end_is_killed(
     assert not _lives(below)
 
 
+def test_ctrl_c_while_the_summary_is_written_leaves_no_stack(
+    runtime: Runtime, stacks_of: Callable[[str], Stacks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stacks = stacks_of(PATIENT)
+    run = accept_run(runtime)
+    stacks.act = lambda: end_run(
+        runtime.store, runtime.clock, "local", run.id, RunStatus.CANCELLED, "elsewhere"
+    )
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(execute, "read_run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        execute.execute(Door(runtime, "local", json=True), run)
+    assert stacks.started[0].poll() is not None
+
+
 def test_a_broken_memory_is_one_line_and_no_failure(
     runtime: Runtime, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
