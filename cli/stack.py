@@ -14,12 +14,16 @@ from cli.screen import is_terminal
 
 def up(json: Json = False) -> None:
     """Keep a Prefect server and a warm executing process in the background."""
-    from deployments.stack import find_stack, start_stack, wait_for_stack
+    from deployments.stack import find_stack, start_stack, wait_for_stack, wait_until_gone
 
     door = open_door(json=json)
     found = find_stack(door.settings)
     already = found is not None and found.ready
     with _telling(door) as told:
+        if found is not None and not found.keep:
+            told("waiting for a run's own stack to end")
+            wait_until_gone(door.settings)
+            found, already = None, False
         child = None if found is not None else start_stack(door.settings, keep=True)
         state = wait_for_stack(door.settings, child, told)
     if json:

@@ -16,6 +16,7 @@ from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.orchestration.launch import PrefectLauncher
 from factory_runtime.services.dispatch import dispatch_next, launch_queued
 from factory_runtime.services.end_run import end_run
+from factory_runtime.services.engine import is_walked
 from flows.hooks import drain, share_runtime
 from flows.templates import flow_of_run
 from tasks.threads import in_thread
@@ -25,7 +26,9 @@ _LOG = logging.getLogger("factory.dispatcher")
 _POLL = 0.1
 """Seconds between two looks for new runs: one indexed query each."""
 
-_DRAIN_EVERY = 5.0
+_TIDY_EVERY = 5.0
+"""Seconds between two looks for what killed processes left: runs, and outbox messages."""
+
 _FINISH_SECONDS = 30.0
 
 
@@ -35,28 +38,31 @@ class Dispatcher:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._launcher = PrefectLauncher(runtime.inputs_of)
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: dict[str, asyncio.Task[None]] = {}
         share_runtime(runtime)
 
     async def serve(self, stop: asyncio.Event, server_lives: Callable[[], bool]) -> None:
         """Work until ``stop`` is set; then finish what has begun, and leave the outbox empty."""
-        draining = asyncio.create_task(self._drain_now_and_then())
-        await self._take_up()
+        draining = asyncio.create_task(self._tidy_now_and_then())
         while not stop.is_set() and server_lives():
             if not await self._start_next():
                 await self._pause(stop)
         if self._running:
-            await asyncio.wait(self._running, timeout=_FINISH_SECONDS)
+            await asyncio.wait(self._running.values(), timeout=_FINISH_SECONDS)
         draining.cancel()
         await asyncio.gather(draining, return_exceptions=True)
         await self._drain()
 
     async def _take_up(self) -> None:
-        """Runs that another process began and was killed in: this one is the stack now."""
+        """Go on with runs that another process began and was killed in."""
         for tenant_id, run_id in await in_thread(self._runtime.store.running_runs):
-            with self._runtime.store.begin(tenant_id, read_only=True) as tx:
-                run = tx.get_run(run_id)
-            self._execute(run)
+            if run_id in self._running:
+                continue
+            if not await in_thread(is_walked, self._runtime.engine, tenant_id, run_id):
+                with self._runtime.store.begin(tenant_id, read_only=True) as tx:
+                    run = tx.get_run(run_id)
+                if not run.ended:
+                    self._execute(run)
 
     async def _start_next(self) -> bool:
         if len(self._running) >= self._runtime.settings.max_running_runs:
@@ -74,8 +80,8 @@ class Dispatcher:
 
     def _execute(self, run: Run) -> None:
         task = asyncio.create_task(self._run(run), name=run.id)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        self._running[run.id] = task
+        task.add_done_callback(lambda _task: self._running.pop(run.id, None))
 
     async def _run(self, run: Run) -> None:
         runtime = self._runtime
@@ -107,14 +113,18 @@ class Dispatcher:
     async def _pause(self, stop: asyncio.Event) -> None:
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait(
-            [waiting, *self._running], timeout=_POLL, return_when=asyncio.FIRST_COMPLETED
+            [waiting, *self._running.values()], timeout=_POLL, return_when=asyncio.FIRST_COMPLETED
         )
         waiting.cancel()
 
-    async def _drain_now_and_then(self) -> None:
+    async def _tidy_now_and_then(self) -> None:
         while True:
+            try:
+                await self._take_up()
+            except FactoryError as error:
+                _LOG.warning("left runs wait: %s", error)
             await self._drain()
-            await asyncio.sleep(_DRAIN_EVERY)
+            await asyncio.sleep(_TIDY_EVERY)
 
     async def _drain(self) -> None:
         try:

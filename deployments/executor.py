@@ -124,7 +124,7 @@ def main() -> int:
         asyncio.run(_serve(settings, server, api_url, keep=keep))
     except FactoryError as error:
         _LOG.error("%s", error.explain())
-        _tell(settings, "failed", api_url, error.explain())
+        write_state(settings, StackState(os.getpid(), "failed", api_url, keep, error.explain()))
         return 5
     finally:
         _flush_prefect()
@@ -136,6 +136,10 @@ def main() -> int:
 async def _serve(
     settings: Settings, server: PrefectServer | None, api_url: str, *, keep: bool
 ) -> None:
+    def tell(phase: str) -> None:
+        write_state(settings, StackState(os.getpid(), phase, api_url, keep))
+
+    tell("starting")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -143,13 +147,13 @@ async def _serve(
     if not keep:
         on_parent_gone(lambda: loop.call_soon_threadsafe(stop.set))
     if server is not None:
-        _tell(settings, "starting the Prefect server (the first time makes its database)", api_url)
+        tell("starting the Prefect server (the first time makes its database)")
         server.start()
     from deployments.dispatcher import Dispatcher  # the imports take as long as the server's
 
     if server is not None:
         await server.wait_until_ready()
-    _tell(settings, "ready", api_url)
+    tell("ready")
     dispatcher = Dispatcher(open_runtime(settings))
     await dispatcher.serve(stop, server.revive if server else lambda: True)
 
@@ -189,10 +193,6 @@ def _sweep_scratch(settings: Settings) -> None:
     for left in settings.scratch_folder.iterdir():
         if left.stat().st_mtime < oldest:
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _tell(settings: Settings, phase: str, api_url: str, error: str | None = None) -> None:
-    write_state(settings, StackState(os.getpid(), phase, api_url, error))
 
 
 def _free_port() -> int:

@@ -27,6 +27,8 @@ from factory_runtime.settings import Settings
 START_LIMIT = timedelta(seconds=120)
 STOP_LIMIT = timedelta(seconds=40)
 _POLL = 0.05
+_TRIES = 10
+_GONE_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,14 @@ class StackState:
     Attributes:
         phase: what it is doing, for people; ``ready`` when it takes runs.
         api_url: of the Prefect server, ending in ``/api``.
+        keep: whether it stays until `factory down`; otherwise it ends with the run it serves.
         error: why it gave up, or None.
     """
 
     pid: int
     phase: str
     api_url: str
+    keep: bool = False
     error: str | None = None
 
     @property
@@ -63,22 +67,28 @@ class StackLock:
         self._file: IO[bytes] | None = None
 
     def take(self) -> bool:
-        """Whether this process is the stack now."""
-        # Closed on exec, so that no child keeps it.
-        self._file = self._path.open("ab")
+        """Whether this process is the stack now. Somebody's look at the lock is waited out."""
+        for _ in range(_TRIES):
+            if self._try(fcntl.LOCK_EX):
+                return True
+            time.sleep(_POLL)
+        return False
+
+    def held_by_another(self) -> bool:
+        """Whether some other process is the stack."""
+        if not self._try(fcntl.LOCK_SH):  # shared, so that two who look do not see each other
+            return True
+        self.release()
+        return False
+
+    def _try(self, kind: int) -> bool:
+        self._file = self._path.open("ab")  # closed on exec, so that no child keeps it
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._file, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             self._file.close()
             return False
         return True
-
-    def held_by_another(self) -> bool:
-        """Whether some other process is the stack."""
-        if not self.take():
-            return True
-        self.release()
-        return False
 
     def release(self) -> None:
         if self._file is not None:
@@ -118,7 +128,6 @@ def start_stack(settings: Settings, *, keep: bool) -> subprocess.Popen[bytes]:
     """
     make_home(settings)
     settings.stack_folder.mkdir(exist_ok=True)
-    _state_path(settings).unlink(missing_ok=True)
     log = (settings.stack_folder / "executor.log").open("ab")
     with log:
         return subprocess.Popen(  # noqa: S603 - our own module
@@ -140,15 +149,18 @@ def wait_for_stack(
         PrefectUnavailableError: it gave up, or took longer than two minutes.
     """
     until = time.monotonic() + START_LIMIT.total_seconds()
+    seen = time.monotonic()
     while time.monotonic() < until:
         state = read_state(settings)
-        if state is not None:
-            if state.error is not None:
-                raise PrefectUnavailableError(state.error, hint=f"see {_log_path(settings)}")
+        if child is not None and state is not None and state.pid == child.pid and state.error:
+            raise PrefectUnavailableError(state.error, hint=f"see {_log_path(settings)}")
+        if state is not None and state.error is None and find_stack(settings) is not None:
+            seen = time.monotonic()
             told(state.phase)
             if state.ready:
                 return state
-        if child is not None and child.poll() is not None and find_stack(settings) is None:
+        ended = child is None or child.poll() is not None
+        if ended and time.monotonic() - seen > _GONE_SECONDS:
             break
         time.sleep(_POLL)
     raise PrefectUnavailableError(
@@ -167,14 +179,23 @@ def stop_stack(settings: Settings) -> bool:
         return False
     # The lock is held, so the process that wrote the file lives and the id is its own.
     os.kill(state.pid, signal.SIGTERM)
+    wait_until_gone(settings)
+    return True
+
+
+def wait_until_gone(settings: Settings) -> None:
+    """Wait until no process is the stack.
+
+    Raises:
+        PrefectUnavailableError: it takes longer than 40 s.
+    """
     until = time.monotonic() + STOP_LIMIT.total_seconds()
     while find_stack(settings) is not None:
         if time.monotonic() > until:
             raise PrefectUnavailableError(
-                f"process {state.pid} does not stop", hint=f"see {_log_path(settings)}"
+                "the local stack is still up", hint=f"see {_log_path(settings)}"
             )
         time.sleep(_POLL)
-    return True
 
 
 def _environment(settings: Settings) -> dict[str, str]:

@@ -23,7 +23,6 @@ from factory_runtime.ports import (
     MemoryIndex,
     RunStore,
 )
-from factory_runtime.run_store import open_run_store
 from factory_runtime.settings import Settings
 from factory_runtime.telemetry import environment_name, worker_name
 
@@ -66,6 +65,8 @@ class Runtime:
 
     @cached_property
     def store(self) -> RunStore:
+        from factory_runtime.run_store import open_run_store
+
         make_home(self.settings)
         return open_run_store(self.settings.run_store_url)
 

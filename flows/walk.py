@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 from prefect.client.schemas.objects import State
@@ -17,7 +18,7 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.orchestration.states import state_of
 from factory_runtime.services.end_run import close_run_if_done, end_run
-from factory_runtime.services.engine import begin_walk
+from factory_runtime.services.engine import begin_walk, keep_walking, stop_walking
 from flows.progress import Progress
 from tasks.execution import Execution, JobCall
 from tasks.run_job import STOP_GRACE, job_task
@@ -45,12 +46,17 @@ async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: s
     execution = Execution(runtime, taken, _render_limit())
     try:
         return state_of(await _walk(execution, Progress(flow_run_id, taken)))
+    except ConflictError:
+        # Somebody else writes this run now, or has ended it: it is theirs to end.
+        return state_of(await in_thread(_as_it_stands, runtime, taken.run))
     except asyncio.CancelledError:
         # Prefect, or the process, wants this flow to stop now: our record says so first.
         await asyncio.shield(in_thread(_stop, runtime, taken.run, "its flow run was cancelled"))
         raise
     except Exception as error:
         return state_of(await in_thread(_give_up, runtime, tenant_id, run_id, error))
+    finally:
+        await asyncio.shield(in_thread(stop_walking, runtime.engine, taken.run))
 
 
 async def _walk(execution: Execution, progress: Progress) -> Run:
@@ -77,7 +83,9 @@ async def _walk(execution: Execution, progress: Progress) -> Run:
             await asyncio.wait([everything, watch], return_when=asyncio.FIRST_COMPLETED)
             if not everything.done():
                 await _wind_down(execution, jobs)
-                return await in_thread(_stop, execution.runtime, walk.run, "somebody asked for it")
+                if execution.lost:
+                    raise ConflictError(f"run {walk.run.id} was taken over by another process")
+                return await in_thread(_stop, execution.runtime, walk.run, "cancelled")
         for result in everything.result():
             if isinstance(result, Exception):
                 raise result
@@ -109,11 +117,19 @@ async def _wind_down(execution: Execution, jobs: list[asyncio.Task[None]]) -> No
 
 
 async def _watch(execution: Execution) -> None:
-    """Return when somebody has asked the run to stop."""
+    """Keep the run's lock; return when somebody has asked the run to stop, or has taken it over."""
+    engine, run = execution.runtime.engine, execution.walk.run
+    renew_every = engine.lease.total_seconds() / 4
+    renewed = time.monotonic()
     while True:
         try:
-            if await in_thread(_asked_to_stop, execution.runtime, execution.walk.run):
+            if await in_thread(_asked_to_stop, execution.runtime, run):
                 return
+            if time.monotonic() - renewed > renew_every:
+                if not await in_thread(keep_walking, engine, run):
+                    execution.lost = True
+                    return
+                renewed = time.monotonic()
         except TransientError:
             pass  # a store that is busy now will answer the next time
         await asyncio.sleep(_CANCEL_POLL)
@@ -126,11 +142,16 @@ def _asked_to_stop(runtime: Runtime, run: Run) -> bool:
 
 
 def _stop(runtime: Runtime, run: Run, reason: str) -> Run:
-    with runtime.store.begin(run.tenant_id, read_only=True) as tx:
-        current = tx.get_run(run.id)
+    current = _as_it_stands(runtime, run)
     if current.ended:  # its last job was quicker
         return current
+    reason = current.error or reason
     return end_run(runtime.store, runtime.clock, run.tenant_id, run.id, RunStatus.CANCELLED, reason)
+
+
+def _as_it_stands(runtime: Runtime, run: Run) -> Run:
+    with runtime.store.begin(run.tenant_id, read_only=True) as tx:
+        return tx.get_run(run.id)
 
 
 def _give_up(runtime: Runtime, tenant_id: str, run_id: str, error: Exception) -> Run:

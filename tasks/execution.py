@@ -17,6 +17,7 @@ class Execution:
     Attributes:
         attempts: attempts under way, by job name, so that a cancel can stop them.
         stopping: no attempt may begin any more.
+        lost: another process has taken the run over.
         renders: limits how many render children run at once.
     """
 
@@ -25,6 +26,7 @@ class Execution:
     renders: asyncio.Semaphore
     attempts: dict[str, Begun] = field(default_factory=dict[str, Begun])
     stopping: bool = False
+    lost: bool = False
 
     def stop(self) -> None:
         """Ask every attempt under way to give up; their children are killed."""

@@ -124,7 +124,7 @@ def cancel_run(store: RunStore, clock: Clock, tenant_id: str, run_id: str, by: s
         if run.status in (RunStatus.RUNNING, RunStatus.WAITING):
             if run.cancel_requested_at is None:
                 now = clock.now()
-                asked = run.changed(now, cancel_requested_at=now)
+                asked = run.changed(now, cancel_requested_at=now, error=f"cancelled by {by}")
                 tx.save_run(run, asked)
                 return asked
             return run

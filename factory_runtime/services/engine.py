@@ -79,6 +79,7 @@ def begin_walk(engine: Engine, tenant_id: str, run_id: str, flow_run_id: str) ->
     """Take a run up: Queued becomes Running. A run that has ended is given back as it is.
 
     One that is Running already was begun by a process that was killed: it goes on from its records.
+    Whoever walks a run holds its lock, and has to keep it (``keep_walking``).
 
     Raises:
         ConflictError: another flow run or another living process executes it.
@@ -93,6 +94,7 @@ def begin_walk(engine: Engine, tenant_id: str, run_id: str, flow_run_id: str) ->
                 f"run {run_id} is executed by flow run {run.flow_run_id}",
                 hint="let that one finish, or cancel the run",
             )
+        _take_lock(engine, tx, run_id)
         if run.status is not RunStatus.RUNNING:
             now = engine.clock.now()
             running = run.move_to(RunStatus.RUNNING, now, flow_run_id=flow_run_id)
@@ -102,19 +104,47 @@ def begin_walk(engine: Engine, tenant_id: str, run_id: str, flow_run_id: str) ->
     return _walk_of(engine, run, jobs)
 
 
+def keep_walking(engine: Engine, run: Run) -> bool:
+    """Renew the lock on a run; False where it was lost to another process."""
+    now = engine.clock.now()
+    with engine.store.begin(run.tenant_id) as tx:
+        return tx.try_lock(_lock_name(run.id), engine.worker, now, now + engine.lease)
+
+
+def stop_walking(engine: Engine, run: Run) -> None:
+    """Give the run's lock back."""
+    with engine.store.begin(run.tenant_id) as tx:
+        tx.unlock(_lock_name(run.id), engine.worker)
+
+
+def is_walked(engine: Engine, tenant_id: str, run_id: str) -> bool:
+    """Whether a living process executes the run."""
+    with engine.store.begin(tenant_id, read_only=True) as tx:
+        holder = tx.find_lock_holder(_lock_name(run_id), engine.clock.now())
+    return holder is not None and not worker_is_gone(holder)
+
+
+def _take_lock(engine: Engine, tx: RunTransaction, run_id: str) -> None:
+    name, now = _lock_name(run_id), engine.clock.now()
+    holder = tx.find_lock_holder(name, now)
+    if holder is not None and holder != engine.worker and worker_is_gone(holder):
+        tx.unlock(name, holder)  # killed: no need to wait until its lock expires
+    if not tx.try_lock(name, engine.worker, now, now + engine.lease):
+        raise ConflictError(f"run {run_id} is executed by {holder}")
+
+
+def _lock_name(run_id: str) -> str:
+    return f"run:{run_id}"
+
+
 def _taken_back(engine: Engine, tx: RunTransaction, job: Job) -> Job:
     """A job that another process was killed in goes back to Pending; its attempt is counted.
 
-    Raises:
-        ConflictError: that process may be alive.
+    That process may only be paused: then the version and the fencing token stop its writes.
     """
     if job.status is not JobStatus.RUNNING:
         return job
     now = engine.clock.now()
-    owner, expires = job.lease_owner, job.lease_expires_at
-    expired = expires is None or expires <= now
-    if owner is not None and not expired and not worker_is_gone(owner):
-        raise ConflictError(f"job {job.step} of {job.run_id} is leased to {owner} until {expires}")
     back = job.move_to(JobStatus.PENDING, now, lease_owner=None, lease_expires_at=None)
     tx.save_job(job, back, detail={"reason": "its worker is gone", "attempt": job.attempt})
     for attempt in tx.list_attempts(job.run_id, job.step):

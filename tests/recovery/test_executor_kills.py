@@ -1,0 +1,64 @@
+"""The executing process is killed in the middle: another one goes on where it was."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import psutil
+import pytest
+
+from factory_runtime.domain.attempt import Outcome
+from factory_runtime.domain.job import JobStatus
+from factory_runtime.domain.run import Run, RunStatus
+from tests.factory import Factory, git, until
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("recovery")]
+
+
+def kill_everything(factory: Factory) -> list[psutil.Process]:
+    """SIGKILL for the executor; what it started has to go by itself."""
+    assert factory.child is not None
+    below = psutil.Process(factory.child.pid).children(recursive=True)
+    factory.child.send_signal(signal.SIGKILL)
+    factory.child.wait()
+    if factory.child.stdin is not None:
+        factory.child.stdin.close()
+    return below
+
+
+def steps_committed(factory: Factory, run: Run) -> list[str]:
+    repository = factory.settings.git_folder / run.tenant_id / run.project_id / "orders.git"
+    steps = git("log", "--format=%(trailers:key=Factory-Step,valueonly,separator=)", "main",
+                cwd=repository).split()  # fmt: skip
+    return sorted(steps)
+
+
+def test_a_killed_executor_leaves_no_child_and_its_run_goes_on_where_it_was(tmp_path: Path):
+    factory = Factory(tmp_path)
+    factory.start()
+    run = factory.request(
+        "microservice", "killed", service_name="orders", entities=["customer", "product"]
+    )
+
+    def one_done() -> bool:
+        return factory.jobs(run)["generate-repo"].status is JobStatus.SUCCEEDED
+
+    until(one_done, "the first job is done")
+    below = kill_everything(factory)
+    assert not factory.run(run).ended
+    until(lambda: not any(p.is_running() for p in below), "no child outlives its parent", 30)
+    interrupted = [j.step for j in factory.jobs(run).values() if j.status is JobStatus.RUNNING]
+
+    factory.start()
+    ended = factory.wait(run)
+    assert ended.status is RunStatus.SUCCEEDED, ended.error
+    assert ended.flow_run_id == factory.run(run).flow_run_id
+    with factory.runtime.store.begin(run.tenant_id, read_only=True) as tx:
+        attempts = tx.list_attempts(run.id)
+    assert [a.number for a in attempts if a.step == "generate-repo"] == [1]
+    for step in interrupted:
+        outcomes = [a.outcome for a in attempts if a.step == step]
+        assert outcomes == [Outcome.LOST, Outcome.SUCCEEDED]
+    assert steps_committed(factory, run) == sorted(factory.jobs(run))
+    factory.stop()
