@@ -9,6 +9,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.ratio import Ratio
 from factory_runtime.compiler.load import load_template
 from factory_runtime.compiler.plan import compile_plan, plan_to_json
 from factory_runtime.compiler.syntax import parse_text
@@ -76,13 +77,11 @@ def peak_megabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 / 1024
 
 
-def main() -> None:
+def main() -> tuple[Ratio, ...]:
     """Print a line per size, each measured in a process of its own, and how it grows."""
-    if len(sys.argv) > 1:
-        print(*measure(int(sys.argv[1])))
-        return
     print(f"{'steps':>8} {'load s':>8} {'compile s':>10} {'peak MB':>8}")
     seconds: dict[int, tuple[float, float]] = {}
+    peak = 0.0
     for steps in SIZES:
         command = [sys.executable, "-m", "benchmarks.compile", str(steps)]
         answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -94,7 +93,15 @@ def main() -> None:
         f"{SIZES[-1] / SIZES[0]:.0f} times the steps take {last[0] / first[0]:.1f} times as long "
         f"to load and {last[1] / first[1]:.1f} times as long to compile"
     )
+    return (
+        Ratio(f"{SIZES[-1]} steps: seconds to load and compile / 2 s", sum(last) / 2, 1.0),
+        Ratio(f"{SIZES[-1]} steps: peak memory / 300 MB", peak / 300, 1.0),
+        Ratio("four times the steps: times as long", sum(last) / sum(first), 4 * 1.3),
+    )
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        print(*measure(int(sys.argv[1])))
+    else:
+        main()

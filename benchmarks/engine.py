@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import statistics
-import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.in_turns import Times, in_turns, median_ms, ratio_of
 from benchmarks.local_server import local_server
+from benchmarks.ratio import Ratio
 from factory_runtime.domain.result import JobResult, RenderOrder
 from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.ports import FileTree, JobContext
@@ -43,29 +43,21 @@ class NoOp:
         return JobResult(outputs={"step": context.facts.step})
 
 
-def main() -> None:
+def main() -> tuple[Ratio, ...]:
     """Print milliseconds per job of both, and their ratio."""
     logging.disable(logging.WARNING)
     with local_server() as settings:
-        ours, plain = asyncio.run(_measure(settings))
-    ratio = statistics.median(ours) / statistics.median(plain)
+        times = asyncio.run(_measure(settings))
+    ratio = Ratio(f"{JOBS} no-op jobs / plain Prefect", ratio_of(times, "ours", "plain"), TARGET)
     print(f"{JOBS}-job no-op chain, {ROUNDS} rounds in turns, median ms per job")
-    print(f"  plain Prefect   {_ms(plain):8.2f}")
-    print(f"  factory engine  {_ms(ours):8.2f}")
-    print(f"  ratio           {ratio:8.2f}   (target: at most {TARGET})")
+    print(f"  plain Prefect   {median_ms(times['plain']) / JOBS:8.2f}")
+    print(f"  factory engine  {median_ms(times['ours']) / JOBS:8.2f}")
+    print(ratio)
+    return (ratio,)
 
 
-async def _measure(settings: Settings) -> tuple[list[float], list[float]]:
-    ours, plain = _our_chain(settings), _plain_chain()
-    for warm_up in (ours, plain):
-        await warm_up()
-    times: tuple[list[float], list[float]] = ([], [])
-    for _ in range(ROUNDS):
-        for chain, kept in zip((ours, plain), times, strict=True):
-            started = time.perf_counter()
-            await chain()
-            kept.append(time.perf_counter() - started)
-    return times
+async def _measure(settings: Settings) -> Times:
+    return await in_turns({"ours": _our_chain(settings), "plain": _plain_chain()}, ROUNDS)
 
 
 def _plain_chain() -> Callable[[], Awaitable[Any]]:
@@ -95,42 +87,12 @@ def _plain_chain() -> Callable[[], Awaitable[Any]]:
 
 
 def _our_chain(settings: Settings) -> Callable[[], Awaitable[Any]]:
-    from prefect.client.orchestration import get_client
-    from prefect.flow_engine import run_flow_async
-
-    from factory_runtime.bootstrap import Runtime, SystemClock
-    from factory_runtime.domain.run import RunRequest
-    from factory_runtime.orchestration.launch import PrefectLauncher
-    from factory_runtime.services.dispatch import dispatch_next
-    from factory_runtime.services.request_run import request_run
-    from flows.hooks import share_runtime
-    from flows.templates import flow_of_run
+    from benchmarks.engine_run import EngineInProcess
 
     _write_template(settings.root / "templates" / "chain")
     settings = settings.model_copy(update={"template_folders": (settings.root / "templates",)})
-    runtime = Runtime(settings, SystemClock(), {"no-op": NoOp()})
-    share_runtime(runtime)
-    launcher = PrefectLauncher(runtime.inputs_of)
-
-    async def chain() -> None:
-        request = RunRequest("local", "bench", "chain", {}, "bench")
-        request_run(runtime.desk, request)
-        run = dispatch_next(runtime.store, launcher, runtime.clock)
-        if run is None or run.flow_run_id is None:
-            sys.exit("no run was admitted")
-        async with get_client() as client:
-            from uuid import UUID
-
-            flow_run = await client.read_flow_run(UUID(run.flow_run_id))
-        # Without the hooks: plain Prefect has none either, and they come after the run.
-        flow = flow_of_run(runtime, run).with_options(on_completion=[])
-        await run_flow_async(flow, flow_run=flow_run, parameters={}, return_type="state")
-        with runtime.store.begin("local", read_only=True) as tx:
-            status = tx.get_run(run.id).status
-        if status != "Succeeded":
-            sys.exit(f"the chain is {status}")
-
-    return chain
+    engine = EngineInProcess(settings, {"no-op": NoOp()})
+    return lambda: engine.run("chain", {}, "local")
 
 
 def _write_template(folder: Path) -> None:
@@ -146,10 +108,6 @@ def _write_template(folder: Path) -> None:
         needs = f", needs: [job-{position - 1}]" if position else ""
         lines.append(f"  - {{name: job-{position}, type: no-op{needs}}}")
     (folder / "template.yaml").write_text("\n".join(lines) + "\n")
-
-
-def _ms(times: list[float]) -> float:
-    return statistics.median(times) / JOBS * 1000
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from unittest import mock
 
+from benchmarks.ratio import Ratio
 from factory_runtime.domain.memory import Collection, Memory
 from factory_runtime.memory import embedding
 from factory_runtime.memory.blas import blas_threads
@@ -48,7 +49,7 @@ def _seconds(action: Callable[[], object], repeats: int = REPEATS) -> tuple[floa
     return statistics.median(walls), statistics.median(processor)
 
 
-def embedding_figures(embedder: MiniLmEmbedder) -> None:
+def embedding_figures(embedder: MiniLmEmbedder) -> Ratio:
     """One thread and the default in turns, so that a busy machine is unfair to neither."""
     documents = [f"{DOCUMENT} {number}" for number in range(DOCUMENTS)]
     rounds: dict[str, list[tuple[float, float, float]]] = {"one": [], "default": []}
@@ -75,6 +76,7 @@ def embedding_figures(embedder: MiniLmEmbedder) -> None:
         f"one / default: query {one[0] / default[0]:.2f} (processor {one[1] / default[1]:.2f}),"
         f" documents/s {default[2] / one[2]:.2f}"
     )
+    return Ratio("embedding a query: one BLAS thread / the default", one[0] / default[0])
 
 
 def search_figures(embedder: MiniLmEmbedder, folder: Path) -> None:
@@ -107,15 +109,16 @@ def search_figures(embedder: MiniLmEmbedder, folder: Path) -> None:
     )
 
 
-def main() -> None:
+def main() -> tuple[Ratio, ...]:
     """Print the figures."""
     embedder = MiniLmEmbedder()
     begun = time.perf_counter()
     embedder.embed(["load"])
     print(f"model loaded and first text embedded in {(time.perf_counter() - begun) * 1e3:.0f} ms")
-    embedding_figures(embedder)
+    threads = embedding_figures(embedder)
     with tempfile.TemporaryDirectory() as folder:
         search_figures(embedder, Path(folder))
+    return (threads,)
 
 
 if __name__ == "__main__":
