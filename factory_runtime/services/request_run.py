@@ -6,16 +6,17 @@ import tempfile
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
+from factory_runtime.compiler.json_values import find_bad_value
 from factory_runtime.compiler.plan import compile_plan, plan_to_json
 from factory_runtime.domain.body import Body, BodyReference
 from factory_runtime.domain.errors import (
-    ConflictError,
     FactoryError,
     InputError,
     RequestConflictError,
     StaleVersionError,
+    TransientError,
 )
 from factory_runtime.domain.ids import digest_of, is_slug, new_id
 from factory_runtime.domain.job import Job, JobStatus
@@ -29,6 +30,10 @@ from factory_runtime.services.bodies import to_body
 from factory_runtime.services.catalog import TemplateCatalog
 from factory_runtime.services.topics import MEMORY_OF_TEMPLATE
 from factory_runtime.telemetry import new_trace_id
+
+# What a refused request may have asked for and still be recorded.
+_NAME_LENGTH = 200
+_VERSION_LENGTH = 64
 
 
 @dataclass(frozen=True)
@@ -45,10 +50,12 @@ def request_run(desk: RequestDesk, request: RunRequest) -> Run:
     """Accept a run: when this returns, it is committed and will survive any crash.
 
     The same idempotency key with the same body gives the run that stands. A refused request is
-    recorded as a Failed run before the error is raised; the error's ``run_id`` names it.
+    recorded as a Failed run before the error is raised; the error's ``run_id`` names it. A key that
+    was used for another body leaves no record: its run stands already.
 
     Raises:
         InputError: unknown template, invalid inputs (all of them), an invalid template.
+        TransientError: the store or the disk; nothing is recorded and the request may come again.
         ConflictError: an edited published version, or an idempotency key with another body.
     """
     _check_names(request)
@@ -58,19 +65,17 @@ def request_run(desk: RequestDesk, request: RunRequest) -> Run:
     try:
         template = desk.catalog.load(request.template, request.version)
         plan = compile_plan(template, request.inputs, desk.catalog.job_types)
-    except FactoryError as refusal:
-        _record_refusal(desk, request, refusal)
-        raise
-    plan = replace(plan, sources=pack_sources(desk, request.tenant_id, template, plan))
-    try:
+        plan = replace(plan, sources=pack_sources(desk, request.tenant_id, template, plan))
         return _commit(desk, request, template, plan, body_digest)
+    except TransientError:
+        raise  # nothing is wrong with the request: it may come again
     except StaleVersionError:
         # Somebody else committed the same idempotency key a moment ago.
         known = _known_run(desk, request, body_digest)
         if known is None:
             raise
         return known
-    except ConflictError as refusal:
+    except FactoryError as refusal:
         _record_refusal(desk, request, refusal)
         raise
 
@@ -127,9 +132,17 @@ def _body_digest(request: RunRequest) -> str:
             "project": request.project_id,
             "template": request.template,
             "version": request.version,
-            "inputs": request.inputs,
+            "module": request.module_id,
+            "priority": request.priority,
+            "deadline": None if request.deadline is None else request.deadline.total_seconds(),
+            "inputs": _storable_inputs(request),
         }
     )
+
+
+def _storable_inputs(request: RunRequest) -> dict[str, Any] | None:
+    """The inputs as given; None where they are no JSON that the store could hold."""
+    return None if find_bad_value(request.inputs) else dict(request.inputs)
 
 
 def _known_run(desk: RequestDesk, request: RunRequest, body_digest: str) -> Run | None:
@@ -234,7 +247,12 @@ def _blank_run(request: RunRequest, now: datetime) -> Run:
 
 def _deadline(now: datetime, *limits: timedelta | None) -> datetime | None:
     given = [limit for limit in limits if limit is not None]
-    return now + min(given) if given else None
+    try:
+        return now + min(given) if given else None
+    except OverflowError as exc:
+        raise InputError(
+            f"a deadline of {min(given).days} days is beyond the calendar", hint="give less time"
+        ) from exc
 
 
 def _new_job(run: Run, position: int, plan: Plan) -> Job:
@@ -258,10 +276,15 @@ def _record_refusal(desk: RequestDesk, request: RunRequest, refusal: FactoryErro
     now = desk.clock.now()
     requested = replace(
         _blank_run(request, now),
-        inputs=to_body(desk.storage, request.tenant_id, dict(request.inputs)),
+        template_id=request.template[:_NAME_LENGTH],
+        template_version=(request.version or "")[:_VERSION_LENGTH],
+        inputs=to_body(desk.storage, request.tenant_id, _storable_inputs(request) or {}),
     )
     failed = requested.move_to(RunStatus.FAILED, now, error=refusal.explain())
-    with desk.store.begin(request.tenant_id) as tx:
-        tx.add_run(requested)
-        tx.save_run(requested, failed, detail={"reason": refusal.code})
+    try:
+        with desk.store.begin(request.tenant_id) as tx:
+            tx.add_run(requested)
+            tx.save_run(requested, failed, detail={"reason": refusal.code})
+    except InputError:
+        return  # some other part of the request fits no row; the refusal itself is raised
     refusal.run_id = requested.id
