@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from factory_runtime.services.request_run import request_run
 from factory_runtime.settings import Settings
 
 LIMIT_SECONDS = 120.0
+FACTORY = Path(sys.executable).with_name("factory")
 
 
 class Factory:
@@ -28,7 +32,11 @@ class Factory:
     def __init__(self, home: Path) -> None:
         self.templates = home / "templates"
         self.templates.mkdir(parents=True, exist_ok=True)
-        self.settings = Settings(home=home / "home", template_folders=(self.templates,))
+        self.settings = Settings(
+            home=home / "home",
+            template_folders=(self.templates,),
+            render_cpu_seconds=5,  # what never ends, ends a test's patience sooner
+        )
         self.runtime: Runtime = open_runtime(self.settings)
         self.child: subprocess.Popen[bytes] | None = None
 
@@ -91,6 +99,24 @@ class Factory:
     def artifacts(self, run: Run) -> list[Artifact]:
         with self.runtime.store.begin(run.tenant_id, read_only=True) as tx:
             return list(tx.list_artifacts(run_id=run.id))
+
+    def cli(self, *words: str, home: Path | None = None) -> subprocess.CompletedProcess[str]:
+        """Type `factory …` against this home, or another."""
+        return subprocess.run(
+            [FACTORY, *words],
+            env=self.environment(home),
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_SECONDS,
+        )
+
+    def environment(self, home: Path | None = None) -> dict[str, str]:
+        """What a person's shell would hold."""
+        return os.environ | {
+            "FACTORY_HOME": str(home or self.settings.root),
+            "FACTORY_TEMPLATE_FOLDERS": json.dumps([str(self.templates)]),
+            "COLUMNS": "200",
+        }
 
     def prefect(self, method: str, path: str, body: Any = None) -> Any:
         """Ask the stack's Prefect server."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from factory_runtime.domain.errors import TemplateNotFoundError
 from factory_runtime.domain.memory import Memory
@@ -39,7 +40,7 @@ class Librarian:
             jobs = tx.list_jobs(run_id)
             artifacts = tx.list_artifacts(run_id=run_id)
             template = _find(tx.list_templates(), run.template_id, run.template_version)
-        inputs = from_body(self.storage, tenant_id, run.inputs)
+        inputs = _in_order(from_body(self.storage, tenant_id, run.inputs), template)
         title, description = (
             (template.title, template.description) if template else (run.template_id, "")
         )
@@ -67,6 +68,13 @@ class Librarian:
         with self.store.begin(tenant_id) as tx:
             tx.save_memories(embedded)
         self.index().upsert(tenant_id, embedded)
+
+
+def _in_order(inputs: Mapping[str, Any], template: TemplateRecord | None) -> dict[str, Any]:
+    """The inputs as the template's author ordered them: what matters most comes first."""
+    declared = template.inputs_schema.get("properties", {}) if template else {}
+    known = [name for name in declared if name in inputs]
+    return {name: inputs[name] for name in [*known, *(n for n in inputs if n not in declared)]}
 
 
 def _find(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -17,46 +16,9 @@ from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import RunFilter
 from factory_runtime.services.end_run import cancel_run
 from tests.factory import Factory, until
+from tests.recipes import COPIER, a_layer, a_source, a_template
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack")]
-
-COPIER = "_subdirectory: content\nname: {type: str, default: x}\n"
-
-
-def a_template(name: str, *extra_steps: str, version: str = "1.0.0") -> str:
-    return "\n".join(
-        [
-            f"id: {name}",
-            f"version: {version}",
-            "title: A test",
-            "description: Makes a repository for a test.",
-            "inputs:",
-            "  type: object",
-            "  required: [name]",
-            "  properties: {name: {type: string}}",
-            "steps:",
-            "  - name: base",
-            "    type: repo-generation",
-            "    with: {repository: '${{ inputs.name }}', source: files/base}",
-            *extra_steps,
-            "",
-        ]
-    )
-
-
-def a_source(text: str = "hello\n", folder: str = "files/base") -> dict[str, str | bytes]:
-    return {f"{folder}/copier.yml": COPIER, f"{folder}/content/readme.txt.jinja": text}
-
-
-def a_layer(name: str, source: str, **more: str) -> list[str]:
-    return [
-        f"  - name: {name}",
-        "    type: template-layer",
-        "    needs: [base]",
-        *(f"    {key.replace('_', '-') if key != 'on_failure' else key}: {value}"
-          for key, value in more.items()),
-        f"    with: {{repository: '${{{{ steps.base.outputs.repository }}}}', source: {source}}}",
-    ]  # fmt: skip
+pytestmark = pytest.mark.slow
 
 
 def test_a_changed_source_file_is_rendered_again(factory: Factory):
@@ -164,9 +126,7 @@ def test_a_run_that_begins_in_prefect_leaves_the_same_records(factory: Factory):
     assert state is not None
     # What a Prefect worker does: import the entrypoint, call the flow with its parameters.
     script = "import asyncio, flows.templates as t; asyncio.run(t.born(name='born-in-prefect'))"
-    environment = os.environ | {
-        "FACTORY_HOME": str(factory.settings.root),
-        "FACTORY_TEMPLATE_FOLDERS": f'["{factory.templates}"]',
+    environment = factory.environment() | {
         "FACTORY_PROJECT": "born",
         "PREFECT_API_URL": state.api_url,
         "PREFECT_HOME": str(factory.settings.prefect_folder),

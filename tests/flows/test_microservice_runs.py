@@ -15,7 +15,7 @@ from factory_runtime.ports import RecallQuery
 from factory_runtime.services.recall import recall
 from tests.factory import Factory, git, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stack")]
+pytestmark = pytest.mark.slow
 
 ENTITIES = ["customer", "line-item"]
 
@@ -147,3 +147,24 @@ def test_the_run_and_the_template_are_found_by_what_they_mean(factory: Factory, 
 def test_the_second_run_into_the_same_repository_commits_on_top(factory: Factory, run: Run):
     again = factory.complete("microservice", "first", service_name="orders", entities=ENTITIES)
     assert again.status is RunStatus.SUCCEEDED, again.error
+
+
+def test_with_the_memory_broken_runs_succeed_and_the_index_catches_up(factory: Factory, run: Run):
+    runtime, folder = factory.runtime, factory.settings.memory_folder
+    until(lambda: not runtime.store.due_messages(runtime.clock.now()), "the memory is at rest")
+    folder.rename(folder.with_name("aside"))
+    folder.write_text("not a folder")
+    done = factory.cli(
+        "run", "microservice", "--set", "service_name=forgotten", "--project", "forgotten"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "memory" in done.stdout
+    folder.unlink()
+    folder.with_name("aside").rename(folder)
+
+    def remembered() -> bool:
+        query = RecallQuery("a service called forgotten", project_id="forgotten", limit=3)
+        hits = recall(runtime.memory, runtime.embedder, run.tenant_id, query)
+        return any(hit.memory.project_id == "forgotten" for hit in hits)
+
+    until(remembered, "what was learned meanwhile is found")

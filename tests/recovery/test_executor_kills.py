@@ -13,7 +13,7 @@ from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import Run, RunStatus
 from tests.factory import Factory, git, until
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("recovery")]
+pytestmark = pytest.mark.slow
 
 
 def kill_everything(factory: Factory) -> list[psutil.Process]:

@@ -405,19 +405,13 @@ def test_a_packed_source_that_would_unpack_outside_is_refused(
         box.render(("files/base", {}))
 
 
-@pytest.mark.parametrize("preserve", ["true", "false"])
-def test_links_that_leave_by_way_of_other_links_are_refused(box: Box, preserve: str) -> None:
-    folder = box.root / "linked"
-    (folder / "deep").mkdir(parents=True)
-    (folder / "deep/up").symlink_to("..")
-    (folder / "link").symlink_to("deep/up/../../outside/secret.txt")
-    (folder / "copier.yml").write_text(f"_preserve_symlinks: {preserve}\n")
-    with io.BytesIO() as body:
-        pack_folder(folder, body)
-        box.put("files/base", body.getvalue())
+def test_links_that_leave_by_way_of_other_links_are_not_packed(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep/up").symlink_to("..")
+    (tmp_path / "link").symlink_to("deep/up/../../outside/secret.txt")
 
-    with pytest.raises(HostileTemplateError, match="link"):
-        box.render(("files/base", {}))
+    with pytest.raises(HostileTemplateError, match="link"), io.BytesIO() as body:
+        pack_folder(tmp_path, body)
 
 
 def test_links_that_go_round_and_round_end_the_render(box: Box) -> None:
