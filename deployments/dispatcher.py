@@ -14,7 +14,7 @@ from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import ConflictError, FactoryError
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.orchestration.launch import PrefectLauncher
-from factory_runtime.services.dispatch import dispatch_next, launch_queued
+from factory_runtime.services.dispatch import dispatch_next
 from factory_runtime.services.end_run import end_run
 from factory_runtime.services.engine import is_walked
 from flows.hooks import drain, share_runtime
@@ -61,7 +61,8 @@ class Dispatcher:
             if not await in_thread(is_walked, self._runtime.engine, tenant_id, run_id):
                 with self._runtime.store.begin(tenant_id, read_only=True) as tx:
                     run = tx.get_run(run_id)
-                if not run.ended:
+                # One without a flow run is the next dispatch's to start.
+                if not run.ended and run.flow_run_id is not None:
                     self._execute(run)
 
     async def _start_next(self) -> bool:
@@ -79,6 +80,8 @@ class Dispatcher:
         return True
 
     def _execute(self, run: Run) -> None:
+        if run.id in self._running:
+            return  # found a moment ago by the other of the two that look for runs
         task = asyncio.create_task(self._run(run), name=run.id)
         self._running[run.id] = task
         task.add_done_callback(lambda _task: self._running.pop(run.id, None))
@@ -86,10 +89,6 @@ class Dispatcher:
     async def _run(self, run: Run) -> None:
         runtime = self._runtime
         try:
-            if run.flow_run_id is None:
-                run = await in_thread(
-                    launch_queued, runtime.store, self._launcher, runtime.clock, run
-                )
             async with get_client() as client:
                 flow_run = await client.read_flow_run(UUID(run.flow_run_id))
             flow = await in_thread(flow_of_run, runtime, run)

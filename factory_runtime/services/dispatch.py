@@ -10,18 +10,30 @@ from factory_runtime.ports import Clock, Launcher, RunStore
 def dispatch_next(store: RunStore, launcher: Launcher, clock: Clock) -> Run | None:
     """Queue the next run and have its flow run made; None where none waits.
 
-    Killed between the two, the run stays Queued without a flow run; asking again is idempotent,
-    because the flow run is made under the run's id.
+    Killed between the two, or while Prefect is away, the run stays Queued without a flow run. Such
+    a run comes first the next time: no other is admitted before Prefect has taken it. Of several
+    dispatchers exactly one is given the run.
 
     Raises:
         PrefectUnavailableError: no flow run could be made; the run stays Queued.
     """
+    for tenant_id, run_id in store.running_runs():
+        with store.begin(tenant_id, read_only=True) as tx:
+            run = tx.get_run(run_id)
+        if run.status is RunStatus.QUEUED and run.flow_run_id is None:
+            launched = _launch(store, launcher, clock, run)
+            if launched is not None:
+                return launched
     for tenant_id, run_id in store.dispatchable_runs():
         try:
             queued = admit(store, clock, tenant_id, run_id)
         except ConflictError:
             continue  # another dispatcher was quicker
-        return launch_queued(store, launcher, clock, queued)
+        if queued.flow_run_id is not None:
+            return queued  # it began in Prefect, and got no further there
+        launched = _launch(store, launcher, clock, queued)
+        if launched is not None:
+            return launched
     return None
 
 
@@ -39,13 +51,16 @@ def admit(store: RunStore, clock: Clock, tenant_id: str, run_id: str) -> Run:
     return queued
 
 
-def launch_queued(store: RunStore, launcher: Launcher, clock: Clock, run: Run) -> Run:
-    """Have the flow run of a Queued run made, and write its id down."""
+def _launch(store: RunStore, launcher: Launcher, clock: Clock, run: Run) -> Run | None:
+    """Have the flow run of a Queued run made, and write its id down.
+
+    None where somebody else wrote one down meanwhile, or ended the run.
+    """
     flow_run_id = launcher.launch(run)
     with store.begin(run.tenant_id) as tx:
         current = tx.lock_run(run.id)
-        if current.flow_run_id == flow_run_id or current.ended:
-            return current
+        if current.flow_run_id is not None or current.ended:
+            return None
         launched = current.changed(clock.now(), flow_run_id=flow_run_id)
         tx.save_run(current, launched)
     return launched
