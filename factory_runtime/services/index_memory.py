@@ -72,7 +72,7 @@ class Librarian:
 
 def _in_order(inputs: Mapping[str, Any], template: TemplateRecord | None) -> dict[str, Any]:
     """The inputs as the template's author ordered them: what matters most comes first."""
-    declared = template.inputs_schema.get("properties", {}) if template else {}
+    declared: Mapping[str, Any] = template.inputs_schema.get("properties", {}) if template else {}
     known = [name for name in declared if name in inputs]
     return {name: inputs[name] for name in [*known, *(n for n in inputs if n not in declared)]}
 
