@@ -41,10 +41,11 @@ def verdict(plan: Plan, job: PlannedJob, endings: Mapping[str, Ending]) -> Verdi
             continue
         if _stops(plan.job(need), endings[need], rescued):
             return Verdict.SKIP_NEED_FAILED
-    if job.fallback_for and not any(
-        endings[name].status is JobStatus.FAILED for name in job.fallback_for
-    ):
-        return Verdict.SKIP_FALLBACK_NOT_NEEDED
+    replaced = [endings[name] for name in job.fallback_for]
+    if job.fallback_for and not any(ending.status is JobStatus.FAILED for ending in replaced):
+        # One that was never reached needs no stand-in, but what comes after it is out of reach too.
+        never_reached = any(_is_out_of_reach(ending) for ending in replaced)
+        return Verdict.SKIP_NEED_FAILED if never_reached else Verdict.SKIP_FALLBACK_NOT_NEEDED
     return Verdict.SKIP_CONDITION if job.skip else Verdict.RUN
 
 
@@ -74,13 +75,13 @@ class StepOutputs(Mapping[str, Any]):
         self._outputs = outputs
 
     def __getitem__(self, name: str) -> Any:
-        jobs = self._plan.by_step_key[name]
+        jobs = self._plan.by_step_key.get(name, ())
+        if not jobs and not self._has_no_items(name):
+            raise KeyError(name)
+        if jobs and jobs[0].item_key is None:
+            return {"outputs": self._of_job_or_fallback(jobs[0])}
         made = {job.item_key: self._outputs[job.name] for job in jobs if job.name in self._outputs}
-        if jobs[0].step in self._plan.each_steps:
-            return {"outputs": made}
-        if not made:
-            return {"outputs": self._from_fallback(jobs[0])}
-        return {"outputs": made[jobs[0].item_key]}
+        return {"outputs": made}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._plan.by_step_key)
@@ -88,10 +89,15 @@ class StepOutputs(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self._plan.by_step_key)
 
-    def _from_fallback(self, failed: PlannedJob) -> Mapping[str, Any]:
-        for job in self._plan.fallbacks:
-            if failed.name in job.fallback_for and job.name in self._outputs:
-                return self._outputs[job.name]
+    def _has_no_items(self, name: str) -> bool:
+        return any(step.replace("-", "_") == name for step in self._plan.each_steps)
+
+    def _of_job_or_fallback(self, job: PlannedJob) -> Mapping[str, Any]:
+        if job.name in self._outputs:
+            return self._outputs[job.name]
+        for other in self._plan.fallbacks:
+            if job.name in other.fallback_for:
+                return self._of_job_or_fallback(other)
         return {}
 
 
@@ -108,18 +114,23 @@ def ancestors(plan: Plan, name: str) -> frozenset[str]:
 
 
 def _rescued(plan: Plan, endings: Mapping[str, Ending]) -> frozenset[str]:
-    """Names of failed jobs in whose place a fallback succeeded."""
-    return frozenset(
-        name
-        for job in plan.fallbacks
-        if job.name in endings and endings[job.name].status is JobStatus.SUCCEEDED
-        for name in job.fallback_for
-    )
+    """Names of failed jobs in whose place a fallback succeeded, or a fallback of that fallback."""
+    rescued: set[str] = set()
+    # Behind it in the plan comes whatever stands in for a job: the last of a chain is seen first.
+    for job in reversed(plan.fallbacks):
+        ending = endings.get(job.name)
+        if ending and (ending.status is JobStatus.SUCCEEDED or job.name in rescued):
+            rescued.update(job.fallback_for)
+    return frozenset(rescued)
 
 
 def _stops(need: PlannedJob, ending: Ending, rescued: frozenset[str]) -> bool:
     if ending.status is JobStatus.FAILED:
         return need.on_failure.action != "continue" and need.name not in rescued
+    return _is_out_of_reach(ending)
+
+
+def _is_out_of_reach(ending: Ending) -> bool:
     if ending.status is JobStatus.SKIPPED:
         return ending.skip_reason is SkipReason.NEED_FAILED
     return ending.status is JobStatus.CANCELLED

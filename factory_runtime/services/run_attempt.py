@@ -15,6 +15,7 @@ from typing import Any
 from factory_runtime.compiler.expressions import evaluate
 from factory_runtime.domain.artifact import Artifact
 from factory_runtime.domain.attempt import Attempt, Outcome
+from factory_runtime.domain.body import Body
 from factory_runtime.domain.errors import (
     CancelledError,
     FactoryError,
@@ -36,6 +37,12 @@ from factory_runtime.services.bodies import to_body
 from factory_runtime.services.end_run import close_run_if_last, run_to_write
 from factory_runtime.services.engine import Engine, Walk
 from factory_runtime.telemetry import new_span_id
+
+_ERROR_LENGTH = 4000
+"""Characters of an error that stand in rows and events; its traceback has it whole."""
+
+_LONGEST_WAIT = timedelta(days=1)
+"""However long the other side asks us to stay away."""
 
 
 @dataclass
@@ -130,6 +137,8 @@ def publish_attempt(engine: Engine, walk: Walk, begun: Begun, tree: TreeReferenc
     closed = _closed(begun, now, Outcome.SUCCEEDED)
 
     def also(tx: RunTransaction) -> None:
+        # Once the job is known to be ours still: closing the run reads the outputs of all its jobs.
+        walk.outputs[begun.job.step] = result.outputs
         tx.save_attempt(closed)
         tx.add_artifacts(_artifacts(walk, begun, result, now))
         for effect in result.effects:
@@ -137,12 +146,11 @@ def publish_attempt(engine: Engine, walk: Walk, begun: Begun, tree: TreeReferenc
                 effect_key(walk.run.id, begun.job.step), effect.kind, effect.reference, now
             )
 
-    # Before the write: closing the run evaluates the template's outputs over all of them.
-    walk.outputs[begun.job.step] = result.outputs
     try:
         return _close(engine, walk, begun, done, also, result.external_ids)
     except BaseException:
-        walk.outputs.pop(begun.job.step, None)
+        if walk.outputs.get(begun.job.step) is result.outputs:
+            del walk.outputs[begun.job.step]
         raise
 
 
@@ -153,12 +161,11 @@ def fail_attempt(
     now = engine.clock.now()
     outcome = _outcome_of(error)
     message = _message_of(error)
-    trace = "".join(traceback.format_exception(error))
     closed = replace(
         _closed(begun, now, outcome),
         error=message,
         error_code=error.code if isinstance(error, FactoryError) else type(error).__name__,
-        traceback=to_body(engine.storage, walk.run.tenant_id, trace),
+        traceback=_trace_of(engine, walk, error),
     )
     released: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None, "error": message}
     if outcome is Outcome.TRANSIENT and begun.job.attempt < begun.job.max_attempts:
@@ -320,7 +327,6 @@ def _write_logs(tx: RunTransaction, walk: Walk, begun: Begun) -> None:
     for at, line in begun.logs:
         detail = {"message": line, "attempt": begun.attempt.number}
         tx.add_event(RunEvent(tx.tenant_id, walk.run.id, at, "log", begun.job.step, detail=detail))
-    begun.logs.clear()
 
 
 def _artifacts(walk: Walk, begun: Begun, result: JobResult, now: datetime) -> list[Artifact]:
@@ -353,9 +359,19 @@ def _outcome_of(error: BaseException) -> Outcome:
 
 
 def _message_of(error: BaseException) -> str:
-    if isinstance(error, FactoryError):
-        return error.explain()
-    return f"{type(error).__name__}: {error}"
+    whole = (
+        error.explain() if isinstance(error, FactoryError) else f"{type(error).__name__}: {error}"
+    )
+    return whole if len(whole) <= _ERROR_LENGTH else f"{whole[:_ERROR_LENGTH]}…"
+
+
+def _trace_of(engine: Engine, walk: Walk, error: BaseException) -> Body:
+    trace = "".join(traceback.format_exception(error))
+    try:
+        return to_body(engine.storage, walk.run.tenant_id, trace)
+    except FactoryError:
+        # A full disk may be what the attempt failed of: its record needs no room there.
+        return Body(inline=f"{trace[:_ERROR_LENGTH]}…")
 
 
 def _delay(begun: Begun, error: BaseException) -> timedelta:
@@ -363,7 +379,7 @@ def _delay(begun: Begun, error: BaseException) -> timedelta:
     planned = policy.delay_before(begun.job.attempt + 1)
     stretched = planned * (1 + random.random() * policy.jitter)  # noqa: S311 - spreads load
     asked = error.retry_after if isinstance(error, TransientError) else None
-    return max(stretched, asked or timedelta(0))
+    return max(stretched, min(asked or timedelta(0), _LONGEST_WAIT))
 
 
 # --- what a job type is lent

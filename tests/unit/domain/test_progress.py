@@ -75,6 +75,40 @@ def test_a_fallback_runs_only_in_the_place_of_a_failed_job():
     assert run_ending(plan, {"a": FAILED, "b": FAILED, "c": STUCK}) is RunStatus.FAILED
 
 
+def test_a_fallback_of_a_fallback_rescues_both():
+    plan = a_plan(
+        a_planned_job("a", on_failure=FALLBACK),
+        a_planned_job("b", "a", on_failure=OnFailure("fallback", "c"), fallback_for=("a",)),
+        a_planned_job("c", "b", fallback_for=("b",)),
+        a_planned_job("d", "a", "b", "c"),
+    )
+    endings = {"a": FAILED, "b": FAILED, "c": OK}
+    assert verdict(plan, plan.job("d"), endings) is Verdict.RUN
+    assert run_ending(plan, {**endings, "d": OK}) is RunStatus.SUCCEEDED
+    assert StepOutputs(plan, {"c": {"url": "spare"}})["a"] == {"outputs": {"url": "spare"}}
+    broken = {"a": FAILED, "b": FAILED, "c": FAILED}
+    assert verdict(plan, plan.job("d"), broken) is Verdict.SKIP_NEED_FAILED
+    assert run_ending(plan, {**broken, "d": STUCK}) is RunStatus.FAILED
+
+
+def test_what_follows_the_fallback_of_a_job_that_was_never_reached_is_not_reached_either():
+    plan = a_plan(
+        a_planned_job("x"),
+        a_planned_job("a", "x", on_failure=FALLBACK),
+        a_planned_job("b", "a", fallback_for=("a",)),
+        a_planned_job("c", "b"),
+    )
+    endings = {"x": FAILED, "a": STUCK}
+    assert verdict(plan, plan.job("b"), endings) is Verdict.SKIP_NEED_FAILED
+    assert verdict(plan, plan.job("c"), {**endings, "b": STUCK}) is Verdict.SKIP_NEED_FAILED
+
+
+def test_an_each_step_without_items_has_outputs_of_none():
+    steps = StepOutputs(a_plan(a_planned_job("a"), each_steps=("make-it",)), {})
+    assert steps["make_it"] == {"outputs": {}}
+    assert "other" not in steps
+
+
 def test_a_cancelled_job_cancels_its_run():
     plan = a_plan(a_planned_job("a"))
     assert run_ending(plan, {"a": Ending(JobStatus.CANCELLED)}) is RunStatus.CANCELLED
