@@ -20,5 +20,5 @@ def cached_tree(results: Path, key: str, now: datetime) -> str | None:
             return None
         result = record["result"]
         return str((json.loads(result) if isinstance(result, str) else result)["digest"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return None

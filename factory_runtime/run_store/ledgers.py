@@ -148,6 +148,9 @@ class Ledgers:
     def add_message(self, message: OutboxMessage) -> None:
         self._rows.insert_if_absent(MESSAGES, message)
 
+    def find_message(self, message_id: str) -> OutboxMessage | None:
+        return self._rows.find(MESSAGES, outbox.c.id == message_id)
+
     def save_message(self, message: OutboxMessage) -> None:
         if not self._rows.update(MESSAGES, MESSAGES.row_of(message), outbox.c.id == message.id):
             raise NotFoundError(f"no message {message.id}")

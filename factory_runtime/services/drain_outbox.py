@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.ports import Clock, RunStore
 
@@ -31,12 +32,37 @@ def drain_outbox(
     """Handle every message that is due; one that fails is tried again later, for good.
 
     A handler's error never reaches the caller: it is written beside the message, and no run is the
-    worse for it.
+    worse for it. Drains at once share the messages, those of one process too.
+
+    Args:
+        store: the record.
+        clock: for the times.
+        handlers: by topic; a message of another topic is left for another drain.
+        holder: who drains, for people.
     """
+    # Each drain holds for itself: two of one process would take each other's messages.
+    holder = new_id(holder)
+    # What fails on the way becomes due again later than this, so the loop ends.
+    due_at = clock.now()
+    total = Drained()
+    while True:
+        did = _drain_some(store, clock, handlers, holder, due_at)
+        total = Drained(total.done + did.done, total.failed + did.failed)
+        if did == Drained():
+            return total
+
+
+def _drain_some(
+    store: RunStore,
+    clock: Clock,
+    handlers: Mapping[str, Handler],
+    holder: str,
+    due_at: datetime,
+) -> Drained:
     done = failed = 0
-    for message in store.due_messages(clock.now()):
-        handler = handlers.get(message.topic)
-        if handler is None or not _hold(store, clock, message, holder):
+    for listed in store.due_messages(due_at):
+        handler = handlers.get(listed.topic)
+        if handler is None or (message := _hold(store, clock, listed, holder, due_at)) is None:
             continue
         try:
             handler(message)
@@ -53,10 +79,19 @@ def drain_outbox(
     return Drained(done, failed)
 
 
-def _hold(store: RunStore, clock: Clock, message: OutboxMessage, holder: str) -> bool:
+def _hold(
+    store: RunStore, clock: Clock, listed: OutboxMessage, holder: str, due_at: datetime
+) -> OutboxMessage | None:
+    """The message, for this drain alone; None where another drain has it, or had it meanwhile."""
     now = clock.now()
-    with store.begin(message.tenant_id) as tx:
-        return tx.try_lock(_lock_name(message), holder, now, now + HOLD)
+    with store.begin(listed.tenant_id) as tx:
+        if not tx.try_lock(_lock_name(listed), holder, now, now + HOLD):
+            return None
+        message = tx.find_message(listed.id)
+        if message is None or message.done_at is not None or message.not_before > due_at:
+            tx.unlock(_lock_name(listed), holder)
+            return None
+        return message
 
 
 def _put_back(

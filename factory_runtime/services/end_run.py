@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from factory_runtime.compiler.expressions import evaluate
+from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.errors import FactoryError, IllegalTransitionError
 from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.job import Job, JobStatus, SkipReason
@@ -103,6 +105,7 @@ def end_run(
         for job in tx.list_jobs(run_id):
             if not job.ended:
                 tx.save_job(job, _stopped(job, status, now, reason), detail={"reason": reason})
+        _close_attempts(tx, run_id, status, now, reason)
         tx.save_run(run, ended, detail={"reason": reason})
         _leave_messages(tx, ended, now)
         return ended
@@ -158,6 +161,16 @@ def _stopped(job: Job, status: RunStatus, now: datetime, reason: str) -> Job:
         # So that a retry of the run brings it back with those that failed.
         return job.move_to(JobStatus.SKIPPED, now, skip_reason=SkipReason.NEED_FAILED)
     return job.move_to(JobStatus.FAILED, now, error=reason, **changes)
+
+
+def _close_attempts(
+    tx: RunTransaction, run_id: str, status: RunStatus, now: datetime, reason: str
+) -> None:
+    """Attempts whose executor did not close them: it was too slow, or is gone."""
+    outcome = Outcome.CANCELLED if status is RunStatus.CANCELLED else Outcome.LOST
+    for attempt in tx.list_attempts(run_id):
+        if attempt.outcome is None:
+            tx.save_attempt(replace(attempt, outcome=outcome, completed_at=now, error=reason))
 
 
 def _leave_messages(tx: RunTransaction, run: Run, now: datetime) -> None:

@@ -9,7 +9,12 @@ from datetime import timedelta
 from typing import Any
 
 from factory_runtime.domain.attempt import Outcome
-from factory_runtime.domain.errors import ConflictError
+from factory_runtime.domain.errors import (
+    ArtifactNotFoundError,
+    ConflictError,
+    CorruptArtifactError,
+    CorruptStoreError,
+)
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.plan import Plan
 from factory_runtime.domain.progress import Ending
@@ -84,6 +89,7 @@ def begin_walk(engine: Engine, tenant_id: str, run_id: str, flow_run_id: str) ->
     Raises:
         ConflictError: another flow run or another living process executes it.
         IllegalTransitionError: it waits to be admitted.
+        CorruptArtifactError: its plan, or what a job gave, is gone or damaged.
     """
     with engine.store.begin(tenant_id) as tx:
         run = tx.lock_run(run_id)
@@ -140,13 +146,19 @@ def _lock_name(run_id: str) -> str:
 def _taken_back(engine: Engine, tx: RunTransaction, job: Job) -> Job:
     """A job that another process was killed in goes back to Pending; its attempt is counted.
 
+    It was the last one where the job has no more of them: a job that kills its worker ends, too.
     That process may only be paused: then the version and the fencing token stop its writes.
     """
     if job.status is not JobStatus.RUNNING:
         return job
     now = engine.clock.now()
-    back = job.move_to(JobStatus.PENDING, now, lease_owner=None, lease_expires_at=None)
-    tx.save_job(job, back, detail={"reason": "its worker is gone", "attempt": job.attempt})
+    reason, released = "its worker is gone", {"lease_owner": None, "lease_expires_at": None}
+    if job.attempt < job.max_attempts:
+        back = job.move_to(JobStatus.PENDING, now, **released)
+    else:
+        error = f"{reason}, in attempt {job.attempt} of {job.max_attempts}"
+        back = job.move_to(JobStatus.FAILED, now, error=error, **released)
+    tx.save_job(job, back, detail={"reason": reason, "attempt": job.attempt})
     for attempt in tx.list_attempts(job.run_id, job.step):
         if attempt.outcome is None:
             tx.save_attempt(replace(attempt, outcome=Outcome.LOST, completed_at=now))
@@ -159,12 +171,16 @@ def _walk_of(engine: Engine, run: Run, jobs: tuple[Job, ...]) -> Walk:
     from factory_runtime.services.bodies import from_body
 
     if run.plan is None or run.plan.reference is None:
-        raise ConflictError(f"run {run.id} has no plan")
-    text = engine.storage.read(run.tenant_id, run.plan.reference.digest).decode()
-    walk = Walk(run=run, plan=plan_from_json(text), jobs={job.step: job for job in jobs})
-    for job in jobs:
-        if job.ended:
-            walk.endings[job.step] = Ending(job.status, job.skip_reason)
-        if job.status is JobStatus.SUCCEEDED:
-            walk.outputs[job.step] = from_body(engine.storage, run.tenant_id, job.outputs) or {}
+        raise CorruptStoreError(f"run {run.id} has no plan")
+    try:
+        text = engine.storage.read(run.tenant_id, run.plan.reference.digest).decode()
+        walk = Walk(run=run, plan=plan_from_json(text), jobs={job.step: job for job in jobs})
+        for job in jobs:
+            if job.ended:
+                walk.endings[job.step] = Ending(job.status, job.skip_reason)
+            if job.status is JobStatus.SUCCEEDED:
+                walk.outputs[job.step] = from_body(engine.storage, run.tenant_id, job.outputs) or {}
+    except ArtifactNotFoundError as error:
+        # Not found is what a caller asked for in vain; this was put there when it was accepted.
+        raise CorruptArtifactError(f"a body of run {run.id} is gone: {error}") from error
     return walk
