@@ -42,6 +42,9 @@ fix: $(STAMP)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
+soak: $(STAMP)
+	@$(BIN)/python -m pytest -m soak --timeout 1800
+
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks
 

@@ -138,6 +138,18 @@ class Factory:
         return folder
 
 
+def kill_executor(factory: Factory) -> list[psutil.Process]:
+    """SIGKILL for the executor; what it started has to go by itself."""
+    assert factory.child is not None
+    below = psutil.Process(factory.child.pid).children(recursive=True)
+    factory.child.send_signal(signal.SIGKILL)
+    factory.child.wait()
+    if factory.child.stdin is not None:
+        factory.child.stdin.close()
+    factory.child = None
+    return below
+
+
 def until(true: Any, what: str, seconds: float = LIMIT_SECONDS) -> None:
     """Wait until a condition holds."""
     end = time.monotonic() + seconds

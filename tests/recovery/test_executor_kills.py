@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
-import psutil
 import pytest
 
 from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import Run, RunStatus
-from tests.factory import Factory, git, until
+from tests.factory import Factory, git, kill_executor, until
 
 pytestmark = pytest.mark.slow
-
-
-def kill_everything(factory: Factory) -> list[psutil.Process]:
-    """SIGKILL for the executor; what it started has to go by itself."""
-    assert factory.child is not None
-    below = psutil.Process(factory.child.pid).children(recursive=True)
-    factory.child.send_signal(signal.SIGKILL)
-    factory.child.wait()
-    if factory.child.stdin is not None:
-        factory.child.stdin.close()
-    return below
 
 
 def steps_committed(factory: Factory, run: Run) -> list[str]:
@@ -45,7 +32,7 @@ def test_a_killed_executor_leaves_no_child_and_its_run_goes_on_where_it_was(tmp_
         return factory.jobs(run)["generate-repo"].status is JobStatus.SUCCEEDED
 
     until(one_done, "the first job is done")
-    below = kill_everything(factory)
+    below = kill_executor(factory)
     assert not factory.run(run).ended
     until(lambda: not any(p.is_running() for p in below), "no child outlives its parent", 30)
     interrupted = [j.step for j in factory.jobs(run).values() if j.status is JobStatus.RUNNING]
