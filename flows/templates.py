@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Optional
+from functools import lru_cache
+from typing import Any, Literal, Optional
 
 from prefect import Flow
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
-from pydantic import Field
+from prefect.utilities.callables import ParameterSchema
 
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import ConflictError, TemplateNotFoundError
@@ -57,10 +59,19 @@ def flow_of_run(runtime: Runtime, run: Run) -> Flow[..., Any]:
     with runtime.store.begin(run.tenant_id, read_only=True) as tx:
         for record in tx.list_templates():
             if (record.template_id, record.version) == (run.template_id, run.template_version):
-                return template_flow(
-                    record.template_id, record.version, record.description, record.inputs_schema
+                schema = json.dumps(record.inputs_schema)
+                return _published_flow(
+                    record.template_id, record.version, record.description, schema
                 )
     raise TemplateNotFoundError(f"no template {run.template_id} {run.template_version}")
+
+
+@lru_cache(maxsize=64)
+def _published_flow(
+    template_id: str, version: str, description: str, schema: str
+) -> Flow[..., Any]:
+    # Kept: making a flow builds a pydantic model of its parameters, which takes 10 ms.
+    return template_flow(template_id, version, description, json.loads(schema))
 
 
 def template_flow(
@@ -71,9 +82,12 @@ def template_flow(
     The inputs are checked by ``request_run``, which records a refusal; Prefect does not check them
     before, because it would leave no record and name one problem at a time.
     """
+    optional = _without_default(inputs_schema)
 
     async def run_template(**inputs: Any) -> State[Any]:
-        return await _run(template_id, inputs)
+        # A signature has to give every parameter a value; None stands for one that was not given.
+        given = {k: v for k, v in inputs.items() if v is not None or k not in optional}
+        return await _run(template_id, given)
 
     run_template.__name__ = template_id.replace("-", "_")
     run_template.__qualname__ = run_template.__name__
@@ -84,7 +98,7 @@ def template_flow(
     run_template.__annotations__ = {
         name: parameter.annotation for name, parameter in signature.parameters.items()
     }
-    return Flow(
+    made = Flow(
         run_template,
         name=template_id,
         version=version,
@@ -97,6 +111,8 @@ def template_flow(
         on_cancellation=[after_run],
         on_crashed=[after_run],
     )
+    made.parameters = _form(inputs_schema)
+    return made
 
 
 async def _run(template_id: str, inputs: dict[str, Any]) -> State[Any]:
@@ -161,12 +177,27 @@ def _annotation(about: Mapping[str, Any], required: bool) -> Any:
         base = _TYPES.get(str(about.get("type")), Any)
     if not required and "default" not in about:
         base = Optional[base]  # noqa: UP045 - `base | None` fails on Literal of values
-    return Annotated[
-        base,
-        Field(
-            title=about.get("title"),
-            description=about.get("description"),
-            # Shown in the form only: JSON Schema's patterns are not all pydantic's.
-            json_schema_extra={"pattern": about["pattern"]} if "pattern" in about else None,
-        ),
-    ]
+    return base
+
+
+def _without_default(schema: Mapping[str, Any]) -> frozenset[str]:
+    required = set(schema.get("required", ()))
+    properties: Mapping[str, Any] = schema.get("properties", {})
+    return frozenset(
+        name
+        for name, about in properties.items()
+        if name not in required and "default" not in about
+    )
+
+
+def _form(schema: Mapping[str, Any]) -> ParameterSchema:
+    """What a form shows: the template's own schema, which says more than a signature can."""
+    properties = {
+        name: {"title": name, **about, "position": position}
+        for position, (name, about) in enumerate(schema.get("properties", {}).items())
+    }
+    return ParameterSchema(
+        properties=properties,
+        required=list(schema.get("required", ())),
+        definitions=dict(schema.get("$defs", {})),
+    )

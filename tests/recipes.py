@@ -15,7 +15,7 @@ def a_template(name: str, *extra_steps: str, version: str = "1.0.0") -> str:
             "inputs:",
             "  type: object",
             "  required: [name]",
-            "  properties: {name: {type: string}}",
+            "  properties: {name: {type: string}, note: {type: string}}",
             "steps:",
             "  - name: base",
             "    type: repo-generation",
