@@ -26,6 +26,7 @@ class StoreLocks(LockManager):
         self._runtime = runtime
         self._tenant_id = tenant_id
         self._hold = hold
+        self._held: set[tuple[str, str]] = set()
 
     def acquire_lock(
         self,
@@ -58,8 +59,12 @@ class StoreLocks(LockManager):
         return True
 
     def release_lock(self, key: str, holder: str) -> None:
+        """Give back a lock that was taken here. Prefect asks twice, on the event loop."""
+        if (key, holder) not in self._held:
+            return
         with self._runtime.store.begin(self._tenant_id) as tx:
             tx.unlock(_name(key), holder)
+        self._held.discard((key, holder))
 
     def is_locked(self, key: str) -> bool:
         return self._holder(key) is not None
@@ -89,10 +94,13 @@ class StoreLocks(LockManager):
         now = self._runtime.clock.now()
         hold = self._hold if hold_timeout is None else timedelta(seconds=hold_timeout)
         with self._runtime.store.begin(self._tenant_id) as tx:
-            return tx.try_lock(_name(key), holder, now, now + hold)
+            taken = tx.try_lock(_name(key), holder, now, now + hold)
+        if taken:
+            self._held.add((key, holder))
+        return taken
 
     def _holder(self, key: str) -> str | None:
-        with self._runtime.store.begin(self._tenant_id) as tx:
+        with self._runtime.store.begin(self._tenant_id, read_only=True) as tx:
             return tx.find_lock_holder(_name(key), self._runtime.clock.now())
 
 

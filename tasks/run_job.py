@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import lru_cache
 from typing import Any
 
 from prefect import Task, task
@@ -14,6 +15,7 @@ from factory_runtime.domain.errors import JobFailedError, JobTimeoutError, Trans
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.plan import PlannedJob
 from factory_runtime.domain.progress import Ending
+from factory_runtime.domain.template import RetryPolicy
 from factory_runtime.services.run_attempt import (
     AnotherAttempt,
     Begun,
@@ -41,10 +43,14 @@ def may_retry(task: Task[Any, Any], task_run: TaskRun, state: State[Any]) -> boo
 
 def job_task(planned: PlannedJob) -> Task[..., Any]:
     """The task of one job: named after its step, retried as its policy says."""
-    policy = planned.retry
+    return _step_task(planned.step, planned.retry)
+
+
+@lru_cache(maxsize=1024)
+def _step_task(step: str, policy: RetryPolicy) -> Task[..., Any]:
+    # Kept: Prefect reads and parses the function's source for every task that is made of it.
     return run_job.with_options(
-        name=planned.step,
-        task_run_name=planned.name,
+        name=step,
         retries=policy.max_attempts - 1,
         retry_delay_seconds=[
             policy.delay_before(attempt).total_seconds()
@@ -53,7 +59,12 @@ def job_task(planned: PlannedJob) -> Task[..., Any]:
     )
 
 
-@task(name="job", persist_result=False, retry_condition_fn=may_retry)
+@task(
+    name="job",
+    task_run_name="{call.name}",
+    persist_result=False,
+    retry_condition_fn=may_retry,
+)
 async def run_job(call: JobCall) -> Any:
     """Attempt a job once.
 
