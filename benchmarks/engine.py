@@ -74,11 +74,13 @@ def _plain_chain() -> Callable[[], Awaitable[Any]]:
         del run
         return await in_thread(body, name)
 
+    steps = [f"job-{position}" for position in range(JOBS)]
+    tasks = [no_op.with_options(name=step, task_run_name=step) for step in steps]
+
     @flow(persist_result=True)
     async def plain_chain(run: str) -> None:
-        for position in range(JOBS):
-            step = f"job-{position}"
-            await asyncio.create_task(no_op.with_options(name=step, task_run_name=step)(step, run))
+        for step, named in zip(steps, tasks, strict=True):
+            await asyncio.create_task(named(step, run))
 
     async def chain() -> None:
         await plain_chain(str(time.time_ns()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from copy import copy
 from typing import Any
 from uuid import UUID
 
@@ -39,7 +40,8 @@ class EngineInProcess:
         async with get_client() as client:
             flow_run = await client.read_flow_run(UUID(run.flow_run_id))
         # Without the hooks: plain Prefect has none either, and they come after the run.
-        flow = flow_of_run(runtime, run).with_options(on_completion=[])
+        flow = copy(flow_of_run(runtime, run))
+        flow.on_completion_hooks = []
         await run_flow_async(
             flow, flow_run=flow_run, parameters=flow_run.parameters, return_type="state"
         )

@@ -141,14 +141,15 @@ def _plain_flow(runtime: Runtime) -> Callable[[str, Mapping[str, str]], Awaitabl
     async def do_step(name: str, tenant_id: str, sources: Mapping[str, str]) -> str:
         return await in_thread(_render_and_publish, runtime, steps[name], tenant_id, sources)
 
+    named = {name: do_step.with_options(name=name, task_run_name=name) for name in steps}
+
     @flow(persist_result=True)
     async def plain_microservice(tenant_id: str, sources: Mapping[str, str]) -> None:
         done: dict[str, asyncio.Task[str]] = {}
 
         async def one(step: Step) -> str:
             await asyncio.gather(*(done[need] for need in step.needs))
-            named = do_step.with_options(name=step.name, task_run_name=step.name)
-            return await named(step.name, tenant_id, sources)
+            return await named[step.name](step.name, tenant_id, sources)
 
         for step in STEPS:
             done[step.name] = asyncio.create_task(one(step))

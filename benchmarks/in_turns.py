@@ -1,10 +1,18 @@
-"""Measure several ways of doing one thing in turns, so that a busy machine is unfair to none."""
+"""Measure several ways of doing one thing in turns, so that a busy machine is unfair to none.
+
+Between two there is a pause: the server is still writing the events of the last one, and would
+answer the first calls of the next with 503.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
+
+PAUSE = 1.5
+"""Seconds, not in the time."""
 
 Times = Mapping[str, list[float]]
 """Seconds of every round, by the name of the way."""
@@ -20,6 +28,7 @@ async def in_turns(
     for round_ in range(rounds + 1):
         for name, way in ways.items():
             prepare()
+            await asyncio.sleep(PAUSE)
             started = time.perf_counter()
             await way()
             if round_ > 0:

@@ -81,6 +81,7 @@ def _one_run(runtime: Runtime, api_url: str, tenant_id: str, project_id: str) ->
     if run.status is not RunStatus.SUCCEEDED:
         sys.exit(f"{run.id} is {run.status}: {run.error}")
     flow_run = _wait(lambda: _ended_flow_run(api_url, run))
+    _wait(lambda: _quiet(runtime))
     return {**parts, **_parts(runtime, run, flow_run)}
 
 
@@ -136,6 +137,12 @@ def _ended(runtime: Runtime, tenant_id: str, run_id: str) -> Run | None:
 def _ended_flow_run(api_url: str, run: Run) -> dict[str, Any] | None:
     flow_run = httpx.get(f"{api_url}/flow_runs/{run.flow_run_id}").json()
     return flow_run if flow_run["end_time"] is not None else None
+
+
+def _quiet(runtime: Runtime) -> bool | None:
+    """Whether what a run leaves to be done after it is done: it would slow the next one down."""
+    soon = runtime.clock.now() + LONGEST
+    return True if not runtime.store.due_messages(soon, 1) else None
 
 
 def _latest(times: Iterable[datetime | None]) -> datetime:
