@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -179,11 +177,10 @@ class SmallFactory:
             self.clock.at = max(self.clock.at, ended.not_before)
         return ended
 
-    def drive(self, walk: Walk, threads: int = 1) -> Run:
-        """Do every job as soon as its needs have ended; the run as it then stands."""
-        with ThreadPoolExecutor(threads) as pool:
-            while ready := self.ready(walk):
-                list(pool.map(partial(self.finish, walk), ready))
+    def drive(self, walk: Walk) -> Run:
+        """Do every job once its needs have ended; the run as it then stands."""
+        while ready := self.ready(walk):
+            self.finish(walk, ready[0])
         return close_run_if_done(self.engine, walk)
 
     def ready(self, walk: Walk) -> list[str]:

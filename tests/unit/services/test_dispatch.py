@@ -8,6 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from factory_runtime.domain.errors import (
+    ArtifactNotFoundError,
+    FactoryError,
+    HostRejectedError,
     IllegalTransitionError,
     PrefectUnavailableError,
     RunNotFoundError,
@@ -175,3 +178,25 @@ def test_a_run_that_began_in_prefect_is_not_launched_a_second_time(
     assert run.flow_run_id == "flow-of-prefect"
     assert dispatch_next(small.store, prefect, small.clock) is None
     assert prefect.made == {}
+
+
+@pytest.mark.parametrize(
+    "refusal", [HostRejectedError("Prefect says 422"), ArtifactNotFoundError("its inputs are gone")]
+)
+def test_a_run_that_can_never_be_launched_fails_and_holds_nobody_up(
+    small: SmallFactory, refusal: FactoryError
+):
+    class RefusesOne(FlowRuns):
+        def launch(self, run: Run) -> str:
+            if run.id == refused.id:
+                raise refusal
+            return super().launch(run)
+
+    refused = small.request(tenant_id="acme")
+    small.clock.pass_time()
+    other = small.request(tenant_id="other")
+    given = dispatch_next(small.store, RefusesOne(), small.clock)
+    assert given is not None
+    assert given.id == other.id
+    ended = small.run(refused)
+    assert (ended.status, ended.error) == (RunStatus.FAILED, str(refusal))

@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Barrier
+from functools import partial
+from threading import Barrier, Event
 from typing import Any
 
 import pytest
@@ -615,7 +616,9 @@ def test_of_two_last_jobs_exactly_one_closes_the_run(factory: SmallFactory, bad:
         return JobResult()
 
     factory.on["a"] = factory.on["b"] = meet
-    run = factory.drive(walk, threads=2)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(partial(factory.finish, walk), ["a", "b"]))
+    run = walk.run
     status = "Failed" if bad else "Succeeded"
     assert run == factory.run(run) == walk.run
     assert factory.moves(run).count(status) == 1
@@ -624,6 +627,31 @@ def test_of_two_last_jobs_exactly_one_closes_the_run(factory: SmallFactory, bad:
         "memory.run",
         "prefect.show-run",
     ]
+
+
+def test_a_job_that_ends_while_another_is_being_closed_waits_to_see_it_closed(
+    factory: SmallFactory,
+):
+    walk = factory.start(steps("a:", "b:"))
+    committed, other_done = Event(), Event()
+
+    class SlowToLearn(dict[str, Ending]):
+        def __setitem__(self, name: str, ending: Ending) -> None:
+            if name == "a":
+                committed.set()
+                other_done.wait(0.2)  # in vain: the other one has to wait for this
+            super().__setitem__(name, ending)
+
+    def finish_b() -> None:
+        committed.wait(10)
+        factory.finish(walk, "b")
+        other_done.set()
+
+    walk.endings = SlowToLearn()
+    with ThreadPoolExecutor(2) as pool:
+        for task in (pool.submit(factory.finish, walk, "a"), pool.submit(finish_b)):
+            task.result(10)
+    assert factory.run(walk.run).status is RunStatus.SUCCEEDED
 
 
 def test_the_last_jobs_end_and_the_runs_are_one_transaction(
