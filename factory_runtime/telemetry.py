@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import secrets
 import socket
+
+_WORKER = re.compile(r"(?P<host>.+):(?P<pid>\d+)(?:-|$)")
 
 
 def new_trace_id() -> str:
@@ -23,15 +26,19 @@ def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def worker_is_gone(name: str) -> bool:
-    """Whether a worker of this machine has ended; False where that cannot be known from here."""
-    host, _, pid = name.rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
+def worker_is_gone(holder: str) -> bool:
+    """Whether a worker of this machine has ended; False where that cannot be known from here.
+
+    Args:
+        holder: a worker's name, or one with a hyphen and more behind it.
+    """
+    worker = _WORKER.match(holder)
+    if worker is None or worker["host"] != socket.gethostname():
         return False
     import psutil
 
     try:
-        return psutil.Process(int(pid)).status() == psutil.STATUS_ZOMBIE
+        return psutil.Process(int(worker["pid"])).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
 

@@ -1,7 +1,8 @@
 """A Prefect lock manager on the run store's locks: two renders of one key become one.
 
-Prefect's own file locks are kept for ever by a holder that was killed. These expire: a render has
-a hard limit of time, so a lock held for twice that is nobody's.
+Prefect's own file locks are kept for ever by a holder that was killed. These are taken from one
+that has ended, and expire: a render has a hard limit of time, so a lock held for twice that is
+nobody's.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from datetime import timedelta
 from prefect.locking.protocol import LockManager
 
 from factory_runtime.bootstrap import Runtime
+from factory_runtime.services.locks import take_lock
+from factory_runtime.telemetry import worker_name
 from tasks.threads import in_thread
 
 _POLL = 0.05
@@ -26,6 +29,7 @@ class StoreLocks(LockManager):
         self._runtime = runtime
         self._tenant_id = tenant_id
         self._hold = hold
+        self._worker = worker_name()
         self._held: set[tuple[str, str]] = set()
 
     def acquire_lock(
@@ -63,14 +67,14 @@ class StoreLocks(LockManager):
         if (key, holder) not in self._held:
             return
         with self._runtime.store.begin(self._tenant_id) as tx:
-            tx.unlock(_name(key), holder)
+            tx.unlock(_name(key), self._full(holder))
         self._held.discard((key, holder))
 
     def is_locked(self, key: str) -> bool:
         return self._holder(key) is not None
 
     def is_lock_holder(self, key: str, holder: str) -> bool:
-        return self._holder(key) == holder
+        return self._holder(key) == self._full(holder)
 
     def wait_for_lock(self, key: str, timeout: float | None = None) -> bool:
         """Wait until nobody holds it; False if that takes longer than ``timeout`` seconds."""
@@ -94,10 +98,14 @@ class StoreLocks(LockManager):
         now = self._runtime.clock.now()
         hold = self._hold if hold_timeout is None else timedelta(seconds=hold_timeout)
         with self._runtime.store.begin(self._tenant_id) as tx:
-            taken = tx.try_lock(_name(key), holder, now, now + hold)
+            taken = take_lock(tx, _name(key), self._full(holder), now, now + hold)
         if taken:
             self._held.add((key, holder))
         return taken
+
+    def _full(self, holder: str) -> str:
+        """Prefect's holder, told to be of this process: others see when it has ended."""
+        return f"{self._worker}-{holder}"
 
     def _holder(self, key: str) -> str | None:
         with self._runtime.store.begin(self._tenant_id, read_only=True) as tx:

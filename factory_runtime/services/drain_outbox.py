@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.ports import Clock, RunStore
+from factory_runtime.services.locks import take_lock
 
 Handler = Callable[[OutboxMessage], None]
 
@@ -85,7 +86,7 @@ def _hold(
     """The message, for this drain alone; None where another drain has it, or had it meanwhile."""
     now = clock.now()
     with store.begin(listed.tenant_id) as tx:
-        if not tx.try_lock(_lock_name(listed), holder, now, now + HOLD):
+        if not take_lock(tx, _lock_name(listed), holder, now, now + HOLD):
             return None
         message = tx.find_message(listed.id)
         if message is None or message.done_at is not None or message.not_before > due_at:

@@ -20,6 +20,7 @@ from factory_runtime.domain.plan import Plan
 from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import ArtifactStorage, Clock, GitHost, JobType, RunStore, RunTransaction
+from factory_runtime.services.locks import take_lock
 from factory_runtime.telemetry import worker_is_gone
 
 LEASE = timedelta(seconds=60)
@@ -100,9 +101,12 @@ def begin_walk(engine: Engine, tenant_id: str, run_id: str, flow_run_id: str) ->
                 f"run {run_id} is executed by flow run {run.flow_run_id}",
                 hint="let that one finish, or cancel the run",
             )
-        _take_lock(engine, tx, run_id)
+        now = engine.clock.now()
+        lock = _lock_name(run_id)
+        if not take_lock(tx, lock, engine.worker, now, now + engine.lease):
+            holder = tx.find_lock_holder(lock, now)
+            raise ConflictError(f"run {run_id} is executed by {holder}")
         if run.status is not RunStatus.RUNNING:
-            now = engine.clock.now()
             running = run.move_to(RunStatus.RUNNING, now, flow_run_id=flow_run_id)
             tx.save_run(run, running, detail={"worker": engine.worker})
             run = running
@@ -128,15 +132,6 @@ def is_walked(engine: Engine, tenant_id: str, run_id: str) -> bool:
     with engine.store.begin(tenant_id, read_only=True) as tx:
         holder = tx.find_lock_holder(_lock_name(run_id), engine.clock.now())
     return holder is not None and not worker_is_gone(holder)
-
-
-def _take_lock(engine: Engine, tx: RunTransaction, run_id: str) -> None:
-    name, now = _lock_name(run_id), engine.clock.now()
-    holder = tx.find_lock_holder(name, now)
-    if holder is not None and holder != engine.worker and worker_is_gone(holder):
-        tx.unlock(name, holder)  # killed: no need to wait until its lock expires
-    if not tx.try_lock(name, engine.worker, now, now + engine.lease):
-        raise ConflictError(f"run {run_id} is executed by {holder}")
 
 
 def _lock_name(run_id: str) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import subprocess
+import sys
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -118,3 +121,21 @@ def test_it_waits_without_blocking_the_event_loop(locks: StoreLocks):
         return [first, refused, second, still, await locks.await_for_lock(KEY, timeout=10)]
 
     assert asyncio.run(scene()) == [True, False, True, False, True]
+
+
+def test_a_lock_of_a_killed_process_is_free_at_once(locks: StoreLocks, runtime: Runtime):
+    with subprocess.Popen([sys.executable, "-c", "pass"]) as ended:
+        pass
+    dead = f"{socket.gethostname()}:{ended.pid}-one"
+    now = runtime.clock.now()
+    with runtime.store.begin("acme") as tx:
+        assert tx.try_lock(f"render:{KEY}", dead, now, now + HOLD)
+    assert locks.acquire_lock(KEY, "two", acquire_timeout=0)
+    assert locks.is_lock_holder(KEY, "two")
+
+
+def test_a_lock_of_another_machine_is_waited_for(locks: StoreLocks, runtime: Runtime):
+    now = runtime.clock.now()
+    with runtime.store.begin("acme") as tx:
+        assert tx.try_lock(f"render:{KEY}", "another-machine:1-one", now, now + HOLD)
+    assert not locks.acquire_lock(KEY, "two", acquire_timeout=0)
