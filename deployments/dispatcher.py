@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 from collections.abc import Callable
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow_async
 
 from factory_runtime.bootstrap import Runtime
-from factory_runtime.domain.errors import ConflictError, FactoryError
+from factory_runtime.domain.errors import FactoryError, TransientError
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.orchestration.launch import PrefectLauncher
 from factory_runtime.services.dispatch import dispatch_next
@@ -19,6 +21,7 @@ from factory_runtime.services.end_run import end_run
 from factory_runtime.services.engine import is_walked
 from flows.hooks import drain, share_runtime
 from flows.templates import flow_of_run
+from flows.walk import LEFT_OPEN
 from tasks.threads import in_thread
 
 _LOG = logging.getLogger("factory.dispatcher")
@@ -49,13 +52,23 @@ class Dispatcher:
                 await self._pause(stop)
         if self._running:
             await asyncio.wait(self._running.values(), timeout=_FINISH_SECONDS)
+        await self._let_go()
         draining.cancel()
         await asyncio.gather(draining, return_exceptions=True)
         await self._drain()
 
+    async def _let_go(self) -> None:
+        """Leave what takes longer to the next executor: that this one ends cancels no run."""
+        left = list(self._running.values())
+        for task in left:
+            task.cancel(LEFT_OPEN)
+        await asyncio.gather(*left, return_exceptions=True)
+
     async def _take_up(self) -> None:
         """Go on with runs that another process began and was killed in."""
         for tenant_id, run_id in await in_thread(self._runtime.store.running_runs):
+            if len(self._running) >= self._runtime.settings.max_running_runs:
+                return
             if run_id in self._running:
                 continue
             if not await in_thread(is_walked, self._runtime.engine, tenant_id, run_id):
@@ -92,11 +105,14 @@ class Dispatcher:
             async with get_client() as client:
                 flow_run = await client.read_flow_run(UUID(run.flow_run_id))
             flow = await in_thread(flow_of_run, runtime, run)
+            # Those that its schema lets in but does not name are no parameters of the flow.
+            named = inspect.signature(flow.fn).parameters
+            parameters = {k: v for k, v in flow_run.parameters.items() if k in named}
             await run_flow_async(
-                flow, flow_run=flow_run, parameters=flow_run.parameters, return_type="state"
+                flow, flow_run=flow_run, parameters=parameters, return_type="state"
             )
-        except ConflictError as error:
-            _LOG.warning("run %s is left alone: %s", run.id, error)
+        except (TransientError, httpx.TransportError) as error:
+            _LOG.warning("run %s is left for the next look: %s", run.id, error)
         except Exception as error:
             _LOG.exception("run %s", run.id)
             await in_thread(self._give_up, run, error)

@@ -13,6 +13,7 @@ from factory_runtime.domain.errors import (
     ConflictError,
     FactoryError,
     NotFoundError,
+    StoreUnavailableError,
     TransientError,
 )
 from factory_runtime.domain.run import Run, RunStatus
@@ -26,6 +27,9 @@ from tasks.threads import RENDERS, in_thread
 
 _CANCEL_POLL = 0.5
 """Seconds between two looks at whether somebody asked the run to stop."""
+
+LEFT_OPEN = "left for another process to go on with"
+"""Cancelling a flow's task with this message ends the walk and leaves the run as it stands."""
 
 _renders: asyncio.Semaphore | None = None
 
@@ -49,7 +53,11 @@ async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: s
     except ConflictError:
         # Somebody else writes this run now, or has ended it: it is theirs to end.
         return state_of(await in_thread(_as_it_stands, runtime, taken.run))
-    except asyncio.CancelledError:
+    except StoreUnavailableError:
+        raise  # nothing is wrong with the run: the executor that finds it left goes on with it
+    except asyncio.CancelledError as stop:
+        if LEFT_OPEN in stop.args:
+            raise
         # Prefect, or the process, wants this flow to stop now: our record says so first.
         await asyncio.shield(in_thread(_stop, runtime, taken.run, "its flow run was cancelled"))
         raise
@@ -93,7 +101,7 @@ async def _walk(execution: Execution, progress: Progress) -> Run:
     finally:
         watch.cancel()
         if not everything.done():
-            await asyncio.shield(_wind_down(execution, jobs))
+            await asyncio.shield(_cut_off(execution, jobs))
 
 
 async def _run_one(execution: Execution, name: str) -> None:
@@ -101,9 +109,12 @@ async def _run_one(execution: Execution, name: str) -> None:
     walk = execution.walk
     state = await job_task(walk.plan.job(name))(JobCall(execution, name), return_state=True)
     if name not in walk.endings and not execution.stopping:
-        # The record could not be written: without it, no job behind this one may start.
-        execution.stop()
-        raise state.data if isinstance(state.data, Exception) else FactoryError(f"{state.message}")
+        # The record could not be written: without it, no job behind this one may start. Those
+        # under way may end: they would be Cancelled in a run that can still go on.
+        execution.stopping = True
+        # Prefect wraps what a task raised; its kind tells whether the run is ours to end.
+        error = await state.aresult(raise_on_failure=False)
+        raise error if isinstance(error, Exception) else FactoryError(f"{state.message}")
 
 
 async def _wind_down(execution: Execution, jobs: list[asyncio.Task[None]]) -> None:
@@ -114,6 +125,14 @@ async def _wind_down(execution: Execution, jobs: list[asyncio.Task[None]]) -> No
         job.cancel()
     if left:
         await asyncio.wait(left, timeout=STOP_GRACE)
+
+
+async def _cut_off(execution: Execution, jobs: list[asyncio.Task[None]]) -> None:
+    """Stop what is under way by force; who goes on with the run, or ends it, records that."""
+    execution.stopping = True
+    for job in jobs:
+        job.cancel()
+    await asyncio.wait(jobs, timeout=2 * STOP_GRACE)
 
 
 async def _watch(execution: Execution) -> None:

@@ -11,9 +11,12 @@ from prefect.client.schemas.objects import Flow, FlowRun
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Pending, to_state_create
 
-from factory_runtime.domain.errors import PrefectUnavailableError
+from factory_runtime.domain.errors import HostRejectedError, PrefectUnavailableError
 from factory_runtime.domain.run import Run
 from factory_runtime.orchestration.labels import RUN_ID, TENANT_ID, TRACE_ID
+
+_LATER = frozenset({401, 403, 404, 408, 429})
+"""Answers below 500 that are not about the run: of a server that is busy, or not set up yet."""
 
 
 class PrefectLauncher:
@@ -28,7 +31,8 @@ class PrefectLauncher:
         """Create the flow run, idempotent by run id and cycle; its id.
 
         Raises:
-            PrefectUnavailableError: no server answers, or it refuses.
+            PrefectUnavailableError: no server answers.
+            HostRejectedError: it answers that it cannot take this one, and will again.
         """
         try:
             if self._client is None:
@@ -36,6 +40,11 @@ class PrefectLauncher:
             return str(self._create(self._client, run).id)
         except (httpx.HTTPError, PrefectHTTPStatusError, OSError) as exc:
             self._client = None
+            if isinstance(exc, httpx.HTTPStatusError) and _is_about_the_run(exc):
+                raise HostRejectedError(
+                    f"Prefect refuses the flow run of {run.id} with {exc.response.status_code}",
+                    hint="if its inputs are larger than 512 KiB, that is why: give less",
+                ) from exc
             raise PrefectUnavailableError(
                 f"Prefect could not make a flow run for {run.id}: {exc}",
                 hint="`factory doctor` tells whether the server answers",
@@ -57,3 +66,8 @@ class PrefectLauncher:
             "POST", "/flow_runs/", json=wanted.model_dump(mode="json", exclude_unset=True)
         )
         return FlowRun.model_validate(answer.json())
+
+
+def _is_about_the_run(error: httpx.HTTPStatusError) -> bool:
+    status = error.response.status_code
+    return 400 <= status < 500 and status not in _LATER
