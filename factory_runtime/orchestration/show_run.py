@@ -82,7 +82,7 @@ def _wanted(
             key=f"{run.template_id}-summary",
             type="markdown",
             description=f"What became of {run.id}",
-            data=_summary(run, jobs),
+            data=summary_of(run, jobs),
             flow_run_id=flow_run_id,
         ),
         ArtifactCreate(
@@ -106,7 +106,8 @@ def _wanted(
     ]
 
 
-def _summary(run: Run, jobs: Sequence[Job]) -> str:
+def summary_of(run: Run, jobs: Sequence[Job]) -> str:
+    """A run's Markdown page; what others wrote stands in it as text."""
     lines = [
         f"## {_text(run.template_id)} {_text(run.template_version)}: {run.status}",
         "",
@@ -148,4 +149,5 @@ def _table(artifacts: Sequence[Artifact]) -> str:
 
 def _text(value: str) -> str:
     """Text that somebody else wrote, harmless in Markdown and in a table's cell."""
-    return _MARKUP.sub(r"\\\1", html.escape(value)).replace("\n", "<br>")
+    # Quotes are harmless in text; as entities their `#` would be escaped once more.
+    return _MARKUP.sub(r"\\\1", html.escape(value, quote=False)).replace("\n", "<br>")
