@@ -18,8 +18,8 @@ from benchmarks.local_server import local_server
 from benchmarks.ratio import Ratio
 from factory_runtime.bootstrap import Runtime, SystemClock
 from factory_runtime.domain.run import RunRequest
+from factory_runtime.services.attempt import Begun
 from factory_runtime.services.engine import Walk
-from factory_runtime.services.run_attempt import Begun
 from factory_runtime.settings import Settings
 
 ROUNDS = 9

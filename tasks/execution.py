@@ -6,8 +6,8 @@ import asyncio
 from dataclasses import dataclass, field
 
 from factory_runtime.bootstrap import Runtime
+from factory_runtime.services.attempt import Begun
 from factory_runtime.services.engine import Walk
-from factory_runtime.services.run_attempt import Begun
 
 
 @dataclass

@@ -83,9 +83,9 @@ async def tree_of(call: JobCall) -> TreeReference:
     rule = begun.planned.cache
     tree = await _ask(call, rule.ttl, refresh=not rule.enabled)
     if begun.cached and not await in_thread(
-        execution.runtime.storage.exists, execution.walk.run.tenant_id, tree.digest
+        execution.runtime.storage.verify, execution.walk.run.tenant_id, tree.digest
     ):
-        # Nothing in Prefect knows that the body behind a cached result is gone.
+        # Nothing in Prefect knows that the body behind a cached result is gone or damaged.
         tree = await _ask(call, rule.ttl, refresh=True)
     return tree
 

@@ -16,13 +16,8 @@ from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.plan import PlannedJob
 from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.template import RetryPolicy
-from factory_runtime.services.run_attempt import (
-    AnotherAttempt,
-    Begun,
-    begin_attempt,
-    fail_attempt,
-    publish_attempt,
-)
+from factory_runtime.services.attempt import AnotherAttempt, Begun
+from factory_runtime.services.run_attempt import begin_attempt, fail_attempt, publish_attempt
 from tasks.execution import JobCall
 from tasks.render_tree import tree_of
 from tasks.threads import in_thread

@@ -11,7 +11,7 @@ from typing import Any
 from factory_runtime.artifacts.in_memory import InMemoryArtifactStorage
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.errors import TransientError
-from factory_runtime.domain.job import Job
+from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.records import OutboxMessage, RunEvent
 from factory_runtime.domain.result import JobResult, Layer, RenderOrder
@@ -20,20 +20,19 @@ from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.hosts.in_memory import InMemoryGitHost
 from factory_runtime.ports import FileTree, JobContext, JobType
 from factory_runtime.run_store import InMemoryRunStore
+from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.catalog import TemplateCatalog
 from factory_runtime.services.dispatch import admit
 from factory_runtime.services.end_run import close_run_if_done
 from factory_runtime.services.engine import Engine, Walk, begin_walk
 from factory_runtime.services.request_run import RequestDesk, request_run
-from factory_runtime.services.run_attempt import (
-    AnotherAttempt,
-    Begun,
-    begin_attempt,
-    fail_attempt,
-    publish_attempt,
-)
+from factory_runtime.services.run_attempt import begin_attempt, fail_attempt, publish_attempt
 from factory_runtime.telemetry import worker_name
 from tests.builders import NOON, a_run_request
+
+SUCCEEDED = Ending(JobStatus.SUCCEEDED)
+THRICE = "retry: {max_attempts: 3, delays: [1s, 5s], jitter: 0}"
+"""For a step: two more attempts, a second and then five seconds later."""
 
 Behaviour = Callable[[JobContext, Mapping[str, Any]], JobResult]
 
@@ -217,6 +216,15 @@ class SmallFactory:
         kind = "run" if step is None else "job"
         return [event.to_status for event in self.events(run, kind) if event.step == step]
 
+    def detail(self, run: Run, step: str, status: JobStatus) -> Mapping[str, Any]:
+        """The facts beside the one move of a job into a status."""
+        (event,) = (
+            event
+            for event in self.events(run, "job")
+            if (event.step, event.to_status) == (step, status.value)
+        )
+        return event.detail
+
     def messages(self, topic: str | None = None) -> list[OutboxMessage]:
         """What the outbox holds, due or not."""
         far = self.clock.at + timedelta(days=3650)
@@ -250,3 +258,12 @@ def fails(error: BaseException, times: int | None = None) -> Behaviour:
 def busy(seconds: float | None = None) -> TransientError:
     wait = None if seconds is None else timedelta(seconds=seconds)
     return TransientError("the host is busy", hint="wait", retry_after=wait)
+
+
+def raises(error: Exception) -> Any:
+    """What a test puts in the place of something that breaks."""
+
+    def broken(*_arguments: Any) -> Any:
+        raise error
+
+    return broken

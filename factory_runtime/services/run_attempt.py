@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import random
-import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -26,13 +25,14 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.ids import attempt_key, effect_key, new_id
 from factory_runtime.domain.job import Job, JobStatus, SkipReason
 from factory_runtime.domain.plan import PlannedJob
-from factory_runtime.domain.progress import Ending, StepOutputs, Verdict, ancestors, verdict
-from factory_runtime.domain.records import Effect, EffectStatus, RunEvent
-from factory_runtime.domain.result import JobResult, RenderOrder
+from factory_runtime.domain.progress import Ending, StepOutputs, Verdict, verdict
+from factory_runtime.domain.records import RunEvent
+from factory_runtime.domain.result import JobResult
 from factory_runtime.domain.template import JobTypeFacts
-from factory_runtime.domain.tree import TreeFile, TreeReference, read_tree
+from factory_runtime.domain.tree import TreeReference
 from factory_runtime.jobs.registry import check_with
-from factory_runtime.ports import ArtifactStorage, GitHost, JobFacts, RunTransaction
+from factory_runtime.ports import RunTransaction
+from factory_runtime.services.attempt import AnotherAttempt, AttemptContext, Begun, StoredTree
 from factory_runtime.services.bodies import to_body
 from factory_runtime.services.end_run import close_run_if_last, run_to_write
 from factory_runtime.services.engine import Engine, Walk
@@ -43,39 +43,6 @@ _ERROR_LENGTH = 4000
 
 _LONGEST_WAIT = timedelta(days=1)
 """However long the other side asks us to stay away."""
-
-
-@dataclass
-class Begun:
-    """An attempt under way, known to this process alone.
-
-    Attributes:
-        order: what its type wants rendered; None where it renders nothing.
-        stopped: set to make its halves give up: cancelled, or over time.
-        logs: lines for people, recorded when the attempt ends.
-        cpu_seconds: of the children it waited for, so far.
-        refusal: why its render failed: Prefect keeps only that it did.
-    """
-
-    planned: PlannedJob
-    job: Job
-    attempt: Attempt
-    with_: Mapping[str, Any]
-    order: RenderOrder | None
-    stopped: threading.Event = field(default_factory=threading.Event)
-    logs: list[tuple[datetime, str]] = field(default_factory=list[tuple[datetime, str]])
-    cpu_seconds: float = 0.0
-    peak_memory_bytes: int | None = None
-    cached: bool | None = None
-    refusal: FactoryError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class AnotherAttempt:
-    """The attempt failed and the store allows one more, not earlier than this."""
-
-    not_before: datetime
-    error: str
 
 
 def begin_attempt(engine: Engine, walk: Walk, name: str) -> Begun | Ending | AnotherAttempt:
@@ -117,8 +84,8 @@ def publish_attempt(engine: Engine, walk: Walk, begun: Begun, tree: TreeReferenc
         Exception: whatever the job type raises; give it to ``fail_attempt``.
     """
     started = time.thread_time()
-    context = _Context(engine, walk, begun)
-    files = None if tree is None else _StoredTree(engine.storage, walk.run.tenant_id, tree)
+    context = AttemptContext(engine, walk, begun)
+    files = None if tree is None else StoredTree(engine.storage, walk.run.tenant_id, tree)
     context.check_cancelled()
     job_type = engine.job_types[begun.planned.type]
     result = job_type.publish(context, begun.with_, files)
@@ -380,75 +347,3 @@ def _delay(begun: Begun, error: BaseException) -> timedelta:
     stretched = planned * (1 + random.random() * policy.jitter)  # noqa: S311 - spreads load
     asked = error.retry_after if isinstance(error, TransientError) else None
     return max(stretched, min(asked or timedelta(0), _LONGEST_WAIT))
-
-
-# --- what a job type is lent
-
-
-class _StoredTree:
-    """A rendered tree, read from storage each time it is asked for."""
-
-    def __init__(self, storage: ArtifactStorage, tenant_id: str, reference: TreeReference) -> None:
-        self._storage = storage
-        self._tenant_id = tenant_id
-        self.reference = reference
-
-    def files(self) -> Iterator[TreeFile]:
-        with self._storage.open(self._tenant_id, self.reference.digest) as body:
-            yield from read_tree(body)
-
-
-class _Context:
-    """Implements ports.JobContext for one attempt."""
-
-    def __init__(self, engine: Engine, walk: Walk, begun: Begun) -> None:
-        self._engine = engine
-        self._begun = begun
-        run = walk.run
-        self.facts = JobFacts(
-            tenant_id=run.tenant_id,
-            project_id=run.project_id,
-            run_id=run.id,
-            step=begun.job.step,
-            attempt=begun.attempt.number,
-            effect_key=effect_key(run.id, begun.job.step),
-            template_id=run.template_id,
-            template_version=run.template_version,
-            requested_by=run.requested_by,
-            module_id=run.module_id,
-            follows=ancestors(walk.plan, begun.job.step),
-        )
-
-    @property
-    def host(self) -> GitHost:
-        return self._engine.host
-
-    @property
-    def storage(self) -> ArtifactStorage:
-        return self._engine.storage
-
-    def now(self) -> datetime:
-        return self._engine.clock.now()
-
-    def intend(self, kind: str, target: str) -> str | None:
-        facts = self.facts
-        intended = Effect(
-            effect_key=facts.effect_key,
-            kind=kind,
-            tenant_id=facts.tenant_id,
-            run_id=facts.run_id,
-            step=facts.step,
-            target=target,
-            intended_at=self.now(),
-        )
-        self.check_cancelled()
-        with self._engine.store.begin(facts.tenant_id) as tx:
-            stands = tx.intend_effect(intended)
-        return stands.reference if stands.status is EffectStatus.CONFIRMED else None
-
-    def log(self, message: str) -> None:
-        self._begun.logs.append((self.now(), message))
-
-    def check_cancelled(self) -> None:
-        if self._begun.stopped.is_set():
-            raise CancelledError(f"job {self.facts.step} was asked to stop")

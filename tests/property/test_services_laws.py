@@ -19,10 +19,11 @@ from factory_runtime.domain.progress import Ending, run_ending
 from factory_runtime.domain.result import JobResult
 from factory_runtime.domain.run import RUN_ENDED, Run, RunStatus
 from factory_runtime.ports import JobContext
+from factory_runtime.services.attempt import Begun
 from factory_runtime.services.bodies import from_body
 from factory_runtime.services.end_run import close_run_if_done
 from factory_runtime.services.engine import Walk
-from factory_runtime.services.run_attempt import Begun, begin_attempt
+from factory_runtime.services.run_attempt import begin_attempt
 from tests.small_factory import SmallFactory, busy
 
 QUICK = settings(

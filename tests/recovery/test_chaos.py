@@ -6,6 +6,7 @@ import random
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from factory_runtime.domain.records import EffectStatus
@@ -38,7 +39,8 @@ def test_runs_under_an_executor_that_is_killed_again_and_again_all_end_with_one_
             break
         below = kill_executor(factory)
         killed += 1
-        until(lambda left=below: not any(p.is_running() for p in left), "no orphans", 30)
+        psutil.wait_procs(below, timeout=30)
+        assert not any(process.is_running() for process in below), "an orphan is left"
     assert killed >= KILLS // 2, "the runs were over before they could be disturbed"
     if factory.child is None:
         factory.start()

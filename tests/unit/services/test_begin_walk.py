@@ -18,6 +18,7 @@ from factory_runtime.domain.errors import (
 )
 from factory_runtime.domain.job import JobStatus, SkipReason
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.services.attempt import AnotherAttempt
 from factory_runtime.services.dispatch import admit
 from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.engine import (
@@ -28,7 +29,6 @@ from factory_runtime.services.engine import (
     keep_walking,
     stop_walking,
 )
-from factory_runtime.services.run_attempt import AnotherAttempt
 from factory_runtime.telemetry import worker_name
 from tests.builders import TENANT
 from tests.small_factory import SmallFactory, busy, fails, gives, steps
