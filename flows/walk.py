@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from typing import Any
 
 from prefect.client.schemas.objects import State
@@ -12,13 +13,14 @@ from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import (
     ConflictError,
     FactoryError,
+    IllegalTransitionError,
     NotFoundError,
     StoreUnavailableError,
     TransientError,
 )
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.orchestration.states import state_of
-from factory_runtime.services.end_run import close_run_if_done, end_run
+from factory_runtime.services.end_run import cancel_run, close_run_if_done, end_run
 from factory_runtime.services.engine import begin_walk, keep_walking, stop_walking
 from flows.progress import Progress
 from tasks.execution import Execution, JobCall
@@ -136,14 +138,15 @@ async def _cut_off(execution: Execution, jobs: list[asyncio.Task[None]]) -> None
 
 
 async def _watch(execution: Execution) -> None:
-    """Keep the run's lock; return when somebody has asked the run to stop, or has taken it over."""
+    """Keep the run's lock; return when the run has to stop: asked to, late, or taken over."""
     engine, run = execution.runtime.engine, execution.walk.run
     renew_every = engine.lease.total_seconds() / 4
     renewed = time.monotonic()
     while True:
         try:
-            if await in_thread(_asked_to_stop, execution.runtime, run):
-                return
+            with suppress(IllegalTransitionError):  # it ended while it was looked at
+                if await in_thread(_has_to_stop, execution.runtime, run):
+                    return
             if time.monotonic() - renewed > renew_every:
                 if not await in_thread(keep_walking, engine, run):
                     execution.lost = True
@@ -154,10 +157,15 @@ async def _watch(execution: Execution) -> None:
         await asyncio.sleep(_CANCEL_POLL)
 
 
-def _asked_to_stop(runtime: Runtime, run: Run) -> bool:
+def _has_to_stop(runtime: Runtime, run: Run) -> bool:
     with runtime.store.begin(run.tenant_id, read_only=True) as tx:
         current = tx.get_run(run.id)
-    return current.cancel_requested_at is not None or current.status is RunStatus.CANCELLED
+    if current.cancel_requested_at is not None or current.status is RunStatus.CANCELLED:
+        return True
+    if current.ended or current.deadline_at is None or runtime.clock.now() < current.deadline_at:
+        return False
+    cancel_run(runtime.store, runtime.clock, run.tenant_id, run.id, "its deadline")
+    return True
 
 
 def _stop(runtime: Runtime, run: Run, reason: str) -> Run:

@@ -15,7 +15,7 @@ from factory_runtime.domain.job import JobStatus, SkipReason
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import RunFilter
 from factory_runtime.services.end_run import cancel_run
-from tests.factory import Factory, until
+from tests.factory import Factory, git, until
 from tests.recipes import COPIER, a_layer, a_source, a_template
 
 pytestmark = pytest.mark.slow
@@ -52,6 +52,22 @@ def test_an_artifact_gone_behind_a_cached_render_is_made_again(factory: Factory)
     assert second.status is RunStatus.SUCCEEDED
     assert factory.jobs(second)["base"].cached is False
     assert factory.runtime.storage.verify(first.tenant_id, tree.sha256)
+
+
+def test_an_artifact_damaged_behind_a_cached_render_is_not_published(factory: Factory):
+    factory.template("rotten", a_template("rotten"), a_source("sound\n"))
+    first = factory.complete("rotten", "rotten-1", name="svc")
+    (tree,) = (a for a in factory.artifacts(first) if a.kind == "tree")
+    (body,) = factory.settings.artifacts_folder.glob(f"*/sha256/*/{tree.sha256}")
+    whole = body.read_bytes()
+    body.chmod(0o644)
+    body.write_bytes(whole.replace(b"sound", b"wrong"))
+    second = factory.complete("rotten", "rotten-2", name="svc")
+    assert second.status is RunStatus.SUCCEEDED
+    assert factory.jobs(second)["base"].cached is False
+    place = factory.settings.git_folder / "local" / "rotten-2" / "svc.git"
+    assert git("show", "main:readme.txt", cwd=place) == "sound\n"
+    assert body.read_bytes() == whole
 
 
 def test_a_failed_job_fails_the_run_skips_what_is_behind_it_and_says_why(factory: Factory):
@@ -109,6 +125,15 @@ def test_a_cancelled_run_leaves_no_child_and_can_be_asked_for_again(factory: Fac
     )
     factory.template("endless", a_template("endless", version="1.0.1"), a_source("short\n"))
     assert factory.complete("endless", "endless", name="svc").status is RunStatus.SUCCEEDED
+
+
+def test_a_run_past_its_deadline_is_cancelled_by_the_system(factory: Factory):
+    endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+    factory.template("late", "deadline: 2s\n" + a_template("late"), a_source(endless))
+    run = factory.complete("late", "late", name="svc")
+    assert run.status is RunStatus.CANCELLED
+    assert run.error == "cancelled by its deadline"
+    assert {job.status for job in factory.jobs(run).values()} == {JobStatus.CANCELLED}
 
 
 def test_an_optional_job_may_fail_and_the_run_succeeds(factory: Factory):
