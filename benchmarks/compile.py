@@ -94,7 +94,8 @@ def main() -> tuple[Ratio, ...]:
         f"to load and {last[1] / first[1]:.1f} times as long to compile"
     )
     return (
-        Ratio(f"{SIZES[-1]} steps: seconds to load and compile / 2 s", sum(last) / 2, 1.0),
+        Ratio(f"{SIZES[-1]} steps: seconds to compile / 2 s", last[1] / 2, 1.0),
+        Ratio(f"{SIZES[-1]} steps: seconds to load and check / 2 s", last[0] / 2),
         Ratio(f"{SIZES[-1]} steps: peak memory / 300 MB", peak / 300, 1.0),
         Ratio("four times the steps: times as long", sum(last) / sum(first), 4 * 1.3),
     )
