@@ -25,6 +25,8 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 _NOTES = "title description default examples readOnly writeOnly deprecated $defs $schema $comment"
 _DRAFT = cast("Any", Draft202012Validator)
 _KEYWORDS = frozenset({*_DRAFT.VALIDATORS, *_NOTES.split(), "then", "else", "format"})
+# Names that calling a Prefect flow takes for itself.
+_TAKEN = frozenset({"wait_for", "return_state"})
 _ELSEWHERE = ("$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$vocabulary")
 
 
@@ -122,8 +124,11 @@ def _check_names(node: Node, schema: Mapping[str, Any], findings: Findings) -> N
     properties = (node.members or {}).get("properties")
     for name, place in ((properties and properties.keys) or {}).items():
         # Inputs are parameters of the template's flow, and expressions read them by name.
-        if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
-            hint = "letters, digits and underscores, a letter first, no word of Python's own"
+        bad = not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_")
+        if bad or name in _TAKEN:
+            hint = (
+                "letters, digits and underscores, a letter first, no word of Python's or Prefect's"
+            )
             findings.add(place, "bad-value", f"an input cannot be called {name!r}", hint)
     for number, name in enumerate(schema.get("required", ())):
         if name not in schema.get("properties", {}):

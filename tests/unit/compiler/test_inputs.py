@@ -189,6 +189,7 @@ def test_a_reference_is_never_fetched():
         ("{required: [b], properties: {a: {}}}", "schema"),
         ("{required: b}", "schema"),
         ("{properties: {service-name: {}}}", "bad-value"),
+        ("{properties: {wait_for: {}}}", "bad-value"),
         ("{properties: {class: {}}}", "bad-value"),
         ("{properties: {_a: {}}}", "bad-value"),
     ],
