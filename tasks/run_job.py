@@ -68,46 +68,42 @@ async def run_job(call: JobCall) -> Any:
         JobFailedError: it may not.
     """
     execution = call.execution
-    engine, walk = execution.runtime.engine, execution.walk
     await _until_allowed(call)
     if execution.stopping:
         return Cancelled(message="the run is being stopped")
-    begun = await in_thread(begin_attempt, engine, walk, call.name)
-    if not isinstance(begun, Begun):
-        return _answer(call, begun)
-    execution.attempts[call.name] = begun
     try:
-        ended = await _both_halves(call, begun)
-    except asyncio.CancelledError:
-        begun.stopped.set()
-        raise
+        return _answer(call, await _in_time(call))
     finally:
         execution.attempts.pop(call.name, None)
-    return _answer(call, ended)
 
 
-async def _both_halves(call: JobCall, begun: Begun) -> Ending | AnotherAttempt:
-    engine, walk = call.execution.runtime.engine, call.execution.walk
-    work = asyncio.ensure_future(_attempt(call, begun))
-    limit = begun.planned.timeout
+async def _in_time(call: JobCall) -> Ending | AnotherAttempt:
+    """One attempt, stopped where it takes longer than its job may, or is cancelled."""
+    execution = call.execution
+    work = asyncio.ensure_future(_attempt(call))
+    limit = execution.walk.plan.job(call.name).timeout
     try:
         done, _ = await asyncio.wait([work], timeout=limit.total_seconds())
-        if not done and not await _gave_up(work, begun):
+        if not done and not await _gave_up(work, call):
             raise JobTimeoutError(
                 f"job {call.name} took longer than {limit}",
                 hint="raise the step's timeout, or find what it waits for",
             )
         return work.result()
     except asyncio.CancelledError:
-        await _gave_up(work, begun)
+        await _gave_up(work, call)
         raise
     except Exception as error:
-        return await in_thread(fail_attempt, engine, walk, begun, error)
+        begun = execution.attempts.get(call.name)
+        if begun is None:  # it was never claimed: somebody else has it
+            raise
+        return await in_thread(fail_attempt, execution.runtime.engine, execution.walk, begun, error)
 
 
-async def _gave_up(work: asyncio.Future[Ending], begun: Begun) -> bool:
+async def _gave_up(work: asyncio.Future[Ending | AnotherAttempt], call: JobCall) -> bool:
     """Stop an attempt's halves; True where it got done after all."""
-    begun.stopped.set()
+    if begun := call.execution.attempts.get(call.name):
+        begun.stopped.set()
     await asyncio.wait([work], timeout=STOP_GRACE)
     if not work.done():
         work.cancel()
@@ -115,10 +111,24 @@ async def _gave_up(work: asyncio.Future[Ending], begun: Begun) -> bool:
     return work.exception() is None
 
 
-async def _attempt(call: JobCall, begun: Begun) -> Ending:
-    tree = await tree_of(call) if begun.order is not None else None
+async def _attempt(call: JobCall) -> Ending | AnotherAttempt:
     execution = call.execution
+    begun = await in_thread(_begin, call)
+    if not isinstance(begun, Begun):
+        return begun
+    tree = await tree_of(call)
     return await in_thread(publish_attempt, execution.runtime.engine, execution.walk, begun, tree)
+
+
+def _begin(call: JobCall) -> Begun | Ending | AnotherAttempt:
+    """Claim the job; where nothing is to be rendered, publish at once and save a thread's turn."""
+    execution = call.execution
+    engine, walk = execution.runtime.engine, execution.walk
+    begun = begin_attempt(engine, walk, call.name)
+    if not isinstance(begun, Begun):
+        return begun
+    execution.attempts[call.name] = begun
+    return begun if begun.order is not None else publish_attempt(engine, walk, begun, None)
 
 
 async def _until_allowed(call: JobCall) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sqlalchemy import (
@@ -13,10 +14,14 @@ from sqlalchemy import (
     Connection,
     Dialect,
     Executable,
+    Insert,
     RowMapping,
+    Select,
     Table,
     TypeDecorator,
+    Update,
     and_,
+    bindparam,
     delete,
     func,
     insert,
@@ -140,23 +145,16 @@ class TenantRows:
         with translated(self._place):
             return tuple(record.value_of(row) for row in self._connection.execute(query).mappings())
 
-    def lock(self, record: Record[T], *where: Condition) -> bool:
+    def lock(self, record: Record[T], **key: Any) -> bool:
         """Hold the row until the transaction ends; False where there is none.
 
         SQLite has one writer at a time and needs no more. On PostgreSQL rows that point at this
         one may still be inserted.
         """
         self._refuse_if_read_only()
-        column = record.columns[0]
-        query = select(column).where(self._mine(record, where)).with_for_update(key_share=True)
+        query = _locking(record, tuple(key))
         with translated(self._place):
-            return self._connection.execute(query).first() is not None
-
-    def next_number(self, column: Column[int], *where: Condition) -> int:
-        """One more than the greatest there is, from 1. Hold a lock on what it counts for."""
-        query = select(func.max(column)).where(column.table.c.tenant_id == self.tenant_id, *where)
-        with translated(self._place):
-            return (self._connection.execute(query).scalar() or 0) + 1
+            return self._connection.execute(query, self._bound(key)).first() is not None
 
     def same(self, record: Record[T], one: T, other: T) -> bool:
         """Whether the two lie in the table alike: a list is then as good as a tuple."""
@@ -173,7 +171,17 @@ class TenantRows:
         """All of them in one round."""
         rows = [self._own(record, value) for value in values]
         if rows:
-            self._write(insert(record.table), rows)
+            self._write(_inserting(record), rows)
+
+    def append(self, record: Record[T], value: T, number: str, within: str) -> None:
+        """Insert the value, its ``number`` one more than the greatest of those ``within`` the same.
+
+        Hold a lock on what it is within.
+        """
+        row = self._own(record, value)
+        del row[number]
+        bound = self._bound({within: row[within]})
+        self._write(_appending(record, number, within), {**row, **bound})
 
     def insert_if_absent(self, record: Record[T], value: T) -> bool:
         """False where a row of the same key stands already, also one committed just now."""
@@ -181,9 +189,11 @@ class TenantRows:
         row = self._own(record, value)
         with translated(self._place):
             try:
-                # The savepoint keeps PostgreSQL's transaction usable after the refusal.
-                with self._connection.begin_nested():
-                    self._connection.execute(insert(record.table), row)
+                # The savepoint keeps PostgreSQL's transaction usable after the refusal; SQLite
+                # takes back the one statement and no more.
+                sqlite = self._connection.dialect.name == "sqlite"
+                with nullcontext() if sqlite else self._connection.begin_nested():
+                    self._connection.execute(_inserting(record), row)
             except IntegrityError as exc:
                 if is_duplicate(exc):
                     return False
@@ -196,6 +206,14 @@ class TenantRows:
         record.check(changes)
         statement = update(record.table).where(self._mine(record, where)).values(changes)
         return self._write(statement)
+
+    def change(self, record: Record[T], changes: Mapping[str, Any], **key: Any) -> int:
+        """How many rows with these values were changed: ``update``, for what is done often."""
+        self._refuse_tenant(changes.get("tenant_id", self.tenant_id))
+        record.check(changes)
+        statement = _changing(record, tuple(changes), tuple(key))
+        news = {f"new_{name}": value for name, value in changes.items()}
+        return self._write(statement, {**news, **self._bound(key)})
 
     def delete(self, record: Record[T], *where: Condition) -> int:
         return self._write(delete(record.table).where(self._mine(record, where)))
@@ -215,6 +233,9 @@ class TenantRows:
     def _mine(self, record: Record[T], where: Sequence[Condition]) -> Condition:
         return and_(record.table.c.tenant_id == self.tenant_id, *where)
 
+    def _bound(self, key: Mapping[str, Any]) -> dict[str, Any]:
+        return {"key_tenant_id": self.tenant_id, **{f"key_{k}": v for k, v in key.items()}}
+
     def _own(self, record: Record[T], value: T) -> dict[str, Any]:
         row = record.row_of(value)
         self._refuse_tenant(row["tenant_id"])
@@ -231,10 +252,57 @@ class TenantRows:
         if self._read_only:
             raise PermanentError("this transaction was begun to read only")
 
-    def _write(self, statement: Executable, rows: Sequence[dict[str, Any]] | None = None) -> int:
+    def _write(
+        self,
+        statement: Executable,
+        rows: Sequence[dict[str, Any]] | dict[str, Any] | None = None,
+    ) -> int:
         self._refuse_if_read_only()
         with translated(self._place):
             return self._connection.execute(statement, rows).rowcount
+
+
+# Building a statement costs more than SQLite needs to carry it out. These are built once for each
+# shape and given their values when they are executed; every one of them names the tenant.
+
+
+@lru_cache(maxsize=512)
+def _changing(record: Record[Any], changed: tuple[str, ...], key: tuple[str, ...]) -> Update:
+    columns = record.table.c
+    values = {name: bindparam(f"new_{name}", type_=columns[name].type) for name in changed}
+    return update(record.table).where(_of_key(record, key)).values(values)
+
+
+@lru_cache(maxsize=64)
+def _locking(record: Record[Any], key: tuple[str, ...]) -> Select[Any]:
+    return select(record.columns[0]).where(_of_key(record, key)).with_for_update(key_share=True)
+
+
+@lru_cache(maxsize=64)
+def _inserting(record: Record[Any]) -> Insert:
+    return insert(record.table)
+
+
+@lru_cache(maxsize=64)
+def _appending(record: Record[Any], number: str, within: str) -> Insert:
+    greatest = select(func.max(record.table.c[number])).where(_of_key(record, (within,)))
+    next_number = func.coalesce(greatest.scalar_subquery(), 0) + 1
+    others = {
+        column.name: bindparam(column.name, type_=column.type)
+        for column in record.columns
+        if column.name != number
+    }
+    return insert(record.table).values({**others, number: next_number})
+
+
+def _of_key(record: Record[Any], key: Sequence[str]) -> Condition:
+    columns = record.table.c
+    return and_(
+        *(
+            columns[name] == bindparam(f"key_{name}", type_=columns[name].type)
+            for name in ("tenant_id", *key)
+        )
+    )
 
 
 def _stored(column: Column[Any], value: Any, dialect: Dialect) -> Any:

@@ -67,11 +67,8 @@ class SqlTransaction(Ledgers):
         _check_successor(before, after)
         if after.status is not before.status:
             before.move_to(after.status, after.updated_at)  # or refuse it
-        changed = self._rows.update(
-            RUNS,
-            RUNS.changes(before, after),
-            runs.c.id == before.id,
-            runs.c.version == before.version,
+        changed = self._rows.change(
+            RUNS, RUNS.changes(before, after), id=before.id, version=before.version
         )
         if changed:
             self._record_move(before, after, detail)
@@ -112,13 +109,13 @@ class SqlTransaction(Ledgers):
         if after.status is not before.status:
             before.move_to(after.status, after.updated_at)  # or refuse it
             self._hold_run(before.run_id)
-        changed = self._rows.update(
+        changed = self._rows.change(
             JOBS,
             JOBS.changes(before, after),
-            jobs.c.run_id == before.run_id,
-            jobs.c.step == before.step,
-            jobs.c.version == before.version,
-            jobs.c.fencing_token == before.fencing_token,
+            run_id=before.run_id,
+            step=before.step,
+            version=before.version,
+            fencing_token=before.fencing_token,
         )
         if changed:
             self._record_move(before, after, detail)
@@ -135,7 +132,7 @@ class SqlTransaction(Ledgers):
 
     def save_attempt(self, attempt: Attempt) -> None:
         row = ATTEMPTS.row_of(attempt)
-        if not self._rows.update(ATTEMPTS, row, attempts.c.key == attempt.key):
+        if not self._rows.change(ATTEMPTS, row, key=attempt.key):
             raise JobNotFoundError(f"no attempt {attempt.key}")
 
     def list_attempts(self, run_id: str, step: str | None = None) -> tuple[Attempt, ...]:
@@ -163,7 +160,7 @@ class SqlTransaction(Ledgers):
         )
 
     def _hold_run(self, run_id: str) -> None:
-        if not self._rows.lock(RUNS, runs.c.id == run_id):
+        if not self._rows.lock(RUNS, id=run_id):
             raise RunNotFoundError(run_id)
 
     def _record_move(self, before: S, after: S, detail: Mapping[str, Any] | None) -> None:
@@ -171,8 +168,7 @@ class SqlTransaction(Ledgers):
             self._append(_event(after, before.status, after.updated_at, detail or {}))
 
     def _append(self, event: RunEvent) -> None:
-        number = self._rows.next_number(run_events.c.sequence, run_events.c.run_id == event.run_id)
-        self._rows.insert(EVENTS, [replace(event, sequence=number)])
+        self._rows.append(EVENTS, event, number="sequence", within="run_id")
 
 
 def _check_successor(before: S, after: S) -> None:

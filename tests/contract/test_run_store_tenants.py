@@ -72,6 +72,7 @@ EMPTY: dict[str, Call] = {
     "list_events": lambda tx: tx.list_events(RUN.id),
     "list_effects": lambda tx: tx.list_effects(),
     "list_templates": lambda tx: tx.list_templates(),
+    "find_message": lambda tx: tx.find_message(MESSAGE.id),
     "find_request": lambda tx: tx.find_request(REQUEST.idempotency_key),
     "find_lock_holder": lambda tx: tx.find_lock_holder("cache", after(1)),
     "list_memories": lambda tx: tx.list_memories(),
