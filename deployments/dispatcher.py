@@ -13,7 +13,11 @@ from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow_async
 
 from factory_runtime.bootstrap import Runtime
-from factory_runtime.domain.errors import FactoryError, TransientError
+from factory_runtime.domain.errors import (
+    ConflictError,
+    FactoryError,
+    TransientError,
+)
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.orchestration.launch import PrefectLauncher
 from factory_runtime.services.dispatch import dispatch_next
@@ -87,6 +91,9 @@ class Dispatcher:
         except FactoryError as error:
             _LOG.warning("no run could be started: %s", error)
             return False
+        except Exception:  # whatever it is, the runs under way must go on
+            _LOG.exception("no run could be started")
+            return False
         if run is None:
             return False
         self._execute(run)
@@ -108,14 +115,21 @@ class Dispatcher:
             # Those that its schema lets in but does not name are no parameters of the flow.
             named = inspect.signature(flow.fn).parameters
             parameters = {k: v for k, v in flow_run.parameters.items() if k in named}
-            await run_flow_async(
+            state = await run_flow_async(
                 flow, flow_run=flow_run, parameters=parameters, return_type="state"
             )
-        except (TransientError, httpx.TransportError) as error:
+            if state and state.is_failed() and await in_thread(self._is_unbegun, run):
+                raise await state.aresult(raise_on_failure=False)
+        except (TransientError, ConflictError, httpx.TransportError) as error:
             _LOG.warning("run %s is left for the next look: %s", run.id, error)
         except Exception as error:
             _LOG.exception("run %s", run.id)
             await in_thread(self._give_up, run, error)
+
+    def _is_unbegun(self, run: Run) -> bool:
+        """Whether its flow failed before it took the run up: it would be tried for ever."""
+        with self._runtime.store.begin(run.tenant_id, read_only=True) as tx:
+            return tx.get_run(run.id).status is RunStatus.QUEUED
 
     def _give_up(self, run: Run, error: Exception) -> None:
         runtime = self._runtime
@@ -138,6 +152,8 @@ class Dispatcher:
                 await self._take_up()
             except FactoryError as error:
                 _LOG.warning("left runs wait: %s", error)
+            except Exception:
+                _LOG.exception("left runs wait")
             await self._drain()
             await asyncio.sleep(_TIDY_EVERY)
 
@@ -146,3 +162,5 @@ class Dispatcher:
             await drain()
         except FactoryError as error:
             _LOG.warning("the outbox waits: %s", error)
+        except Exception:
+            _LOG.exception("the outbox waits")

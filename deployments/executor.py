@@ -183,11 +183,11 @@ def set_prefect(settings: Settings, api_url: str) -> None:
         "PREFECT_LOCAL_STORAGE_PATH": str(folder / "results"),
         # A busy SQLite answers 503 at once and often; see PatientServer.
         "PREFECT_CLIENT_MAX_RETRIES": "50",
-        "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",  # the local server has none
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "FACTORY_HOME": str(settings.root),
     }
     if settings.prefect_api_url is None:
+        ours["PREFECT_CLIENT_CSRF_SUPPORT_ENABLED"] = "false"  # our own server has none
         with suppress(OSError):  # a full disk has its say elsewhere; this is for speed alone
             ours["PREFECT_API_SSL_CERT_FILE"] = str(_one_certificate(folder))
     os.environ.update(ours)

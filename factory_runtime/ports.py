@@ -435,7 +435,7 @@ class JobContext(Protocol):
         ...
 
     def log(self, message: str) -> None:
-        """One line for people, shown by `factory runs logs` and in Prefect."""
+        """One line for people, shown by `factory runs logs`."""
         ...
 
     def check_cancelled(self) -> None:

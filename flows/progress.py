@@ -45,31 +45,32 @@ class Progress:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        if self._made is not None:
-            with suppress(Exception):  # a server that is gone now must not fail the run
-                async with asyncio.timeout(_LAST_WORD), get_client() as client:
-                    await self._show(client, self._made)
+        with suppress(Exception):  # a server that is gone now must not fail the run
+            async with asyncio.timeout(_LAST_WORD), get_client() as client:
+                await self._show(client)
 
     async def _keep(self) -> None:
         async with get_client() as client:
-            made = await client.create_artifact(
-                ArtifactCreate(
-                    key="progress",
-                    type="progress",
-                    description=f"Jobs of {self._walk.run.id} that have ended",
-                    data=self._share(),
-                    flow_run_id=self._flow_run_id,
-                )
-            )
-            self._made = made.id
             while True:
+                await asyncio.sleep(_PAUSE)
                 await self._dirty.wait()
                 self._dirty.clear()
-                await self._show(client, made.id)
-                await asyncio.sleep(_PAUSE)
+                await self._show(client)
 
-    async def _show(self, client: PrefectClient, artifact_id: UUID) -> None:
-        await client.update_artifact(artifact_id, ArtifactUpdate(data=self._share()))
+    async def _show(self, client: PrefectClient) -> None:
+        if self._made is not None:
+            await client.update_artifact(self._made, ArtifactUpdate(data=self._share()))
+            return
+        made = await client.create_artifact(
+            ArtifactCreate(
+                key="progress",
+                type="progress",
+                description=f"Jobs of {self._walk.run.id} that have ended",
+                data=self._share(),
+                flow_run_id=self._flow_run_id,
+            )
+        )
+        self._made = made.id
 
     def _share(self) -> float:
         total = len(self._walk.plan.jobs) or 1

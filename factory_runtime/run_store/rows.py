@@ -145,6 +145,11 @@ class TenantRows:
         with translated(self._place):
             return tuple(record.value_of(row) for row in self._connection.execute(query).mappings())
 
+    @property
+    def many_writers(self) -> bool:
+        """Whether another transaction may write while this one does; on SQLite none can."""
+        return self._connection.dialect.name != "sqlite"
+
     def lock(self, record: Record[T], **key: Any) -> bool:
         """Hold the row until the transaction ends; False where there is none.
 
@@ -191,8 +196,7 @@ class TenantRows:
             try:
                 # The savepoint keeps PostgreSQL's transaction usable after the refusal; SQLite
                 # takes back the one statement and no more.
-                sqlite = self._connection.dialect.name == "sqlite"
-                with nullcontext() if sqlite else self._connection.begin_nested():
+                with self._connection.begin_nested() if self.many_writers else nullcontext():
                     self._connection.execute(_inserting(record), row)
             except IntegrityError as exc:
                 if is_duplicate(exc):

@@ -108,7 +108,8 @@ class SqlTransaction(Ledgers):
         _check_successor(before, after)
         if after.status is not before.status:
             before.move_to(after.status, after.updated_at)  # or refuse it
-            self._hold_run(before.run_id)
+            if self._rows.many_writers:  # one may number an event of this run
+                self._hold_run(before.run_id)
         changed = self._rows.change(
             JOBS,
             JOBS.changes(before, after),

@@ -102,7 +102,7 @@ def pack_sources(
     for name, folder in source_folders(desk.catalog, template, plan).items():
         with tempfile.TemporaryFile() as packed:
             reference = pack_folder(folder, cast(BinaryIO, packed))
-            if not desk.storage.exists(tenant_id, reference.digest):
+            if not desk.storage.verify(tenant_id, reference.digest):  # gone, or rotten
                 packed.seek(0)
                 desk.storage.put(tenant_id, cast(BinaryIO, packed))
             digests[name] = reference.digest

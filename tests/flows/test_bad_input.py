@@ -112,9 +112,9 @@ def test_a_template_with_a_cycle_is_refused_with_the_whole_cycle(factory: Factor
 
 
 def test_an_edited_published_version_is_a_conflict(factory: Factory):
-    factory.template("edited", a_template("edited"), a_source("one\n"))
+    factory.template("edited", a_template("edited"), a_source("edited one\n"))
     assert factory.cli("run", "edited", "--set", "name=svc", "--project", "edited").returncode == 0
-    factory.template("edited", a_template("edited"), a_source("two\n"))
+    factory.template("edited", a_template("edited"), a_source("edited two\n"))
     done = factory.cli("run", "edited", "--set", "name=svc", "--project", "edited")
     assert done.returncode == 4
     assert "edited 1.0.0" in done.stderr
