@@ -5,6 +5,7 @@ LanceDB takes more than a second to import, so it is imported with the first cal
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Generator, Sequence
@@ -132,7 +133,10 @@ class LanceMemoryIndex:
         name = self._table_name(collection)
         table = _open(database, name)
         if table is None:
-            table = database.create_table(name, schema=schema, exist_ok=True)
+            with self._making(tenant_id):
+                table = _open(database, name)
+                if table is None:
+                    table = database.create_table(name, schema=schema)
         (
             table.merge_insert("id")
             .when_matched_update_all()
@@ -141,6 +145,17 @@ class LanceMemoryIndex:
             .use_index(False)
             .execute(_arrow().Table.from_pylist(rows, schema=schema))
         )
+
+    @contextmanager
+    def _making(self, tenant_id: str) -> Generator[None]:
+        """One maker of a tenant's tables at a time, in every process.
+
+        LanceDB lets two who make one table at once write over each other: with an empty table.
+        The kernel gives the lock back when a maker is killed.
+        """
+        with (self._folder / tenant_id / ".making").open("ab") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _find_table(self, tenant_id: str, collection: Collection) -> Any:
         if not self._has(tenant_id):
