@@ -1,22 +1,22 @@
-"""The progress artifact of a flow run: kept up to date beside the jobs, never in their way."""
+"""The progress artifact of a flow run: kept up to date beside the jobs, never in their way.
+
+The last word is the outbox's, after the run (``orchestration.show_run``).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from types import TracebackType
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 
+from factory_runtime.orchestration.show_run import PROGRESS
 from factory_runtime.services.engine import Walk
 
 _PAUSE = 1.0
 """Seconds between two updates: the server on SQLite is slow under many writes."""
-
-_LAST_WORD = 3.0
-"""Seconds that the last update may take."""
 
 
 class Progress:
@@ -45,9 +45,6 @@ class Progress:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        with suppress(Exception):  # a server that is gone now must not fail the run
-            async with asyncio.timeout(_LAST_WORD), get_client() as client:
-                await self._show(client)
 
     async def _keep(self) -> None:
         async with get_client() as client:
@@ -63,7 +60,7 @@ class Progress:
             return
         made = await client.create_artifact(
             ArtifactCreate(
-                key="progress",
+                key=PROGRESS,
                 type="progress",
                 description=f"Jobs of {self._walk.run.id} that have ended",
                 data=self._share(),

@@ -25,6 +25,9 @@ from factory_runtime.ports import Clock, RunStore
 
 _MARKUP = re.compile(r"([\\`*_\[\]|#])")
 
+PROGRESS = "progress"
+"""Key of the artifact that shows what share of the jobs has ended."""
+
 _ENDING = timedelta(seconds=10)
 """How long a flow gets to tell Prefect of its end itself."""
 
@@ -53,6 +56,7 @@ class RunShowcase:
         try:
             with get_client(sync_client=True) as client:
                 self._agree(client, run, flow_run_id)
+                _finish_progress(client, run, jobs, flow_run_id)
                 for wanted in _wanted(run, jobs, artifacts, flow_run_id):
                     body = wanted.model_dump(mode="json", exclude_unset=True)
                     client.request("POST", "/artifacts/", json=body)
@@ -72,6 +76,30 @@ class RunShowcase:
         if run.completed_at is not None and self._clock.now() - run.completed_at < _ENDING:
             raise PrefectUnavailableError(f"the flow run of {run.id} is still ending")
         client.set_flow_run_state(flow_run_id, state_of(run), force=True)
+
+
+def _finish_progress(
+    client: SyncPrefectClient, run: Run, jobs: Sequence[Job], flow_run_id: UUID
+) -> None:
+    """Bring the progress artifact to its end; a short run has none yet."""
+    share = round(100 * sum(job.ended for job in jobs) / (len(jobs) or 1), 1)
+    mine = {
+        "artifacts": {"key": {"any_": [PROGRESS]}},
+        "flow_runs": {"id": {"any_": [str(flow_run_id)]}},
+    }
+    for found in client.request("POST", "/artifacts/filter", json=mine).json():
+        client.request(
+            "PATCH", "/artifacts/{id}", path_params={"id": found["id"]}, json={"data": share}
+        )
+        return
+    made = ArtifactCreate(
+        key=PROGRESS,
+        type="progress",
+        description=f"Jobs of {run.id} that have ended",
+        data=share,
+        flow_run_id=flow_run_id,
+    )
+    client.request("POST", "/artifacts/", json=made.model_dump(mode="json", exclude_unset=True))
 
 
 def _wanted(
