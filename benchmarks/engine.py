@@ -23,7 +23,7 @@ from factory_runtime.ports import FileTree, JobContext
 from factory_runtime.settings import Settings
 
 JOBS = 100
-ROUNDS = 7
+ROUNDS = 15
 TARGET = 1.5
 
 

@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
 
-PAUSE = 1.5
+PAUSE = 2.0
 """Seconds, not in the time."""
 
 Times = Mapping[str, list[float]]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import FlowRunCreate
-from prefect.client.schemas.objects import Flow, FlowRun
 from prefect.exceptions import PrefectHTTPStatusError
 from prefect.states import Pending, to_state_create
 
@@ -26,6 +26,7 @@ class PrefectLauncher:
         """``inputs_of`` gives a run's inputs: they are its flow run's parameters."""
         self._inputs_of = inputs_of
         self._client: SyncPrefectClient | None = None
+        self._flow_ids: dict[str, str] = {}
 
     def launch(self, run: Run) -> str:
         """Create the flow run, idempotent by run id and cycle; its id.
@@ -37,7 +38,7 @@ class PrefectLauncher:
         try:
             if self._client is None:
                 self._client = get_client(sync_client=True)
-            return str(self._create(self._client, run).id)
+            return self._create(self._client, run)
         except (httpx.HTTPError, PrefectHTTPStatusError, OSError) as exc:
             self._client = None
             if isinstance(exc, httpx.HTTPStatusError) and _is_about_the_run(exc):
@@ -50,10 +51,19 @@ class PrefectLauncher:
                 hint="`factory doctor` tells whether the server answers",
             ) from exc
 
-    def _create(self, client: SyncPrefectClient, run: Run) -> FlowRun:
+    def _create(self, client: SyncPrefectClient, run: Run) -> str:
+        known = self._flow_ids.pop(run.template_id, None)
+        if known is not None:
+            try:
+                return self._create_for(client, run, known)
+            except httpx.HTTPStatusError:
+                pass  # perhaps the server has a new database: ask for the flow again
         flow = client.request("POST", "/flows/", json={"name": run.template_id})
+        return self._create_for(client, run, str(flow.json()["id"]))
+
+    def _create_for(self, client: SyncPrefectClient, run: Run, flow_id: str) -> str:
         wanted = FlowRunCreate(
-            flow_id=Flow.model_validate(flow.json()).id,
+            flow_id=UUID(flow_id),
             flow_version=run.template_version,
             name=run.id,
             parameters=self._inputs_of(run),
@@ -65,7 +75,8 @@ class PrefectLauncher:
         answer = client.request(
             "POST", "/flow_runs/", json=wanted.model_dump(mode="json", exclude_unset=True)
         )
-        return FlowRun.model_validate(answer.json())
+        self._flow_ids[run.template_id] = flow_id
+        return str(answer.json()["id"])
 
 
 def _is_about_the_run(error: httpx.HTTPStatusError) -> bool:
