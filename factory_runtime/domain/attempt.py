@@ -10,13 +10,20 @@ from factory_runtime.domain.body import Body
 
 
 class Outcome(StrEnum):
-    """How an attempt ended."""
+    """How an attempt ended.
+
+    Only a transient or permanent error counts against the job's budget. A lost one ended with its
+    worker; a waiting one gave its process back until a due time; a suspended one stopped at a safe
+    point because somebody asked, and goes on from there.
+    """
 
     SUCCEEDED = "succeeded"
     TRANSIENT = "transient-error"
     PERMANENT = "permanent-error"
     CANCELLED = "cancelled"
     LOST = "lost"
+    WAITING = "waiting"
+    SUSPENDED = "suspended"
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,10 @@ class CancelledError(FactoryError):
     """Somebody asked for the run to stop."""
 
 
+class SuspendedError(FactoryError):
+    """A job stopped at a safe point, because its run is to pause or its worker to end."""
+
+
 # --- InputError
 
 
@@ -187,6 +191,10 @@ class StaleVersionError(ConflictError):
     """Somebody else changed the row since it was read."""
 
 
+class LeaseLostError(ConflictError):
+    """Another worker holds the job by now: this one must not write, and not act, for it."""
+
+
 class DuplicateAttemptError(ConflictError):
     """The attempt key stands already: the same message was delivered twice."""
 
@@ -212,6 +220,10 @@ class LayerConflictError(ConflictError):
 
 class HostBusyError(TransientError):
     """An outside host asks us to come back later."""
+
+
+class HostDownError(HostBusyError):
+    """An outside host failed so often that nothing is asked of it for a while."""
 
 
 class StoreUnavailableError(TransientError):

@@ -53,8 +53,12 @@ class Job:
     Attributes:
         step: its name in the plan; ``apply-domain[order]`` for one item of an ``each``.
         needs: names of the jobs it waits for.
-        attempt: the number of the last attempt opened, 0 before the first.
-        not_before: the next attempt must not start earlier.
+        attempt: the number of the last attempt opened, 0 before the first; it never starts again.
+        failures: attempts that count against ``max_attempts``, since the run's cycle began.
+        losses: attempts whose worker was lost, since the run's cycle began.
+        not_before: the next attempt must not start earlier; for a Waiting job, when it wakes up.
+        lease_owner: the walk that claimed it; it renews ``lease_expires_at`` while it lives.
+        progress: what its type says of how far it is, 0 to 1, with a phrase for people.
         fencing_token: grows by one with every claim; a write names the token it claimed with.
         cached: whether its render came from the cache; None where it renders nothing.
     """
@@ -71,6 +75,8 @@ class Job:
     updated_at: datetime
     version: int = 1
     attempt: int = 0
+    failures: int = 0
+    losses: int = 0
     priority: Priority = Priority.NORMAL
     not_before: datetime | None = None
     lease_owner: str | None = None
@@ -79,6 +85,8 @@ class Job:
     started_at: datetime | None = None
     completed_at: datetime | None = None
     last_attempt_at: datetime | None = None
+    progress: float | None = None
+    phrase: str | None = None
     cached: bool | None = None
     skip_reason: SkipReason | None = None
     error: str | None = None

@@ -1,4 +1,4 @@
-"""The smaller records: effects, events, outbox messages, templates and requests."""
+"""The smaller records: effects, checkpoints, events, outbox messages, templates, requests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+from factory_runtime.domain.body import Body
 
 
 class EffectStatus(StrEnum):
@@ -24,6 +26,7 @@ class Effect:
 
     Attributes:
         target: what it touches, for people: ``repository demo/orders``.
+        facts: what a probe needs to find it again, like its project and repository.
         reference: what came of it, like a commit id; None until confirmed.
     """
 
@@ -37,6 +40,45 @@ class Effect:
     status: EffectStatus = EffectStatus.INTENDED
     reference: str | None = None
     confirmed_at: datetime | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a job has come: what its next attempt goes on from. A job has one, the newest.
+
+    Attributes:
+        number: 1 for a job's first, then one more with each.
+        job_type_version: of the code that wrote it; another version may not understand it.
+        state: JSON of the job type's own.
+    """
+
+    tenant_id: str
+    run_id: str
+    step: str
+    number: int
+    attempt: int
+    job_type: str
+    job_type_version: str
+    saved_at: datetime
+    state: Body
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """Whether an outside host is asked at all, for one tenant.
+
+    Attributes:
+        host: its name, like ``local`` or ``azure-devops``.
+        failures: in a row; an answer sets it back to 0.
+        open_until: nothing is asked of it before; then one job tries.
+    """
+
+    tenant_id: str
+    host: str
+    failures: int
+    changed_at: datetime
+    open_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

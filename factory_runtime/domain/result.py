@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from factory_runtime.domain.artifact import ArtifactDraft
@@ -48,5 +49,22 @@ class JobResult:
 
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     artifacts: tuple[ArtifactDraft, ...] = ()
+    effects: tuple[ConfirmedEffect, ...] = ()
+    external_ids: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class WaitUntil:
+    """What a publishing half returns instead, to be called again later and hold nothing till then.
+
+    The job is Waiting: no process, no lease. Effects that stand by now are confirmed.
+
+    Attributes:
+        due: when to wake it up; another attempt number, none of its budget.
+        phrase: what it waits for, for people.
+    """
+
+    due: datetime
+    phrase: str
     effects: tuple[ConfirmedEffect, ...] = ()
     external_ids: Mapping[str, str] = field(default_factory=dict[str, str])

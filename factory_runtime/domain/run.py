@@ -39,6 +39,8 @@ RUN_MOVES: Mapping[RunStatus, frozenset[RunStatus]] = {
     _S.CANCELLED: frozenset(),
 }
 RUN_ENDED = frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED})
+RUN_WITHOUT_SLOT = RUN_ENDED | {_S.WAITING, _S.PAUSED}
+"""Entering one of these gives the run's slot back."""
 
 
 class Priority(StrEnum):
@@ -83,7 +85,11 @@ class Run:
         version: grows by one with every change; a write names the version it read.
         cycle: 0, and one more each time an operator sends a failed run round again.
         plan: the compiled Plan it began with; None where the request was refused.
+        admitted_at: when the dispatcher gave it one of the slots for running runs; None while it
+            has none: it waits for one, for something outside or for a person, or has ended.
+        wake_at: a Waiting run wants a slot again at this time.
         cancel_requested_at: when somebody asked for it to stop; the executor obeys.
+        pause_requested_at: likewise for a pause; it goes on only when somebody resumes it.
         error: one message for people, where it Failed or was Cancelled.
     """
 
@@ -109,7 +115,10 @@ class Run:
     started_at: datetime | None = None
     completed_at: datetime | None = None
     deadline_at: datetime | None = None
+    admitted_at: datetime | None = None
+    wake_at: datetime | None = None
     cancel_requested_at: datetime | None = None
+    pause_requested_at: datetime | None = None
     flow_run_id: str | None = None
     error: str | None = None
     build_id: str | None = None
@@ -130,6 +139,8 @@ class Run:
             changes.setdefault("started_at", at)
         if status in RUN_ENDED:
             changes.setdefault("completed_at", at)
+        if status in RUN_WITHOUT_SLOT:
+            changes.setdefault("admitted_at", None)
         return self.changed(at, status=status, **changes)
 
     def changed(self, at: datetime, **changes: Any) -> Run:

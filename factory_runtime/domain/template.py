@@ -60,6 +60,10 @@ class JobTypeFacts:
         sources: folders the type brings along, by name; rendered like a template's own.
         undos: names of the undos it offers.
         retry: the policy where neither step nor template says one.
+        reads_checkpoints_of: other versions of the type whose checkpoints this one understands.
+            One of any other version is left aside, and the job begins anew.
+        hosts: names of the outside hosts it needs: while one of them is down, no attempt begins.
+            ``git`` is the git host, whatever it is called.
     """
 
     name: str
@@ -70,6 +74,8 @@ class JobTypeFacts:
     undos: tuple[str, ...] = ()
     retry: RetryPolicy = RetryPolicy()
     timeout: timedelta = timedelta(minutes=10)
+    reads_checkpoints_of: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
 
     @property
     def topic(self) -> str:

@@ -15,6 +15,7 @@ from factory_runtime.domain.errors import (
 )
 from factory_runtime.domain.memory import Collection, Memory
 from factory_runtime.domain.records import (
+    Breaker,
     Effect,
     EffectStatus,
     Lock,
@@ -24,6 +25,7 @@ from factory_runtime.domain.records import (
 )
 from factory_runtime.run_store.rows import (
     ARTIFACTS,
+    BREAKERS,
     EFFECTS,
     LOCKS,
     MEMORIES,
@@ -35,6 +37,7 @@ from factory_runtime.run_store.rows import (
 )
 from factory_runtime.run_store.tables import (
     artifacts,
+    breakers,
     effects,
     locks,
     memory_records,
@@ -155,6 +158,14 @@ class Ledgers:
         if not self._rows.update(MESSAGES, MESSAGES.row_of(message), outbox.c.id == message.id):
             raise NotFoundError(f"no message {message.id}")
 
+    # breakers
+
+    def find_breaker(self, host: str) -> Breaker | None:
+        return self._rows.find(BREAKERS, breakers.c.host == host)
+
+    def save_breaker(self, breaker: Breaker) -> None:
+        self._rows.put(BREAKERS, breaker, key=("tenant_id", "host"))
+
     # templates and requests
 
     def register_template(self, template: TemplateRecord) -> bool:
@@ -197,6 +208,10 @@ class Ledgers:
             return True
         lock = Lock(self._rows.tenant_id, name, holder, expires_at)
         return self._rows.insert_if_absent(LOCKS, lock)
+
+    def renew_lock(self, name: str, holder: str, expires_at: datetime) -> bool:
+        changes = {"expires_at": expires_at}
+        return self._rows.change(LOCKS, changes, name=name, holder=holder) == 1
 
     def unlock(self, name: str, holder: str) -> None:
         self._rows.delete(LOCKS, locks.c.name == name, locks.c.holder == holder)

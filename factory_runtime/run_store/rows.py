@@ -36,6 +36,8 @@ from factory_runtime.domain.errors import InputError, PermanentError
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.memory import Memory
 from factory_runtime.domain.records import (
+    Breaker,
+    Checkpoint,
     Effect,
     Lock,
     OutboxMessage,
@@ -103,6 +105,8 @@ ATTEMPTS = Record(tables.attempts, Attempt)
 ARTIFACTS = Record(tables.artifacts, Artifact)
 EVENTS = Record(tables.run_events, RunEvent)
 EFFECTS = Record(tables.effects, Effect)
+CHECKPOINTS = Record(tables.checkpoints, Checkpoint)
+BREAKERS = Record(tables.breakers, Breaker)
 MESSAGES = Record(tables.outbox, OutboxMessage)
 TEMPLATES = Record(tables.templates, TemplateRecord)
 REQUESTS = Record(tables.requests, RequestRecord)

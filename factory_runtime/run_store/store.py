@@ -6,19 +6,26 @@ import threading
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, select
+from sqlalchemy import Connection, Engine, Select, select
 
 from factory_runtime.domain.errors import PermanentError, StoreUnavailableError
 from factory_runtime.domain.records import OutboxMessage
-from factory_runtime.domain.run import RunStatus
+from factory_runtime.domain.run import Run
+from factory_runtime.ports import JobKey, RunKey
+from factory_runtime.run_store.dispatch import SqlDispatch, waiting_runs
 from factory_runtime.run_store.engines import LOCK_WAIT, for_writing
-from factory_runtime.run_store.rows import MESSAGES, TenantRows
-from factory_runtime.run_store.tables import outbox, runs
+from factory_runtime.run_store.rows import MESSAGES, RUNS, TenantRows
+from factory_runtime.run_store.stuck import (
+    expired_jobs,
+    open_flow_runs,
+    overdue_runs,
+    running_runs,
+)
+from factory_runtime.run_store.tables import outbox
 from factory_runtime.run_store.transaction import SqlTransaction
 from factory_runtime.run_store.translate import translated
-
-_AT_WORK = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING)
 
 
 class SqlRunStore:
@@ -52,26 +59,39 @@ class SqlRunStore:
         with self._connected(read_only=True) as connection, translated(self._place):
             return tuple(MESSAGES.value_of(row) for row in connection.execute(query).mappings())
 
-    def dispatchable_runs(self, limit: int = 10) -> tuple[tuple[str, str], ...]:
-        return self._runs(runs.c.status == RunStatus.VALIDATED, limit)
+    @contextmanager
+    def begin_dispatch(self) -> Generator[SqlDispatch]:
+        with self._connected(read_only=False) as connection:
+            dispatch = SqlDispatch(connection, self._place)
+            dispatch.take_turn()
+            yield dispatch
 
-    def running_runs(self) -> tuple[tuple[str, str], ...]:
-        return self._runs(runs.c.status.in_(_AT_WORK))
+    def waiting_runs(self, now: datetime, limit: int = 10) -> tuple[RunKey, ...]:
+        return self._keys(waiting_runs(now, limit))
+
+    def running_runs(self) -> tuple[RunKey, ...]:
+        return self._keys(running_runs())
+
+    def overdue_runs(self, now: datetime, limit: int = 1000) -> tuple[RunKey, ...]:
+        return self._keys(overdue_runs(now, limit))
+
+    def expired_jobs(self, now: datetime, limit: int = 1000) -> tuple[JobKey, ...]:
+        return tuple(JobKey(*row) for row in self._all(expired_jobs(now, limit)))
+
+    def open_flow_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
+        with self._connected(read_only=True) as connection, translated(self._place):
+            rows = connection.execute(open_flow_runs(after, limit)).mappings()
+            return tuple(RUNS.value_of(row) for row in rows)
 
     def close(self) -> None:
         self.engine.dispose()
 
-    def _runs(
-        self, condition: ColumnElement[bool], limit: int | None = None
-    ) -> tuple[tuple[str, str], ...]:
-        query = (
-            select(runs.c.tenant_id, runs.c.id)
-            .where(condition)
-            .order_by(runs.c.priority, runs.c.requested_at, runs.c.id)
-            .limit(limit)
-        )
+    def _keys(self, query: Select[tuple[str, str]]) -> tuple[RunKey, ...]:
+        return tuple(RunKey(*row) for row in self._all(query))
+
+    def _all(self, query: Select[Any]) -> list[Any]:
         with self._connected(read_only=True) as connection, translated(self._place):
-            return tuple((row[0], row[1]) for row in connection.execute(query))
+            return list(connection.execute(query))
 
     @contextmanager
     def _connected(self, *, read_only: bool) -> Generator[Connection]:

@@ -6,10 +6,13 @@ few queries that look over all tenants (dispatcher, outbox, sweep) have indexes 
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    ColumnElement,
     Float,
     ForeignKeyConstraint,
     Index,
@@ -94,7 +97,10 @@ runs = Table(
     Column("started_at", UtcTime),
     Column("completed_at", UtcTime),
     Column("deadline_at", UtcTime),
+    Column("admitted_at", UtcTime),
+    Column("wake_at", UtcTime),
     Column("cancel_requested_at", UtcTime),
+    Column("pause_requested_at", UtcTime),
     Column("flow_run_id", _ID),
     Column("trace_id", _OUTSIDE_ID, nullable=False),
     Column("correlation_id", _OUTSIDE_ID, nullable=False),
@@ -112,8 +118,30 @@ runs = Table(
     Index("ix_runs_requested_by", "tenant_id", "requested_by", "requested_at", "id"),
     Index("ix_runs_trace_id", "tenant_id", "trace_id"),
     Index("ix_runs_correlation_id", "tenant_id", "correlation_id"),
-    # For the dispatcher and the sweep, which look over all tenants.
-    Index("ix_runs_queue", "status", "priority", "requested_at", "id"),
+)
+
+
+def _for_all_tenants(name: str, *columns: Column[Any], where: ColumnElement[bool]) -> None:
+    """An index of the dispatcher or the sweep, over the few rows they look for."""
+    Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
+
+# A run is open until it has completed: however many have, these stay small.
+_OPEN = runs.c.completed_at.is_(None)
+_for_all_tenants("ix_runs_open", runs.c.priority, runs.c.requested_at, runs.c.id, where=_OPEN)
+_for_all_tenants("ix_runs_open_keys", runs.c.tenant_id, runs.c.id, where=_OPEN)
+_for_all_tenants("ix_runs_deadline", runs.c.deadline_at, where=_OPEN)
+_for_all_tenants(
+    "ix_runs_cancelling",
+    runs.c.cancel_requested_at,
+    where=_OPEN & runs.c.cancel_requested_at.is_not(None),
+)
+_for_all_tenants(
+    "ix_runs_admitted",
+    runs.c.priority,
+    runs.c.requested_at,
+    runs.c.id,
+    where=runs.c.admitted_at.is_not(None),
 )
 _found_by(runs, "module_id", "build_id", "repo_id", "pipeline_id", "work_item_id")
 # Unique: a flow run that Prefect starts twice at once is adopted by one run.
@@ -141,6 +169,8 @@ jobs = Table(
     Column("priority", PriorityRank, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("max_attempts", Integer, nullable=False),
+    Column("failures", Integer, nullable=False, server_default="0"),
+    Column("losses", Integer, nullable=False, server_default="0"),
     Column("not_before", UtcTime),
     Column("lease_owner", _NAME),
     Column("lease_expires_at", UtcTime),
@@ -149,6 +179,8 @@ jobs = Table(
     Column("started_at", UtcTime),
     Column("completed_at", UtcTime),
     Column("last_attempt_at", UtcTime),
+    Column("progress", Float(53)),
+    Column("phrase", LongText),
     Column("cached", Boolean),
     Column("skip_reason", EnumText(SkipReason)),
     Column("error", LongText),
@@ -162,6 +194,10 @@ jobs = Table(
     UniqueConstraint("tenant_id", "id"),
     ForeignKeyConstraint(["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"]),
     Index("ix_jobs_position", "tenant_id", "run_id", "position"),
+)
+# For the sweep: only what is claimed has a lease.
+_for_all_tenants(
+    "ix_jobs_lease", jobs.c.lease_expires_at, where=jobs.c.lease_expires_at.is_not(None)
 )
 _found_by(jobs, "span_id", "build_id", "repo_id", "pipeline_id", "work_item_id")
 
@@ -252,10 +288,40 @@ effects = Table(
     Column("intended_at", UtcTime, nullable=False),
     Column("confirmed_at", UtcTime),
     Column("reference", LongText),
+    Column("facts", JsonText, nullable=False, server_default="{}"),
     PrimaryKeyConstraint("tenant_id", "effect_key", "kind"),
     ForeignKeyConstraint(["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"]),
     Index("ix_effects_run", "tenant_id", "run_id", "intended_at"),
     Index("ix_effects_status", "tenant_id", "status", "intended_at"),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("run_id", _ID, nullable=False),
+    Column("step", _STEP, nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("job_type", _NAME, nullable=False),
+    Column("job_type_version", _VERSION, nullable=False),
+    Column("saved_at", UtcTime, nullable=False),
+    Column("state", BodyText, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "run_id", "step"),
+    ForeignKeyConstraint(
+        ["tenant_id", "run_id", "step"], ["jobs.tenant_id", "jobs.run_id", "jobs.step"]
+    ),
+)
+
+breakers = Table(
+    "breakers",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("host", _NAME, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("changed_at", UtcTime, nullable=False),
+    Column("open_until", UtcTime),
+    PrimaryKeyConstraint("tenant_id", "host"),
 )
 
 outbox = Table(

@@ -11,18 +11,19 @@ from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.errors import (
     DuplicateAttemptError,
     JobNotFoundError,
+    LeaseLostError,
     PermanentError,
     RunNotFoundError,
     StaleVersionError,
 )
 from factory_runtime.domain.job import Job, JobStatus
-from factory_runtime.domain.records import RunEvent
+from factory_runtime.domain.records import Checkpoint, RunEvent
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import Page, RunFilter
 from factory_runtime.run_store.ledgers import Ledgers
 from factory_runtime.run_store.paging import behind, conditions_of, cursor_of
-from factory_runtime.run_store.rows import ATTEMPTS, EVENTS, JOBS, RUNS
-from factory_runtime.run_store.tables import attempts, jobs, run_events, runs
+from factory_runtime.run_store.rows import ATTEMPTS, CHECKPOINTS, EVENTS, JOBS, RUNS
+from factory_runtime.run_store.tables import attempts, checkpoints, jobs, run_events, runs
 
 S = TypeVar("S", Run, Job)
 
@@ -129,7 +130,9 @@ class SqlTransaction(Ledgers):
 
     def add_attempt(self, attempt: Attempt) -> None:
         if not self._rows.insert_if_absent(ATTEMPTS, attempt):
-            raise DuplicateAttemptError(f"attempt {attempt.key} is recorded already")
+            stands = self._rows.find(ATTEMPTS, attempts.c.key == attempt.key)
+            if stands is None or not self._rows.same(ATTEMPTS, stands, attempt):
+                raise DuplicateAttemptError(f"attempt {attempt.key} is recorded already")
 
     def save_attempt(self, attempt: Attempt) -> None:
         row = ATTEMPTS.row_of(attempt)
@@ -142,6 +145,49 @@ class SqlTransaction(Ledgers):
             where.append(attempts.c.step == step)
         order = (attempts.c.started_at, attempts.c.step, attempts.c.number)
         return self._rows.list(ATTEMPTS, *where, order_by=order)
+
+    # leases and checkpoints
+
+    def hold_job(self, job: Job) -> None:
+        held = self._rows.lock(
+            JOBS,
+            run_id=job.run_id,
+            step=job.step,
+            status=JobStatus.RUNNING,
+            fencing_token=job.fencing_token,
+        )
+        if not held:
+            raise _lost(job)
+
+    def renew_leases(self, run_id: str, owner: str, expires_at: datetime) -> int:
+        return self._rows.change(
+            JOBS,
+            {"lease_expires_at": expires_at},
+            run_id=run_id,
+            status=JobStatus.RUNNING,
+            lease_owner=owner,
+        )
+
+    def note_progress(self, job: Job, progress: float | None, phrase: str | None) -> None:
+        noted = self._rows.change(
+            JOBS,
+            {"progress": progress, "phrase": phrase},
+            run_id=job.run_id,
+            step=job.step,
+            status=JobStatus.RUNNING,
+            fencing_token=job.fencing_token,
+        )
+        if not noted:
+            raise _lost(job)
+
+    def save_checkpoint(self, job: Job, checkpoint: Checkpoint) -> None:
+        self.hold_job(job)
+        self._rows.put(CHECKPOINTS, checkpoint, key=("tenant_id", "run_id", "step"))
+
+    def find_checkpoint(self, run_id: str, step: str) -> Checkpoint | None:
+        return self._rows.find(
+            CHECKPOINTS, checkpoints.c.run_id == run_id, checkpoints.c.step == step
+        )
 
     # events
 
@@ -170,6 +216,13 @@ class SqlTransaction(Ledgers):
 
     def _append(self, event: RunEvent) -> None:
         self._rows.append(EVENTS, event, number="sequence", within="run_id")
+
+
+def _lost(job: Job) -> LeaseLostError:
+    return LeaseLostError(
+        f"attempt {job.attempt} of {job.step} of {job.run_id} has lost its lease",
+        hint="another worker goes on with it",
+    )
 
 
 def _check_successor(before: S, after: S) -> None:

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
-from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.errors import (
     ArtifactNotFoundError,
     ConflictError,
     CorruptArtifactError,
     CorruptStoreError,
 )
+from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.plan import Plan
 from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import ArtifactStorage, Clock, GitHost, JobType, RunStore, RunTransaction
-from factory_runtime.services.locks import take_lock
-from factory_runtime.telemetry import worker_is_gone
+from factory_runtime.services.locks import is_dispatcher, take_lock, walk_lock
+from factory_runtime.services.steadily import steadily
+from factory_runtime.services.take_back import take_back
 
 LEASE = timedelta(seconds=60)
 
@@ -53,15 +54,20 @@ class Walk:
     commits and no queries. A row that somebody else moved makes the next write fail.
 
     Attributes:
+        holder: names this walk alone, also among those of its process: it owns the run's lock and
+            the leases of the jobs under way.
+        suspending: set to have jobs stop at their next safe point.
         lock: held while a job is closed, so that exactly one of two last jobs closes the run.
     """
 
     run: Run
     plan: Plan
     jobs: dict[str, Job]
+    holder: str
     endings: dict[str, Ending] = field(default_factory=dict[str, Ending])
     outputs: dict[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     lock: threading.Lock = field(default_factory=threading.Lock)
+    suspending: threading.Event = field(default_factory=threading.Event)
 
     @property
     def inputs(self) -> Mapping[str, Any]:
@@ -82,85 +88,81 @@ class Walk:
 
 
 def begin_walk(engine: Engine, tenant_id: str, run_id: str, flow_run_id: str) -> Walk | Run:
-    """Take a run up: Queued becomes Running. A run that has ended is given back as it is.
+    """Take up a run that has a slot: it is Running now. One that has ended is given as it is.
 
     One that is Running already was begun by a process that was killed: it goes on from its records.
     Whoever walks a run holds its lock, and has to keep it (``keep_walking``).
 
     Raises:
-        ConflictError: another flow run or another living process executes it.
-        IllegalTransitionError: it waits to be admitted.
+        ConflictError: another flow run or another living process executes it, or it has no slot.
         CorruptArtifactError: its plan, or what a job gave, is gone or damaged.
     """
-    with engine.store.begin(tenant_id) as tx:
-        run = tx.lock_run(run_id)
-        if run.ended:
-            return run
-        if run.flow_run_id not in (None, flow_run_id):
-            raise ConflictError(
-                f"run {run_id} is executed by flow run {run.flow_run_id}",
-                hint="let that one finish, or cancel the run",
-            )
-        now = engine.clock.now()
-        lock = _lock_name(run_id)
-        if not take_lock(tx, lock, engine.worker, now, now + engine.lease):
-            holder = tx.find_lock_holder(lock, now)
-            raise ConflictError(f"run {run_id} is executed by {holder}")
-        if run.status is not RunStatus.RUNNING:
-            running = run.move_to(RunStatus.RUNNING, now, flow_run_id=flow_run_id)
-            tx.save_run(run, running, detail={"worker": engine.worker})
-            run = running
-        jobs = tuple(_taken_back(engine, tx, job) for job in tx.list_jobs(run_id))
-    return _walk_of(engine, run, jobs)
+    holder = new_id(engine.worker)
+
+    def take(again: bool) -> tuple[Run, tuple[Job, ...]] | Run:
+        del again  # the holder is our own: taking it twice is taking it once
+        with engine.store.begin(tenant_id) as tx:
+            run = tx.lock_run(run_id)
+            if run.ended:
+                return run
+            _refuse(run, flow_run_id)
+            now = engine.clock.now()
+            if not _take_over(tx, run_id, holder, now, now + engine.lease):
+                other = tx.find_lock_holder(walk_lock(run_id), now)
+                raise ConflictError(f"run {run_id} is executed by {other}")
+            if run.status is not RunStatus.RUNNING:
+                running = run.move_to(RunStatus.RUNNING, now, flow_run_id=flow_run_id, wake_at=None)
+                tx.save_run(run, running, detail={"worker": engine.worker})
+                run = running
+            jobs = tuple(take_back(tx, job, now) for job in tx.list_jobs(run_id))
+            return run, jobs
+
+    taken = steadily(take, engine.lease)
+    return taken if isinstance(taken, Run) else _walk_of(engine, holder, *taken)
 
 
-def keep_walking(engine: Engine, run: Run) -> bool:
-    """Renew the lock on a run; False where it was lost to another process."""
-    now = engine.clock.now()
-    with engine.store.begin(run.tenant_id) as tx:
-        return tx.try_lock(_lock_name(run.id), engine.worker, now, now + engine.lease)
+def keep_walking(engine: Engine, walk: Walk) -> bool:
+    """The heartbeat: renew the lock on the run and the leases of the jobs under way.
 
-
-def stop_walking(engine: Engine, run: Run) -> None:
-    """Give the run's lock back."""
-    with engine.store.begin(run.tenant_id) as tx:
-        tx.unlock(_lock_name(run.id), engine.worker)
-
-
-def is_walked(engine: Engine, tenant_id: str, run_id: str) -> bool:
-    """Whether a living process executes the run."""
-    with engine.store.begin(tenant_id, read_only=True) as tx:
-        holder = tx.find_lock_holder(_lock_name(run_id), engine.clock.now())
-    return holder is not None and not worker_is_gone(holder)
-
-
-def _lock_name(run_id: str) -> str:
-    return f"run:{run_id}"
-
-
-def _taken_back(engine: Engine, tx: RunTransaction, job: Job) -> Job:
-    """A job that another process was killed in goes back to Pending; its attempt is counted.
-
-    It was the last one where the job has no more of them: a job that kills its worker ends, too.
-    That process may only be paused: then the version and the fencing token stop its writes.
+    False where the run was lost to another process.
     """
-    if job.status is not JobStatus.RUNNING:
-        return job
-    now = engine.clock.now()
-    reason, released = "its worker is gone", {"lease_owner": None, "lease_expires_at": None}
-    if job.attempt < job.max_attempts:
-        back = job.move_to(JobStatus.PENDING, now, **released)
-    else:
-        error = f"{reason}, in attempt {job.attempt} of {job.max_attempts}"
-        back = job.move_to(JobStatus.FAILED, now, error=error, **released)
-    tx.save_job(job, back, detail={"reason": reason, "attempt": job.attempt})
-    for attempt in tx.list_attempts(job.run_id, job.step):
-        if attempt.outcome is None:
-            tx.save_attempt(replace(attempt, outcome=Outcome.LOST, completed_at=now))
-    return back
+    run = walk.run
+    expires_at = engine.clock.now() + engine.lease
+    with engine.store.begin(run.tenant_id) as tx:
+        if not tx.renew_lock(walk_lock(run.id), walk.holder, expires_at):
+            return False
+        tx.renew_leases(run.id, walk.holder, expires_at)
+    return True
 
 
-def _walk_of(engine: Engine, run: Run, jobs: tuple[Job, ...]) -> Walk:
+def stop_walking(engine: Engine, walk: Walk) -> None:
+    """Give the run's lock back."""
+    with engine.store.begin(walk.run.tenant_id) as tx:
+        tx.unlock(walk_lock(walk.run.id), walk.holder)
+
+
+def _refuse(run: Run, flow_run_id: str) -> None:
+    if run.flow_run_id not in (None, flow_run_id):
+        raise ConflictError(
+            f"run {run.id} is executed by flow run {run.flow_run_id}",
+            hint="let that one finish, or cancel the run",
+        )
+    if run.admitted_at is None:
+        raise ConflictError(f"run {run.id} is {run.status} and waits to be admitted")
+
+
+def _take_over(
+    tx: RunTransaction, run_id: str, holder: str, now: datetime, expires_at: datetime
+) -> bool:
+    """Take the walk's lock; that of the dispatcher who is about to have it started gives way."""
+    lock = walk_lock(run_id)
+    other = tx.find_lock_holder(lock, now)
+    if other is not None and is_dispatcher(other):
+        tx.unlock(lock, other)
+    return take_lock(tx, lock, holder, now, expires_at)
+
+
+def _walk_of(engine: Engine, holder: str, run: Run, jobs: tuple[Job, ...]) -> Walk:
     # Imported here: the compiler is needed by those who execute, not by those who cancel.
     from factory_runtime.compiler.plan import plan_from_json
     from factory_runtime.services.bodies import from_body
@@ -169,7 +171,7 @@ def _walk_of(engine: Engine, run: Run, jobs: tuple[Job, ...]) -> Walk:
         raise CorruptStoreError(f"run {run.id} has no plan")
     try:
         text = engine.storage.read(run.tenant_id, run.plan.reference.digest).decode()
-        walk = Walk(run=run, plan=plan_from_json(text), jobs={job.step: job for job in jobs})
+        walk = Walk(run, plan_from_json(text), {job.step: job for job in jobs}, holder)
         for job in jobs:
             if job.ended:
                 walk.endings[job.step] = Ending(job.status, job.skip_reason)

@@ -1,4 +1,4 @@
-"""Take a lock of the run store, from the dead if need be."""
+"""Locks of the run store: who walks a run; and how to take one, from the dead if need be."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from datetime import datetime
 
 from factory_runtime.ports import RunTransaction
 from factory_runtime.telemetry import worker_is_gone
+
+_DISPATCHER = "-dispatcher"
 
 
 def take_lock(
@@ -23,3 +25,23 @@ def take_lock(
         return False
     tx.unlock(name, other)
     return tx.try_lock(name, holder, now, expires_at)
+
+
+def walk_lock(run_id: str) -> str:
+    """The lock that whoever executes a run holds."""
+    return f"run:{run_id}"
+
+
+def dispatcher_of(worker: str) -> str:
+    """Who holds a run's lock from its admission until a walk takes it over."""
+    return worker + _DISPATCHER
+
+
+def is_dispatcher(holder: str) -> bool:
+    return holder.endswith(_DISPATCHER)
+
+
+def find_walker(tx: RunTransaction, run_id: str, now: datetime) -> str | None:
+    """The living process that executes the run or is about to; None where there is none."""
+    holder = tx.find_lock_holder(walk_lock(run_id), now)
+    return None if holder is None or worker_is_gone(holder) else holder

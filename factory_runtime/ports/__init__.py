@@ -1,0 +1,46 @@
+"""What the factory asks of the outside, as Protocols. Services import these and nothing behind them.
+
+Every method of a port that talks to something outside may raise ``TransientError`` (a retry may
+help) or ``PermanentError`` (it will not); adapters translate their library's errors into these.
+"""
+
+from factory_runtime.ports.artifact_storage import ArtifactStorage, StoredBody
+from factory_runtime.ports.clock import Clock
+from factory_runtime.ports.git_host import Commit, CommitOrder, GitHost, Repository
+from factory_runtime.ports.job_type import FileTree, JobContext, JobFacts, JobType
+from factory_runtime.ports.memory import Embedder, MemoryIndex, RecallQuery
+from factory_runtime.ports.prefect import Launcher
+from factory_runtime.ports.run_store import (
+    DispatchTransaction,
+    JobKey,
+    Page,
+    RunFilter,
+    RunKey,
+    RunStore,
+    RunTransaction,
+)
+
+__all__ = [
+    "ArtifactStorage",
+    "Clock",
+    "Commit",
+    "CommitOrder",
+    "DispatchTransaction",
+    "Embedder",
+    "FileTree",
+    "GitHost",
+    "JobContext",
+    "JobFacts",
+    "JobKey",
+    "JobType",
+    "Launcher",
+    "MemoryIndex",
+    "Page",
+    "RecallQuery",
+    "Repository",
+    "RunFilter",
+    "RunKey",
+    "RunStore",
+    "RunTransaction",
+    "StoredBody",
+]

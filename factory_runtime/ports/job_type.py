@@ -1,0 +1,160 @@
+"""Job types: kinds of work, and what the engine lends them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Any, Protocol
+
+from factory_runtime.domain.records import Effect
+from factory_runtime.domain.result import JobResult, RenderOrder, WaitUntil
+from factory_runtime.domain.template import JobTypeFacts
+from factory_runtime.domain.tree import TreeFile, TreeReference
+from factory_runtime.ports.artifact_storage import ArtifactStorage
+from factory_runtime.ports.git_host import GitHost
+
+
+@dataclass(frozen=True, slots=True)
+class JobFacts:
+    """Who and what a job runs for."""
+
+    tenant_id: str
+    project_id: str
+    run_id: str
+    step: str
+    attempt: int
+    effect_key: str
+    template_id: str
+    template_version: str
+    requested_by: str
+    module_id: str | None = None
+    follows: frozenset[str] = frozenset()
+
+
+class JobContext(Protocol):
+    """What the engine lends a job type while it publishes."""
+
+    @property
+    def facts(self) -> JobFacts: ...
+
+    @property
+    def host(self) -> GitHost: ...
+
+    @property
+    def storage(self) -> ArtifactStorage: ...
+
+    def now(self) -> datetime: ...
+
+    def intend(
+        self, kind: str, target: str, facts: Mapping[str, Any] = MappingProxyType({})
+    ) -> str | None:
+        """Write an outside effect into the ledger before doing it, durably.
+
+        Args:
+            kind: one of the effects of this job, like ``commit``.
+            target: what it touches, for people.
+            facts: what the type's ``probe`` needs to find it again.
+
+        Returns:
+            What came of it, where an earlier attempt did it; or None.
+
+        Raises:
+            LeaseLostError: another worker holds the job by now.
+            CancelledError: somebody asked the run to stop.
+        """
+        ...
+
+    def check_lease(self) -> None:
+        """Ask the store whether this attempt still holds its job; the last thing before an effect.
+
+        Raises:
+            LeaseLostError: another worker holds it by now.
+            CancelledError: somebody asked the run to stop.
+        """
+        ...
+
+    def checkpoint(self) -> Mapping[str, Any] | None:
+        """What an earlier attempt saved last, if this version of the type can read it."""
+        ...
+
+    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+        """Save what another attempt would go on from, durably.
+
+        Raises:
+            LeaseLostError: another worker holds the job by now.
+        """
+        ...
+
+    def progress(self, share: float, phrase: str) -> None:
+        """Tell how far this is, 0 to 1, for people. Cheap: it is written down now and then."""
+        ...
+
+    def safe_point(self) -> None:
+        """Call it where the job could stop and go on later from its checkpoint.
+
+        Raises:
+            SuspendedError: the run is to pause, or this worker to end. Let it through.
+            CancelledError: somebody asked the run to stop.
+        """
+        ...
+
+    def start_child(
+        self,
+        arguments: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        stdout: IO[bytes] | int | None = None,
+        stderr: IO[bytes] | int | None = None,
+    ) -> subprocess.Popen[bytes]:
+        """Start a program that may not outlive the attempt.
+
+        It and all it starts are killed when the attempt ends or is stopped, and when this process
+        dies, however it dies.
+        """
+        ...
+
+    def log(self, message: str) -> None:
+        """One line for people, shown by `factory runs logs`."""
+        ...
+
+    def check_cancelled(self) -> None:
+        """Raises CancelledError where somebody asked the run to stop. Cheap; call it in loops."""
+        ...
+
+
+class FileTree(Protocol):
+    """A rendered tree, read as often as needed."""
+
+    @property
+    def reference(self) -> TreeReference: ...
+
+    def files(self) -> Iterator[TreeFile]: ...
+
+
+class JobType(Protocol):
+    """A kind of work, in two halves. Packages offer theirs under ``factory_runtime.job_types``."""
+
+    @property
+    def facts(self) -> JobTypeFacts: ...
+
+    def render(self, with_: Mapping[str, Any]) -> RenderOrder | None:
+        """Pure: what is to be rendered for this ``with``; None if nothing is."""
+        ...
+
+    def publish(
+        self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
+    ) -> JobResult | WaitUntil:
+        """The effect: put the tree where it belongs. It may be called again after a kill."""
+        ...
+
+    def probe(self, host: GitHost, effect: Effect) -> str | None:
+        """Whether an effect that was intended has been done: what came of it, or None.
+
+        Asked of the world, by the effect's key and facts: "is there a commit with this trailer?"
+        """
+        ...

@@ -1,0 +1,331 @@
+"""The run store: the record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, Protocol, TypeVar
+
+from factory_runtime.domain.artifact import Artifact, ArtifactKind
+from factory_runtime.domain.attempt import Attempt
+from factory_runtime.domain.job import Job
+from factory_runtime.domain.memory import Collection, Memory
+from factory_runtime.domain.records import (
+    Breaker,
+    Checkpoint,
+    Effect,
+    EffectStatus,
+    OutboxMessage,
+    RequestRecord,
+    RunEvent,
+    TemplateRecord,
+)
+from factory_runtime.domain.run import Run, RunStatus
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs to list. Newest request first."""
+
+    project_id: str | None = None
+    template_id: str | None = None
+    statuses: tuple[RunStatus, ...] = ()
+    requested_by: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """A part of a list; ``cursor`` asks for the next part and is None at the end."""
+
+    items: tuple[T, ...]
+    cursor: str | None = None
+
+
+class RunTransaction(Protocol):
+    """One use case on one tenant's rows: all of it is committed, or none.
+
+    Every query it makes adds the tenant it was begun for; a row of another tenant is not there.
+    Ids that are unknown raise the port's NotFound error.
+    """
+
+    @property
+    def tenant_id(self) -> str: ...
+
+    # runs and jobs
+    def add_run(self, run: Run, jobs: Sequence[Job] = ()) -> None:
+        """Insert a run with its jobs, and an event each for the run's first status."""
+        ...
+
+    def get_run(self, run_id: str) -> Run: ...
+
+    def lock_run(self, run_id: str) -> Run:
+        """The run, with its row locked until the end of the transaction."""
+        ...
+
+    def save_run(self, before: Run, after: Run, *, detail: Mapping[str, Any] | None = None) -> None:
+        """Compare-and-set on ``before.version``; a changed status appends an event.
+
+        Raises:
+            StaleVersionError: the row changed since ``before`` was read.
+            IllegalTransitionError: the status table does not allow the move.
+        """
+        ...
+
+    def list_runs(
+        self, where: RunFilter, *, limit: int = 50, cursor: str | None = None
+    ) -> Page[Run]: ...
+
+    def find_run_by_flow_run(self, flow_run_id: str) -> Run | None: ...
+
+    def get_job(self, run_id: str, step: str) -> Job: ...
+
+    def list_jobs(self, run_id: str) -> tuple[Job, ...]:
+        """All jobs of a run in plan order."""
+        ...
+
+    def save_job(self, before: Job, after: Job, *, detail: Mapping[str, Any] | None = None) -> None:
+        """Compare-and-set on ``before.version`` and ``before.fencing_token``; as ``save_run``."""
+        ...
+
+    # attempts
+    def add_attempt(self, attempt: Attempt) -> None:
+        """Insert; the very same attempt once more is a no-op.
+
+        Raises:
+            DuplicateAttemptError: its key stands for another one.
+        """
+        ...
+
+    def save_attempt(self, attempt: Attempt) -> None:
+        """Update by key. Repeating it changes nothing."""
+        ...
+
+    def list_attempts(self, run_id: str, step: str | None = None) -> tuple[Attempt, ...]: ...
+
+    # artifacts
+    def add_artifacts(self, artifacts: Iterable[Artifact]) -> None:
+        """Insert; one of the same run, step, kind and name is replaced, its id and creation kept."""
+        ...
+
+    def get_artifact(self, artifact_id: str) -> Artifact: ...
+
+    def list_artifacts(
+        self,
+        *,
+        run_id: str | None = None,
+        project_id: str | None = None,
+        kind: ArtifactKind | None = None,
+        limit: int = 200,
+    ) -> tuple[Artifact, ...]:
+        """Newest first; oldest first within one run."""
+        ...
+
+    def touch_artifact(self, artifact_id: str, accessed_at: datetime) -> None: ...
+
+    # leases and checkpoints: what an attempt writes beside its end, each fenced by its token
+    def hold_job(self, job: Job) -> None:
+        """Keep the job's claim as it is until the transaction ends.
+
+        Raises:
+            LeaseLostError: it is not Running under this job's fencing token any more.
+        """
+        ...
+
+    def renew_leases(self, run_id: str, owner: str, expires_at: datetime) -> int:
+        """Renew what this owner holds of a run's jobs; how many. Their versions stay."""
+        ...
+
+    def note_progress(self, job: Job, progress: float | None, phrase: str | None) -> None:
+        """Write down how far a job is; its version stays.
+
+        Raises:
+            LeaseLostError: as ``hold_job``.
+        """
+        ...
+
+    def save_checkpoint(self, job: Job, checkpoint: Checkpoint) -> None:
+        """Replace the job's checkpoint.
+
+        Raises:
+            LeaseLostError: as ``hold_job``.
+        """
+        ...
+
+    def find_checkpoint(self, run_id: str, step: str) -> Checkpoint | None: ...
+
+    # events
+    def add_event(self, event: RunEvent) -> None: ...
+
+    def list_events(
+        self, run_id: str, *, after: int = 0, limit: int = 1000
+    ) -> tuple[RunEvent, ...]:
+        """Events of a run with a sequence greater than ``after``, in order."""
+        ...
+
+    # the effect ledger
+    def intend_effect(self, effect: Effect) -> Effect:
+        """Write it down before it is done; if it stands already, give what stands."""
+        ...
+
+    def confirm_effect(self, effect_key: str, kind: str, reference: str, at: datetime) -> None: ...
+
+    def list_effects(
+        self, *, run_id: str | None = None, status: EffectStatus | None = None, limit: int = 1000
+    ) -> tuple[Effect, ...]: ...
+
+    # outbox
+    def add_message(self, message: OutboxMessage) -> None:
+        """Insert; a message of the same topic and key is the same message."""
+        ...
+
+    def find_message(self, message_id: str) -> OutboxMessage | None: ...
+
+    def save_message(self, message: OutboxMessage) -> None: ...
+
+    # templates and requests
+    def register_template(self, template: TemplateRecord) -> bool:
+        """Insert; True if it is new.
+
+        Raises:
+            TemplateChangedError: same id and version, other digest.
+        """
+        ...
+
+    def list_templates(self) -> tuple[TemplateRecord, ...]: ...
+
+    def find_request(self, idempotency_key: str) -> RequestRecord | None: ...
+
+    def add_request(self, request: RequestRecord) -> None:
+        """Insert.
+
+        Raises:
+            StaleVersionError: somebody else inserted the key first; read it and compare.
+        """
+        ...
+
+    # breakers
+    def find_breaker(self, host: str) -> Breaker | None: ...
+
+    def save_breaker(self, breaker: Breaker) -> None: ...
+
+    # locks
+    def try_lock(self, name: str, holder: str, now: datetime, expires_at: datetime) -> bool:
+        """Take or renew a named lock; False while another holder's has not expired."""
+        ...
+
+    def renew_lock(self, name: str, holder: str, expires_at: datetime) -> bool:
+        """Renew a lock that is held; False where it is another's by now, or nobody's."""
+        ...
+
+    def unlock(self, name: str, holder: str) -> None: ...
+
+    def find_lock_holder(self, name: str, now: datetime) -> str | None: ...
+
+    # memory records
+    def save_memories(self, memories: Iterable[Memory]) -> None:
+        """Insert or replace by id, vector and all."""
+        ...
+
+    def list_memories(
+        self,
+        *,
+        collection: Collection | None = None,
+        run_id: str | None = None,
+        limit: int = 1000,
+        after_id: str | None = None,
+    ) -> tuple[Memory, ...]:
+        """In the order of ids; ``after_id`` continues."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RunKey:
+    """Names a run among those of all tenants."""
+
+    tenant_id: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class JobKey:
+    """Names a job among those of all tenants."""
+
+    tenant_id: str
+    run_id: str
+    step: str
+
+
+class DispatchTransaction(Protocol):
+    """Who gets a slot, decided by one dispatcher at a time over the runs of all tenants."""
+
+    def count_admitted(self) -> int:
+        """How many slots are taken."""
+        ...
+
+    def waiting_runs(self, now: datetime, limit: int = 10) -> tuple[RunKey, ...]:
+        """Runs that want a slot now, by priority and then by age.
+
+        Validated ones; Queued and Running ones that have none (resumed, retried, or left by a
+        killed process); Waiting ones whose time has come. None that is asked to pause or cancel.
+        """
+        ...
+
+    def of_tenant(self, tenant_id: str) -> RunTransaction:
+        """The same transaction, on one tenant's rows."""
+        ...
+
+
+class RunStore(Protocol):
+    """The record. Safe to use from many threads and processes."""
+
+    def begin(
+        self, tenant_id: str, *, read_only: bool = False
+    ) -> AbstractContextManager[RunTransaction]:
+        """A transaction that commits when its block ends and rolls back when it raises.
+
+        One that only reads never waits for writers, and refuses to write. A thread has one
+        writing transaction at a time.
+
+        Raises:
+            StoreUnavailableError: the database does not answer or cannot write.
+            CorruptStoreError: it is damaged or not one of ours.
+        """
+        ...
+
+    def due_messages(self, now: datetime, limit: int = 100) -> tuple[OutboxMessage, ...]:
+        """Outbox messages of every tenant that are to be handled now, oldest first."""
+        ...
+
+    def begin_dispatch(self) -> AbstractContextManager[DispatchTransaction]:
+        """A transaction over all tenants, for one dispatcher at a time: the others wait for it."""
+        ...
+
+    def waiting_runs(self, now: datetime, limit: int = 10) -> tuple[RunKey, ...]:
+        """Like ``DispatchTransaction.waiting_runs``, without waiting for other dispatchers."""
+        ...
+
+    # What a sweep looks for, over all tenants. Each is one look into an index of open rows.
+
+    def running_runs(self) -> tuple[RunKey, ...]:
+        """Runs that have a slot: Queued or Running ones."""
+        ...
+
+    def overdue_runs(self, now: datetime, limit: int = 1000) -> tuple[RunKey, ...]:
+        """Open runs past their deadline, or asked to be cancelled."""
+        ...
+
+    def expired_jobs(self, now: datetime, limit: int = 1000) -> tuple[JobKey, ...]:
+        """Running jobs whose lease has run out."""
+        ...
+
+    def open_flow_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
+        """Open runs that have a flow run, in the order of their keys; ``after`` continues."""
+        ...
+
+    def close(self) -> None: ...

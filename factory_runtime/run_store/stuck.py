@@ -1,0 +1,47 @@
+"""What the sweep asks over all tenants: each one look into an index of rows that are open."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Select, literal, select, tuple_, union_all
+
+from factory_runtime.domain.run import Run
+from factory_runtime.ports import RunKey
+from factory_runtime.run_store.rows import RUNS
+from factory_runtime.run_store.tables import jobs, runs
+
+_KEY = (runs.c.tenant_id, runs.c.id)
+_AGE = (runs.c.priority, runs.c.requested_at, runs.c.id)
+_IS_OPEN = runs.c.completed_at.is_(None)
+
+
+def running_runs() -> Select[tuple[str, str]]:
+    """Keys of the runs that have a slot."""
+    return select(*_KEY).where(runs.c.admitted_at.is_not(None)).order_by(*_AGE)
+
+
+def overdue_runs(now: datetime, limit: int) -> Select[tuple[str, str]]:
+    """Keys of open runs past their deadline, or asked to be cancelled."""
+    late = select(*_KEY).where(_IS_OPEN, runs.c.deadline_at <= now)
+    unwanted = select(*_KEY).where(_IS_OPEN, runs.c.cancel_requested_at.is_not(None))
+    both = union_all(late, unwanted).subquery()
+    return select(both.c.tenant_id, both.c.id).distinct().limit(limit)
+
+
+def expired_jobs(now: datetime, limit: int) -> Select[tuple[str, str, str]]:
+    """Keys of claimed jobs whose lease has run out."""
+    return (
+        select(jobs.c.tenant_id, jobs.c.run_id, jobs.c.step)
+        .where(jobs.c.lease_expires_at.is_not(None), jobs.c.lease_expires_at <= now)
+        .order_by(jobs.c.lease_expires_at)
+        .limit(limit)
+    )
+
+
+def open_flow_runs(after: RunKey | None, limit: int) -> Select[tuple[Run]]:
+    """Open runs with a flow run, in the order of their keys."""
+    query = select(*RUNS.columns).where(_IS_OPEN, runs.c.flow_run_id.is_not(None))
+    if after is not None:
+        query = query.where(tuple_(*_KEY) > tuple_(literal(after.tenant_id), literal(after.run_id)))
+    return query.order_by(*_KEY).limit(limit)

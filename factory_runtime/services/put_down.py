@@ -1,0 +1,58 @@
+"""A walk that ends before its run does: paused, waiting, or left to another process."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from factory_runtime.domain.job import JobStatus
+from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.services.engine import Engine, Walk
+from factory_runtime.services.locks import walk_lock
+from factory_runtime.services.messages import leave_status
+from factory_runtime.services.steadily import steadily
+from factory_runtime.services.take_back import let_go
+
+
+def put_down(
+    engine: Engine, walk: Walk, status: RunStatus | None = None, wake_at: datetime | None = None
+) -> Run:
+    """Give back the run's slot and lock, and the jobs still under way; the run as it then stands.
+
+    Nothing of it is in this process after that. Jobs that wait stay as they are.
+
+    Args:
+        engine: the ports.
+        walk: of this process.
+        status: ``PAUSED``; ``WAITING``, with ``wake_at``; None leaves it Running, to be taken up by
+            whoever dispatches next.
+        wake_at: when a Waiting run wants a slot again.
+
+    Raises:
+        StaleVersionError: another process has the run by now.
+    """
+
+    def write(again: bool) -> Run:
+        del again
+        with engine.store.begin(walk.run.tenant_id) as tx:
+            run = tx.lock_run(walk.run.id)
+            now = engine.clock.now()
+            if run.ended or tx.find_lock_holder(walk_lock(run.id), now) != walk.holder:
+                return run
+            for job in tx.list_jobs(run.id):
+                if job.status is JobStatus.RUNNING:
+                    let_go(tx, job, now)
+            down = _put_down(run, status, wake_at, now)
+            tx.save_run(run, down)
+            tx.unlock(walk_lock(run.id), walk.holder)
+            leave_status(tx, down, now)
+            return down
+
+    return steadily(write, engine.lease)
+
+
+def _put_down(run: Run, status: RunStatus | None, wake_at: datetime | None, now: datetime) -> Run:
+    if status is None or run.cancel_requested_at is not None:
+        return run.changed(now, admitted_at=None)  # the sweep cancels one that is asked to stop
+    if status is RunStatus.PAUSED:
+        return run.move_to(status, now, pause_requested_at=None)
+    return run.move_to(status, now, wake_at=wake_at)

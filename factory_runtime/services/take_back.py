@@ -1,0 +1,57 @@
+"""Take a job back from a worker that is lost, or that lets go of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from factory_runtime.domain.attempt import Outcome
+from factory_runtime.domain.job import Job, JobStatus
+from factory_runtime.ports import RunTransaction
+
+LOSSES = 10
+"""How often a job may lose its worker in one cycle of its run: one that kills it has to end."""
+
+_LOST = "its worker is gone"
+
+
+def take_back(tx: RunTransaction, job: Job, now: datetime) -> Job:
+    """A job that another process was killed in goes back to Pending, its attempt Lost.
+
+    A lost attempt is none of the job's budget: most who are killed did nothing wrong. That process
+    may only be paused: then the version and the fencing token stop its writes.
+    """
+    if job.status is not JobStatus.RUNNING:
+        return job
+    losses = job.losses + 1
+    if losses < LOSSES:
+        return _back(tx, job, now, Outcome.LOST, _LOST, losses=losses)
+    error = f"{_LOST}, for the {losses}th time"
+    failed = job.move_to(JobStatus.FAILED, now, error=error, losses=losses, **_RELEASED)
+    tx.save_job(job, failed, detail={"reason": error, "attempt": job.attempt})
+    _close_attempt(tx, job, now, Outcome.LOST)
+    return failed
+
+
+def let_go(tx: RunTransaction, job: Job, now: datetime) -> Job:
+    """A job whose worker ends in good order, or whose run is put down, goes back to Pending."""
+    return _back(tx, job, now, Outcome.SUSPENDED, "its worker let go of it")
+
+
+_RELEASED: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
+
+
+def _back(
+    tx: RunTransaction, job: Job, now: datetime, outcome: Outcome, reason: str, **changes: Any
+) -> Job:
+    back = job.move_to(JobStatus.PENDING, now, **_RELEASED, **changes)
+    tx.save_job(job, back, detail={"reason": reason, "attempt": job.attempt})
+    _close_attempt(tx, job, now, outcome)
+    return back
+
+
+def _close_attempt(tx: RunTransaction, job: Job, now: datetime, outcome: Outcome) -> None:
+    for attempt in tx.list_attempts(job.run_id, job.step):
+        if attempt.outcome is None:
+            tx.save_attempt(replace(attempt, outcome=outcome, completed_at=now))
