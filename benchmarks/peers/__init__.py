@@ -1,0 +1,1 @@
+"""One fan-out in other tools that promise durable execution, to set ours beside."""
