@@ -39,6 +39,7 @@ class InMemoryCommit:
 @dataclass(slots=True)
 class _Kept:
     ours: bool = True
+    effect_key: str | None = None
     commits: list[InMemoryCommit] = field(default_factory=list[InMemoryCommit])
     tree: dict[str, TreeFile] = field(default_factory=dict[str, TreeFile])
 
@@ -55,7 +56,7 @@ class InMemoryGitHost:
     def find_repository(self, tenant_id: str, project_id: str, name: str) -> Repository | None:
         place = _place(tenant_id, project_id, name)
         kept = self._kept.get(place)
-        return _repository(place) if kept is not None and kept.ours else None
+        return _repository(place, kept) if kept is not None and kept.ours else None
 
     def ensure_repository(
         self, tenant_id: str, project_id: str, name: str, *, effect_key: str, description: str
@@ -63,13 +64,13 @@ class InMemoryGitHost:
         place = _place(tenant_id, project_id, name)
         with self._lock:
             created = place not in self._kept
-            kept = self._kept.setdefault(place, _Kept())
+            kept = self._kept.setdefault(place, _Kept(effect_key=effect_key))
             if not kept.ours:
                 raise taken(project_id, name, "exists and was not made by the factory")
             for commit in kept.commits:
                 if RUN_TRAILER not in dict(commit.trailers):
                     raise taken(project_id, name, f"has commits of people, like {commit.sha[:12]}")
-        return _repository(place, created=created)
+        return _repository(place, kept, created=created)
 
     def ensure_commit(
         self, tenant_id: str, order: CommitOrder, files: Iterable[TreeFile]
@@ -162,8 +163,8 @@ def _commit(place: _Place, commit: InMemoryCommit, *, created: bool) -> Commit:
     return Commit(commit.sha, f"{_url(place)}#{commit.sha}", len(commit.files), created)
 
 
-def _repository(place: _Place, *, created: bool = False) -> Repository:
-    return Repository("/".join(place), place[2], _url(place), "main", created)
+def _repository(place: _Place, kept: _Kept, *, created: bool = False) -> Repository:
+    return Repository("/".join(place), place[2], _url(place), "main", created, kept.effect_key)
 
 
 def _url(place: _Place) -> str:

@@ -110,7 +110,9 @@ class LocalGitHost:
 
     def _repository(self, place: Path, *, created: bool = False) -> Repository:
         path = place.relative_to(self._folder).as_posix().removesuffix(".git")
-        return Repository(path, place.stem, place.as_uri(), BRANCH, created)
+        # git spells its keys in lower case.
+        made_by = read_marks(place).get("effectkey")
+        return Repository(path, place.stem, place.as_uri(), BRANCH, created, made_by)
 
 
 def _is_ours(place: Path) -> bool:

@@ -7,10 +7,11 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from factory_runtime.domain.artifact import ArtifactKind
+from factory_runtime.domain.records import Effect
 from factory_runtime.domain.result import JobResult, Layer, RenderOrder
 from factory_runtime.domain.template import JobTypeFacts
-from factory_runtime.jobs.publishing import LAYER_SCHEMA, file_artifact, publish_layer
-from factory_runtime.ports import FileTree, JobContext
+from factory_runtime.jobs.publishing import LAYER_SCHEMA, file_artifact, probe_commit, publish_layer
+from factory_runtime.ports import FileTree, GitHost, JobContext
 
 _MEDIA_TYPES = {
     ".adoc": "text/asciidoc",
@@ -25,7 +26,9 @@ _MEDIA_TYPES = {
 class Documentation:
     """Commits one rendered source. Outputs: repository, commit, url (of the commit), files."""
 
-    facts = JobTypeFacts(name="documentation", version="1", with_schema=LAYER_SCHEMA)
+    facts = JobTypeFacts(
+        name="documentation", version="1", with_schema=LAYER_SCHEMA, hosts=("git",)
+    )
 
     def render(self, with_: Mapping[str, Any]) -> RenderOrder | None:
         return RenderOrder((Layer(with_["source"], with_.get("data", {})),))
@@ -39,6 +42,9 @@ class Documentation:
             if file.link is None and (media_type := _media_type(file.path)) is not None
         )
         return publish_layer(context, with_["repository"], tree, "Add the documentation", documents)
+
+    def probe(self, host: GitHost, effect: Effect) -> str | None:
+        return probe_commit(host, effect)
 
 
 def _media_type(path: str) -> str | None:

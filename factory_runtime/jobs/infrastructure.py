@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from factory_runtime.domain.records import Effect
 from factory_runtime.domain.result import JobResult, Layer, RenderOrder
 from factory_runtime.domain.template import JobTypeFacts
-from factory_runtime.jobs.publishing import LAYER_SCHEMA, publish_layer
-from factory_runtime.ports import FileTree, JobContext
+from factory_runtime.jobs.publishing import LAYER_SCHEMA, probe_commit, publish_layer
+from factory_runtime.ports import FileTree, GitHost, JobContext
 
 
 class Infrastructure:
     """Commits one rendered source. Outputs: repository, commit, url (of the commit), files."""
 
-    facts = JobTypeFacts(name="infrastructure", version="1", with_schema=LAYER_SCHEMA)
+    facts = JobTypeFacts(
+        name="infrastructure", version="1", with_schema=LAYER_SCHEMA, hosts=("git",)
+    )
 
     def render(self, with_: Mapping[str, Any]) -> RenderOrder | None:
         return RenderOrder((Layer(with_["source"], with_.get("data", {})),))
@@ -23,3 +26,6 @@ class Infrastructure:
         self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
     ) -> JobResult:
         return publish_layer(context, with_["repository"], tree, "Add the infrastructure")
+
+    def probe(self, host: GitHost, effect: Effect) -> str | None:
+        return probe_commit(host, effect)

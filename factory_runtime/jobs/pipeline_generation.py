@@ -7,15 +7,17 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from factory_runtime.domain.artifact import ArtifactKind
+from factory_runtime.domain.records import Effect
 from factory_runtime.domain.result import JobResult, Layer, RenderOrder
 from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.jobs.publishing import (
     DATA_SCHEMA,
     REPOSITORY_SCHEMA,
     file_artifact,
+    probe_commit,
     publish_layer,
 )
-from factory_runtime.ports import FileTree, JobContext
+from factory_runtime.ports import FileTree, GitHost, JobContext
 
 _NAME = "pipeline-generation"
 _FOLDER = Path(__file__).parent / "sources"
@@ -50,6 +52,7 @@ class PipelineGeneration:
         with_schema=_SCHEMA,
         source_keys=(),
         sources={flavour: _FOLDER / flavour for flavour in _FLAVOURS},
+        hosts=("git",),
     )
 
     def render(self, with_: Mapping[str, Any]) -> RenderOrder | None:
@@ -66,6 +69,9 @@ class PipelineGeneration:
         )
         subject = f"Add pipelines for {' and '.join(with_['flavours'])}"
         return publish_layer(context, with_["repository"], tree, subject, pipelines)
+
+    def probe(self, host: GitHost, effect: Effect) -> str | None:
+        return probe_commit(host, effect)
 
 
 def _is_pipeline(path: str) -> bool:

@@ -7,10 +7,11 @@ from typing import Any
 
 from factory_runtime.domain.artifact import ArtifactDraft, ArtifactKind
 from factory_runtime.domain.errors import PermanentError
+from factory_runtime.domain.records import Effect
 from factory_runtime.domain.repository import REPOSITORY_NAME, check_repository_name
 from factory_runtime.domain.result import ConfirmedEffect, JobResult
 from factory_runtime.domain.tree import TREE_MEDIA_TYPE, TreeFile
-from factory_runtime.ports import Commit, CommitOrder, FileTree, JobContext
+from factory_runtime.ports import Commit, CommitOrder, FileTree, GitHost, JobContext
 
 REPOSITORY_SCHEMA: Mapping[str, Any] = {
     "type": "string",
@@ -41,21 +42,22 @@ def commit_tree(
 
     Raises:
         LayerConflictError: a step that this one does not follow wrote one of the files.
+        LeaseLostError: another worker holds the job by now; nothing was committed.
         PermanentError: there is no tree.
     """
     if tree is None:
         raise PermanentError(f"job {context.facts.step} has no rendered files to publish")
     facts = context.facts
     trailers = (
-        ("Factory-Run", facts.run_id),
-        ("Factory-Step", facts.step),
+        *_naming(facts.run_id, facts.step),
         ("Factory-Template", f"{facts.template_id}@{facts.template_version}"),
     )
     place = f"{facts.project_id}/{check_repository_name(repository)}"
     context.check_cancelled()
     # Whatever the ledger says of it, the host knows whether the commit stands, and finds it
     # before it reads the first file.
-    context.intend("commit", f"commit in {place}")
+    probed_by = {"project_id": facts.project_id, "repository": repository}
+    context.intend("commit", f"commit in {place}", probed_by)
     order = CommitOrder(
         project_id=facts.project_id,
         repository=repository,
@@ -65,10 +67,32 @@ def commit_tree(
         at=context.now(),
         follows=facts.follows,
     )
-    commit = context.host.ensure_commit(facts.tenant_id, order, _until_cancelled(context, tree))
+    commit = context.host.ensure_commit(facts.tenant_id, order, _while_ours(context, tree))
     made = "made" if commit.created else "found"
     context.log(f"{made} commit {commit.sha[:12]} with {commit.files} files in {place}")
     return commit
+
+
+def probe_commit(host: GitHost, effect: Effect) -> str | None:
+    """The id of the commit that this effect was to make, if it stands; None for other effects.
+
+    Raises:
+        TransientError: the host cannot tell now.
+    """
+    place = probed_place(effect)
+    if effect.kind != "commit" or place is None:
+        return None
+    naming = _naming(effect.run_id, effect.step)
+    commit = host.find_commit(effect.tenant_id, *place, naming)
+    return None if commit is None else commit.sha
+
+
+def probed_place(effect: Effect) -> tuple[str, str] | None:
+    """Project and repository of an effect; None where it was intended without them."""
+    project_id, repository = effect.facts.get("project_id"), effect.facts.get("repository")
+    if isinstance(project_id, str) and isinstance(repository, str):
+        return project_id, repository
+    return None
 
 
 def commit_artifacts(
@@ -137,7 +161,15 @@ def _message(context: JobContext, subject: str) -> str:
     return f"{' '.join(subject.split())}\n\n{body}"
 
 
-def _until_cancelled(context: JobContext, tree: FileTree) -> Iterator[TreeFile]:
+def _naming(run_id: str, step: str) -> tuple[tuple[str, str], ...]:
+    """The trailers that tell a job's commit from all others."""
+    return ("Factory-Run", run_id), ("Factory-Step", step)
+
+
+def _while_ours(context: JobContext, tree: FileTree) -> Iterator[TreeFile]:
+    """The files; raising at their end, like anywhere between them, has the host commit nothing."""
     for file in tree.files():
         context.check_cancelled()
         yield file
+    # Reading may have taken longer than the lease, and what follows is the effect.
+    context.check_lease()

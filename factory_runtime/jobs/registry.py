@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from functools import cache
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, cast
 
-from factory_runtime.domain.errors import UnknownJobTypeError
+from factory_runtime.domain.errors import SettingsError, UnknownJobTypeError
 from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.ports import JobType
 
@@ -41,9 +42,16 @@ class InstalledJobTypes(dict[str, JobType]):
 
 
 @cache
-def job_types() -> InstalledJobTypes:
-    """The job types that are installed; found once for each process."""
-    return find_job_types()
+def job_types(modules: tuple[str, ...] = ()) -> InstalledJobTypes:
+    """The job types that are installed, and those of these modules; found once for each process.
+
+    Raises:
+        SettingsError: a module cannot be loaded, or has no ``JOB_TYPES``.
+    """
+    found = find_job_types()
+    for module in modules:
+        found.update((job_type.facts.name, job_type) for job_type in _of_module(module))
+    return found
 
 
 def job_type_facts() -> Mapping[str, JobTypeFacts]:
@@ -88,21 +96,35 @@ def check_with(facts: JobTypeFacts, with_: Mapping[str, Any]) -> tuple[str, ...]
     return tuple(_spelled(error.json_path, error.message) for error in errors)
 
 
+def _of_module(module: str) -> list[JobType]:
+    try:
+        offered = list(import_module(module).JOB_TYPES)
+        return [_checked(job_type, module) for job_type in offered]
+    except (Exception, SystemExit) as exc:  # somebody's own module may raise anything
+        raise SettingsError(
+            f"the job types of {module} cannot be used: {type(exc).__name__}: {exc}",
+            hint="FACTORY_JOB_TYPES names modules, each with a list JOB_TYPES",
+        ) from exc
+
+
 def _spelled(path: str, message: str) -> str:
     place = path.removeprefix("$").removeprefix(".")
     return f"{place}: {message[:300]}" if place else message[:300]
 
 
 def _load(entry: EntryPoint) -> JobType:
-    job_type = entry.load()()
-    facts = getattr(job_type, "facts", None)
-    if not isinstance(facts, JobTypeFacts):
-        raise TypeError(f"{entry.value} has no facts")
-    if facts.name != entry.name:
-        raise ValueError(f"{entry.value} calls itself {facts.name!r}")
-    for half in ("render", "publish"):
-        if not callable(getattr(job_type, half, None)):
-            raise TypeError(f"{entry.value} has no {half}()")
+    job_type = _checked(entry.load()(), entry.value)
+    if job_type.facts.name != entry.name:
+        raise ValueError(f"{entry.value} calls itself {job_type.facts.name!r}")
+    return job_type
+
+
+def _checked(job_type: Any, place: str) -> JobType:
+    if not isinstance(getattr(job_type, "facts", None), JobTypeFacts):
+        raise TypeError(f"{place} has no facts")
+    for method in ("render", "publish", "probe"):
+        if not callable(getattr(job_type, method, None)):
+            raise TypeError(f"{place} has no {method}()")
     return cast(JobType, job_type)
 
 

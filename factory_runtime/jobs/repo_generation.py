@@ -6,11 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from factory_runtime.domain.artifact import ArtifactDraft, ArtifactKind
+from factory_runtime.domain.errors import RepositoryTakenError
+from factory_runtime.domain.records import Effect
 from factory_runtime.domain.repository import check_repository_name
 from factory_runtime.domain.result import ConfirmedEffect, JobResult, Layer, RenderOrder
 from factory_runtime.domain.template import JobTypeFacts
-from factory_runtime.jobs.publishing import LAYER_SCHEMA, commit_artifacts, commit_tree
-from factory_runtime.ports import FileTree, JobContext, Repository
+from factory_runtime.jobs.publishing import (
+    LAYER_SCHEMA,
+    commit_artifacts,
+    commit_tree,
+    probe_commit,
+    probed_place,
+)
+from factory_runtime.ports import FileTree, GitHost, JobContext, Repository
 
 _SCHEMA: Mapping[str, Any] = {
     **LAYER_SCHEMA,
@@ -28,7 +36,11 @@ class RepoGeneration:
     """
 
     facts = JobTypeFacts(
-        name="repo-generation", version="1", with_schema=_SCHEMA, undos=("delete-repository",)
+        name="repo-generation",
+        version="1",
+        with_schema=_SCHEMA,
+        undos=("delete-repository",),
+        hosts=("git",),
     )
 
     def render(self, with_: Mapping[str, Any]) -> RenderOrder | None:
@@ -62,14 +74,24 @@ class RepoGeneration:
             external_ids={"repo_id": repository.id},
         )
 
+    def probe(self, host: GitHost, effect: Effect) -> str | None:
+        if effect.kind == "repository":
+            return _probe_repository(host, effect)
+        return probe_commit(host, effect)
+
 
 def _ensure_repository(context: JobContext, name: str, description: str) -> Repository:
     facts = context.facts
-    confirmed = context.intend("repository", f"repository {facts.project_id}/{name}")
+    confirmed = context.intend(
+        "repository",
+        f"repository {facts.project_id}/{name}",
+        {"project_id": facts.project_id, "repository": name},
+    )
     if confirmed is not None:
         found = context.host.find_repository(facts.tenant_id, facts.project_id, name)
         if found is not None and found.id == confirmed:
             return found
+    context.check_lease()
     repository = context.host.ensure_repository(
         facts.tenant_id,
         facts.project_id,
@@ -80,3 +102,27 @@ def _ensure_repository(context: JobContext, name: str, description: str) -> Repo
     made = "made" if repository.created else "found"
     context.log(f"{made} the repository {facts.project_id}/{name} at {repository.url}")
     return repository
+
+
+def _probe_repository(host: GitHost, effect: Effect) -> str | None:
+    """The repository's id, if it is there and this job made it or could have adopted it.
+
+    Raises:
+        TransientError: the host cannot tell now.
+    """
+    place = probed_place(effect)
+    found = None if place is None else host.find_repository(effect.tenant_id, *place)
+    if place is None or found is None:
+        return None
+    if found.effect_key == effect.effect_key:
+        return found.id
+    try:
+        # It is there: this only looks whether people have committed to it.
+        return host.ensure_repository(
+            effect.tenant_id,
+            *place,
+            effect_key=effect.effect_key,
+            description="",
+        ).id
+    except RepositoryTakenError:
+        return None

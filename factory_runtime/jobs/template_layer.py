@@ -6,16 +6,19 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
+from factory_runtime.domain.records import Effect
 from factory_runtime.domain.result import JobResult, Layer, RenderOrder
 from factory_runtime.domain.template import JobTypeFacts
-from factory_runtime.jobs.publishing import LAYER_SCHEMA, publish_layer
-from factory_runtime.ports import FileTree, JobContext
+from factory_runtime.jobs.publishing import LAYER_SCHEMA, probe_commit, publish_layer
+from factory_runtime.ports import FileTree, GitHost, JobContext
 
 
 class TemplateLayer:
     """Commits one rendered source. Outputs: repository, commit, url (of the commit), files."""
 
-    facts = JobTypeFacts(name="template-layer", version="1", with_schema=LAYER_SCHEMA)
+    facts = JobTypeFacts(
+        name="template-layer", version="1", with_schema=LAYER_SCHEMA, hosts=("git",)
+    )
 
     def render(self, with_: Mapping[str, Any]) -> RenderOrder | None:
         return RenderOrder((Layer(with_["source"], with_.get("data", {})),))
@@ -25,6 +28,9 @@ class TemplateLayer:
     ) -> JobResult:
         subject = _subject(context.facts.step, with_["source"])
         return publish_layer(context, with_["repository"], tree, subject)
+
+    def probe(self, host: GitHost, effect: Effect) -> str | None:
+        return probe_commit(host, effect)
 
 
 def _subject(step: str, source: str) -> str:

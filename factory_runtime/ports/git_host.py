@@ -18,6 +18,7 @@ class Repository:
         id: the host's own id for it.
         url: what to ``git clone``.
         created: whether this call made it.
+        effect_key: of the job that made it, where the host knows.
     """
 
     id: str
@@ -25,6 +26,7 @@ class Repository:
     url: str
     default_branch: str
     created: bool = False
+    effect_key: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

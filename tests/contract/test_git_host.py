@@ -154,6 +154,14 @@ def test_a_repository_is_made_once_and_found_again(outside: Outside) -> None:
     assert made.default_branch == "main"
 
 
+def test_a_repository_says_which_job_made_it_to_those_who_adopt_it(outside: Outside) -> None:
+    made = ensure_repository(outside, run="run-1")
+    adopted = ensure_repository(outside, run="run-2")
+    found = outside.host.find_repository("acme", "shop", "orders")
+    assert found is not None
+    assert {made.effect_key, adopted.effect_key, found.effect_key} == {"run-1:generate"}
+
+
 def test_tenants_and_projects_have_repositories_of_their_own(outside: Outside) -> None:
     ensure_repository(outside)
     assert outside.host.find_repository("globex", "shop", "orders") is None

@@ -27,6 +27,7 @@ class Smoke:
     facts = JobTypeFacts(name="smoke-test", version="1", with_schema={})
     def render(self, with_): return None
     def publish(self, context, with_, tree): return None
+    def probe(self, host, effect): return None
 """
 
 
@@ -73,6 +74,7 @@ def test_a_package_adds_a_job_type_by_entry_point(site: Path) -> None:
         ("MODULE:Smoke", "class Smoke: pass", "has no facts"),
         ("MODULE:Smoke", GOOD.replace("smoke-test", "other"), "calls itself 'other'"),
         ("MODULE:Smoke", GOOD.replace("def render", "def paint"), r"has no render\(\)"),
+        ("MODULE:Smoke", GOOD.replace("def probe", "def look"), r"has no probe\(\)"),
     ],
 )
 def test_a_broken_package_is_named_and_takes_no_other_down(
