@@ -212,6 +212,10 @@ class RunTransaction(Protocol):
     # breakers
     def find_breaker(self, host: str) -> Breaker | None: ...
 
+    def lock_breaker(self, host: str) -> Breaker | None:
+        """The breaker, with its row locked until the end of the transaction."""
+        ...
+
     def save_breaker(self, breaker: Breaker) -> None: ...
 
     # locks

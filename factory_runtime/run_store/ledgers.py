@@ -163,6 +163,9 @@ class Ledgers:
     def find_breaker(self, host: str) -> Breaker | None:
         return self._rows.find(BREAKERS, breakers.c.host == host)
 
+    def lock_breaker(self, host: str) -> Breaker | None:
+        return self.find_breaker(host) if self._rows.lock(BREAKERS, host=host) else None
+
     def save_breaker(self, breaker: Breaker) -> None:
         self._rows.put(BREAKERS, breaker, key=("tenant_id", "host"))
 
