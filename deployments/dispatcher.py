@@ -6,10 +6,12 @@ import asyncio
 import inspect
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
+from prefect.exceptions import Abort
 from prefect.flow_engine import run_flow_async
 
 from factory_runtime.bootstrap import Runtime
@@ -19,10 +21,9 @@ from factory_runtime.domain.errors import (
     TransientError,
 )
 from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.orchestration.launch import PrefectLauncher
-from factory_runtime.services.dispatch import dispatch_next
+from factory_runtime.services.dispatch import dispatch_next, give_back
 from factory_runtime.services.end_run import end_run
-from factory_runtime.services.engine import is_walked
+from factory_runtime.services.sweep import sweep, sweep_prefect
 from flows.hooks import drain, share_runtime
 from flows.templates import flow_of_run
 from flows.walk import LEFT_OPEN
@@ -44,7 +45,6 @@ class Dispatcher:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._launcher = PrefectLauncher(runtime.inputs_of)
         self._running: dict[str, asyncio.Task[None]] = {}
         share_runtime(runtime)
 
@@ -68,26 +68,19 @@ class Dispatcher:
             task.cancel(LEFT_OPEN)
         await asyncio.gather(*left, return_exceptions=True)
 
-    async def _take_up(self) -> None:
-        """Go on with runs that another process began and was killed in."""
-        for tenant_id, run_id in await in_thread(self._runtime.store.running_runs):
-            if len(self._running) >= self._runtime.settings.max_running_runs:
-                return
-            if run_id in self._running:
-                continue
-            if not await in_thread(is_walked, self._runtime.engine, tenant_id, run_id):
-                with self._runtime.store.begin(tenant_id, read_only=True) as tx:
-                    run = tx.get_run(run_id)
-                # One without a flow run is the next dispatch's to start.
-                if not run.ended and run.flow_run_id is not None:
-                    self._execute(run)
-
     async def _start_next(self) -> bool:
-        if len(self._running) >= self._runtime.settings.max_running_runs:
-            return False
         runtime = self._runtime
+        if len(self._running) >= runtime.settings.max_running_runs:
+            return False
         try:
-            run = await in_thread(dispatch_next, runtime.store, self._launcher, runtime.clock)
+            run = await in_thread(
+                dispatch_next,
+                runtime.store,
+                runtime.launcher,
+                runtime.clock,
+                runtime.settings.max_running_runs,
+                runtime.engine.worker,
+            )
         except FactoryError as error:
             _LOG.warning("no run could be started: %s", error)
             return False
@@ -100,8 +93,6 @@ class Dispatcher:
         return True
 
     def _execute(self, run: Run) -> None:
-        if run.id in self._running:
-            return  # found a moment ago by the other of the two that look for runs
         task = asyncio.create_task(self._run(run), name=run.id)
         self._running[run.id] = task
         task.add_done_callback(lambda _task: self._running.pop(run.id, None))
@@ -120,8 +111,11 @@ class Dispatcher:
             )
             if state and state.is_failed() and await in_thread(self._is_unbegun, run):
                 raise await state.aresult(raise_on_failure=False)
+        except Abort as left:
+            _LOG.info("run %s is put down: %s", run.id, left)
         except (TransientError, ConflictError, httpx.TransportError) as error:
             _LOG.warning("run %s is left for the next look: %s", run.id, error)
+            await in_thread(self._give_back, run)
         except Exception as error:
             _LOG.exception("run %s", run.id)
             await in_thread(self._give_up, run, error)
@@ -130,6 +124,12 @@ class Dispatcher:
         """Whether its flow failed before it took the run up: it would be tried for ever."""
         with self._runtime.store.begin(run.tenant_id, read_only=True) as tx:
             return tx.get_run(run.id).status is RunStatus.QUEUED
+
+    def _give_back(self, run: Run) -> None:
+        """Give its slot back at once; where the store is away too, the sweep does it later."""
+        runtime = self._runtime
+        with suppress(FactoryError):
+            give_back(runtime.store, runtime.clock, run, runtime.engine.worker)
 
     def _give_up(self, run: Run, error: Exception) -> None:
         runtime = self._runtime
@@ -148,14 +148,19 @@ class Dispatcher:
 
     async def _tidy_now_and_then(self) -> None:
         while True:
-            try:
-                await self._take_up()
-            except FactoryError as error:
-                _LOG.warning("left runs wait: %s", error)
-            except Exception:
-                _LOG.exception("left runs wait")
+            await self._sweep()
             await self._drain()
             await asyncio.sleep(_TIDY_EVERY)
+
+    async def _sweep(self) -> None:
+        runtime = self._runtime
+        try:
+            await in_thread(sweep, runtime.store, runtime.clock)
+            await in_thread(sweep_prefect, runtime.store, runtime.clock, runtime.launcher)
+        except FactoryError as error:
+            _LOG.warning("left runs wait: %s", error)
+        except Exception:
+            _LOG.exception("left runs wait")
 
     async def _drain(self) -> None:
         try:

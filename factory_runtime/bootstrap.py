@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from factory_runtime.artifacts.local import LocalArtifactStorage
@@ -20,6 +21,7 @@ from factory_runtime.ports import (
     Embedder,
     GitHost,
     JobType,
+    Launcher,
     MemoryIndex,
     RunStore,
 )
@@ -61,7 +63,7 @@ class Runtime:
             return self.own_job_types
         from factory_runtime.jobs.registry import job_types
 
-        return job_types()
+        return job_types(self.settings.job_types)
 
     @cached_property
     def store(self) -> RunStore:
@@ -131,17 +133,27 @@ class Runtime:
             self.store, self.storage, self.clock, lambda: self.embedder, lambda: self.memory
         )
 
-    def drain(self, show_run: Callable[[Any], None] | None = None) -> Drained:
-        """Handle what the outbox holds; ``show_run`` is Prefect's part of it, where it is there."""
+    @cached_property
+    def launcher(self) -> Launcher:
+        """Asks Prefect. Importing its client takes seconds."""
+        from factory_runtime.orchestration.launch import PrefectLauncher
+
+        return PrefectLauncher(self.inputs_of)
+
+    def drain(self, shown: Mapping[str, Callable[[Any], None]] = MappingProxyType({})) -> Drained:
+        """Handle what the outbox holds; ``shown`` is Prefect's part of it, where it is there."""
         from factory_runtime.services import topics
         from factory_runtime.services.drain_outbox import drain_outbox
+        from factory_runtime.services.settle_effects import EffectSettler
+
+        settler = EffectSettler(self.store, self.host, self.job_types, self.clock)
 
         handlers: dict[str, Callable[[Any], None]] = {
             topics.MEMORY_OF_RUN: self.librarian.index_run,
             topics.MEMORY_OF_TEMPLATE: self.librarian.index_template,
+            topics.SETTLE_EFFECTS: settler.settle,
+            **shown,
         }
-        if show_run is not None:
-            handlers[topics.SHOW_RUN] = show_run
         return drain_outbox(self.store, self.clock, handlers, worker_name())
 
     def has_render(self, tenant_id: str, key: str) -> bool:

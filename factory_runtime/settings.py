@@ -17,8 +17,10 @@ class Settings(BaseSettings):
         database_url: SQLAlchemy URL of the run store; None is SQLite below ``home``.
         template_folders: folders with templates of your own, before the built-in ones.
         source_roots: folders outside a template that its steps may name as ``source``.
+        job_types: modules with job types of your own, beside those that packages offer by entry
+            point: each has a ``JOB_TYPES``, a list of them.
         prefect_api_url: a server somebody else keeps; None uses the local one.
-        max_running_runs: how many runs the local executor works on at once.
+        max_running_runs: how many runs are worked on at once, over all executors of one store.
     """
 
     model_config = SettingsConfigDict(env_prefix="FACTORY_", extra="ignore", frozen=True)
@@ -29,6 +31,7 @@ class Settings(BaseSettings):
     project: str = "default"
     template_folders: tuple[Path, ...] = ()
     source_roots: tuple[Path, ...] = ()
+    job_types: tuple[str, ...] = ()
     prefect_api_url: str | None = None
     max_running_runs: int = Field(default=4, ge=1, le=64)
     render_seconds: int = Field(default=60, ge=1, description="wall time of one render")

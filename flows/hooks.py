@@ -14,6 +14,7 @@ from prefect.logging import get_logger
 
 from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.orchestration.show_run import RunShowcase
+from factory_runtime.services.topics import SHOW_RUN, SHOW_STATUS
 from tasks.threads import in_thread
 
 _runtime: Runtime | None = None
@@ -46,4 +47,4 @@ async def drain() -> None:
     """Do what commits left to be done."""
     runtime = shared_runtime()
     showcase = RunShowcase(runtime.store, runtime.clock)
-    await in_thread(runtime.drain, showcase.show)
+    await in_thread(runtime.drain, {SHOW_RUN: showcase.show, SHOW_STATUS: showcase.show_status})

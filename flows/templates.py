@@ -11,6 +11,7 @@ from typing import Any, Literal, Optional
 from prefect import Flow
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
+from prefect.exceptions import Abort
 from prefect.utilities.callables import ParameterSchema
 
 from factory_runtime.bootstrap import Runtime
@@ -125,6 +126,10 @@ async def _run(template_id: str, inputs: dict[str, Any]) -> State[Any]:
     run_id = flow_run.labels.get(RUN_ID)
     if run_id is None:
         run = await in_thread(_adopt, runtime, template_id, inputs, flow_run_id)
+        if not run.ended and run.admitted_at is None:
+            # It gives its process back; the dispatcher starts it when its turn has come.
+            await in_thread(runtime.launcher.show_status, run)
+            raise Abort(f"{run.id} waits to be admitted")
         return await walk_run(runtime, run.tenant_id, run.id, flow_run_id)
     tenant_id = str(flow_run.labels.get(TENANT_ID))
     return await walk_run(runtime, tenant_id, str(run_id), flow_run_id)
@@ -149,7 +154,8 @@ def _adopt(runtime: Runtime, template_id: str, inputs: dict[str, Any], flow_run_
             ),
         )
     if run.status is RunStatus.VALIDATED:
-        run = admit(runtime.store, runtime.clock, tenant_id, run.id)
+        cap = runtime.settings.max_running_runs
+        run = admit(runtime.store, runtime.clock, run, cap, runtime.engine.worker)
     return run
 
 

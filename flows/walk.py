@@ -3,70 +3,101 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
-from typing import Any
+from typing import Any, assert_never
 
 from prefect.client.schemas.objects import State
+from prefect.exceptions import Abort
 
 from factory_runtime.bootstrap import Runtime
+from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.errors import (
     ConflictError,
     FactoryError,
-    IllegalTransitionError,
     NotFoundError,
     StoreUnavailableError,
     TransientError,
 )
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.orchestration.states import state_of
-from factory_runtime.services.end_run import cancel_run, close_run_if_done, end_run
-from factory_runtime.services.engine import begin_walk, keep_walking, stop_walking
+from factory_runtime.services.attempt import AnotherAttempt
+from factory_runtime.services.end_run import close_run_if_done, end_run
+from factory_runtime.services.engine import begin_walk, stop_walking
+from factory_runtime.services.put_down import put_down
 from flows.progress import Progress
+from flows.watch import Why, watch_run, why_left
 from tasks.execution import Execution, JobCall
 from tasks.run_job import STOP_GRACE, job_task
 from tasks.threads import RENDERS, in_thread
 
-_CANCEL_POLL = 0.5
-"""Seconds between two looks at whether somebody asked the run to stop."""
+_LOOK_AGAIN = 0.5
 
 LEFT_OPEN = "left for another process to go on with"
 """Cancelling a flow's task with this message ends the walk and leaves the run as it stands."""
 
 _renders: asyncio.Semaphore | None = None
+_under_way: set[Execution] = set()
 
 
 async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: str) -> State[Any]:
     """Execute a run to its end; Prefect's state for it.
 
     A run that has ended already is answered, not run again.
+
+    Raises:
+        Abort: the flow leaves the run open: it is another's, paused, waits, or cannot be recorded
+            now. Prefect is told of its status, and sets no state of its own.
     """
     try:
         taken = await in_thread(begin_walk, runtime.engine, tenant_id, run_id, flow_run_id)
-    except (ConflictError, NotFoundError, TransientError):
-        raise  # not ours to end
+    except (ConflictError, NotFoundError, TransientError) as error:
+        raise Abort(f"{run_id} is not taken up: {type(error).__name__}") from error
     except FactoryError as error:
         return state_of(await in_thread(_give_up, runtime, tenant_id, run_id, error))
     if isinstance(taken, Run):
         return state_of(taken)
     execution = Execution(runtime, taken, _render_limit())
+    _under_way.add(execution)
     try:
-        return state_of(await _walk(execution, Progress(flow_run_id, taken)))
+        run = await _walk_to_the_end(execution, flow_run_id)
+    finally:
+        _under_way.discard(execution)
+        with suppress(TransientError):  # it expires by itself
+            await asyncio.shield(in_thread(stop_walking, runtime.engine, taken))
+    if run.ended:
+        return state_of(run)
+    with suppress(TransientError):  # the outbox tells it later
+        await in_thread(runtime.launcher.show_status, run)
+    raise Abort(f"{run.id} is {run.status}")
+
+
+def leave_walks() -> None:
+    """Have every run of this process put down as soon as its jobs under way have ended."""
+    for execution in _under_way:
+        execution.leave()
+
+
+async def _walk_to_the_end(execution: Execution, flow_run_id: str) -> Run:
+    """The run as it stands when this process has nothing more to do with it."""
+    runtime, walk = execution.runtime, execution.walk
+    try:
+        return await _walk(execution, Progress(flow_run_id, execution))
     except ConflictError:
         # Somebody else writes this run now, or has ended it: it is theirs to end.
-        return state_of(await in_thread(_as_it_stands, runtime, taken.run))
-    except StoreUnavailableError:
-        raise  # nothing is wrong with the run: the executor that finds it left goes on with it
+        return await in_thread(_as_it_stands, runtime, walk.run)
+    except StoreUnavailableError as error:
+        # Nothing is wrong with the run: the executor that finds it left goes on with it.
+        raise Abort(f"{walk.run.id} cannot be recorded now") from error
     except asyncio.CancelledError as stop:
         if LEFT_OPEN in stop.args:
-            raise
+            with suppress(ConflictError):
+                return await asyncio.shield(in_thread(put_down, runtime.engine, walk))
+            return walk.run
         # Prefect, or the process, wants this flow to stop now: our record says so first.
-        await asyncio.shield(in_thread(_stop, runtime, taken.run, "its flow run was cancelled"))
+        await asyncio.shield(in_thread(_stop, runtime, walk.run, "its flow run was cancelled"))
         raise
     except Exception as error:
-        return state_of(await in_thread(_give_up, runtime, tenant_id, run_id, error))
-    finally:
-        await asyncio.shield(in_thread(stop_walking, runtime.engine, taken.run))
+        return await in_thread(_give_up, runtime, walk.run.tenant_id, walk.run.id, error)
 
 
 async def _walk(execution: Execution, progress: Progress) -> Run:
@@ -79,38 +110,76 @@ async def _walk(execution: Execution, progress: Progress) -> Run:
         try:
             for need in walk.plan.job(name).needs:
                 await ended[need].wait()
-            if name not in walk.endings and not execution.stopping:
-                await _run_one(execution, name)
+            await _run_until_ended(execution, name)
         finally:
             ended[name].set()
-            progress.changed()
 
     jobs = [asyncio.create_task(one(name), name=name) for name in ended]
     everything = asyncio.gather(*jobs, return_exceptions=True)
-    watch = asyncio.create_task(_watch(execution))
+    watch = asyncio.create_task(watch_run(execution))
     try:
         async with progress:
             await asyncio.wait([everything, watch], return_when=asyncio.FIRST_COMPLETED)
-            if not everything.done():
-                await _wind_down(execution, jobs)
-                if execution.lost:
-                    raise ConflictError(f"run {walk.run.id} was taken over by another process")
-                return await in_thread(_stop, execution.runtime, walk.run, "cancelled")
+        if not everything.done():
+            why = watch.result()
+            await _wind_down(execution, jobs, by_asking=why is Why.CANCEL)
+            return await _end_early(execution, why)
         for result in everything.result():
             if isinstance(result, Exception):
                 raise result
+        if len(walk.endings) < len(walk.plan.jobs):
+            return await _end_early(execution, why_left(execution))
         return await in_thread(close_run_if_done, execution.runtime.engine, walk)
     finally:
         watch.cancel()
         if not everything.done():
-            await asyncio.shield(_cut_off(execution, jobs))
+            await asyncio.shield(_wind_down(execution, jobs, by_asking=False))
+
+
+async def _end_early(execution: Execution, why: Why) -> Run:
+    """Record that the run's jobs are not gone on with here."""
+    runtime, walk = execution.runtime, execution.walk
+    match why:
+        case Why.LOST:
+            raise ConflictError(f"run {walk.run.id} was taken over by another process")
+        case Why.CANCEL:
+            return await in_thread(_stop, runtime, walk.run, "cancelled")
+        case Why.PAUSE:
+            return await in_thread(put_down, runtime.engine, walk, RunStatus.PAUSED)
+        case Why.WAIT:
+            wake_at = min(later.not_before for later in execution.later.values())
+            return await in_thread(put_down, runtime.engine, walk, RunStatus.WAITING, wake_at)
+        case Why.LEAVE:
+            return await in_thread(put_down, runtime.engine, walk)
+        case _:
+            assert_never(why)
+
+
+async def _run_until_ended(execution: Execution, name: str) -> None:
+    """Run a job's task, and again whenever the job has not ended with it, but waits."""
+    walk = execution.walk
+    not_before = walk.jobs[name].not_before
+    if not_before is not None and name not in walk.endings:  # by an earlier process
+        execution.later[name] = AnotherAttempt(not_before, Outcome.WAITING, "")
+    while name not in walk.endings and execution.begins_jobs:
+        if later := execution.later.get(name):
+            left = (later.not_before - execution.runtime.clock.now()).total_seconds()
+            if left > 0:
+                await asyncio.sleep(min(left, _LOOK_AGAIN))
+                continue
+            del execution.later[name]
+        execution.at_work.add(name)
+        try:
+            await _run_one(execution, name)
+        finally:
+            execution.at_work.discard(name)
 
 
 async def _run_one(execution: Execution, name: str) -> None:
     """Run one job's task; only what is not the job's own failure is raised."""
     walk = execution.walk
     state = await job_task(walk.plan.job(name))(JobCall(execution, name), return_state=True)
-    if name not in walk.endings and not execution.stopping:
+    if name not in walk.endings and name not in execution.later and not execution.stopping:
         # The record could not be written: without it, no job behind this one may start. Those
         # under way may end: they would be Cancelled in a run that can still go on.
         execution.stopping = True
@@ -119,53 +188,22 @@ async def _run_one(execution: Execution, name: str) -> None:
         raise error if isinstance(error, Exception) else FactoryError(f"{state.message}")
 
 
-async def _wind_down(execution: Execution, jobs: list[asyncio.Task[None]]) -> None:
-    """Stop what is under way: first by asking, then by force. Children are gone after it."""
-    execution.stop()
-    _, left = await asyncio.wait(jobs, timeout=STOP_GRACE)
+async def _wind_down(
+    execution: Execution, jobs: list[asyncio.Task[None]], *, by_asking: bool
+) -> None:
+    """Stop what is under way: first by asking, then by force. Children are gone after it.
+
+    By force alone where who goes on with the run, or ends it, records what became of the jobs.
+    """
+    execution.stopping = True
+    left = set(jobs)
+    if by_asking:
+        execution.stop()
+        _, left = await asyncio.wait(jobs, timeout=STOP_GRACE)
     for job in left:
         job.cancel()
     if left:
-        await asyncio.wait(left, timeout=STOP_GRACE)
-
-
-async def _cut_off(execution: Execution, jobs: list[asyncio.Task[None]]) -> None:
-    """Stop what is under way by force; who goes on with the run, or ends it, records that."""
-    execution.stopping = True
-    for job in jobs:
-        job.cancel()
-    await asyncio.wait(jobs, timeout=2 * STOP_GRACE)
-
-
-async def _watch(execution: Execution) -> None:
-    """Keep the run's lock; return when the run has to stop: asked to, late, or taken over."""
-    engine, run = execution.runtime.engine, execution.walk.run
-    renew_every = engine.lease.total_seconds() / 4
-    renewed = time.monotonic()
-    while True:
-        try:
-            with suppress(IllegalTransitionError):  # it ended while it was looked at
-                if await in_thread(_has_to_stop, execution.runtime, run):
-                    return
-            if time.monotonic() - renewed > renew_every:
-                if not await in_thread(keep_walking, engine, run):
-                    execution.lost = True
-                    return
-                renewed = time.monotonic()
-        except TransientError:
-            pass  # a store that is busy now will answer the next time
-        await asyncio.sleep(_CANCEL_POLL)
-
-
-def _has_to_stop(runtime: Runtime, run: Run) -> bool:
-    with runtime.store.begin(run.tenant_id, read_only=True) as tx:
-        current = tx.get_run(run.id)
-    if current.cancel_requested_at is not None or current.status is RunStatus.CANCELLED:
-        return True
-    if current.ended or current.deadline_at is None or runtime.clock.now() < current.deadline_at:
-        return False
-    cancel_run(runtime.store, runtime.clock, run.tenant_id, run.id, "its deadline")
-    return True
+        await asyncio.wait(left, timeout=2 * STOP_GRACE)
 
 
 def _stop(runtime: Runtime, run: Run, reason: str) -> Run:

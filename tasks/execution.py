@@ -6,18 +6,20 @@ import asyncio
 from dataclasses import dataclass, field
 
 from factory_runtime.bootstrap import Runtime
-from factory_runtime.services.attempt import Begun
+from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.engine import Walk
 
 
-@dataclass
+@dataclass(eq=False)
 class Execution:
     """One flow run at work. It stays in this process and is never handed to Prefect to keep.
 
     Attributes:
         attempts: attempts under way, by job name, so that a cancel can stop them.
-        stopping: no attempt may begin any more.
-        lost: another process has taken the run over.
+        later: jobs whose task has ended though they have not, and when they go on.
+        at_work: jobs whose task is under way.
+        stopping: no attempt may begin any more, and those under way give up.
+        leaving: this process is to end: jobs under way finish, others are for the next one.
         renders: limits how many render children run at once.
     """
 
@@ -25,14 +27,26 @@ class Execution:
     walk: Walk
     renders: asyncio.Semaphore
     attempts: dict[str, Begun] = field(default_factory=dict[str, Begun])
+    later: dict[str, AnotherAttempt] = field(default_factory=dict[str, AnotherAttempt])
+    at_work: set[str] = field(default_factory=set[str])
     stopping: bool = False
-    lost: bool = False
+    leaving: bool = False
+
+    @property
+    def begins_jobs(self) -> bool:
+        """Whether another job may begin."""
+        return not self.stopping and not self.walk.suspending.is_set()
 
     def stop(self) -> None:
-        """Ask every attempt under way to give up; their children are killed."""
+        """Have every attempt under way give up; what they have started is killed."""
         self.stopping = True
         for begun in list(self.attempts.values()):
-            begun.stopped.set()
+            begun.stop()
+
+    def leave(self) -> None:
+        """Begin no other job; those under way finish, or stop at a safe point."""
+        self.leaving = True
+        self.walk.suspending.set()
 
 
 class JobCall:

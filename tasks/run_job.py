@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -11,19 +12,27 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed
 
+from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.errors import JobFailedError, JobTimeoutError, TransientError
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.plan import PlannedJob
 from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.template import RetryPolicy
+from factory_runtime.orchestration.states import waiting_state
 from factory_runtime.services.attempt import AnotherAttempt, Begun
-from factory_runtime.services.run_attempt import begin_attempt, fail_attempt, publish_attempt
+from factory_runtime.services.claim_job import begin_attempt
+from factory_runtime.services.run_attempt import fail_attempt, publish_attempt
 from tasks.execution import JobCall
 from tasks.render_tree import tree_of
 from tasks.threads import in_thread
 
 STOP_GRACE = 4.0
 """Seconds that a stopped attempt's thread gets to kill its child and return."""
+
+LONGEST_IN_TASK = timedelta(seconds=15)
+"""Waits longer than Prefect's own delays are not spent inside a task, which would hold it."""
+
+_LOOK_AGAIN = 0.5
 
 
 class AttemptFailedError(TransientError):
@@ -71,6 +80,8 @@ async def run_job(call: JobCall) -> Any:
     await _until_allowed(call)
     if execution.stopping:
         return Cancelled(message="the run is being stopped")
+    if not execution.begins_jobs:
+        return _put_off(call, AnotherAttempt(_now(call), Outcome.SUSPENDED, "its run is put down"))
     try:
         return _answer(call, await _in_time(call))
     finally:
@@ -103,7 +114,7 @@ async def _in_time(call: JobCall) -> Ending | AnotherAttempt:
 async def _gave_up(work: asyncio.Future[Ending | AnotherAttempt], call: JobCall) -> bool:
     """Stop an attempt's halves; True where it got done after all."""
     if begun := call.execution.attempts.get(call.name):
-        begun.stopped.set()
+        await in_thread(begun.stop)
     await asyncio.wait([work], timeout=STOP_GRACE)
     if not work.done():
         work.cancel()
@@ -132,18 +143,31 @@ def _begin(call: JobCall) -> Begun | Ending | AnotherAttempt:
 
 
 async def _until_allowed(call: JobCall) -> None:
-    """Wait for the store's ``not_before``: Prefect's list of delays knows no ``Retry-After``."""
+    """Wait for the store's ``not_before``, a little later than what Prefect's delays know of."""
     not_before = call.execution.walk.jobs[call.name].not_before
-    if not_before is not None:
-        wait = (not_before - call.execution.runtime.clock.now()).total_seconds()
-        await asyncio.sleep(max(0.0, wait))
+    while call.execution.begins_jobs and not_before is not None and not_before > _now(call):
+        left = (not_before - _now(call)).total_seconds()
+        await asyncio.sleep(min(left, _LOOK_AGAIN))
+
+
+def _now(call: JobCall) -> datetime:
+    return call.execution.runtime.clock.now()
+
+
+def _put_off(call: JobCall, another: AnotherAttempt) -> State[Any]:
+    """End the task though its job has not ended: the walk comes back to it."""
+    call.execution.later[call.name] = another
+    return waiting_state(call.execution.walk.jobs[call.name].id)
 
 
 def _answer(call: JobCall, ended: Ending | AnotherAttempt) -> Any:
     job = call.execution.walk.jobs[call.name]
     if isinstance(ended, AnotherAttempt):
-        # What went wrong is in our record; Prefect keeps only what is ours.
-        raise AttemptFailedError(f"attempt {job.attempt} of {call.name} failed")
+        soon = ended.not_before - _now(call) <= LONGEST_IN_TASK
+        if ended.outcome is Outcome.TRANSIENT and soon:
+            # What went wrong is in our record; Prefect keeps only what is ours.
+            raise AttemptFailedError(f"attempt {job.attempt} of {call.name} failed")
+        return _put_off(call, ended)
     if ended.status is JobStatus.SUCCEEDED:
         return job.id
     if ended.status is JobStatus.SKIPPED:

@@ -13,20 +13,21 @@ from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.errors import TransientError
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.progress import Ending
-from factory_runtime.domain.records import OutboxMessage, RunEvent
-from factory_runtime.domain.result import JobResult, Layer, RenderOrder
-from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.domain.records import Effect, OutboxMessage, RunEvent
+from factory_runtime.domain.result import JobResult, Layer, RenderOrder, WaitUntil
+from factory_runtime.domain.run import Run
 from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.hosts.in_memory import InMemoryGitHost
-from factory_runtime.ports import FileTree, JobContext, JobType
+from factory_runtime.ports import FileTree, GitHost, JobContext, JobType
 from factory_runtime.run_store import InMemoryRunStore
 from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.catalog import TemplateCatalog
+from factory_runtime.services.claim_job import begin_attempt
 from factory_runtime.services.dispatch import admit
 from factory_runtime.services.end_run import close_run_if_done
 from factory_runtime.services.engine import Engine, Walk, begin_walk
 from factory_runtime.services.request_run import RequestDesk, request_run
-from factory_runtime.services.run_attempt import begin_attempt, fail_attempt, publish_attempt
+from factory_runtime.services.run_attempt import fail_attempt, publish_attempt
 from factory_runtime.telemetry import worker_name
 from tests.builders import NOON, a_run_request
 
@@ -34,7 +35,7 @@ SUCCEEDED = Ending(JobStatus.SUCCEEDED)
 THRICE = "retry: {max_attempts: 3, delays: [1s, 5s], jitter: 0}"
 """For a step: two more attempts, a second and then five seconds later."""
 
-Behaviour = Callable[[JobContext, Mapping[str, Any]], JobResult]
+Behaviour = Callable[[JobContext, Mapping[str, Any]], JobResult | WaitUntil]
 
 
 class SettableClock:
@@ -64,6 +65,7 @@ class Act:
 
     def __init__(self, behaviours: Mapping[str, Behaviour]) -> None:
         self._behaviours = behaviours
+        self.probes: dict[str, Callable[[Effect], str | None]] = {}
 
     def render(self, with_: Mapping[str, Any]) -> RenderOrder | None:
         del with_
@@ -71,10 +73,14 @@ class Act:
 
     def publish(
         self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
-    ) -> JobResult:
+    ) -> JobResult | WaitUntil:
         del tree
         behaviour = self._behaviours.get(context.facts.step)
         return JobResult(outputs=dict(with_)) if behaviour is None else behaviour(context, with_)
+
+    def probe(self, host: GitHost, effect: Effect) -> str | None:
+        del host
+        return self.probes.get(effect.kind, lambda _: None)(effect)
 
 
 class Paint(Act):
@@ -149,11 +155,14 @@ class SmallFactory:
         return self.take_up(self.request(inputs=inputs, **values))
 
     def take_up(self, run: Run, flow_run_id: str = "flow-1", engine: Engine | None = None) -> Walk:
-        if self.run(run).status is RunStatus.VALIDATED:
-            admit(self.store, self.clock, run.tenant_id, run.id)
+        self.admit(run)
         taken = begin_walk(engine or self.engine, run.tenant_id, run.id, flow_run_id)
         assert isinstance(taken, Walk)
         return taken
+
+    def admit(self, run: Run) -> Run:
+        """Give the run a slot, if it wants one."""
+        return admit(self.store, self.clock, self.run(run), 1000, worker_name())
 
     def begin(self, walk: Walk, name: str, engine: Engine | None = None) -> Begun:
         begun = begin_attempt(engine or self.engine, walk, name)

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Any
 
-from factory_runtime.domain.attempt import Attempt
-from factory_runtime.domain.errors import CancelledError, FactoryError
+from factory_runtime.domain.attempt import Attempt, Outcome
+from factory_runtime.domain.errors import CancelledError, FactoryError, SuspendedError
 from factory_runtime.domain.ids import effect_key
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.plan import PlannedJob
 from factory_runtime.domain.progress import ancestors
-from factory_runtime.domain.records import Effect, EffectStatus
+from factory_runtime.domain.records import Checkpoint, Effect, EffectStatus
 from factory_runtime.domain.result import RenderOrder
 from factory_runtime.domain.tree import TreeFile, TreeReference, read_tree
 from factory_runtime.ports import ArtifactStorage, GitHost, JobFacts
+from factory_runtime.services.bodies import from_body, to_body
+from factory_runtime.services.children import Children
 from factory_runtime.services.engine import Engine, Walk
+from factory_runtime.services.steadily import steadily
+
+LogLine = tuple[datetime, str]
 
 
 @dataclass
@@ -27,8 +35,11 @@ class Begun:
 
     Attributes:
         order: what its type wants rendered; None where it renders nothing.
+        hosts: outside hosts that it needs.
         stopped: set to make its halves give up: cancelled, or over time.
-        logs: lines for people, recorded when the attempt ends.
+        children: programs that its type has started.
+        logs: lines for people that are not written down yet.
+        progress: the last that its type told, share and phrase.
         cpu_seconds: of the children it waited for, so far.
         refusal: why its render failed: Prefect keeps only that it did.
     """
@@ -36,22 +47,55 @@ class Begun:
     planned: PlannedJob
     job: Job
     attempt: Attempt
-    with_: Mapping[str, Any]
-    order: RenderOrder | None
+    with_: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    order: RenderOrder | None = None
+    hosts: tuple[str, ...] = ()
     stopped: threading.Event = field(default_factory=threading.Event)
-    logs: list[tuple[datetime, str]] = field(default_factory=list[tuple[datetime, str]])
+    children: Children = field(default_factory=Children)
+    logs: list[LogLine] = field(default_factory=list[LogLine])
+    progress: tuple[float, str] | None = None
     cpu_seconds: float = 0.0
     peak_memory_bytes: int | None = None
     cached: bool | None = None
     refusal: FactoryError | None = None
+    _progress_told: bool = True
+    _taking: threading.Lock = field(default_factory=threading.Lock)
+
+    def stop(self) -> None:
+        """Make it give up: it is asked to, and what it has started is killed."""
+        self.stopped.set()
+        self.children.kill_all()
+
+    def tell_progress(self, share: float, phrase: str) -> None:
+        self.progress = (min(1.0, max(0.0, share)), phrase)
+        self._progress_told = False
+
+    def take_progress(self) -> tuple[float, str] | None:
+        """What it told since this was asked last."""
+        with self._taking:
+            told, self._progress_told = self._progress_told, True
+            return None if told else self.progress
+
+    def take_logs(self) -> list[LogLine]:
+        """The lines since this was asked last."""
+        with self._taking:
+            lines, self.logs = self.logs, []
+            return lines
 
 
 @dataclass(frozen=True, slots=True)
 class AnotherAttempt:
-    """The attempt failed and the store allows one more, not earlier than this."""
+    """The attempt is over, the job is not: another one is to follow, not earlier than this.
+
+    Attributes:
+        outcome: ``TRANSIENT`` where it failed; ``WAITING`` where the job waits for something
+            outside, ``SUSPENDED`` where it was asked to stop at a safe point.
+        reason: why, for people.
+    """
 
     not_before: datetime
-    error: str
+    outcome: Outcome
+    reason: str
 
 
 class StoredTree:
@@ -72,6 +116,7 @@ class AttemptContext:
 
     def __init__(self, engine: Engine, walk: Walk, begun: Begun) -> None:
         self._engine = engine
+        self._walk = walk
         self._begun = begun
         run = walk.run
         self.facts = JobFacts(
@@ -99,21 +144,115 @@ class AttemptContext:
     def now(self) -> datetime:
         return self._engine.clock.now()
 
-    def intend(self, kind: str, target: str) -> str | None:
-        facts = self.facts
+    # effects
+
+    def intend(
+        self, kind: str, target: str, facts: Mapping[str, Any] = MappingProxyType({})
+    ) -> str | None:
+        mine = self.facts
         intended = Effect(
-            effect_key=facts.effect_key,
+            effect_key=mine.effect_key,
             kind=kind,
+            tenant_id=mine.tenant_id,
+            run_id=mine.run_id,
+            step=mine.step,
+            target=target,
+            intended_at=self.now(),
+            facts=facts,
+        )
+
+        def write(again: bool) -> Effect:
+            del again  # an effect that stands is given as it stands
+            with self._engine.store.begin(mine.tenant_id) as tx:
+                tx.hold_job(self._begun.job)
+                return tx.intend_effect(intended)
+
+        self.check_cancelled()
+        stands = steadily(write, self._engine.lease)
+        if stands.status is EffectStatus.CONFIRMED:
+            return stands.reference
+        if stands.intended_at == intended.intended_at:
+            return None
+        return self._look_for(stands)
+
+    def _look_for(self, effect: Effect) -> str | None:
+        """What an earlier attempt did before it could say so."""
+        job_type = self._engine.job_types[self._begun.planned.type]
+        reference = job_type.probe(self._engine.host, effect)
+        if reference is None:
+            return None
+        with self._engine.store.begin(effect.tenant_id) as tx:
+            tx.hold_job(self._begun.job)
+            tx.confirm_effect(effect.effect_key, effect.kind, reference, self.now())
+        self.log(f"found what an earlier attempt did: {effect.target} is {reference[:40]}")
+        return reference
+
+    def check_lease(self) -> None:
+        self.check_cancelled()
+        with self._engine.store.begin(self.facts.tenant_id) as tx:
+            tx.hold_job(self._begun.job)
+
+    # checkpoints and progress
+
+    def checkpoint(self) -> Mapping[str, Any] | None:
+        facts, saved = self.facts, self._saved()
+        if saved is None:
+            return None
+        kind = self._engine.job_types[self._begun.planned.type].facts
+        if saved.job_type_version not in {kind.version, *kind.reads_checkpoints_of}:
+            self.log(
+                f"begins anew: its checkpoint is of version {saved.job_type_version} of"
+                f" {kind.name}, which version {kind.version} does not read"
+            )
+            return None
+        return from_body(self._engine.storage, facts.tenant_id, saved.state)
+
+    def save_checkpoint(self, state: Mapping[str, Any]) -> None:
+        facts, last = self.facts, self._saved()
+        kind = self._engine.job_types[self._begun.planned.type].facts
+        saved = Checkpoint(
             tenant_id=facts.tenant_id,
             run_id=facts.run_id,
             step=facts.step,
-            target=target,
-            intended_at=self.now(),
+            number=1 if last is None else last.number + 1,
+            attempt=facts.attempt,
+            job_type=kind.name,
+            job_type_version=kind.version,
+            saved_at=self.now(),
+            state=to_body(self._engine.storage, facts.tenant_id, state),
         )
+
+        def write(again: bool) -> None:
+            del again  # the same once more
+            with self._engine.store.begin(facts.tenant_id) as tx:
+                tx.save_checkpoint(self._begun.job, saved)
+
+        steadily(write, self._engine.lease)
+
+    def _saved(self) -> Checkpoint | None:
+        with self._engine.store.begin(self.facts.tenant_id, read_only=True) as tx:
+            return tx.find_checkpoint(self.facts.run_id, self.facts.step)
+
+    def progress(self, share: float, phrase: str) -> None:
+        self._begun.tell_progress(share, phrase)
+
+    def safe_point(self) -> None:
         self.check_cancelled()
-        with self._engine.store.begin(facts.tenant_id) as tx:
-            stands = tx.intend_effect(intended)
-        return stands.reference if stands.status is EffectStatus.CONFIRMED else None
+        if self._walk.suspending.is_set():
+            raise SuspendedError(f"job {self.facts.step} stopped at a safe point")
+
+    # the rest
+
+    def start_child(
+        self,
+        arguments: Sequence[str],
+        *,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        stdout: IO[bytes] | int | None = None,
+        stderr: IO[bytes] | int | None = None,
+    ) -> subprocess.Popen[bytes]:
+        return self._begun.children.start(arguments, cwd=cwd, env=env, stdout=stdout, stderr=stderr)
 
     def log(self, message: str) -> None:
         self._begun.logs.append((self.now(), message))

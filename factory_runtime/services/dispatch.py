@@ -1,68 +1,96 @@
-"""Admit runs: ours to decide, by priority and age; Prefect is asked only for those admitted."""
+"""Give runs a slot: ours to decide, by priority and age; Prefect is asked only for those admitted."""
 
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import timedelta
 
 from factory_runtime.domain.errors import ConflictError, FactoryError, TransientError
 from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.ports import Clock, Launcher, RunStore
+from factory_runtime.ports import Clock, DispatchTransaction, Launcher, RunKey, RunStore
 from factory_runtime.services.end_run import end_run
+from factory_runtime.services.locks import dispatcher_of, take_lock, walk_lock
+
+START_WITHIN = timedelta(seconds=60)
+"""How long a run keeps its slot before some process walks it."""
+
+_MANY = 10_000
 
 
-def dispatch_next(store: RunStore, launcher: Launcher, clock: Clock) -> Run | None:
-    """Queue the next run and have its flow run made; None where none waits.
+def dispatch_next(
+    store: RunStore, launcher: Launcher, clock: Clock, cap: int, worker: str
+) -> Run | None:
+    """Admit the next run and have its flow run ready to be executed; None where none can start.
 
-    Killed between the two, or while Prefect is away, the run stays Queued without a flow run. Such
-    a run comes first the next time: no other is admitted before Prefect has taken it. One that
-    cannot be launched, now or ever, is Failed and stands in nobody's way. Of several dispatchers
-    exactly one is given the run.
+    It is the first, by priority and age, of those that want a slot: new ones, those resumed or
+    retried, those whose wait is over, and those that a killed process left. Killed between the
+    admission and Prefect's answer, the sweep takes the slot back.
+
+    Args:
+        store: the record.
+        launcher: asks Prefect.
+        clock: for the times.
+        cap: how many runs may have a slot at once, over all executors.
+        worker: who dispatches, and is to start the run within a minute.
 
     Raises:
-        PrefectUnavailableError: no flow run could be made; the run stays Queued.
+        PrefectUnavailableError: no flow run could be made; the slot was given back.
     """
-    for tenant_id, run_id in store.running_runs():
-        with store.begin(tenant_id, read_only=True) as tx:
-            run = tx.get_run(run_id)
-        if run.status is RunStatus.QUEUED and run.flow_run_id is None:
-            launched = _launch(store, launcher, clock, run)
-            if launched is not None:
-                return launched
-    for tenant_id, run_id in store.dispatchable_runs():
-        try:
-            queued = admit(store, clock, tenant_id, run_id)
-        except ConflictError:
-            continue  # another dispatcher was quicker
-        if queued.flow_run_id is not None:
-            return queued  # it began in Prefect, and got no further there
-        launched = _launch(store, launcher, clock, queued)
+    while store.waiting_runs(clock.now(), limit=1):
+        with store.begin_dispatch() as dispatch:
+            free = cap - dispatch.count_admitted()
+            waiting = dispatch.waiting_runs(clock.now(), limit=1)
+            if free < 1 or not waiting:
+                return None
+            run = _admit(dispatch, clock, waiting[0], worker)
+        launched = _launch(store, launcher, clock, run, worker)
         if launched is not None:
             return launched
     return None
 
 
-def admit(store: RunStore, clock: Clock, tenant_id: str, run_id: str) -> Run:
-    """Validated becomes Queued.
-
-    Raises:
-        IllegalTransitionError: it is past that.
-        StaleVersionError: somebody else moved it.
-    """
-    with store.begin(tenant_id) as tx:
-        run = tx.lock_run(run_id)
-        queued = run.move_to(RunStatus.QUEUED, clock.now())
-        tx.save_run(run, queued)
-    return queued
+def admit(store: RunStore, clock: Clock, run: Run, cap: int, worker: str) -> Run:
+    """Admit this run if its turn has come; else it stays as it is. The run as it then stands."""
+    with store.begin_dispatch() as dispatch:
+        free = cap - dispatch.count_admitted()
+        key = RunKey(run.tenant_id, run.id)
+        if free > 0 and key in dispatch.waiting_runs(clock.now(), limit=min(free, _MANY)):
+            return _admit(dispatch, clock, key, worker)
+        return dispatch.of_tenant(run.tenant_id).get_run(run.id)
 
 
-def _launch(store: RunStore, launcher: Launcher, clock: Clock, run: Run) -> Run | None:
-    """Have the flow run of a Queued run made, and write its id down.
+def give_back(store: RunStore, clock: Clock, run: Run, worker: str) -> None:
+    """Give back the slot of a run that could not be started now."""
+    with store.begin(run.tenant_id) as tx:
+        current = tx.lock_run(run.id)
+        tx.unlock(walk_lock(run.id), dispatcher_of(worker))
+        if current.admitted_at == run.admitted_at and not current.ended:
+            tx.save_run(current, current.changed(clock.now(), admitted_at=None))
 
-    None where somebody else wrote one down meanwhile, or ended the run, or where it has to fail.
+
+def _admit(dispatch: DispatchTransaction, clock: Clock, key: RunKey, worker: str) -> Run:
+    now = clock.now()
+    tx = dispatch.of_tenant(key.tenant_id)
+    run = tx.lock_run(key.run_id)
+    if run.status is RunStatus.VALIDATED:
+        admitted = run.move_to(RunStatus.QUEUED, now, admitted_at=now)
+    else:
+        admitted = run.changed(now, admitted_at=now)
+    tx.save_run(run, admitted)
+    # So that a sweep sees that somebody is about to start it.
+    take_lock(tx, walk_lock(run.id), dispatcher_of(worker), now, now + START_WITHIN)
+    return admitted
+
+
+def _launch(store: RunStore, launcher: Launcher, clock: Clock, run: Run, worker: str) -> Run | None:
+    """Have the flow run of an admitted run made ready, and write its id down.
+
+    None where somebody else took or ended the run meanwhile, or where it has to fail.
     """
     try:
         flow_run_id = launcher.launch(run)
     except TransientError:
+        give_back(store, clock, run, worker)
         raise
     except FactoryError as error:  # Prefect refuses it, or its inputs are gone
         with suppress(ConflictError):  # somebody else ended it
@@ -70,8 +98,10 @@ def _launch(store: RunStore, launcher: Launcher, clock: Clock, run: Run) -> Run 
         return None
     with store.begin(run.tenant_id) as tx:
         current = tx.lock_run(run.id)
-        if current.flow_run_id is not None or current.ended:
+        if current.ended or current.admitted_at != run.admitted_at:
             return None
+        if current.flow_run_id == flow_run_id:
+            return current
         launched = current.changed(clock.now(), flow_run_id=flow_run_id)
         tx.save_run(current, launched)
     return launched

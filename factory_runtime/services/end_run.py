@@ -10,15 +10,14 @@ from typing import Any
 from factory_runtime.compiler.expressions import evaluate
 from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.errors import FactoryError, IllegalTransitionError
-from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.job import Job, JobStatus, SkipReason
 from factory_runtime.domain.progress import Ending, StepOutputs, run_ending
-from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, RunStore, RunTransaction
 from factory_runtime.services.bodies import to_body
 from factory_runtime.services.engine import Engine, Walk
-from factory_runtime.services.topics import MEMORY_OF_RUN, SHOW_RUN
+from factory_runtime.services.messages import leave_endings
+from factory_runtime.services.steadily import steadily
 
 
 def run_to_write(
@@ -53,11 +52,16 @@ def close_run_if_last(
 
 def close_run_if_done(engine: Engine, walk: Walk) -> Run:
     """Close a run whose jobs have all ended: one without jobs, or one that was taken up late."""
+
+    def write(again: bool) -> Run:
+        del again  # an ended run is given as it is
+        with engine.store.begin(walk.run.tenant_id) as tx:
+            run = tx.lock_run(walk.run.id)
+            return run if run.ended else _close_run(engine, walk, tx, run, walk.endings)
+
     with walk.lock:
         if not walk.run.ended and len(walk.endings) == len(walk.plan.jobs):
-            with engine.store.begin(walk.run.tenant_id) as tx:
-                run = tx.lock_run(walk.run.id)
-                walk.run = run if run.ended else _close_run(engine, walk, tx, run, walk.endings)
+            walk.run = steadily(write, engine.lease)
         return walk.run
 
 
@@ -75,7 +79,7 @@ def _close_run(
         changes = {"error": f"failed: {', '.join(failed)}"}
     closed = run.move_to(status, now, **changes)
     tx.save_run(run, closed)
-    _leave_messages(tx, closed, now)
+    leave_endings(tx, closed, now)
     return closed
 
 
@@ -107,12 +111,14 @@ def end_run(
                 tx.save_job(job, _stopped(job, status, now, reason), detail={"reason": reason})
         _close_attempts(tx, run_id, status, now, reason)
         tx.save_run(run, ended, detail={"reason": reason})
-        _leave_messages(tx, ended, now)
+        leave_endings(tx, ended, now)
         return ended
 
 
 def cancel_run(store: RunStore, clock: Clock, tenant_id: str, run_id: str, by: str) -> Run:
-    """Ask a run to stop. One that nobody executes yet is Cancelled at once.
+    """Ask a run to stop. One that nobody executes is Cancelled at once.
+
+    The executor obeys; where it is dead, the sweep does.
 
     Raises:
         RunNotFoundError: no such run.
@@ -124,7 +130,7 @@ def cancel_run(store: RunStore, clock: Clock, tenant_id: str, run_id: str, by: s
             return run
         if run.ended:
             raise IllegalTransitionError(f"run {run_id}", run.status, RunStatus.CANCELLED)
-        if run.status in (RunStatus.RUNNING, RunStatus.WAITING):
+        if run.status is RunStatus.RUNNING and run.admitted_at is not None:
             if run.cancel_requested_at is None:
                 now = clock.now()
                 asked = run.changed(now, cancel_requested_at=now, error=f"cancelled by {by}")
@@ -171,18 +177,3 @@ def _close_attempts(
     for attempt in tx.list_attempts(run_id):
         if attempt.outcome is None:
             tx.save_attempt(replace(attempt, outcome=outcome, completed_at=now, error=reason))
-
-
-def _leave_messages(tx: RunTransaction, run: Run, now: datetime) -> None:
-    for topic in (MEMORY_OF_RUN, SHOW_RUN):
-        tx.add_message(
-            OutboxMessage(
-                id=new_id("msg"),
-                tenant_id=run.tenant_id,
-                topic=topic,
-                key=f"{run.id}:{run.cycle}",
-                payload={"run_id": run.id},
-                created_at=now,
-                not_before=now,
-            )
-        )

@@ -38,6 +38,7 @@ def dispatcher_of(worker: str) -> str:
 
 
 def is_dispatcher(holder: str) -> bool:
+    """Whether the holder has admitted the run, and does not walk it."""
     return holder.endswith(_DISPATCHER)
 
 

@@ -1,4 +1,4 @@
-"""One attempt of one job: claim it, run both halves of its type, record what came of it."""
+"""One attempt of one job: run the publishing half of its type, record what came of it."""
 
 from __future__ import annotations
 
@@ -8,35 +8,30 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from types import MappingProxyType
 from typing import Any
 
-from factory_runtime.compiler.expressions import evaluate
 from factory_runtime.domain.artifact import Artifact
 from factory_runtime.domain.attempt import Attempt, Outcome
 from factory_runtime.domain.body import Body
 from factory_runtime.domain.errors import (
     CancelledError,
     FactoryError,
-    InvalidInputsError,
-    Problem,
+    SuspendedError,
     TransientError,
 )
-from factory_runtime.domain.ids import attempt_key, effect_key, new_id
-from factory_runtime.domain.job import Job, JobStatus, SkipReason
-from factory_runtime.domain.plan import PlannedJob
-from factory_runtime.domain.progress import Ending, StepOutputs, Verdict, verdict
-from factory_runtime.domain.records import RunEvent
-from factory_runtime.domain.result import JobResult
-from factory_runtime.domain.template import JobTypeFacts
+from factory_runtime.domain.ids import effect_key, new_id
+from factory_runtime.domain.job import Job, JobStatus
+from factory_runtime.domain.progress import Ending
+from factory_runtime.domain.result import ConfirmedEffect, JobResult, WaitUntil
 from factory_runtime.domain.tree import TreeReference
-from factory_runtime.jobs.registry import check_with
 from factory_runtime.ports import RunTransaction
+from factory_runtime.services import breaker
 from factory_runtime.services.attempt import AnotherAttempt, AttemptContext, Begun, StoredTree
 from factory_runtime.services.bodies import to_body
-from factory_runtime.services.end_run import close_run_if_last, run_to_write
+from factory_runtime.services.end_job import end_job, stands
 from factory_runtime.services.engine import Engine, Walk
-from factory_runtime.telemetry import new_span_id
+from factory_runtime.services.notes import write_logs
+from factory_runtime.services.steadily import steadily
 
 _ERROR_LENGTH = 4000
 """Characters of an error that stand in rows and events; its traceback has it whole."""
@@ -44,41 +39,15 @@ _ERROR_LENGTH = 4000
 _LONGEST_WAIT = timedelta(days=1)
 """However long the other side asks us to stay away."""
 
-
-def begin_attempt(engine: Engine, walk: Walk, name: str) -> Begun | Ending | AnotherAttempt:
-    """Claim a job whose needs have all ended; or skip it; or tell how it ended already.
-
-    Raises:
-        StaleVersionError: somebody else moved the job.
-        DuplicateAttemptError: this attempt was begun before.
-    """
-    if name in walk.endings:
-        return walk.endings[name]
-    planned = walk.plan.job(name)
-    decided = verdict(walk.plan, planned, walk.endings)
-    wrong: FactoryError | None = None
-    try:
-        if decided is Verdict.RUN and planned.when and not _holds(walk, planned):
-            decided = Verdict.SKIP_CONDITION
-    except FactoryError as error:
-        wrong = error
-    if decided is not Verdict.RUN:
-        return _skip(engine, walk, name, SkipReason(decided.value))
-    begun = _claim(engine, walk, planned)
-    try:
-        if wrong is not None:
-            raise wrong
-        begun.with_ = evaluate(planned.with_, _scope(walk, planned))
-        job_type = engine.job_types[planned.type]
-        _refuse_bad_with(planned, job_type.facts, begun.with_)
-        begun.order = job_type.render(begun.with_)
-    except Exception as error:
-        return fail_attempt(engine, walk, begun, error)
-    return begun
+_RELEASED: Mapping[str, Any] = {"lease_owner": None, "lease_expires_at": None}
 
 
-def publish_attempt(engine: Engine, walk: Walk, begun: Begun, tree: TreeReference | None) -> Ending:
-    """Run the publishing half and record the job as Succeeded, all in one transaction.
+def publish_attempt(
+    engine: Engine, walk: Walk, begun: Begun, tree: TreeReference | None
+) -> Ending | AnotherAttempt:
+    """Run the publishing half and record what came of it, all in one transaction.
+
+    The job has Succeeded then; or it is Waiting, where its type says so.
 
     Raises:
         Exception: whatever the job type raises; give it to ``fail_attempt``.
@@ -89,16 +58,23 @@ def publish_attempt(engine: Engine, walk: Walk, begun: Begun, tree: TreeReferenc
     context.check_cancelled()
     job_type = engine.job_types[begun.planned.type]
     result = job_type.publish(context, begun.with_, files)
+    begun.children.kill_all()
     begun.cpu_seconds += time.thread_time() - started
+    if isinstance(result, WaitUntil):
+        return _wait(engine, walk, begun, result)
+    return _succeed(engine, walk, begun, result)
+
+
+def _succeed(engine: Engine, walk: Walk, begun: Begun, result: JobResult) -> Ending:
     now = engine.clock.now()
     done = begun.job.move_to(
         JobStatus.SUCCEEDED,
         now,
         outputs=to_body(engine.storage, walk.run.tenant_id, result.outputs),
         cached=begun.cached,
-        lease_owner=None,
-        lease_expires_at=None,
         error=None,
+        progress=None if begun.progress is None else 1.0,
+        **_RELEASED,
         **result.external_ids,
     )
     closed = _closed(begun, now, Outcome.SUCCEEDED)
@@ -108,10 +84,8 @@ def publish_attempt(engine: Engine, walk: Walk, begun: Begun, tree: TreeReferenc
         walk.outputs[begun.job.step] = result.outputs
         tx.save_attempt(closed)
         tx.add_artifacts(_artifacts(walk, begun, result, now))
-        for effect in result.effects:
-            tx.confirm_effect(
-                effect_key(walk.run.id, begun.job.step), effect.kind, effect.reference, now
-            )
+        _confirm(tx, walk, begun, result.effects, now)
+        breaker.note_success(tx, begun.hosts, now)
 
     try:
         return _close(engine, walk, begun, done, also, result.external_ids)
@@ -121,108 +95,90 @@ def publish_attempt(engine: Engine, walk: Walk, begun: Begun, tree: TreeReferenc
         raise
 
 
+def _wait(engine: Engine, walk: Walk, begun: Begun, wait: WaitUntil) -> AnotherAttempt:
+    """The job gives its process and its lease back until a due time."""
+    now = engine.clock.now()
+    waiting = begun.job.move_to(
+        JobStatus.WAITING,
+        now,
+        not_before=wait.due,
+        phrase=wait.phrase,
+        **_RELEASED,
+        **wait.external_ids,
+    )
+
+    def also(tx: RunTransaction) -> None:
+        _confirm(tx, walk, begun, wait.effects, now)
+        breaker.note_success(tx, begun.hosts, now)
+
+    return _come_back(engine, walk, begun, waiting, Outcome.WAITING, wait.phrase, also)
+
+
 def fail_attempt(
     engine: Engine, walk: Walk, begun: Begun, error: BaseException
 ) -> Ending | AnotherAttempt:
-    """Record that an attempt failed, and decide: another one, or the end of the job."""
+    """Record that an attempt failed, and decide: another one, or the end of the job.
+
+    One that was suspended, at a safe point, is another one at once, for whoever goes on with it.
+    """
+    begun.children.kill_all()
     now = engine.clock.now()
     outcome = _outcome_of(error)
     message = _message_of(error)
-    closed = replace(
-        _closed(begun, now, outcome),
-        error=message,
-        error_code=error.code if isinstance(error, FactoryError) else type(error).__name__,
-        traceback=_trace_of(engine, walk, error),
-    )
-    released: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None, "error": message}
-    if outcome is Outcome.TRANSIENT and begun.job.attempt < begun.job.max_attempts:
-        not_before = now + _delay(begun, error)
-        again = begun.job.move_to(JobStatus.PENDING, now, not_before=not_before, **released)
+    trace = _trace_of(engine, walk, error)
+    code = error.code if isinstance(error, FactoryError) else type(error).__name__
+
+    def also(tx: RunTransaction) -> None:
+        breaker.note_failure(tx, begun.hosts, error, now)
+
+    if outcome is Outcome.SUSPENDED:
+        back = begun.job.move_to(JobStatus.PENDING, now, not_before=None, **_RELEASED)
+        return _come_back(engine, walk, begun, back, outcome, message, also)
+    failures = begun.job.failures + (outcome is not Outcome.CANCELLED)
+    ended = {"error": message, "failures": failures, **_RELEASED}
+    failed = {"error": message, "error_code": code, "traceback": trace}
+    if outcome is Outcome.TRANSIENT and failures < begun.job.max_attempts:
+        not_before = now + _delay(begun, failures, error)
+        again = begun.job.move_to(JobStatus.PENDING, now, not_before=not_before, **ended)
+        return _come_back(engine, walk, begun, again, outcome, message, also, **failed)
+    status = JobStatus.CANCELLED if outcome is Outcome.CANCELLED else JobStatus.FAILED
+    closed = replace(_closed(begun, now, outcome), **failed)
+
+    def everything(tx: RunTransaction) -> None:
+        also(tx)
+        tx.save_attempt(closed)
+
+    return _close(engine, walk, begun, begun.job.move_to(status, now, **ended), everything)
+
+
+def _come_back(
+    engine: Engine,
+    walk: Walk,
+    begun: Begun,
+    job: Job,
+    outcome: Outcome,
+    reason: str,
+    also: Callable[[RunTransaction], None],
+    **facts: Any,
+) -> AnotherAttempt:
+    """Record an attempt that another one is to follow."""
+    now = job.updated_at
+    closed = replace(_closed(begun, now, outcome), **facts)
+    detail = _detail(begun, now, reason=reason)
+    lines = begun.take_logs()
+
+    def write(again: bool) -> None:
         with engine.store.begin(walk.run.tenant_id) as tx:
-            tx.save_job(begun.job, again, detail=_detail(begun, now, reason=message))
+            if again and stands(tx, job):
+                return
+            tx.save_job(begun.job, job, detail=detail)
             tx.save_attempt(closed)
-            _write_logs(tx, walk, begun)
-        walk.jobs[again.step] = again
-        return AnotherAttempt(not_before, message)
-    cancelled = outcome is Outcome.CANCELLED
-    ended = begun.job.move_to(
-        JobStatus.CANCELLED if cancelled else JobStatus.FAILED, now, **released
-    )
-    return _close(engine, walk, begun, ended, _saving(closed))
+            also(tx)
+            write_logs(tx, begun, lines)
 
-
-# --- claiming
-
-
-def _claim(engine: Engine, walk: Walk, planned: PlannedJob) -> Begun:
-    before = walk.jobs[planned.name]
-    now = engine.clock.now()
-    number = before.attempt + 1
-    span_id = new_span_id()
-    job = before.move_to(
-        JobStatus.RUNNING,
-        now,
-        attempt=number,
-        last_attempt_at=now,
-        lease_owner=engine.worker,
-        lease_expires_at=now + engine.lease,
-        fencing_token=before.fencing_token + 1,
-        not_before=None,
-        span_id=span_id,
-    )
-    attempt = Attempt(
-        key=attempt_key(walk.run.id, planned.name, number),
-        tenant_id=walk.run.tenant_id,
-        run_id=walk.run.id,
-        step=planned.name,
-        number=number,
-        fencing_token=job.fencing_token,
-        started_at=now,
-        worker=engine.worker,
-        environment=engine.environment,
-        span_id=span_id,
-    )
-    with engine.store.begin(walk.run.tenant_id) as tx:
-        tx.add_attempt(attempt)
-        tx.save_job(before, job, detail={"attempt": number})
+    steadily(write, engine.lease)
     walk.jobs[job.step] = job
-    return Begun(planned, job, attempt, with_={}, order=None)
-
-
-def _skip(engine: Engine, walk: Walk, name: str, reason: SkipReason) -> Ending:
-    before = walk.jobs[name]
-    skipped = before.move_to(JobStatus.SKIPPED, engine.clock.now(), skip_reason=reason)
-    ending = Ending(JobStatus.SKIPPED, reason)
-    _end_job(engine, walk, before, skipped, ending, {"reason": reason.value})
-    return ending
-
-
-def _holds(walk: Walk, planned: PlannedJob) -> bool:
-    return bool(evaluate(planned.when, _scope(walk, planned)))
-
-
-def _scope(walk: Walk, planned: PlannedJob) -> dict[str, Any]:
-    scope: dict[str, Any] = {
-        "inputs": walk.inputs,
-        "steps": StepOutputs(walk.plan, walk.outputs),
-        "run": walk.run_facts(),
-    }
-    if planned.item_key is not None:
-        scope["item"] = planned.item
-    return scope
-
-
-def _refuse_bad_with(planned: PlannedJob, facts: JobTypeFacts, with_: Mapping[str, Any]) -> None:
-    """Check what compiling could not: the values that expressions gave."""
-    place = f"{planned.name}.with"
-    if wrong := check_with(facts, with_):
-        raise InvalidInputsError(
-            f"what job {planned.name} was given is not what it takes",
-            [Problem(place, 0, 0, "schema", message) for message in wrong],
-        )
-
-
-# --- closing
+    return AnotherAttempt(job.not_before or now, outcome, reason)
 
 
 def _close(
@@ -235,42 +191,27 @@ def _close(
 ) -> Ending:
     reason = {"reason": ended.error} if ended.error else {}
     detail = _detail(begun, ended.updated_at, **reason)
+    lines = begun.take_logs()
 
     def everything(tx: RunTransaction) -> None:
         also(tx)
-        _write_logs(tx, walk, begun)
+        write_logs(tx, begun, lines)
 
     ending = Ending(ended.status)
-    _end_job(engine, walk, begun.job, ended, ending, detail, everything, external_ids or {})
+    end_job(engine, walk, begun.job, ended, ending, detail, everything, external_ids or {})
     return ending
 
 
-def _end_job(
-    engine: Engine,
+def _confirm(
+    tx: RunTransaction,
     walk: Walk,
-    before: Job,
-    ended: Job,
-    ending: Ending,
-    detail: Mapping[str, Any],
-    also: Callable[[RunTransaction], None] = lambda _tx: None,
-    external_ids: Mapping[str, str] = MappingProxyType({}),
+    begun: Begun,
+    effects: tuple[ConfirmedEffect, ...],
+    now: datetime,
 ) -> None:
-    """Write the end of a job; the last one closes the run in the same transaction."""
-    with walk.lock:
-        with engine.store.begin(walk.run.tenant_id) as tx:
-            run = run_to_write(walk, tx, ended, external_ids)
-            tx.save_job(before, ended, detail=detail)
-            also(tx)
-            if run is not None:
-                endings = {**walk.endings, ended.step: ending}
-                run = close_run_if_last(engine, walk, tx, run, endings, external_ids)
-        walk.jobs[ended.step] = ended
-        walk.endings[ended.step] = ending
-        walk.run = run or walk.run
-
-
-def _saving(attempt: Attempt) -> Callable[[RunTransaction], None]:
-    return lambda tx: tx.save_attempt(attempt)
+    key = effect_key(walk.run.id, begun.job.step)
+    for effect in effects:
+        tx.confirm_effect(key, effect.kind, effect.reference, now)
 
 
 def _closed(begun: Begun, now: datetime, outcome: Outcome) -> Attempt:
@@ -288,12 +229,6 @@ def _detail(begun: Begun, now: datetime, **more: Any) -> dict[str, Any]:
     seconds = (now - begun.attempt.started_at).total_seconds()
     facts = {"attempt": begun.attempt.number, "seconds": round(seconds, 3), **more}
     return facts if begun.cached is None else {**facts, "cached": begun.cached}
-
-
-def _write_logs(tx: RunTransaction, walk: Walk, begun: Begun) -> None:
-    for at, line in begun.logs:
-        detail = {"message": line, "attempt": begun.attempt.number}
-        tx.add_event(RunEvent(tx.tenant_id, walk.run.id, at, "log", begun.job.step, detail=detail))
 
 
 def _artifacts(walk: Walk, begun: Begun, result: JobResult, now: datetime) -> list[Artifact]:
@@ -320,9 +255,15 @@ def _artifacts(walk: Walk, begun: Begun, result: JobResult, now: datetime) -> li
 
 
 def _outcome_of(error: BaseException) -> Outcome:
-    if isinstance(error, CancelledError):
-        return Outcome.CANCELLED
-    return Outcome.TRANSIENT if isinstance(error, TransientError) else Outcome.PERMANENT
+    match error:
+        case CancelledError():
+            return Outcome.CANCELLED
+        case SuspendedError():
+            return Outcome.SUSPENDED
+        case TransientError():
+            return Outcome.TRANSIENT
+        case _:
+            return Outcome.PERMANENT
 
 
 def _message_of(error: BaseException) -> str:
@@ -341,9 +282,9 @@ def _trace_of(engine: Engine, walk: Walk, error: BaseException) -> Body:
         return Body(inline=f"{trace[:_ERROR_LENGTH]}…")
 
 
-def _delay(begun: Begun, error: BaseException) -> timedelta:
+def _delay(begun: Begun, failures: int, error: BaseException) -> timedelta:
     policy = begun.planned.retry
-    planned = policy.delay_before(begun.job.attempt + 1)
+    planned = policy.delay_before(failures + 1)
     stretched = planned * (1 + random.random() * policy.jitter)  # noqa: S311 - spreads load
     asked = error.retry_after if isinstance(error, TransientError) else None
     return max(stretched, min(asked or timedelta(0), _LONGEST_WAIT))

@@ -21,9 +21,9 @@ from factory_runtime.domain.run import RUN_ENDED, Run, RunStatus
 from factory_runtime.ports import JobContext
 from factory_runtime.services.attempt import Begun
 from factory_runtime.services.bodies import from_body
+from factory_runtime.services.claim_job import begin_attempt
 from factory_runtime.services.end_run import close_run_if_done
 from factory_runtime.services.engine import Walk
-from factory_runtime.services.run_attempt import begin_attempt
 from tests.small_factory import SmallFactory, busy
 
 QUICK = settings(

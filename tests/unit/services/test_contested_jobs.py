@@ -22,11 +22,11 @@ from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.result import JobResult
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import JobContext, RunFilter
+from factory_runtime.services.attempt import AnotherAttempt
 from factory_runtime.services.bodies import from_body
+from factory_runtime.services.claim_job import begin_attempt
 from factory_runtime.services.engine import Walk
 from factory_runtime.services.run_attempt import (
-    AnotherAttempt,
-    begin_attempt,
     fail_attempt,
     publish_attempt,
 )

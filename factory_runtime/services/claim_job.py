@@ -1,0 +1,148 @@
+"""Begin an attempt: claim a job whose needs have all ended, or skip it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from factory_runtime.compiler.expressions import evaluate
+from factory_runtime.domain.attempt import Attempt, Outcome
+from factory_runtime.domain.errors import FactoryError, InvalidInputsError, Problem
+from factory_runtime.domain.ids import attempt_key
+from factory_runtime.domain.job import Job, JobStatus, SkipReason
+from factory_runtime.domain.plan import PlannedJob
+from factory_runtime.domain.progress import Ending, StepOutputs, Verdict, verdict
+from factory_runtime.domain.template import JobTypeFacts
+from factory_runtime.jobs.registry import check_with
+from factory_runtime.services import breaker
+from factory_runtime.services.attempt import AnotherAttempt, Begun
+from factory_runtime.services.end_job import end_job, stands
+from factory_runtime.services.engine import Engine, Walk
+from factory_runtime.services.run_attempt import fail_attempt
+from factory_runtime.services.steadily import steadily
+from factory_runtime.telemetry import new_span_id
+
+
+def begin_attempt(engine: Engine, walk: Walk, name: str) -> Begun | Ending | AnotherAttempt:
+    """Claim a job whose needs have all ended; or skip it; or tell how it ended already.
+
+    Raises:
+        StaleVersionError: somebody else moved the job.
+        DuplicateAttemptError: this attempt was begun before.
+    """
+    if name in walk.endings:
+        return walk.endings[name]
+    planned = walk.plan.job(name)
+    decided = verdict(walk.plan, planned, walk.endings)
+    wrong: FactoryError | None = None
+    try:
+        if decided is Verdict.RUN and planned.when and not _holds(walk, planned):
+            decided = Verdict.SKIP_CONDITION
+    except FactoryError as error:
+        wrong = error
+    if decided is not Verdict.RUN:
+        return _skip(engine, walk, name, SkipReason(decided.value))
+    begun = _claim(engine, walk, planned)
+    if isinstance(begun, AnotherAttempt):
+        return begun
+    try:
+        if wrong is not None:
+            raise wrong
+        begun.with_ = evaluate(planned.with_, _scope(walk, planned))
+        job_type = engine.job_types[planned.type]
+        _refuse_bad_with(planned, job_type.facts, begun.with_)
+        begun.order = job_type.render(begun.with_)
+    except Exception as error:
+        return fail_attempt(engine, walk, begun, error)
+    return begun
+
+
+def _claim(engine: Engine, walk: Walk, planned: PlannedJob) -> Begun | AnotherAttempt:
+    before = walk.jobs[planned.name]
+    now = engine.clock.now()
+    hosts = _hosts_of(engine, planned)
+    job = before.move_to(
+        JobStatus.RUNNING,
+        now,
+        attempt=before.attempt + 1,
+        last_attempt_at=now,
+        lease_owner=walk.holder,
+        lease_expires_at=now + engine.lease,
+        fencing_token=before.fencing_token + 1,
+        not_before=None,
+        span_id=new_span_id(),
+    )
+    attempt = _opened(engine, walk, job, now)
+
+    def write(again: bool) -> datetime | None:
+        with engine.store.begin(walk.run.tenant_id) as tx:
+            if again and stands(tx, job):
+                return None
+            if hosts and (later := breaker.open_until(tx, hosts, now)) is not None:
+                return later
+            tx.add_attempt(attempt)
+            tx.save_job(before, job, detail={"attempt": job.attempt})
+            return None
+
+    later = steadily(write, engine.lease)
+    if later is not None:
+        reason = f"{', '.join(hosts)} is down: nothing is asked of it now"
+        return AnotherAttempt(later, Outcome.WAITING, reason)
+    walk.jobs[job.step] = job
+    return Begun(planned, job, attempt, hosts=hosts)
+
+
+def _opened(engine: Engine, walk: Walk, job: Job, now: datetime) -> Attempt:
+    return Attempt(
+        key=attempt_key(walk.run.id, job.step, job.attempt),
+        tenant_id=walk.run.tenant_id,
+        run_id=walk.run.id,
+        step=job.step,
+        number=job.attempt,
+        fencing_token=job.fencing_token,
+        started_at=now,
+        worker=engine.worker,
+        environment=engine.environment,
+        span_id=job.span_id,
+    )
+
+
+def _hosts_of(engine: Engine, planned: PlannedJob) -> tuple[str, ...]:
+    """The outside hosts that the job needs; of a type that is not installed, none."""
+    if planned.type not in engine.job_types:
+        return ()
+    return engine.job_types[planned.type].facts.hosts
+
+
+def _skip(engine: Engine, walk: Walk, name: str, reason: SkipReason) -> Ending:
+    before = walk.jobs[name]
+    skipped = before.move_to(JobStatus.SKIPPED, engine.clock.now(), skip_reason=reason)
+    ending = Ending(JobStatus.SKIPPED, reason)
+    end_job(engine, walk, before, skipped, ending, {"reason": reason.value})
+    return ending
+
+
+def _holds(walk: Walk, planned: PlannedJob) -> bool:
+    return bool(evaluate(planned.when, _scope(walk, planned)))
+
+
+def _scope(walk: Walk, planned: PlannedJob) -> dict[str, Any]:
+    scope: dict[str, Any] = {
+        "inputs": walk.inputs,
+        "steps": StepOutputs(walk.plan, walk.outputs),
+        "run": walk.run_facts(),
+    }
+    if planned.item_key is not None:
+        scope["item"] = planned.item
+    return scope
+
+
+def _refuse_bad_with(planned: PlannedJob, facts: JobTypeFacts, with_: Mapping[str, Any]) -> None:
+    """Check what compiling could not: the values that expressions gave."""
+    place = f"{planned.name}.with"
+    if wrong := check_with(facts, with_):
+        raise InvalidInputsError(
+            f"what job {planned.name} was given is not what it takes",
+            [Problem(place, 0, 0, "schema", message) for message in wrong],
+        )

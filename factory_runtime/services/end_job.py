@@ -1,0 +1,71 @@
+"""Write the end of a job; the last one closes its run in the same transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from factory_runtime.domain.job import Job
+from factory_runtime.domain.progress import Ending
+from factory_runtime.domain.run import Run
+from factory_runtime.ports import RunTransaction
+from factory_runtime.services.end_run import close_run_if_last, run_to_write
+from factory_runtime.services.engine import Engine, Walk
+from factory_runtime.services.steadily import steadily
+
+
+def end_job(
+    engine: Engine,
+    walk: Walk,
+    before: Job,
+    ended: Job,
+    ending: Ending,
+    detail: Mapping[str, Any],
+    also: Callable[[RunTransaction], None] = lambda _tx: None,
+    external_ids: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Record how a job ended, and all that belongs to it, or nothing.
+
+    Args:
+        engine: the ports.
+        walk: this executor's.
+        before: the job as this attempt claimed it.
+        ended: as it is to stand.
+        ending: what the jobs behind it see of that.
+        detail: of its event.
+        also: what else is written in the same transaction.
+        external_ids: for the run.
+
+    Raises:
+        StaleVersionError: somebody else moved the job: this attempt has lost it.
+    """
+    with walk.lock:
+
+        def write(again: bool) -> Run | None:
+            with engine.store.begin(walk.run.tenant_id) as tx:
+                run = run_to_write(walk, tx, ended, external_ids)
+                if again and stands(tx, ended):
+                    return tx.get_run(walk.run.id)
+                tx.save_job(before, ended, detail=detail)
+                also(tx)
+                if run is None:
+                    return None
+                endings = {**walk.endings, ended.step: ending}
+                return close_run_if_last(engine, walk, tx, run, endings, external_ids)
+
+        run = steadily(write, engine.lease)
+        walk.jobs[ended.step] = ended
+        walk.endings[ended.step] = ending
+        walk.run = run or walk.run
+
+
+def stands(tx: RunTransaction, written: Job) -> bool:
+    """Whether the store holds what an earlier try has written, though its answer was lost."""
+    job = tx.get_job(written.run_id, written.step)
+    return (job.version, job.status, job.fencing_token, job.updated_at) == (
+        written.version,
+        written.status,
+        written.fencing_token,
+        written.updated_at,
+    )

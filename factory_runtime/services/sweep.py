@@ -1,0 +1,111 @@
+"""Repair what killed processes left: every open run has a living worker, waits its turn, or ends."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from factory_runtime.domain.errors import ConflictError
+from factory_runtime.domain.job import JobStatus
+from factory_runtime.domain.run import RunStatus
+from factory_runtime.ports import Clock, JobKey, Launcher, RunKey, RunStore
+from factory_runtime.services.end_run import cancel_run, end_run
+from factory_runtime.services.locks import find_walker
+from factory_runtime.services.take_back import take_back
+
+_PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep did.
+
+    Attributes:
+        cancelled: runs past their deadline, or asked to stop, that nobody was there to cancel.
+        left: runs whose worker is gone: they wait for a slot again.
+        jobs: jobs taken back from workers whose lease has run out.
+    """
+
+    cancelled: int = 0
+    left: int = 0
+    jobs: int = 0
+
+
+def sweep(store: RunStore, clock: Clock) -> Swept:
+    """Look once over all open runs. Any number of sweeps may do so at once, at any time.
+
+    A run that waits, and a job that waits, hold no lease: they are not looked at.
+
+    Raises:
+        StoreUnavailableError: the store does not answer; what was repaired stays so.
+    """
+    cancelled = sum(_cancel(store, clock, key) for key in store.overdue_runs(clock.now()))
+    left = sum(_leave(store, clock, key) for key in store.running_runs())
+    jobs = sum(_take_back(store, clock, key) for key in store.expired_jobs(clock.now()))
+    return Swept(cancelled, left, jobs)
+
+
+def sweep_prefect(store: RunStore, clock: Clock, launcher: Launcher) -> int:
+    """Ask runs to stop whose flow runs somebody cancelled in Prefect; how many.
+
+    Raises:
+        PrefectUnavailableError: no server answers.
+    """
+    stopped, after = 0, None
+    while page := store.open_flow_runs(after=after, limit=_PAGE):
+        of_flow_run = {run.flow_run_id: run for run in page if run.flow_run_id is not None}
+        for flow_run_id in launcher.find_cancelled(tuple(of_flow_run)):
+            run = of_flow_run[flow_run_id]
+            if run.cancel_requested_at is None:
+                with suppress(ConflictError):  # it has ended meanwhile
+                    cancel_run(store, clock, run.tenant_id, run.id, "somebody in Prefect")
+                    stopped += 1
+        after = RunKey(page[-1].tenant_id, page[-1].id)
+    return stopped
+
+
+def _cancel(store: RunStore, clock: Clock, key: RunKey) -> bool:
+    """Cancel a run that should have stopped, where no process is there to do it."""
+    now = clock.now()
+    with store.begin(key.tenant_id, read_only=True) as tx:
+        run = tx.get_run(key.run_id)
+        if run.ended or find_walker(tx, run.id, now) is not None:
+            return False
+    late = run.deadline_at is not None and run.deadline_at <= now
+    asked = (run.error if run.cancel_requested_at else None) or "cancelled"
+    reason = "cancelled by its deadline" if late and not run.cancel_requested_at else asked
+    with suppress(ConflictError):
+        end_run(store, clock, run.tenant_id, run.id, RunStatus.CANCELLED, reason)
+        return True
+    return False
+
+
+def _leave(store: RunStore, clock: Clock, key: RunKey) -> bool:
+    """Take the slot back from a run whose process is gone, and the jobs that it was at."""
+    now = clock.now()
+    with store.begin(key.tenant_id, read_only=True) as tx:
+        if find_walker(tx, key.run_id, now) is not None:
+            return False
+    with store.begin(key.tenant_id) as tx:
+        run = tx.lock_run(key.run_id)
+        if run.admitted_at is None or find_walker(tx, run.id, now) is not None:
+            return False
+        for job in tx.list_jobs(run.id):
+            take_back(tx, job, now)
+        tx.save_run(run, run.changed(now, admitted_at=None))
+    return True
+
+
+def _take_back(store: RunStore, clock: Clock, key: JobKey) -> bool:
+    """Take one job back whose lease has run out, though its run has a worker or has ended."""
+    now = clock.now()
+    with store.begin(key.tenant_id) as tx:
+        tx.lock_run(key.run_id)
+        job = tx.get_job(key.run_id, key.step)
+        expired = job.lease_expires_at is not None and job.lease_expires_at <= now
+        if job.status is not JobStatus.RUNNING or not expired:
+            return False
+        if find_walker(tx, key.run_id, now) == job.lease_owner:
+            return False  # a heartbeat that is late, of one who lives
+        take_back(tx, job, now)
+    return True

@@ -1,0 +1,96 @@
+"""Watch over a walk: keep its lock and leases, write its notes, and see when it has to end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from datetime import timedelta
+from enum import Enum
+
+from factory_runtime.bootstrap import Runtime
+from factory_runtime.domain.errors import IllegalTransitionError, TransientError
+from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.services.end_run import cancel_run
+from factory_runtime.services.engine import keep_walking
+from factory_runtime.services.notes import write_notes
+from tasks.execution import Execution
+from tasks.threads import in_thread
+
+POLL = 0.5
+"""Seconds between two looks at what somebody asked of the run."""
+
+WAIT_ELSEWHERE = timedelta(seconds=10)
+"""A run whose jobs all wait for longer than this gives its slot and its process back."""
+
+
+class Why(Enum):
+    """Why a walk ends before its run does."""
+
+    CANCEL = "asked to stop, or past its deadline"
+    PAUSE = "asked to pause, and nothing is under way any more"
+    WAIT = "all its open jobs wait for a while"
+    LEAVE = "this process is to end, and nothing is under way any more"
+    LOST = "another process has taken it over"
+
+
+async def watch_run(execution: Execution) -> Why:
+    """Return when the walk has to end; its heartbeat until then."""
+    renew_every = execution.runtime.engine.lease.total_seconds() / 4
+    renewed = time.monotonic()
+    waited = False
+    while True:
+        try:
+            if (why := await in_thread(_look, execution)) is not None:
+                return why
+            if time.monotonic() - renewed > renew_every:
+                if not await in_thread(keep_walking, execution.runtime.engine, execution.walk):
+                    return Why.LOST
+                renewed = time.monotonic()
+        except TransientError:
+            pass  # a store that is busy now will answer the next time
+        if execution.walk.suspending.is_set() and not execution.at_work:
+            return why_left(execution)
+        # Twice in a row: a job that is about to begin is not at work yet.
+        waits = _only_waits(execution)
+        if waits and waited:
+            return Why.WAIT
+        waited = waits
+        await asyncio.sleep(POLL)
+
+
+def why_left(execution: Execution) -> Why:
+    """Why no job of the walk is begun any more, though nobody cancelled it."""
+    return Why.LEAVE if execution.leaving else Why.PAUSE
+
+
+def _only_waits(execution: Execution) -> bool:
+    if execution.at_work or not execution.later:
+        return False
+    soonest = min(later.not_before for later in execution.later.values())
+    return soonest - execution.runtime.clock.now() > WAIT_ELSEWHERE
+
+
+def _look(execution: Execution) -> Why | None:
+    """See what is asked of the run; write down what its attempts have to say."""
+    runtime, run = execution.runtime, execution.walk.run
+    with runtime.store.begin(run.tenant_id, read_only=True) as tx:
+        current = tx.get_run(run.id)
+    if _has_to_stop(runtime, current):
+        return Why.CANCEL
+    if current.pause_requested_at is not None:
+        execution.walk.suspending.set()
+    for begun in list(execution.attempts.values()):
+        write_notes(runtime.engine, execution.walk, begun)
+    return None
+
+
+def _has_to_stop(runtime: Runtime, current: Run) -> bool:
+    if current.cancel_requested_at is not None or current.status is RunStatus.CANCELLED:
+        return True
+    if current.ended or current.deadline_at is None or runtime.clock.now() < current.deadline_at:
+        return False
+    with suppress(IllegalTransitionError):  # it ended while it was looked at
+        cancel_run(runtime.store, runtime.clock, current.tenant_id, current.id, "its deadline")
+        return True
+    return False
