@@ -14,6 +14,8 @@ from factory_runtime.domain.ids import attempt_key, effect_key, new_id
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.memory import Collection, Memory
 from factory_runtime.domain.records import (
+    Breaker,
+    Checkpoint,
     Effect,
     OutboxMessage,
     RequestRecord,
@@ -101,6 +103,49 @@ def an_attempt(job: Job, number: int = 1, **values: Any) -> Attempt:
             environment="embedded python-3.11.7",
         ),
         **values,
+    )
+
+
+def a_claimed_job(run: Run | None = None, **values: Any) -> Job:
+    """A Running job of the run, claimed at noon for a minute."""
+    return a_job(
+        run,
+        **{
+            "status": JobStatus.RUNNING,
+            "version": 2,
+            "attempt": 1,
+            "fencing_token": 1,
+            "lease_owner": "build-7:4211-walk",
+            "lease_expires_at": after(60),
+            "started_at": NOON,
+            "last_attempt_at": NOON,
+            **values,
+        },
+    )
+
+
+def a_checkpoint(job: Job, **values: Any) -> Checkpoint:
+    """The job's first checkpoint, of its current attempt."""
+    return replace(
+        Checkpoint(
+            tenant_id=job.tenant_id,
+            run_id=job.run_id,
+            step=job.step,
+            number=1,
+            attempt=job.attempt,
+            job_type=job.type,
+            job_type_version="1",
+            saved_at=NOON,
+            state=Body(inline={"done": ["a"]}),
+        ),
+        **values,
+    )
+
+
+def a_breaker(**values: Any) -> Breaker:
+    """A host that has just answered."""
+    return replace(
+        Breaker(tenant_id=TENANT, host="azure-devops", failures=0, changed_at=NOON), **values
     )
 
 

@@ -35,7 +35,7 @@ def waiting_runs(now: datetime, limit: int) -> Select[tuple[str, str]]:
             ),
         )
         .order_by(runs.c.priority, runs.c.requested_at, runs.c.id)
-        .limit(limit)
+        .limit(max(limit, 0))  # to SQLite a negative one is none
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from factory_runtime.domain.errors import SettingsError
+from factory_runtime.domain.errors import PermanentError, SettingsError
 
 LOCK_WAIT = timedelta(seconds=30)
 """How long a writer waits for another one before it gives up."""
@@ -81,6 +81,24 @@ def for_writing(connection: Connection) -> Connection:
     return connection.execution_options(**{_WRITES: True})
 
 
+def refuse_if_broken(connection: Connection) -> None:
+    """Before a commit: the database must not have given the transaction up already.
+
+    PostgreSQL answers a commit after a refused statement by rolling back, without a word; SQLite
+    rolls back by itself when it cannot write, and takes what follows one by one.
+
+    Raises:
+        PermanentError: somebody caught the database's refusal and went on.
+    """
+    raw: Any = connection.connection.driver_connection
+    if isinstance(raw, sqlite3.Connection):
+        whole = raw.in_transaction
+    else:
+        whole = raw.info.transaction_status.name != "INERROR"
+    if not whole:
+        raise PermanentError("a transaction went on after the database had given it up")
+
+
 _SQLITE_ARGUMENTS: dict[str, Any] = {
     "isolation_level": None,  # we say BEGIN ourselves
     "timeout": LOCK_WAIT.total_seconds(),
@@ -101,10 +119,20 @@ def _sqlite(engine: Engine) -> Engine:
     return engine
 
 
+_POSTGRESQL_ARGUMENTS: dict[str, Any] = {
+    "connect_timeout": 10,
+    # A server that is gone without a word is noticed in half a minute, not in hours.
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": int(LOCK_WAIT.total_seconds() * 1000),
+}
+
+
 def _postgresql(url: URL) -> Engine:
     engine = create_engine(
         url,
-        connect_args={"connect_timeout": 10},
+        connect_args=_POSTGRESQL_ARGUMENTS,
         isolation_level="READ COMMITTED",
         pool_pre_ping=True,
         pool_size=10,
@@ -115,6 +143,8 @@ def _postgresql(url: URL) -> Engine:
         milliseconds = int(LOCK_WAIT.total_seconds() * 1000)
         with connection.cursor() as cursor:
             cursor.execute(f"SET lock_timeout = {milliseconds}")
+            # A process that is stopped in a transaction does not keep its locks for as long.
+            cursor.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
         connection.commit()
 
     event.listen(engine, "connect", set_up)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, select
+from sqlalchemy.exc import SQLAlchemyError
 
 from factory_runtime.domain.errors import PermanentError, StoreUnavailableError
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import JobKey, RunKey
 from factory_runtime.run_store.dispatch import SqlDispatch, waiting_runs
-from factory_runtime.run_store.engines import LOCK_WAIT, for_writing
+from factory_runtime.run_store.engines import LOCK_WAIT, for_writing, refuse_if_broken
 from factory_runtime.run_store.rows import MESSAGES, RUNS, TenantRows
 from factory_runtime.run_store.stuck import (
     expired_jobs,
@@ -107,10 +108,12 @@ class SqlRunStore:
                 try:
                     yield connection
                 except BaseException:
-                    with translated(self._place):
+                    # A database that is away takes back by itself what it was not told to keep.
+                    with suppress(SQLAlchemyError):
                         transaction.rollback()
                     raise
                 with translated(self._place):
+                    refuse_if_broken(connection)
                     transaction.commit()
             finally:
                 connection.close()

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Select, literal, select, tuple_, union_all
 
+from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunKey
 from factory_runtime.run_store.rows import RUNS
@@ -33,7 +34,11 @@ def expired_jobs(now: datetime, limit: int) -> Select[tuple[str, str, str]]:
     """Keys of claimed jobs whose lease has run out."""
     return (
         select(jobs.c.tenant_id, jobs.c.run_id, jobs.c.step)
-        .where(jobs.c.lease_expires_at.is_not(None), jobs.c.lease_expires_at <= now)
+        .where(
+            jobs.c.lease_expires_at.is_not(None),
+            jobs.c.lease_expires_at <= now,
+            jobs.c.status == JobStatus.RUNNING,
+        )
         .order_by(jobs.c.lease_expires_at)
         .limit(limit)
     )

@@ -27,12 +27,15 @@ from factory_runtime.run_store.tables import attempts, checkpoints, jobs, run_ev
 
 S = TypeVar("S", Run, Job)
 
+_WITHOUT_VERSION = ("lease_expires_at", "progress", "phrase")
+"""What heartbeats and notes change of a job between two of its versions."""
+
 
 class SqlTransaction(Ledgers):
     """``ports.RunTransaction`` on SQLAlchemy.
 
-    Who writes a run's history holds the run's row first, so that two of them never wait for each
-    other, and events become visible in the order of their numbers.
+    Who writes a run's history or its jobs holds the run's row first, so that two of them never wait
+    for each other, and events become visible in the order of their numbers.
     """
 
     @property
@@ -109,11 +112,14 @@ class SqlTransaction(Ledgers):
         _check_successor(before, after)
         if after.status is not before.status:
             before.move_to(after.status, after.updated_at)  # or refuse it
-            if self._rows.many_writers:  # one may number an event of this run
-                self._hold_run(before.run_id)
+        self._come_first(before.run_id)
+        changes = JOBS.changes(before, after)
+        if after.status is JobStatus.RUNNING and before.status is not JobStatus.RUNNING:
+            # What an earlier attempt noted, which the claimer's own copy of the row may not show.
+            changes |= {"progress": after.progress, "phrase": after.phrase}
         changed = self._rows.change(
             JOBS,
-            JOBS.changes(before, after),
+            changes,
             run_id=before.run_id,
             step=before.step,
             version=before.version,
@@ -121,7 +127,9 @@ class SqlTransaction(Ledgers):
         )
         if changed:
             self._record_move(before, after, detail)
-        elif not self._rows.same(JOBS, self.get_job(before.run_id, before.step), after):
+        elif not self._rows.same(
+            JOBS, self.get_job(before.run_id, before.step), after, but_for=_WITHOUT_VERSION
+        ):
             raise StaleVersionError(
                 f"job {before.step} of {before.run_id} changed meanwhile", hint="read it again"
             )
@@ -149,6 +157,7 @@ class SqlTransaction(Ledgers):
     # leases and checkpoints
 
     def hold_job(self, job: Job) -> None:
+        self._come_first(job.run_id)
         held = self._rows.lock(
             JOBS,
             run_id=job.run_id,
@@ -160,6 +169,7 @@ class SqlTransaction(Ledgers):
             raise _lost(job)
 
     def renew_leases(self, run_id: str, owner: str, expires_at: datetime) -> int:
+        self._come_first(run_id)
         return self._rows.change(
             JOBS,
             {"lease_expires_at": expires_at},
@@ -169,6 +179,7 @@ class SqlTransaction(Ledgers):
         )
 
     def note_progress(self, job: Job, progress: float | None, phrase: str | None) -> None:
+        self._come_first(job.run_id)
         noted = self._rows.change(
             JOBS,
             {"progress": progress, "phrase": phrase},
@@ -181,6 +192,8 @@ class SqlTransaction(Ledgers):
             raise _lost(job)
 
     def save_checkpoint(self, job: Job, checkpoint: Checkpoint) -> None:
+        if (checkpoint.run_id, checkpoint.step) != (job.run_id, job.step):
+            raise PermanentError(f"a checkpoint of {checkpoint.step} is not one of {job.step}")
         self.hold_job(job)
         self._rows.put(CHECKPOINTS, checkpoint, key=("tenant_id", "run_id", "step"))
 
@@ -209,6 +222,11 @@ class SqlTransaction(Ledgers):
     def _hold_run(self, run_id: str) -> None:
         if not self._rows.lock(RUNS, id=run_id):
             raise RunNotFoundError(run_id)
+
+    def _come_first(self, run_id: str) -> None:
+        """Wait for the run's other writers before any row of its jobs is touched."""
+        if self._rows.many_writers:
+            self._rows.lock(RUNS, id=run_id)
 
     def _record_move(self, before: S, after: S, detail: Mapping[str, Any] | None) -> None:
         if after.status is not before.status:

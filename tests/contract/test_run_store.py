@@ -48,7 +48,10 @@ def test_a_run_comes_back_as_it_went_in(run_store: RunStore) -> None:
         started_at=after(1.000001),
         completed_at=after(2),
         deadline_at=after(7200),
+        admitted_at=after(0.5),
+        wake_at=after(90),
         cancel_requested_at=after(3),
+        pause_requested_at=after(4),
         flow_run_id="0b6f",
         error="the host said no",
         build_id="b1",
@@ -179,6 +182,22 @@ def test_ten_thousand_jobs_are_added_at_once_in_plan_order(database_store: RunSt
         assert [job.step for job in tx.list_jobs(run.id)] == names
 
 
+def test_a_refusal_that_was_caught_is_never_a_silent_rollback(run_store: RunStore) -> None:
+    # On PostgreSQL the refused statement ends the transaction: its commit would silently undo all.
+    run = a_run()
+    dangling = an_attempt(a_job(a_run()))
+    committed = True
+    try:
+        with run_store.begin(TENANT) as tx:
+            tx.add_run(run)
+            with pytest.raises(NotFoundError):
+                tx.add_attempt(dangling)
+    except PermanentError:
+        committed = False
+    with run_store.begin(TENANT) as tx:
+        assert (tx.list_runs(RunFilter()).items == (run,)) is committed
+
+
 # --- transitions
 
 
@@ -261,6 +280,8 @@ def test_a_job_comes_back_as_it_went_in(run_store: RunStore) -> None:
         needs=("generate-repo", "apply-domain[order]"),
         priority=Priority.LOW,
         attempt=2,
+        failures=1,
+        losses=9,
         not_before=after(9),
         lease_owner="build-7:4211",
         lease_expires_at=after(60),
@@ -268,6 +289,8 @@ def test_a_job_comes_back_as_it_went_in(run_store: RunStore) -> None:
         started_at=after(1),
         completed_at=after(2),
         last_attempt_at=after(1),
+        progress=0.125,
+        phrase="half of \U0001f600",
         cached=False,
         skip_reason=SkipReason.CONDITION,
         error="no",
@@ -391,6 +414,37 @@ def test_an_attempt_is_opened_once_and_closed_as_often_as_told(run_store: RunSto
         assert tx.list_attempts(run.id) == (closed,)
 
 
+def test_the_very_same_attempt_is_added_once(run_store: RunStore) -> None:
+    run = a_run()
+    job = a_job(run)
+    attempt = an_attempt(job)
+    added(run_store, run, job)
+    for _ in range(2):
+        with run_store.begin(TENANT) as tx:
+            tx.add_attempt(attempt)
+            tx.add_attempt(replace(attempt))
+    with run_store.begin(TENANT) as tx:
+        assert tx.list_attempts(run.id) == (attempt,)
+
+
+@pytest.mark.parametrize(
+    "other", [{"worker": "build-8:1"}, {"fencing_token": 2}, {"started_at": after(1)}]
+)
+def test_another_attempt_of_the_same_key_is_refused(
+    run_store: RunStore, other: dict[str, object]
+) -> None:
+    run = a_run()
+    job = a_job(run)
+    attempt = an_attempt(job)
+    added(run_store, run, job)
+    with run_store.begin(TENANT) as tx:
+        tx.add_attempt(attempt)
+        with pytest.raises(DuplicateAttemptError):
+            tx.add_attempt(an_attempt(job, **other))
+    with run_store.begin(TENANT) as tx:
+        assert tx.list_attempts(run.id) == (attempt,)
+
+
 def test_attempts_are_listed_by_run_and_by_step(run_store: RunStore) -> None:
     run = a_run()
     jobs = [a_job(run, step="a"), a_job(run, step="b")]
@@ -490,23 +544,3 @@ def test_a_flow_run_is_adopted_by_one_run(run_store: RunStore) -> None:
     with run_store.begin(TENANT) as tx:
         assert tx.find_run_by_flow_run("flow-1") == run
         assert tx.find_run_by_flow_run("flow-2") is None
-
-
-# --- what looks over all tenants
-
-
-def test_dispatch_takes_the_urgent_first_and_then_the_oldest(run_store: RunStore) -> None:
-    low = added(run_store, validated(priority=Priority.LOW, requested_at=after(0)))
-    late = added(run_store, validated(tenant_id="umbrella", requested_at=after(2)))
-    early = added(run_store, validated(requested_at=after(1)))
-    high = added(run_store, validated(priority=Priority.HIGH, requested_at=after(3)))
-    added(run_store, a_run())
-    expected = [(run.tenant_id, run.id) for run in (high, early, late, low)]
-    assert list(run_store.dispatchable_runs()) == expected
-    assert list(run_store.dispatchable_runs(limit=2)) == expected[:2]
-
-
-def test_running_runs_are_those_that_prefect_has(run_store: RunStore) -> None:
-    runs = {status: added(run_store, a_run(status=status)) for status in RunStatus}
-    at_work = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.WAITING)
-    assert set(run_store.running_runs()) == {(TENANT, runs[status].id) for status in at_work}

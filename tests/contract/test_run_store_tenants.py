@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 
-from factory_runtime.domain.errors import NotFoundError, PermanentError
+from factory_runtime.domain.errors import LeaseLostError, NotFoundError, PermanentError
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import RunFilter, RunStore, RunTransaction
 from tests.builders import (
     TENANT,
-    a_job,
+    a_breaker,
+    a_checkpoint,
+    a_claimed_job,
     a_memory,
     a_message,
     a_request_record,
@@ -30,7 +32,9 @@ from tests.builders import (
 INTRUDER = "umbrella"
 
 RUN = a_run(id="run-1", status=RunStatus.VALIDATED, flow_run_id="flow-1")
-JOB = a_job(RUN)
+JOB = a_claimed_job(RUN)
+CHECKPOINT = a_checkpoint(JOB)
+BREAKER = a_breaker()
 ATTEMPT = an_attempt(JOB)
 ARTIFACT = an_artifact(RUN)
 EFFECT = an_effect(RUN)
@@ -63,6 +67,11 @@ NOT_FOUND: dict[str, Call] = {
     "confirm_effect": lambda tx: tx.confirm_effect(EFFECT.effect_key, EFFECT.kind, "x", after(1)),
     "save_message": lambda tx: tx.save_message(foreign(MESSAGE)),
 }
+LOST: dict[str, Call] = {
+    "hold_job": lambda tx: tx.hold_job(JOB),
+    "note_progress": lambda tx: tx.note_progress(JOB, 0.5, "stolen"),
+    "save_checkpoint": lambda tx: tx.save_checkpoint(JOB, foreign(CHECKPOINT)),
+}
 EMPTY: dict[str, Call] = {
     "list_runs": lambda tx: tx.list_runs(RunFilter()).items,
     "find_run_by_flow_run": lambda tx: tx.find_run_by_flow_run("flow-1"),
@@ -76,8 +85,10 @@ EMPTY: dict[str, Call] = {
     "find_request": lambda tx: tx.find_request(REQUEST.idempotency_key),
     "find_lock_holder": lambda tx: tx.find_lock_holder("cache", after(1)),
     "list_memories": lambda tx: tx.list_memories(),
+    "find_checkpoint": lambda tx: tx.find_checkpoint(RUN.id, JOB.step),
+    "find_breaker": lambda tx: tx.find_breaker(BREAKER.host),
 }
-# Each makes a row of the intruder's own, under a key that the other tenant uses too.
+# Each makes a row of the intruder's own under a key that the other tenant uses too, or nothing.
 BESIDE: dict[str, Call] = {
     "add_run": lambda tx: tx.add_run(foreign(RUN), [foreign(JOB)]),
     "add_message": lambda tx: tx.add_message(foreign(MESSAGE)),
@@ -87,6 +98,10 @@ BESIDE: dict[str, Call] = {
     "add_request": lambda tx: tx.add_request(foreign(REQUEST)),
     "try_lock": lambda tx: tx.try_lock("cache", "intruder", after(1), after(99)),
     "unlock": lambda tx: tx.unlock("cache", "ada"),
+    "renew_lock": lambda tx: tx.renew_lock("cache", "ada", after(99)),
+    "renew_leases": lambda tx: tx.renew_leases(RUN.id, str(JOB.lease_owner), after(99)),
+    "lock_breaker": lambda tx: tx.lock_breaker(BREAKER.host),
+    "save_breaker": lambda tx: tx.save_breaker(replace(foreign(BREAKER), failures=9)),
     "save_memories": lambda tx: tx.save_memories([replace(foreign(MEMORY), text="stolen")]),
 }
 SMUGGLED: dict[str, Call] = {
@@ -100,6 +115,7 @@ SMUGGLED: dict[str, Call] = {
     "register_template": lambda tx: tx.register_template(TEMPLATE),
     "add_request": lambda tx: tx.add_request(REQUEST),
     "save_memories": lambda tx: tx.save_memories([MEMORY]),
+    "save_breaker": lambda tx: tx.save_breaker(BREAKER),
 }
 
 
@@ -107,7 +123,7 @@ def everything_of(store: RunStore) -> list[Any]:
     """All that the first tenant can read."""
     with store.begin(TENANT, read_only=True) as tx:
         calls = [*EMPTY.values(), NOT_FOUND["get_run"], NOT_FOUND["get_artifact"]]
-        return [call(tx) for call in calls]
+        return [*(call(tx) for call in calls), tx.find_lock_holder("cache", after(59))]
 
 
 @pytest.fixture
@@ -122,6 +138,8 @@ def store(run_store: RunStore) -> RunStore:
         tx.register_template(TEMPLATE)
         tx.add_request(REQUEST)
         tx.save_memories([MEMORY])
+        tx.save_checkpoint(JOB, CHECKPOINT)
+        tx.save_breaker(BREAKER)
         assert tx.try_lock("cache", "ada", after(0), after(60))
     return run_store
 
@@ -132,7 +150,7 @@ def test_every_method_of_the_transaction_is_tried_here() -> None:
         for name, _ in inspect.getmembers(RunTransaction, inspect.isfunction)
         if not name.startswith("_")
     }
-    assert methods == NOT_FOUND.keys() | EMPTY.keys() | BESIDE.keys()
+    assert methods == NOT_FOUND.keys() | LOST.keys() | EMPTY.keys() | BESIDE.keys()
 
 
 def test_a_tenant_sees_nothing_of_another(store: RunStore) -> None:
@@ -147,6 +165,9 @@ def test_a_tenant_cannot_touch_what_another_has(store: RunStore) -> None:
     for call in NOT_FOUND.values():
         # A transaction each: on PostgreSQL a refused foreign key ends it.
         with pytest.raises(NotFoundError), store.begin(INTRUDER) as tx:
+            call(tx)
+    for call in LOST.values():
+        with pytest.raises(LeaseLostError), store.begin(INTRUDER) as tx:
             call(tx)
     for call in BESIDE.values():
         with store.begin(INTRUDER) as tx:

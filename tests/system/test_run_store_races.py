@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from factory_runtime.domain.errors import (
+    DuplicateAttemptError,
     PermanentError,
     StaleVersionError,
 )
@@ -21,7 +22,17 @@ from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import RunFilter
 from factory_runtime.run_store import InMemoryRunStore, SqlRunStore, open_run_store
-from tests.builders import TENANT, a_job, a_message, a_run, after, an_event
+from tests.builders import (
+    TENANT,
+    a_checkpoint,
+    a_claimed_job,
+    a_job,
+    a_message,
+    a_run,
+    after,
+    an_attempt,
+    an_event,
+)
 
 THREADS = 8
 
@@ -145,7 +156,7 @@ def test_a_reader_does_not_wait_for_a_writer(database_store: SqlRunStore) -> Non
         writer.add_run(run)
         with database_store.begin(TENANT, read_only=True) as reader:
             assert reader.list_runs(RunFilter()).items == ()
-        assert database_store.dispatchable_runs() == ()
+        assert database_store.waiting_runs(after(9)) == ()
 
 
 def test_a_thread_that_would_wait_for_itself_is_told(sqlite_url: str) -> None:
@@ -163,7 +174,7 @@ def test_processes_that_open_a_new_store_at_once_all_succeed(
     program = (
         "import sys; from factory_runtime.run_store import open_run_store;"
         "store = open_run_store(sys.argv[1]); sys.stdin.read();"
-        "print(store.dispatchable_runs())"
+        "print(store.running_runs())"
     )
     for url in (f"sqlite:///{tmp_path / 'new' / 'factory.db'}", empty_postgres_url):
         children = [
@@ -198,3 +209,187 @@ def test_processes_write_to_one_file_without_getting_in_each_others_way(sqlite_u
         assert child.returncode == 0, err.decode()
     with closing(open_run_store(sqlite_url)) as store, store.begin(TENANT) as tx:
         assert len(tx.list_runs(RunFilter(), limit=100).items) == 60
+
+
+# --- dispatchers
+
+
+def admit_one(store: SqlRunStore, cap: int) -> str | None:
+    """What a dispatcher does: the run it gave a slot to, or None where none is free or wanted."""
+    with store.begin_dispatch() as dispatch:
+        if dispatch.count_admitted() >= cap:
+            return None
+        for key in dispatch.waiting_runs(after(9), limit=1):
+            tx = dispatch.of_tenant(key.tenant_id)
+            run = tx.lock_run(key.run_id)
+            tx.save_run(run, run.move_to(RunStatus.QUEUED, after(1), admitted_at=after(1)))
+            return run.id
+        return None
+
+
+def test_many_dispatchers_never_go_over_the_cap_nor_admit_a_run_twice(
+    database_store: SqlRunStore,
+) -> None:
+    cap = 11
+    for tenant in (TENANT, "umbrella"):
+        with database_store.begin(tenant) as tx:
+            for _ in range(10):
+                tx.add_run(a_run(tenant_id=tenant, status=RunStatus.VALIDATED))
+
+    def dispatch(_: int) -> list[str]:
+        admitted: list[str] = []
+        while run_id := admit_one(database_store, cap):
+            admitted.append(run_id)
+        return admitted
+
+    admitted = [run_id for runs in at_once(dispatch) for run_id in runs]
+    assert len(admitted) == len(set(admitted)) == cap
+    assert {key.run_id for key in database_store.running_runs()} == set(admitted)
+
+
+def test_dispatchers_in_many_processes_never_go_over_the_cap(database_url: str) -> None:
+    with closing(open_run_store(database_url)) as store, store.begin(TENANT) as tx:
+        for _ in range(20):
+            tx.add_run(a_run(status=RunStatus.VALIDATED))
+    program = (
+        "import sys; from factory_runtime.run_store import open_run_store;"
+        "from tests.system.test_run_store_races import admit_one\n"
+        "store = open_run_store(sys.argv[1]); print('ready', flush=True); sys.stdin.readline()\n"
+        "while run_id := admit_one(store, 7): print(run_id)\n"
+    )
+    children = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, database_url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    for child in children:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+    admitted: list[str] = []
+    for child in children:
+        assert child.stdin is not None
+        child.stdin.write("go\n")
+        child.stdin.flush()
+    for child in children:
+        out, _ = child.communicate()
+        assert child.returncode == 0
+        admitted += out.split()
+    assert len(admitted) == len(set(admitted)) == 7
+
+
+def test_a_dispatcher_waits_for_one_that_has_not_committed(own_postgres_url: str) -> None:
+    with closing(open_run_store(own_postgres_url)) as store, ThreadPoolExecutor(1) as pool:
+        with store.begin(TENANT) as tx:
+            for _ in range(2):
+                tx.add_run(a_run(status=RunStatus.VALIDATED))
+        with store.begin_dispatch() as first:
+            assert first.count_admitted() == 0
+            second = pool.submit(admit_one, store, 1)
+            wait_for_a_waiter(store)
+            for key in first.waiting_runs(after(9), limit=1):
+                tx = first.of_tenant(key.tenant_id)
+                run = tx.lock_run(key.run_id)
+                tx.save_run(run, run.move_to(RunStatus.QUEUED, after(1), admitted_at=after(1)))
+            assert not second.done()
+        assert second.result() is None
+
+
+def wait_for_a_waiter(store: SqlRunStore) -> None:
+    """Until some session of the database waits for a lock of another."""
+    query = (
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    with store.engine.connect() as connection:
+        while not connection.exec_driver_sql(query).scalar():
+            connection.rollback()
+
+
+# --- heartbeats among the other writers
+
+
+def test_no_writer_of_a_run_waits_for_another_in_a_circle(own_postgres_url: str) -> None:
+    """Heartbeats, progress with its log, ends of jobs and cancels write the same rows at once."""
+    run = a_run(status=RunStatus.RUNNING)
+    jobs = [a_claimed_job(run, step=f"s{n}", position=n, lease_owner="me") for n in range(6)]
+
+    def backwards(store: SqlRunStore) -> None:
+        with store.begin(TENANT) as tx:
+            for job in reversed(jobs):
+                held = tx.get_job(run.id, job.step)
+                tx.save_job(held, held.changed(after(1)))
+
+    def forwards(store: SqlRunStore) -> None:
+        with store.begin(TENANT) as tx:
+            tx.lock_run(run.id)
+            for job in tx.list_jobs(run.id):
+                tx.save_job(job, job.changed(after(1)))
+
+    def heartbeat(store: SqlRunStore) -> None:
+        with store.begin(TENANT) as tx:
+            assert tx.renew_leases(run.id, "me", after(90)) == len(jobs)
+
+    def notes(store: SqlRunStore) -> None:
+        with store.begin(TENANT) as tx:
+            tx.note_progress(jobs[3], 0.5, "half")
+            tx.add_event(an_event(run))
+            tx.save_checkpoint(jobs[1], a_checkpoint(jobs[1]))
+
+    writers: list[Callable[[SqlRunStore], None]] = [backwards, forwards, heartbeat, notes]
+    with closing(open_run_store(own_postgres_url)) as store:
+        with store.begin(TENANT) as tx:
+            tx.add_run(run, jobs)
+
+        def write(number: int) -> None:
+            for _ in range(12):
+                try:
+                    writers[number % len(writers)](store)
+                except StaleVersionError:
+                    continue  # of those who change the version; what must not happen is a deadlock
+
+        at_once(write)
+
+
+def test_a_job_taken_back_while_its_heartbeat_waits_is_not_renewed(own_postgres_url: str) -> None:
+    run = a_run(status=RunStatus.RUNNING)
+    job = a_claimed_job(run, lease_owner="me")
+    with closing(open_run_store(own_postgres_url)) as store, ThreadPoolExecutor(1) as pool:
+        with store.begin(TENANT) as tx:
+            tx.add_run(run, [job])
+            tx.try_lock("run:1", "me", after(0), after(60))
+
+        def heartbeat() -> tuple[int, bool]:
+            with store.begin(TENANT) as tx:
+                renewed = tx.renew_leases(run.id, "me", after(90))
+                return renewed, tx.renew_lock("run:1", "me", after(90))
+
+        with store.begin(TENANT) as tx:
+            tx.lock_run(run.id)
+            assert tx.try_lock("run:1", "another", after(60), after(120))
+            tx.save_job(job, job.move_to(JobStatus.PENDING, after(60), lease_owner=None))
+            beat = pool.submit(heartbeat)
+            wait_for_a_waiter(store)
+        assert beat.result() == (0, False)
+        with store.begin(TENANT) as tx:
+            assert tx.find_lock_holder("run:1", after(119)) == "another"
+
+
+def test_an_attempt_delivered_to_many_is_begun_by_one(database_store: SqlRunStore) -> None:
+    run = a_run()
+    job = a_claimed_job(run)
+    with database_store.begin(TENANT) as tx:
+        tx.add_run(run, [job])
+
+    def begin(number: int) -> bool:
+        try:
+            with database_store.begin(TENANT) as tx:
+                tx.add_attempt(an_attempt(job, worker=f"worker-{number}"))
+        except DuplicateAttemptError:
+            return False
+        return True
+
+    assert at_once(begin).count(True) == 1

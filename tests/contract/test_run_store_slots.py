@@ -1,0 +1,246 @@
+"""The run store's contract: who wants a slot, who has one, and what a sweep looks for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from itertools import product
+from typing import Any
+
+import pytest
+
+from factory_runtime.domain.errors import RunNotFoundError
+from factory_runtime.domain.job import Job, JobStatus
+from factory_runtime.domain.run import RUN_ENDED, Priority, Run, RunStatus
+from factory_runtime.ports import JobKey, RunFilter, RunKey, RunStore
+from tests.builders import TENANT, a_claimed_job, a_job, a_run, after
+
+OTHER = "umbrella"
+
+
+def added(store: RunStore, run: Run, *jobs: Job) -> Run:
+    with store.begin(run.tenant_id) as tx:
+        tx.add_run(run, jobs)
+    return run
+
+
+def a_validated_run(**values: Any) -> Run:
+    return a_run(status=RunStatus.VALIDATED, **values)
+
+
+def keys(*runs: Run) -> tuple[RunKey, ...]:
+    return tuple(RunKey(run.tenant_id, run.id) for run in runs)
+
+
+def waiting(store: RunStore, limit: int = 10) -> tuple[RunKey, ...]:
+    """What both ways of asking agree on, a minute after noon."""
+    plain = store.waiting_runs(after(60), limit)
+    with store.begin_dispatch() as dispatch:
+        assert dispatch.waiting_runs(after(60), limit) == plain
+    return plain
+
+
+# --- who wants a slot
+
+
+def test_the_urgent_get_a_slot_first_and_then_the_oldest(run_store: RunStore) -> None:
+    low = added(run_store, a_validated_run(priority=Priority.LOW, requested_at=after(0)))
+    late = added(run_store, a_validated_run(tenant_id=OTHER, requested_at=after(2)))
+    early = added(run_store, a_validated_run(requested_at=after(1)))
+    left = a_run(status=RunStatus.RUNNING, requested_at=after(1.5))
+    added(run_store, left)
+    high = added(run_store, a_validated_run(priority=Priority.HIGH, requested_at=after(3)))
+    assert waiting(run_store) == keys(high, early, left, late, low)
+    assert waiting(run_store, limit=2) == keys(high, early)
+
+
+def test_runs_requested_at_the_same_moment_stand_in_the_order_of_their_ids(
+    run_store: RunStore,
+) -> None:
+    runs = [added(run_store, a_validated_run(id=name)) for name in ("run-b", "run-C", "run-a")]
+    assert waiting(run_store) == keys(*sorted(runs, key=lambda run: run.id))
+
+
+WANTING: dict[str, dict[str, Any]] = {
+    "never begun": {"status": RunStatus.VALIDATED},
+    "resumed or retried": {"status": RunStatus.QUEUED},
+    "left by a killed process": {"status": RunStatus.RUNNING},
+    "waiting, and its time has come": {"status": RunStatus.WAITING, "wake_at": after(60)},
+}
+NOT_WANTING: dict[str, dict[str, Any]] = {
+    "not validated yet": {"status": RunStatus.REQUESTED},
+    "queued with a slot": {"status": RunStatus.QUEUED, "admitted_at": after(1)},
+    "running with a slot": {"status": RunStatus.RUNNING, "admitted_at": after(1)},
+    "not due yet": {"status": RunStatus.WAITING, "wake_at": after(60.000001)},
+    "waiting for a person": {"status": RunStatus.WAITING},
+    "paused": {"status": RunStatus.PAUSED},
+    **{status.value: {"status": status, "completed_at": after(9)} for status in RUN_ENDED},
+    **{
+        f"{why} and {asked}": {**values, asked: after(1)}
+        for (why, values), asked in product(
+            WANTING.items(), ("pause_requested_at", "cancel_requested_at")
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("why", WANTING)
+def test_a_run_wants_a_slot_that_is(run_store: RunStore, why: str) -> None:
+    run = added(run_store, a_run(**WANTING[why]))
+    assert waiting(run_store) == keys(run)
+
+
+def test_no_other_run_wants_a_slot(run_store: RunStore) -> None:
+    for values in NOT_WANTING.values():
+        added(run_store, a_run(**values))
+    assert waiting(run_store, limit=100) == ()
+
+
+@pytest.mark.parametrize("free", [0, -1])
+def test_where_no_slot_is_free_nobody_gets_one(run_store: RunStore, free: int) -> None:
+    added(run_store, a_validated_run())
+    assert waiting(run_store, limit=free) == ()
+
+
+# --- who has one
+
+
+def test_taken_slots_are_counted_over_all_tenants(run_store: RunStore) -> None:
+    with run_store.begin_dispatch() as dispatch:
+        assert dispatch.count_admitted() == 0
+    for tenant in (TENANT, OTHER):
+        for status in (RunStatus.QUEUED, RunStatus.RUNNING):
+            added(run_store, a_run(tenant_id=tenant, status=status, admitted_at=after(1)))
+            added(run_store, a_run(tenant_id=tenant, status=status))
+    with run_store.begin_dispatch() as dispatch:
+        assert dispatch.count_admitted() == 4
+    assert len(run_store.running_runs()) == 4
+
+
+def test_a_run_that_stops_gives_its_slot_back(run_store: RunStore) -> None:
+    for status in (RunStatus.WAITING, RunStatus.PAUSED, *RUN_ENDED):
+        run = added(run_store, a_run(status=RunStatus.RUNNING, admitted_at=after(1)))
+        assert run_store.running_runs() == keys(run)
+        with run_store.begin(TENANT) as tx:
+            tx.save_run(run, run.move_to(status, after(2)))
+        assert run_store.running_runs() == ()
+
+
+def test_a_dispatcher_sees_what_it_admits_and_writes_it_all_or_nothing(
+    run_store: RunStore,
+) -> None:
+    run, other = (
+        added(run_store, a_validated_run()),
+        added(run_store, a_validated_run(tenant_id=OTHER)),
+    )
+
+    def admit(raising: type[BaseException] | None = None) -> None:
+        with run_store.begin_dispatch() as dispatch:
+            for key in dispatch.waiting_runs(after(0)):
+                tx = dispatch.of_tenant(key.tenant_id)
+                held = tx.lock_run(key.run_id)
+                tx.save_run(held, held.move_to(RunStatus.QUEUED, after(1), admitted_at=after(1)))
+            assert dispatch.count_admitted() == 2
+            assert dispatch.waiting_runs(after(0)) == ()
+            if raising is not None:
+                raise raising
+
+    with pytest.raises(KeyboardInterrupt):
+        admit(KeyboardInterrupt)
+    assert run_store.running_runs() == ()
+    assert set(waiting(run_store)) == set(keys(run, other))
+    admit()
+    assert set(run_store.running_runs()) == set(keys(run, other))
+
+
+def test_a_dispatcher_too_sees_one_tenants_rows_at_a_time(run_store: RunStore) -> None:
+    run = added(run_store, a_validated_run())
+    with run_store.begin_dispatch() as dispatch:
+        tx = dispatch.of_tenant(OTHER)
+        assert tx.tenant_id == OTHER
+        assert tx.list_runs(RunFilter()).items == ()
+        with pytest.raises(RunNotFoundError):
+            tx.lock_run(run.id)
+
+
+def test_the_row_that_dispatchers_queue_for_is_no_tenants(run_store: RunStore) -> None:
+    with run_store.begin_dispatch(), pytest.raises(ZeroDivisionError):
+        raise ZeroDivisionError
+    with run_store.begin(TENANT) as tx:
+        assert tx.try_lock("dispatch", "ada", after(0), after(60))
+    with run_store.begin_dispatch() as dispatch:
+        assert dispatch.count_admitted() == 0
+
+
+# --- what a sweep looks for
+
+
+def test_overdue_is_an_open_run_past_its_deadline_or_unwanted_and_each_is_named_once(
+    run_store: RunStore,
+) -> None:
+    late = {"deadline_at": after(60)}
+    unwanted = {"cancel_requested_at": after(1)}
+    overdue = [
+        added(run_store, a_run(status=status, tenant_id=tenant, **values))
+        for status in set(RunStatus) - RUN_ENDED
+        for tenant in (TENANT, OTHER)
+        for values in (late, unwanted, {**late, **unwanted})
+    ]
+    added(run_store, a_run(status=RunStatus.RUNNING, deadline_at=after(60.000001)))
+    added(run_store, a_run(status=RunStatus.RUNNING))
+    for status in RUN_ENDED:
+        added(run_store, a_run(status=status, completed_at=after(2), **late, **unwanted))
+    found = run_store.overdue_runs(after(60))
+    assert len(found) == len(set(found))
+    assert set(found) == set(keys(*overdue))
+    assert len(set(run_store.overdue_runs(after(60), limit=5))) == 5
+
+
+def test_expired_is_a_running_job_whose_lease_has_run_out_longest_first(
+    run_store: RunStore,
+) -> None:
+    run = a_run(status=RunStatus.RUNNING)
+    jobs = [
+        a_claimed_job(run, step="late", lease_expires_at=after(60)),
+        a_claimed_job(run, step="later", lease_expires_at=after(30)),
+        a_claimed_job(run, step="alive", lease_expires_at=after(60.000001)),
+        a_claimed_job(run, step="no-lease", lease_owner=None, lease_expires_at=None),
+        a_job(run, step="open"),
+        # It should have none, and is not taken for dead where it has.
+        a_claimed_job(run, step="waiting", status=JobStatus.WAITING, lease_expires_at=after(1)),
+    ]
+    added(run_store, run, *(replace(job, position=n) for n, job in enumerate(jobs)))
+    foreign = replace(run, tenant_id=OTHER)
+    added(run_store, foreign, a_claimed_job(foreign, step="late", lease_expires_at=after(45)))
+    expected = (
+        JobKey(TENANT, run.id, "later"),
+        JobKey(OTHER, run.id, "late"),
+        JobKey(TENANT, run.id, "late"),
+    )
+    assert run_store.expired_jobs(after(60)) == expected
+    assert run_store.expired_jobs(after(60), limit=1) == expected[:1]
+    assert run_store.expired_jobs(after(0) - timedelta(days=9)) == ()
+
+
+def test_open_flow_runs_are_read_part_by_part_without_gaps(run_store: RunStore) -> None:
+    # Ids that a language's own order would sort in another way.
+    names = ["run-10", "run-9", "run-B", "run-a", "run_c"]
+    expected = sorted(
+        (
+            added(run_store, a_run(tenant_id=tenant, id=name, flow_run_id=f"flow-{name}"))
+            for tenant in (TENANT, OTHER)
+            for name in names
+        ),
+        key=lambda run: (run.tenant_id, run.id),
+    )
+    added(run_store, a_run())
+    added(
+        run_store,
+        a_run(status=RunStatus.SUCCEEDED, completed_at=after(1), flow_run_id="flow-gone"),
+    )
+    found: list[Run] = []
+    place: RunKey | None = None
+    while page := run_store.open_flow_runs(after=place, limit=3):
+        found += page
+        place = RunKey(page[-1].tenant_id, page[-1].id)
+    assert found == expected
