@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
@@ -431,7 +432,7 @@ def test_the_very_same_attempt_is_added_once(run_store: RunStore) -> None:
     "other", [{"worker": "build-8:1"}, {"fencing_token": 2}, {"started_at": after(1)}]
 )
 def test_another_attempt_of_the_same_key_is_refused(
-    run_store: RunStore, other: dict[str, object]
+    run_store: RunStore, other: dict[str, Any]
 ) -> None:
     run = a_run()
     job = a_job(run)

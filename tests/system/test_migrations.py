@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
+from sqlalchemy import Connection, create_engine, insert, text
 
+from factory_runtime.domain.errors import CorruptStoreError
+from factory_runtime.domain.job import Job, JobStatus
+from factory_runtime.domain.records import Effect
+from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.ports import JobKey, RunKey
 from factory_runtime.run_store import SqlRunStore, open_run_store
+from factory_runtime.run_store.engines import for_writing, open_engine, parse_url
+from factory_runtime.run_store.rows import EFFECTS, JOBS, RUNS, Record
 from factory_runtime.run_store.schema import HEAD_REVISION
 from factory_runtime.run_store.tables import metadata
+from tests.builders import TENANT, a_claimed_job, a_job, a_run, after, an_effect
 from tests.services import PostgresServer
 
 _IN_SQLITE = """
@@ -66,6 +78,12 @@ def schema_of_the_code(url: str) -> list[tuple[Any, ...]]:
     return schema
 
 
+def alembic_config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", "factory_runtime.run_store:migrations")
+    return config
+
+
 def test_tables_equal_migrations_on_sqlite(tmp_path: Path) -> None:
     with (
         closing(open_run_store(f"sqlite:///{tmp_path / 'migrated.db'}")) as store,
@@ -96,9 +114,7 @@ def test_alembic_finds_nothing_left_to_migrate(database_store: SqlRunStore) -> N
 
 
 def test_the_code_knows_the_newest_migration() -> None:
-    config = Config()
-    config.set_main_option("script_location", "factory_runtime.run_store:migrations")
-    assert ScriptDirectory.from_config(config).get_heads() == [HEAD_REVISION]
+    assert ScriptDirectory.from_config(alembic_config()).get_heads() == [HEAD_REVISION]
 
 
 def test_every_row_names_its_tenant_and_tenants_come_first_in_every_key() -> None:
@@ -136,3 +152,105 @@ def test_every_id_that_people_search_by_has_an_index() -> None:
         }
         for column in searched & set(table.c.keys()):
             assert column in seconds, f"{table.name}.{column}"
+
+
+# --- databases of the release before
+
+
+_NEW = {
+    "runs": {"admitted_at", "wake_at", "pause_requested_at"},
+    "jobs": {"failures", "losses", "progress", "phrase"},
+    "effects": {"facts"},
+}
+"""The columns that the first schema has not."""
+
+OLD_RUNS = {status: a_run(id=f"run-{status.value}", status=status) for status in RunStatus}
+OLD_JOB = a_claimed_job(OLD_RUNS[RunStatus.RUNNING], outputs=None)
+OLD_EFFECT = an_effect(OLD_RUNS[RunStatus.RUNNING])
+
+
+def write_as_before(
+    connection: Connection,
+    runs: Sequence[Run] = tuple(OLD_RUNS.values()),
+    jobs: Sequence[Job] = (OLD_JOB,),
+    effects: Sequence[Effect] = (OLD_EFFECT,),
+) -> None:
+    """Insert rows as the release before did, that knows nothing of the new columns."""
+    kinds: list[tuple[Record[Any], Sequence[Any]]] = [
+        (RUNS, runs),
+        (JOBS, jobs),
+        (EFFECTS, effects),
+    ]
+    for record, values in kinds:
+        new = _NEW[record.table.name]
+        for value in values:
+            row = {name: field for name, field in record.row_of(value).items() if name not in new}
+            connection.execute(insert(record.table).values(row))
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
+def old_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A database with the first schema, and rows of every status in it."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'old.db'}"
+    else:
+        url = str(request.getfixturevalue("empty_postgres_url"))
+    engine = open_engine(parse_url(url))
+    with engine.connect() as connection, for_writing(connection).begin():
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        write_as_before(connection)
+    engine.dispose()
+    return url
+
+
+def test_an_old_database_is_brought_up_to_date_with_all_its_rows(old_url: str) -> None:
+    at_work = {RunStatus.QUEUED, RunStatus.RUNNING}
+    with closing(open_run_store(old_url)) as store:
+        with store.begin(TENANT, read_only=True) as tx:
+            for status, run in OLD_RUNS.items():
+                # What is at work has its slot already: nobody may start it a second time.
+                admitted_at = run.updated_at if status in at_work else None
+                assert tx.get_run(run.id) == replace(run, admitted_at=admitted_at)
+            assert tx.get_job(OLD_JOB.run_id, OLD_JOB.step) == OLD_JOB
+            assert tx.list_effects() == (OLD_EFFECT,)
+        assert {key.run_id for key in store.running_runs()} == {
+            OLD_RUNS[status].id for status in at_work
+        }
+        validated = OLD_RUNS[RunStatus.VALIDATED]
+        assert store.waiting_runs(after(9)) == (RunKey(TENANT, validated.id),)
+        assert store.expired_jobs(after(60)) == (JobKey(TENANT, OLD_JOB.run_id, OLD_JOB.step),)
+        with store.begin(TENANT) as tx:
+            tx.renew_leases(OLD_JOB.run_id, str(OLD_JOB.lease_owner), after(300))
+            tx.save_job(OLD_JOB, OLD_JOB.move_to(JobStatus.SUCCEEDED, after(1)))
+
+
+def test_the_release_before_still_writes_to_the_new_schema(old_url: str) -> None:
+    run = a_run(status=RunStatus.VALIDATED)
+    job, effect = a_job(run), an_effect(run)
+    with closing(open_run_store(old_url)) as store:
+        with store.engine.connect() as connection, for_writing(connection).begin():
+            write_as_before(connection, [run], [job], [effect])
+        with store.begin(TENANT) as tx:
+            assert tx.get_run(run.id) == run
+            assert tx.get_job(run.id, job.step) == job
+            assert tx.list_effects(run_id=run.id) == (effect,)
+
+
+def test_an_upgrade_that_fails_leaves_the_database_as_it_was(old_url: str) -> None:
+    engine = open_engine(parse_url(old_url))
+    with engine.connect() as connection, for_writing(connection).begin():
+        connection.execute(text("CREATE TABLE breakers (x INTEGER)"))  # in the last step's way
+        before = schema_of(connection)
+    with pytest.raises(CorruptStoreError):
+        open_run_store(old_url)
+    with engine.connect() as connection, for_writing(connection).begin():
+        assert (
+            connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "0001"
+        )
+        assert schema_of(connection) == before
+        connection.execute(text("DROP TABLE breakers"))
+    engine.dispose()
+    with closing(open_run_store(old_url)) as store, store.begin(TENANT) as tx:
+        assert tx.get_run(OLD_JOB.run_id).admitted_at is not None
