@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from threading import Barrier
@@ -21,7 +21,7 @@ from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.run import RUN_ENDED, Run, RunStatus
 from factory_runtime.ports import RunKey, RunStore
-from factory_runtime.run_store import SqlRunStore
+from factory_runtime.run_store import InMemoryRunStore, SqlRunStore
 from factory_runtime.services.locks import walk_lock
 from factory_runtime.services.pause_run import pause_run, resume_run
 from factory_runtime.services.topics import SHOW_STATUS
@@ -41,8 +41,10 @@ CLOCK = LaterClock()
 
 
 @pytest.fixture
-def store(run_store: SqlRunStore) -> SqlRunStore:
-    return run_store
+def store() -> Generator[InMemoryRunStore]:
+    store = InMemoryRunStore()
+    yield store
+    store.close()
 
 
 def given(store: RunStore, status: RunStatus, *jobs: Job, **values: Any) -> Run:
@@ -79,7 +81,7 @@ def told(store: RunStore) -> list[str]:
 # --- pausing
 
 
-def test_a_run_that_is_executed_is_asked_to_pause(store: SqlRunStore):
+def test_a_run_that_is_executed_is_asked_to_pause(store: InMemoryRunStore):
     run = given(store, RunStatus.RUNNING, admitted_at=NOON)
     asked = pause(store, run)
     assert asked == stands(store, run)
@@ -93,7 +95,7 @@ def test_a_run_that_is_executed_is_asked_to_pause(store: SqlRunStore):
 
 @pytest.mark.parametrize("status", [RunStatus.VALIDATED, RunStatus.QUEUED])
 def test_a_run_that_nobody_has_begun_stays_and_is_not_admitted(
-    store: SqlRunStore, status: RunStatus
+    store: InMemoryRunStore, status: RunStatus
 ):
     run = given(store, status)
     assert store.waiting_runs(LATER) == (RunKey(TENANT, run.id),)
@@ -104,7 +106,7 @@ def test_a_run_that_nobody_has_begun_stays_and_is_not_admitted(
     assert store.waiting_runs(LATER) == (RunKey(TENANT, run.id),)
 
 
-def test_a_waiting_run_is_paused_at_once_and_its_jobs_wait_on(store: SqlRunStore):
+def test_a_waiting_run_is_paused_at_once_and_its_jobs_wait_on(store: InMemoryRunStore):
     run = a_run(status=RunStatus.WAITING, wake_at=NOON)
     job = a_job(run, status=JobStatus.WAITING, not_before=after(30), attempt=1)
     with store.begin(TENANT) as tx:
@@ -122,11 +124,9 @@ def test_a_waiting_run_is_paused_at_once_and_its_jobs_wait_on(store: SqlRunStore
         assert tx.get_job(run.id, job.step) == job
 
 
-def test_a_run_that_a_killed_process_left_is_paused_at_once(store: SqlRunStore):
+def test_a_run_that_a_killed_process_left_is_paused_at_once(store: InMemoryRunStore):
     run = a_run(status=RunStatus.RUNNING)
-    job = a_job(
-        run, status=JobStatus.RUNNING, attempt=1, lease_owner="gone", lease_expires_at=NOON
-    )
+    job = a_job(run, status=JobStatus.RUNNING, attempt=1, lease_owner="gone", lease_expires_at=NOON)
     with store.begin(TENANT) as tx:
         tx.add_run(run, [job])
         tx.add_attempt(an_attempt(job))
@@ -138,7 +138,7 @@ def test_a_run_that_a_killed_process_left_is_paused_at_once(store: SqlRunStore):
     assert attempt.outcome is Outcome.LOST
 
 
-def test_a_run_without_a_slot_whose_process_lives_is_asked(store: SqlRunStore):
+def test_a_run_without_a_slot_whose_process_lives_is_asked(store: InMemoryRunStore):
     run = given(store, RunStatus.RUNNING)
     with store.begin(TENANT) as tx:
         assert tx.try_lock(walk_lock(run.id), "elsewhere:1-x", NOON, after(90))
@@ -147,7 +147,7 @@ def test_a_run_without_a_slot_whose_process_lives_is_asked(store: SqlRunStore):
 
 
 def test_a_run_whose_process_died_after_it_was_asked_can_be_paused_by_asking_again(
-    store: SqlRunStore,
+    store: InMemoryRunStore,
 ):
     run = given(store, RunStatus.RUNNING, pause_requested_at=NOON)
     paused = pause(store, run)
@@ -163,7 +163,7 @@ def test_a_run_whose_process_died_after_it_was_asked_can_be_paused_by_asking_aga
     ],
 )
 def test_pausing_twice_is_pausing_once(
-    store: SqlRunStore, status: RunStatus, values: dict[str, Any]
+    store: InMemoryRunStore, status: RunStatus, values: dict[str, Any]
 ):
     run = given(store, status, **values)
     once = pause(store, run)
@@ -172,7 +172,7 @@ def test_pausing_twice_is_pausing_once(
 
 
 @pytest.mark.parametrize("status", sorted(RUN_ENDED))
-def test_an_ended_run_is_not_paused(store: SqlRunStore, status: RunStatus):
+def test_an_ended_run_is_not_paused(store: InMemoryRunStore, status: RunStatus):
     run = given(store, status, completed_at=NOON, cancel_requested_at=NOON)
     with pytest.raises(IllegalTransitionError, match=f"{status} and cannot become Paused"):
         pause(store, run)
@@ -182,7 +182,7 @@ def test_an_ended_run_is_not_paused(store: SqlRunStore, status: RunStatus):
 @pytest.mark.parametrize("status", [RunStatus.RUNNING, RunStatus.WAITING, RunStatus.PAUSED])
 @pytest.mark.parametrize("service", [pause, resume])
 def test_a_run_that_is_being_cancelled_is_neither_paused_nor_resumed(
-    store: SqlRunStore, service: Callable[..., Run], status: RunStatus
+    store: InMemoryRunStore, service: Callable[..., Run], status: RunStatus
 ):
     run = given(store, status, cancel_requested_at=NOON, pause_requested_at=NOON)
     with pytest.raises(ConflictError, match=f"is {status} and being cancelled"):
@@ -194,9 +194,11 @@ def test_a_run_that_is_being_cancelled_is_neither_paused_nor_resumed(
 # --- resuming
 
 
-def test_a_resumed_run_queues_for_a_slot(store: SqlRunStore):
+def test_a_resumed_run_queues_for_a_slot(store: InMemoryRunStore):
     deadline = LATER + timedelta(hours=1)
-    run = given(store, RunStatus.PAUSED, flow_run_id="flow-1", deadline_at=deadline, started_at=NOON)
+    run = given(
+        store, RunStatus.PAUSED, flow_run_id="flow-1", deadline_at=deadline, started_at=NOON
+    )
     resumed = resume(store, run, by="bob")
     assert resumed == stands(store, run)
     assert (resumed.status, resumed.admitted_at) == (RunStatus.QUEUED, None)
@@ -209,7 +211,7 @@ def test_a_resumed_run_queues_for_a_slot(store: SqlRunStore):
     assert told(store) == [f"{run.id}:{resumed.version}"]
 
 
-def test_a_pause_that_has_not_happened_yet_is_withdrawn(store: SqlRunStore):
+def test_a_pause_that_has_not_happened_yet_is_withdrawn(store: InMemoryRunStore):
     run = given(store, RunStatus.RUNNING, admitted_at=NOON)
     pause(store, run)
     goes_on = resume(store, run, by="bob")
@@ -223,7 +225,7 @@ def test_a_pause_that_has_not_happened_yet_is_withdrawn(store: SqlRunStore):
     assert told(store) == []
 
 
-def test_resuming_twice_is_resuming_once(store: SqlRunStore):
+def test_resuming_twice_is_resuming_once(store: InMemoryRunStore):
     run = given(store, RunStatus.PAUSED)
     once = resume(store, run)
     assert resume(store, run) == once == stands(store, run)
@@ -233,7 +235,7 @@ def test_resuming_twice_is_resuming_once(store: SqlRunStore):
 @pytest.mark.parametrize(
     "status", sorted(set(RunStatus) - {RunStatus.PAUSED, RunStatus.QUEUED, RunStatus.REQUESTED})
 )
-def test_a_run_that_is_not_paused_cannot_be_resumed(store: SqlRunStore, status: RunStatus):
+def test_a_run_that_is_not_paused_cannot_be_resumed(store: InMemoryRunStore, status: RunStatus):
     run = given(store, status, completed_at=NOON if status in RUN_ENDED else None)
     with pytest.raises(IllegalTransitionError, match=f"is {status} ") as refused:
         resume(store, run)
@@ -245,7 +247,7 @@ def test_a_run_that_is_not_paused_cannot_be_resumed(store: SqlRunStore, status: 
 
 
 @pytest.mark.parametrize("service", [pause, resume])
-def test_another_tenants_run_is_not_there(store: SqlRunStore, service: Callable[..., Run]):
+def test_another_tenants_run_is_not_there(store: InMemoryRunStore, service: Callable[..., Run]):
     with store.begin("other") as tx:
         tx.add_run(run := a_run(tenant_id="other", status=RunStatus.PAUSED))
     with pytest.raises(RunNotFoundError):
@@ -253,7 +255,7 @@ def test_another_tenants_run_is_not_there(store: SqlRunStore, service: Callable[
 
 
 @pytest.mark.parametrize("by", ["", "'; DROP TABLE runs; --", "a\nb\x00c", "ä€😀", "x" * 5000])
-def test_whoever_asks_is_written_down_as_given(store: SqlRunStore, by: str):
+def test_whoever_asks_is_written_down_as_given(store: InMemoryRunStore, by: str):
     run = given(store, RunStatus.RUNNING, admitted_at=NOON)
     pause(store, run, by)
     assert history(store, run)[0].detail == {"asked": "pause", "by": by}
