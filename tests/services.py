@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,9 +70,48 @@ class PostgresServer:
             connection.execute(statement.format(sql.Identifier(name)))
 
 
+class OwnPostgres(PostgresServer):
+    """A server that this process has started: it may be stopped and started again.
+
+    Not shared with other processes of the tests, which would see it vanish.
+    """
+
+    def __init__(self, folder: Path, binaries: Path, settings: Mapping[str, str]) -> None:
+        super().__init__(folder)
+        self._child: subprocess.Popen[bytes] | None = None
+        self._binaries = binaries
+        self._options = settings
+
+    def start(self) -> None:
+        """Start it where it does not run, and wait until it answers.
+
+        It ends with the thread that calls this, not only with the process.
+        """
+        if self._child is None:
+            data = self.folder / "data"
+            self._child = _start(self._binaries, data, self.folder, self._options)
+            _wait_until_it_answers(self, self._child, data)
+
+    def stop(self, *, immediate: bool = False) -> None:
+        """End it and every session: in good order, or ``immediate``, as a crash would."""
+        if self._child is not None:
+            self._child.send_signal(signal.SIGQUIT if immediate else signal.SIGINT)
+            self._child.wait(timeout=30)
+            self._child = None
+
+    def restart(self, *, immediate: bool = False) -> None:
+        """Stop it and start it again. Open connections are lost; its URL stays."""
+        self.stop(immediate=immediate)
+        self.start()
+
+
 @contextmanager
-def running_postgres() -> Generator[PostgresServer]:
-    """A PostgreSQL 18 of our own, with a migrated database to clone; gone with this process."""
+def running_postgres(*, durable: bool = False) -> Generator[OwnPostgres]:
+    """A PostgreSQL 18 of our own, with a migrated database to clone; gone with this process.
+
+    Args:
+        durable: what it has committed outlives a crash of the server. Else it is quicker.
+    """
     # Not pytest's folder: that one is closed to the account the server runs under, and a socket's
     # path must be short.
     folder = Path(tempfile.mkdtemp(prefix="factory-pg-"))
@@ -84,16 +123,15 @@ def running_postgres() -> Generator[PostgresServer]:
             for place in (folder, data):
                 shutil.chown(place, _ACCOUNT)
         _initialise(binaries, data)
-        child = _start(binaries, data, folder)
+        settings = {**_SETTINGS, "synchronous_commit": "on"} if durable else _SETTINGS
+        server = OwnPostgres(folder, binaries, settings)
         try:
-            server = PostgresServer(folder)
-            _wait_until_it_answers(server, child, data)
+            server.start()
             server.create(_TEMPLATE)
             open_run_store(server.url(_TEMPLATE)).close()
             yield server
         finally:
-            child.send_signal(signal.SIGQUIT)
-            child.wait(timeout=30)
+            server.stop(immediate=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -144,9 +182,11 @@ def _initialise(binaries: Path, data: Path) -> None:
     assert done.returncode == 0, f"PostgreSQL's initdb failed:\n{done.stdout}\n{done.stderr}"
 
 
-def _start(binaries: Path, data: Path, folder: Path) -> subprocess.Popen[bytes]:
-    settings = [f"--{name}={value}" for name, value in _SETTINGS.items()]
-    with (data / "server.log").open("wb") as log:
+def _start(
+    binaries: Path, data: Path, folder: Path, options: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    settings = [f"--{name}={value}" for name, value in options.items()]
+    with (data / "server.log").open("ab") as log:
         return subprocess.Popen(
             [binaries / "postgres", "-D", data, "-k", folder, *settings],
             cwd=data,
