@@ -13,14 +13,20 @@ def main() -> int:
     rows: list[PeerFigures] = []
     try:
         for row in measure_each():
-            print(f"measured {row.tool}, {row.storage}", file=sys.stderr, flush=True)
+            # At once: the whole takes a quarter of an hour, and the next one may break.
+            print(_progress(row), file=sys.stderr, flush=True)
             rows.append(row)
     except PeersMissingError as error:
         print(error, file=sys.stderr)
         return 5
-    print(f"fan-out of no-op jobs, median of {ROUNDS} rounds; jobs of 20 ms, killed {KILLS} times")
+    print(f"medians of at most {ROUNDS} rounds of no-op jobs, and {KILLS} kills of 20 ms jobs")
     print(table(rows))
     return 0
+
+
+def _progress(row: PeerFigures) -> str:
+    speed, wait = f"{row.jobs_per_second:,.1f} jobs/s", f"{row.kill_to_next_job:.2f} s"
+    return f"{row.tool}, {row.storage}: {speed}, {wait} from a kill to the next job"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,8 +74,9 @@ PEERS = (
     Peer("DBOS Transact, queue", "dbos_transact", "opened_queue", _NOTHING, _POSTGRES, True),
     Peer("LangGraph, invoke", "lang_graph", "opened_invoke", _INVOKE),
     Peer("LangGraph, ainvoke", "lang_graph", "opened_ainvoke", _INVOKE),
-    Peer("Dagster, one process", "dagster_ops", "opened_in_process", _REEXECUTE),
-    # Its default executor starts a process per op, seconds each: fewer jobs say the same.
+    # A minute for each time the fan-out is executed: fewer times.
+    Peer("Dagster, one process", "dagster_ops", "opened_in_process", _REEXECUTE, rounds=2, kills=2),
+    # Its default executor starts a process per op, a second each: fewer jobs say the same.
     Peer("Dagster, process per op", "dagster_ops", "opened_processes", _REEXECUTE, jobs=18),
 )
 
@@ -92,7 +93,7 @@ class PeerBrokenError(Exception):
 
 
 def measure() -> tuple[PeerFigures, ...]:
-    """All the peers' figures, in some minutes.
+    """All the peers' figures, in about a quarter of an hour.
 
     Raises:
         PeersMissingError: they are not installed.
@@ -118,7 +119,7 @@ def measure_each() -> Iterator[PeerFigures]:
 def _measured(peer: Peer, server: Any) -> PeerFigures:
     with _place(peer, server) as place:
         arguments = ["measure", f"--rounds={peer.rounds}"]
-        answer = _finish(place, _start(place, arguments, FanOut(peer.jobs)))
+        answer = _finished(place, arguments, FanOut(peer.jobs))
     kills: list[_Kill] = []
     for _ in range(peer.kills):
         with _place(peer, server) as place:
@@ -172,23 +173,31 @@ def _kill(place: _Place) -> _Kill:
     watch = place.folder / "watch"
     watch.touch()
     fan_out = FanOut(place.peer.jobs, JOB_SECONDS, str(watch))
-    child = _start(place, ["run"], fan_out)
-    give_up = time.monotonic() + _PATIENCE
-    while len(jobs_ended(_marks(watch))) < fan_out.jobs // 2:
-        if child.poll() is not None or time.monotonic() > give_up:
-            _end(child)
-            raise PeerBrokenError(f"{place.peer.tool} did not get half-way:\n{_tail(place)}")
-        time.sleep(0.005)
-    killed_at = time.monotonic()
-    _end(child)
-    _finish(place, _start(place, ["recover"], fan_out))
+    with _started(place, ["run"], fan_out) as child:
+        _wait_until_half_way(place, child, fan_out, watch)
+    killed_at = time.monotonic()  # it is gone by now: whatever begins later is the new process's
+    _finished(place, ["recover"], fan_out)
     marks = _marks(watch)
     if missing := set(fan_out.names) - set(jobs_ended(marks)):
         raise PeerBrokenError(f"{place.peer.tool} never ran {len(missing)} jobs: {missing}")
     return _Kill(seconds_to_next_job(marks, killed_at), len(jobs_run_again(marks, killed_at)))
 
 
-def _start(place: _Place, arguments: list[str], fan_out: FanOut) -> subprocess.Popen[bytes]:
+def _wait_until_half_way(
+    place: _Place, child: subprocess.Popen[bytes], fan_out: FanOut, watch: Path
+) -> None:
+    give_up = time.monotonic() + _PATIENCE
+    while len(jobs_ended(_marks(watch))) < fan_out.jobs // 2:
+        if child.poll() is not None or time.monotonic() > give_up:
+            raise PeerBrokenError(f"{place.peer.tool} did not get half-way:\n{_tail(place)}")
+        time.sleep(0.005)
+
+
+@contextmanager
+def _started(
+    place: _Place, arguments: list[str], fan_out: FanOut
+) -> Generator[subprocess.Popen[bytes]]:
+    """A process of the peer; killed, with all that it started, where the block ends."""
     peer = place.peer
     command = [PYTHON, "-m", "benchmarks.peers.child", peer.module, peer.opener]
     command += [*arguments[:1], place.folder, *arguments[1:], f"--answer={place.answer}"]
@@ -196,19 +205,22 @@ def _start(place: _Place, arguments: list[str], fan_out: FanOut) -> subprocess.P
     environment: Mapping[str, str] = {**os.environ, **fan_out.to_environment()}
     with place.log.open("ab") as log:
         # A session of its own, so that one signal reaches the processes that it starts as well.
-        return subprocess.Popen(
+        child = subprocess.Popen(
             command, env=environment, stdout=log, stderr=log, start_new_session=True
         )
-
-
-def _finish(place: _Place, child: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """Wait for its end; its answer."""
     try:
-        code = child.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:
-        code = None
+        yield child
     finally:
         _end(child)
+
+
+def _finished(place: _Place, arguments: list[str], fan_out: FanOut) -> dict[str, Any]:
+    """The answer of a process that came to its end."""
+    with _started(place, arguments, fan_out) as child:
+        try:
+            code = child.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            code = None
     if code != 0:
         raise PeerBrokenError(f"{place.peer.tool} ended with {code}:\n{_tail(place)}")
     answer: dict[str, Any] = json.loads(place.answer.read_text())
@@ -216,13 +228,9 @@ def _finish(place: _Place, child: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill the process and all of its session."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
-    finally:
-        child.wait()
+    child.wait()
 
 
 def _marks(watch: Path) -> tuple[Mark, ...]:
