@@ -26,7 +26,7 @@ from factory_runtime.services.end_run import end_run
 from factory_runtime.services.sweep import sweep, sweep_prefect
 from flows.hooks import drain, share_runtime
 from flows.templates import flow_of_run
-from flows.walk import LEFT_OPEN
+from flows.walk import LEFT_OPEN, leave_walks
 from tasks.threads import in_thread
 
 _LOG = logging.getLogger("factory.dispatcher")
@@ -49,7 +49,11 @@ class Dispatcher:
         share_runtime(runtime)
 
     async def serve(self, stop: asyncio.Event, server_lives: Callable[[], bool]) -> None:
-        """Work until ``stop`` is set; then finish what has begun, and leave the outbox empty."""
+        """Work until ``stop`` is set; then finish what has begun, and leave the outbox empty.
+
+        What does not end in time, or must not because ``leave`` was called, is put down: the next
+        executor goes on with it.
+        """
         draining = asyncio.create_task(self._tidy_now_and_then())
         while not stop.is_set() and server_lives():
             if not await self._start_next():
@@ -60,6 +64,10 @@ class Dispatcher:
         draining.cancel()
         await asyncio.gather(draining, return_exceptions=True)
         await self._drain()
+
+    def leave(self) -> None:
+        """Begin no more jobs: those under way finish, and their runs are put down."""
+        leave_walks()
 
     async def _let_go(self) -> None:
         """Leave what takes longer to the next executor: that this one ends cancels no run."""

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -146,8 +147,15 @@ async def _serve(
     tell("starting")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    leave: list[Callable[[], None]] = []
+
+    def told_to_end() -> None:
+        stop.set()
+        for act in leave:
+            act()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, told_to_end)
     if not keep:
         on_parent_gone(lambda: loop.call_soon_threadsafe(stop.set))
     if server is not None:
@@ -159,6 +167,7 @@ async def _serve(
         await server.wait_until_ready()
     tell("ready")
     dispatcher = Dispatcher(open_runtime(settings))
+    leave.append(dispatcher.leave)
     await dispatcher.serve(stop, server.revive if server else lambda: True)
 
 

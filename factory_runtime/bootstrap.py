@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -123,6 +123,7 @@ class Runtime:
             clock=self.clock,
             worker=worker_name(),
             environment=environment_name(profile),
+            lease=timedelta(seconds=self.settings.lease_seconds),
         )
 
     @cached_property

@@ -34,6 +34,9 @@ class Settings(BaseSettings):
     job_types: tuple[str, ...] = ()
     prefect_api_url: str | None = None
     max_running_runs: int = Field(default=4, ge=1, le=64)
+    lease_seconds: float = Field(
+        default=60, ge=1, description="how long a worker that says nothing keeps what it is at"
+    )
     render_seconds: int = Field(default=60, ge=1, description="wall time of one render")
     render_cpu_seconds: int = Field(default=30, ge=1)
     render_memory_mib: int = Field(default=1024, ge=64)

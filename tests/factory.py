@@ -29,13 +29,14 @@ FACTORY = Path(sys.executable).with_name("factory")
 class Factory:
     """One home and the processes that serve it. Ends what it started, by id."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, **settings: Any) -> None:
         self.templates = home / "templates"
         self.templates.mkdir(parents=True, exist_ok=True)
         self.settings = Settings(
             home=home / "home",
             template_folders=(self.templates,),
             render_cpu_seconds=5,  # what never ends, ends a test's patience sooner
+            **settings,
         )
         self.runtime: Runtime = open_runtime(self.settings)
         self.child: subprocess.Popen[bytes] | None = None
@@ -112,11 +113,13 @@ class Factory:
 
     def environment(self, home: Path | None = None) -> dict[str, str]:
         """What a person's shell would hold."""
-        return os.environ | {
-            "FACTORY_HOME": str(home or self.settings.root),
-            "FACTORY_TEMPLATE_FOLDERS": json.dumps([str(self.templates)]),
-            "COLUMNS": "200",
+        given = self.settings.model_dump(mode="json", exclude_unset=True)
+        ours = {
+            f"FACTORY_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+            for name, value in given.items()
         }
+        place = {"FACTORY_HOME": str(home or self.settings.root)}
+        return os.environ | ours | place | {"COLUMNS": "200"}
 
     def prefect(self, method: str, path: str, body: Any = None) -> Any:
         """Ask the stack's Prefect server."""

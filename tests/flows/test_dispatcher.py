@@ -97,7 +97,7 @@ def test_a_run_that_outlives_its_executor_is_left_to_the_next_one(factory: Facto
     with runtime.store.begin("local", read_only=True) as tx:
         ended, attempts = tx.get_run(run.id), tx.list_attempts(run.id)
     assert ended.status is RunStatus.SUCCEEDED, ended.error
-    assert [attempt.outcome for attempt in attempts] == [Outcome.LOST, Outcome.SUCCEEDED]
+    assert [attempt.outcome for attempt in attempts] == [Outcome.SUSPENDED, Outcome.SUCCEEDED]
     runtime.store.close()
 
 

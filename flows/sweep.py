@@ -1,0 +1,22 @@
+"""The scheduled sweep: what killed processes left goes on or ends, and the outbox is drained."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from prefect import flow
+
+from factory_runtime.services.sweep import sweep as sweep_store
+from factory_runtime.services.sweep import sweep_prefect
+from flows.hooks import drain, shared_runtime
+from tasks.threads import in_thread
+
+
+@flow(name="sweep", persist_result=False, log_prints=False)
+async def sweep() -> dict[str, int]:
+    """Look once over all open runs; how many were repaired, by what was done."""
+    runtime = shared_runtime()
+    swept = await in_thread(sweep_store, runtime.store, runtime.clock)
+    stopped = await in_thread(sweep_prefect, runtime.store, runtime.clock, runtime.launcher)
+    await drain()
+    return {**asdict(swept), "stopped": stopped}

@@ -1,0 +1,187 @@
+"""Job types for tests that run real processes: FACTORY_JOB_TYPES=tests.work_types."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from factory_runtime.domain.errors import HostBusyError, TransientError
+from factory_runtime.domain.records import Effect
+from factory_runtime.domain.result import ConfirmedEffect, JobResult, RenderOrder, WaitUntil
+from factory_runtime.domain.template import JobTypeFacts, RetryPolicy
+from factory_runtime.ports import FileTree, GitHost, JobContext
+
+ANYTHING: Mapping[str, Any] = {"type": "object"}
+QUICK = RetryPolicy(max_attempts=5, delays=(timedelta(seconds=0.1),), jitter=0)
+
+
+class Work:
+    """What all of them share: nothing to render, nothing to look for."""
+
+    def render(self, with_: Mapping[str, Any]) -> RenderOrder | None:
+        del with_
+        return None
+
+    def probe(self, host: GitHost, effect: Effect) -> str | None:
+        del host, effect
+        return None
+
+
+class Count(Work):
+    """Counts to ``to`` in a file, a checkpoint after each number; stops at safe points."""
+
+    facts = JobTypeFacts("count", "1", ANYTHING, source_keys=(), retry=QUICK)
+
+    def publish(
+        self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
+    ) -> JobResult:
+        del tree
+        done = int((context.checkpoint() or {"done": 0})["done"])
+        for number in range(done + 1, with_["to"] + 1):
+            context.safe_point()
+            append(with_["file"], str(number))
+            context.progress(number / with_["to"], f"counted to {number}")
+            context.save_checkpoint({"done": number})
+            time.sleep(with_.get("pause", 0.05))
+        return JobResult(outputs={"counted": with_["to"]})
+
+
+class Touch(Work):
+    """Appends a line to a file: an outside effect that can be counted. Its probe reads the file."""
+
+    facts = JobTypeFacts("touch", "1", ANYTHING, source_keys=(), retry=QUICK)
+
+    def publish(
+        self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
+    ) -> JobResult:
+        del tree
+        key, file = context.facts.effect_key, with_["file"]
+        time.sleep(with_.get("before", 0))
+        if context.intend("line", f"line in {file}", {"file": file}) is None:
+            time.sleep(with_.get("between", 0))
+            context.check_lease()
+            append(file, key)
+        time.sleep(with_.get("after", 0))
+        return JobResult(effects=(ConfirmedEffect("line", key),))
+
+    def probe(self, host: GitHost, effect: Effect) -> str | None:
+        del host
+        lines = lines_of(effect.facts["file"])
+        return effect.effect_key if effect.effect_key in lines else None
+
+
+class Sleep(Work):
+    """Takes a while, in a program of its own or in this process, asked to stop or not."""
+
+    facts = JobTypeFacts("sleep", "1", ANYTHING, source_keys=(), retry=QUICK)
+
+    def publish(
+        self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
+    ) -> JobResult:
+        del tree
+        if with_.get("child"):
+            program = f"import time; time.sleep({with_['seconds']})"
+            child = context.start_child([sys.executable, "-c", program])
+            append(with_["file"], str(child.pid))
+            child.wait()
+        elif with_.get("deaf"):
+            time.sleep(with_["seconds"])
+        else:
+            until = time.monotonic() + with_["seconds"]
+            while time.monotonic() < until:
+                context.check_cancelled()
+                time.sleep(0.02)
+        return JobResult()
+
+
+class Flaky(Work):
+    """Fails a number of times as a host does that is busy, then goes through."""
+
+    facts = JobTypeFacts("flaky", "1", ANYTHING, source_keys=(), retry=QUICK)
+
+    def publish(
+        self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
+    ) -> JobResult:
+        del tree
+        append(with_["file"], str(context.facts.attempt))
+        if len(lines_of(with_["file"])) <= with_["times"]:
+            after = with_.get("retry_after")
+            raise TransientError(
+                "come back later", retry_after=None if after is None else timedelta(seconds=after)
+            )
+        return JobResult()
+
+
+class Forge(Flaky):
+    """Needs an outside host called ``forge``, which is down while a file is there."""
+
+    facts = JobTypeFacts("forge", "1", ANYTHING, source_keys=(), retry=QUICK, hosts=("forge",))
+
+    def publish(
+        self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
+    ) -> JobResult:
+        del tree
+        append(with_["asked"], context.facts.run_id)
+        if Path(with_["down"]).exists():
+            raise HostBusyError("the forge does not answer")
+        return JobResult()
+
+
+class Await(Work):
+    """Is Waiting until a file is there, looking every so many seconds."""
+
+    facts = JobTypeFacts("await", "1", ANYTHING, source_keys=(), retry=QUICK)
+
+    def publish(
+        self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
+    ) -> JobResult | WaitUntil:
+        del tree
+        if Path(with_["file"]).exists():
+            return JobResult()
+        due = context.now() + timedelta(seconds=with_["every"])
+        return WaitUntil(due, f"waits for {with_['file']}")
+
+
+class Fatal(Work):
+    """Kills the process that runs it, a number of times."""
+
+    facts = JobTypeFacts("fatal", "1", ANYTHING, source_keys=(), retry=QUICK)
+
+    def publish(
+        self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
+    ) -> JobResult:
+        del tree
+        append(with_["file"], str(context.facts.attempt))
+        if len(lines_of(with_["file"])) <= with_["times"]:
+            os.kill(os.getpid(), 9)
+        return JobResult()
+
+
+JOB_TYPES = [Count(), Touch(), Sleep(), Flaky(), Forge(), Await(), Fatal()]
+
+
+def append(file: str, line: str) -> None:
+    """Add a line, durably and in one piece."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        os.write(descriptor, f"{line}\n".encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def lines_of(file: str | Path) -> list[str]:
+    """The lines that were added so far."""
+    place = Path(file)
+    return place.read_text().split() if place.exists() else []
+
+
+def a_work_template(name: str, *steps: str, version: str = "1.0.0", deadline: str = "1h") -> str:
+    """A template of these types, each step a line of YAML's flow style."""
+    head = f"id: {name}\nversion: {version}\ntitle: Work\ndescription: Tests.\ndeadline: {deadline}"
+    return "\n".join([head, "steps:", *(f"  - {{{step}}}" for step in steps), ""])
