@@ -24,8 +24,10 @@ from factory_runtime.ports import RunKey, RunStore
 from factory_runtime.run_store import InMemoryRunStore, SqlRunStore
 from factory_runtime.services.locks import walk_lock
 from factory_runtime.services.pause_run import pause_run, resume_run
+from factory_runtime.services.put_down import put_down
 from factory_runtime.services.topics import SHOW_STATUS
 from tests.builders import NOON, TENANT, a_job, a_run, after, an_attempt
+from tests.small_factory import SmallFactory, fails, steps
 
 LATER = after(60)
 
@@ -241,6 +243,29 @@ def test_a_run_that_is_not_paused_cannot_be_resumed(store: InMemoryRunStore, sta
         resume(store, run)
     assert refused.value.hint == "only a paused run can be resumed"
     assert stands(store, run) == run
+
+
+def test_a_run_that_was_paused_half_way_goes_on_behind_what_it_did(factory: SmallFactory):
+    walk = factory.start(steps("a:", "b: needs: [a]"), deadline=timedelta(hours=1))
+    factory.finish(walk, "a")
+    asked = pause_run(factory.store, factory.clock, TENANT, walk.run.id, "ada")
+    paused = put_down(factory.engine, walk, RunStatus.PAUSED)
+    assert (paused.status, paused.admitted_at) == (RunStatus.PAUSED, None)
+    assert paused.pause_requested_at is None
+    factory.clock.pass_time(timedelta(minutes=30))
+    resume_run(factory.store, factory.clock, TENANT, paused.id, "ada")
+    factory.on["a"] = fails(AssertionError("it ran again"))
+    done = factory.drive(factory.take_up(paused))
+    assert done.status is RunStatus.SUCCEEDED
+    assert done.deadline_at == asked.deadline_at  # it went on meanwhile
+    assert factory.moves(done)[2:] == [
+        "Queued",
+        "Running",
+        "Paused",
+        "Queued",
+        "Running",
+        done.status,
+    ]
 
 
 # --- whoever asks, and how many
