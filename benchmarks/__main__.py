@@ -17,7 +17,17 @@ from pathlib import Path
 
 from benchmarks.ratio import Ratio
 
-NAMES = ("engine", "five_jobs", "warm_run", "cached_render", "render", "compile", "recall")
+NAMES = (
+    "engine",
+    "fan_out",
+    "five_jobs",
+    "warm_run",
+    "cached_render",
+    "render",
+    "compile",
+    "recall",
+    "sweep",
+)
 
 
 def main() -> int:

@@ -22,7 +22,14 @@ from factory_runtime.domain.run import Run
 from factory_runtime.ports import Page, RunFilter
 from factory_runtime.run_store.ledgers import Ledgers
 from factory_runtime.run_store.paging import behind, conditions_of, cursor_of
-from factory_runtime.run_store.rows import ATTEMPTS, CHECKPOINTS, EVENTS, JOBS, RUNS
+from factory_runtime.run_store.rows import (
+    ATTEMPTS,
+    CHECKPOINTS,
+    EVENTS,
+    JOBS,
+    RUNS,
+    TenantRows,
+)
 from factory_runtime.run_store.tables import attempts, checkpoints, jobs, run_events, runs
 
 S = TypeVar("S", Run, Job)
@@ -37,6 +44,10 @@ class SqlTransaction(Ledgers):
     Who writes a run's history or its jobs holds the run's row first, so that two of them never wait
     for each other, and events become visible in the order of their numbers.
     """
+
+    def __init__(self, rows: TenantRows) -> None:
+        super().__init__(rows)
+        self._held: set[str] = set()
 
     @property
     def tenant_id(self) -> str:
@@ -220,13 +231,21 @@ class SqlTransaction(Ledgers):
         )
 
     def _hold_run(self, run_id: str) -> None:
-        if not self._rows.lock(RUNS, id=run_id):
+        if not self._hold(run_id):
             raise RunNotFoundError(run_id)
 
     def _come_first(self, run_id: str) -> None:
         """Wait for the run's other writers before any row of its jobs is touched."""
         if self._rows.many_writers:
-            self._rows.lock(RUNS, id=run_id)
+            self._hold(run_id)
+
+    def _hold(self, run_id: str) -> bool:
+        """Hold the run's row, once: it stays held until the end; False where there is none."""
+        if run_id not in self._held:
+            if not self._rows.lock(RUNS, id=run_id):
+                return False
+            self._held.add(run_id)
+        return True
 
     def _record_move(self, before: S, after: S, detail: Mapping[str, Any] | None) -> None:
         if after.status is not before.status:
