@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -51,7 +50,7 @@ class Children:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._over = False
-        self._kin = Kin(secrets.token_hex(16))
+        self._kin = Kin(os.urandom(16).hex())
         self._started: list[subprocess.Popen[bytes]] = []
         self._guard: subprocess.Popen[bytes] | None = None
 

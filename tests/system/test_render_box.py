@@ -509,10 +509,10 @@ ENDLESS: Source = {
 }
 
 
-def child_of(scratch: Path) -> psutil.Process | None:
-    """The child that is busy with a render below this scratch folder, once it has begun."""
+def child_of(scratch: Path, *, begun: bool = True) -> psutil.Process | None:
+    """The child of a render below this scratch folder; ``begun`` waits until it is busy with it."""
     for staging in scratch.iterdir():
-        if not (staging / "out/begun.txt").exists():
+        if begun and not (staging / "out/begun.txt").exists():
             continue
         for process in psutil.process_iter():
             try:
@@ -556,8 +556,9 @@ def test_a_child_that_somebody_else_kills_may_be_tried_again(box: Box) -> None:
 
 _PARENT = """
 import sys
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from pathlib import Path
 from factory_runtime.artifacts.local import LocalArtifactStorage
 from factory_runtime.domain.result import Layer, RenderOrder
 from factory_runtime.jobs.render.box import render
@@ -567,15 +568,18 @@ root, digest = Path(sys.argv[1]), sys.argv[2]
 storage = LocalArtifactStorage(root / "artifacts")
 order = RenderOrder((Layer("files/base", {}),))
 limits = RenderLimits(wall=timedelta(minutes=1))
-render(order, {"files/base": digest}, storage, "acme", limits, scratch=root / "scratch")
+arguments = (order, {"files/base": digest}, storage, "acme", limits)
+# On a thread, as attempts are.
+ThreadPoolExecutor().submit(render, *arguments, scratch=root / "scratch").result()
 """
 
 
-def test_a_killed_parent_takes_the_child_along(box: Box) -> None:
+@pytest.mark.parametrize("begun", [False, True], ids=["at its start", "in its middle"])
+def test_a_killed_parent_takes_the_child_along(box: Box, begun: bool) -> None:
     digest = box.add("files/base", ENDLESS)
     parent = subprocess.Popen([sys.executable, "-c", _PARENT, str(box.root), digest])
     try:
-        while (child := child_of(box.scratch)) is None:
+        while (child := child_of(box.scratch, begun=begun)) is None:
             assert parent.poll() is None
     finally:
         os.kill(parent.pid, signal.SIGKILL)
