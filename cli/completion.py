@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
+from typer import Context
+
 
 def complete_template(incomplete: str) -> list[str]:
     """Names of templates, by their folders alone."""
@@ -18,6 +20,19 @@ def complete_template(incomplete: str) -> list[str]:
         for folder in (*Settings().template_folders, built_in):
             found |= {entry.parent.name for entry in folder.glob("*/template.yaml")}
     return sorted(name for name in found if name.startswith(incomplete))
+
+
+def complete_step(ctx: Context, incomplete: str) -> list[str]:
+    """Names of the jobs of the run that stands before it."""
+    with suppress(Exception):
+        from factory_runtime.bootstrap import open_runtime
+
+        runtime = open_runtime()
+        tenant = ctx.params.get("tenant") or runtime.settings.tenant
+        with runtime.store.begin(tenant, read_only=True) as tx:
+            jobs = tx.list_jobs(ctx.params["run_id"])
+        return [job.step for job in jobs if job.step.startswith(incomplete)]
+    return []
 
 
 def complete_run(incomplete: str) -> list[str]:

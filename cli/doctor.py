@@ -14,7 +14,7 @@ from cli.as_json import print_json
 from cli.door import Door, open_door
 from cli.errors import DONE, UNAVAILABLE
 from cli.options import Json, Tenant
-from cli.text import one_line, size
+from cli.text import moment, one_line, size
 from factory_runtime.domain.errors import FactoryError
 
 _GIT = (2, 30)
@@ -22,6 +22,7 @@ _PYTHON = (3, 11)
 _LOW_SPACE = 1024**3
 _NO_SPACE = 64 * 1024**2
 _PREFECT_SECONDS = 3.0
+_MANY = 1000
 
 
 @dataclass(frozen=True)
@@ -123,12 +124,51 @@ def _open_runs(name: str, door: Door) -> Check:
     from deployments.stack import find_stack
 
     store = door.runtime.store
-    waiting = [*store.running_runs(), *store.dispatchable_runs(limit=1000)]
-    if not waiting:
+    running = len(store.running_runs())
+    waiting = len(store.waiting_runs(door.runtime.clock.now(), limit=_MANY))
+    if not running + waiting:
         return Check(name, "ok", "none")
+    told = f"{running} with a slot, {waiting} waiting for one"
     if find_stack(door.settings) is not None:
-        return Check(name, "ok", f"{len(waiting)} being worked on")
-    return Check(name, "warn", f"{len(waiting)} and nothing executes them", "`factory up`")
+        return Check(name, "ok", told)
+    return Check(name, "warn", f"{told}, and nothing executes them here", "`factory up`")
+
+
+def _left_over(name: str, door: Door) -> Check:
+    """What killed processes left, and no sweep has found yet."""
+    store, now = door.runtime.store, door.runtime.clock.now()
+    lost, late = (
+        len(store.expired_jobs(now, limit=_MANY)),
+        len(store.overdue_runs(now, limit=_MANY)),
+    )
+    told = [
+        text.format(count, "" if count == 1 else "s")
+        for count, text in ((lost, "{} job{} of lost workers"), (late, "{} run{} to be cancelled"))
+        if count
+    ]
+    if not told:
+        return Check(name, "ok", "nothing")
+    return Check(name, "warn", ", ".join(told), "`factory sweep`")
+
+
+def _hosts(name: str, door: Door) -> Check:
+    """Outside hosts that nothing is asked of for now, because they failed too often."""
+    known = door.runtime.job_types.values()
+    hosts = sorted({host for job_type in known for host in job_type.facts.hosts})
+    now = door.runtime.clock.now()
+    with door.reading() as tx:
+        breakers = [breaker for host in hosts if (breaker := tx.find_breaker(host)) is not None]
+    down = [
+        f"{breaker.host} is left alone until {moment(breaker.open_until, now)}"
+        f" after {breaker.failures} failures"
+        for breaker in breakers
+        if breaker.open_until is not None and breaker.open_until > now
+    ]
+    if down:
+        return Check(
+            name, "warn", "; ".join(down), "look whether it answers; it is tried by itself"
+        )
+    return Check(name, "ok", ", ".join(hosts) or "none needed")
 
 
 def _outbox(name: str, door: Door) -> Check:
@@ -207,8 +247,10 @@ LOOKS: dict[str, Callable[[str, Door], Check]] = {
     "FACTORY_HOME": _home,
     "run store": _store,
     "open runs": _open_runs,
+    "left lying": _left_over,
     "outbox": _outbox,
     "job types": _job_types,
+    "hosts": _hosts,
     "templates": _templates,
     "stack": _stack,
     "memory": _memory,

@@ -16,6 +16,7 @@ from cli.run_facts import facts_as_json, flow_run_url, read_run, show_failures, 
 from cli.run_stack import RunStack
 from cli.screen import is_terminal, status_style
 from cli.similar import Similar, SimilarRuns
+from cli.standing import Standing
 from cli.text import one_line
 from cli.watching import POLL, Watcher
 from factory_runtime.domain.errors import IllegalTransitionError, PrefectUnavailableError
@@ -61,7 +62,7 @@ def follow_to_the_end(door: Door, run: Run, stack: RunStack, progress: Progress)
     try:
         if not watcher.run.ended:
             stack.ensure()
-        return _watch(watcher, progress, stack)
+        return _watch(door, watcher, progress, stack)
     except KeyboardInterrupt:
         return _cancel(door, watcher, progress, stack)
     except PrefectUnavailableError as error:
@@ -73,8 +74,11 @@ def follow_to_the_end(door: Door, run: Run, stack: RunStack, progress: Progress)
         raise
 
 
-def _watch(watcher: Watcher, progress: Progress, stack: RunStack) -> Run:
+def _watch(door: Door, watcher: Watcher, progress: Progress, stack: RunStack) -> Run:
+    standing = Standing(door)
     while not _look(watcher, progress).ended:
+        if told := standing.look(watcher.run, watcher.jobs):
+            progress.phase(told)
         # Looked at once more: a stack may end because it is done.
         if stack.gone() and not _look(watcher, progress).ended:
             stack.revive()

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.completion import complete_run, complete_template
+from cli.completion import complete_run, complete_step, complete_template
 from factory_runtime.compiler.durations import DURATION_HINT, parse_duration
 from factory_runtime.domain.errors import InputError
 
@@ -17,6 +17,15 @@ Tenant = Annotated[str | None, typer.Option(help="Whose records; FACTORY_TENANT 
 RunId = Annotated[
     str, typer.Argument(metavar="RUN_ID", help="Like run-01k….", autocompletion=complete_run)
 ]
+RunIds = Annotated[
+    list[str],
+    typer.Argument(metavar="RUN_ID…", help="Like run-01k….", autocompletion=complete_run),
+]
+_STEP = typer.Argument(
+    metavar="STEP", help="The job, like apply-domain[order].", autocompletion=complete_step
+)
+Step = Annotated[str, _STEP]
+AnyStep = Annotated[str | None, _STEP]
 TemplateName = Annotated[
     str, typer.Argument(metavar="TEMPLATE", help="Its name.", autocompletion=complete_template)
 ]

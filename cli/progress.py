@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, Self
 
+from cli.job_words import attempt_words
 from cli.screen import Screen, is_terminal
 from cli.text import clean, clock_time, duration
 from cli.watching import JobLine, Watcher
@@ -100,14 +101,19 @@ def event_line(event: RunEvent, width: int, lines: dict[str, JobLine] | None = N
     what = [clock_time(event.at), (event.step or "run").ljust(width)]
     if event.kind == "log":
         return "  ".join([*what, clean(str(detail.get("message", "")))])
+    if event.kind == "request":
+        return "  ".join([*what, clean(f"asked to {detail.get('asked')} by {detail.get('by')}")])
     line = JobLine(event.step or "", 0)
     line.take(event)
     what.append((event.to_status or event.kind).ljust(9))
     attempt = int(detail.get("attempt", 0))
     limit = lines[event.step].max_attempts if lines and event.step in lines else 0
     if attempt > 1:
-        what.append(f"attempt {attempt}{f'/{limit}' if limit else ''}")
-    what += [duration(line.seconds), cache_word(line.cached), line.note]
+        what.append(f"attempt {attempt_words(attempt, limit)}")
+    cycle = detail.get("cycle")
+    if event.kind == "run" and cycle:
+        what.append(f"cycle {cycle}, by {detail.get('by')}")
+    what += [duration(line.seconds), cache_word(line.cached), clean(line.words(event.at))]
     return "  ".join(part for part in what if part).rstrip()
 
 
@@ -195,8 +201,8 @@ class LiveProgress:
         took = line.seconds
         if line.started_at is not None:
             took = (self._clock.now() - line.started_at).total_seconds()
-        words = [word for word in (cache_word(line.cached), line.note) if word]
-        attempt = f"{line.attempt}/{line.max_attempts}" if line.attempt else ""
+        words = [word for word in (cache_word(line.cached), line.words(self._clock.now())) if word]
+        attempt = attempt_words(line.attempt, line.max_attempts)
         return [
             # The two columns that give way in a narrow terminal: to Rich they could wrap.
             Text(clean(line.step), no_wrap=True, overflow="ellipsis"),

@@ -66,7 +66,7 @@ def read_run(door: Door, run_id: str) -> RunFacts:
         attempts = tx.list_attempts(run_id)
         artifacts = tx.list_artifacts(run_id=run_id, limit=_MANY)
         effects = tx.list_effects(run_id=run_id, limit=_MANY)
-    inputs, outputs = _value(door, run.inputs), _value(door, run.outputs)
+    inputs, outputs = value_of(door, run.inputs), value_of(door, run.outputs)
     return RunFacts(run, inputs, outputs, jobs, attempts, artifacts, effects)
 
 
@@ -132,13 +132,14 @@ def show_artifacts(door: Door, artifacts: list[Artifact]) -> None:
     )
 
 
-def show_run_facts(door: Door, facts: RunFacts, ui_url: str | None) -> None:
-    """The run's own facts."""
+def show_run_facts(door: Door, facts: RunFacts, ui_url: str | None, standing: str) -> None:
+    """The run's own facts; ``standing`` is why it stands where it does."""
     run = facts.run
     door.screen.facts(
         [
             ("run", run.id),
-            ("status", run.status),
+            ("status", run.status + (f": {standing}" if standing else "")),
+            ("cycle", f"{run.cycle}, sent round again so often" if run.cycle else ""),
             ("error", run.error or ""),
             ("template", f"{run.template_id} {run.template_version}"),
             ("project", run.project_id + (f", module {run.module_id}" if run.module_id else "")),
@@ -161,8 +162,15 @@ def show_failures(door: Door, facts: RunFacts) -> None:
     if facts.run.error and not facts.failed_jobs:
         door.screen.line(facts.run.error, status_style(facts.run.status))
     for job in facts.failed_jobs:
-        tries = f" in attempt {job.attempt} of {job.max_attempts}" if job.attempt else ""
+        tries = _tries(job)
         door.screen.line(f"{job.step} failed{tries}: {job.error or 'no reason given'}", "bad")
+
+
+def _tries(job: Job) -> str:
+    if not job.attempt:
+        return ""
+    budget = f" of {job.max_attempts}" if job.attempt <= job.max_attempts else ""
+    return f" in attempt {job.attempt}{budget}"
 
 
 def error_line(text: str | None) -> str:
@@ -175,7 +183,8 @@ def _files(commit: Artifact) -> str:
     return "" if count is None else str(count)
 
 
-def _value(door: Door, body: Body | None) -> Any:
+def value_of(door: Door, body: Body | None) -> Any:
+    """What a body holds; one that cannot be read says so."""
     from factory_runtime.services.bodies import from_body
 
     try:

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any, cast
 
 from cli.door import Door
+from cli.job_words import attempt_words, note_of
 from cli.progress import cache_word
 from cli.run_facts import RunFacts, error_line, show_made, show_run_facts
 from cli.text import duration, local_time, size
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.job import Job
+from factory_runtime.domain.records import Effect
 from factory_runtime.domain.redaction import redact
 
 
-def show_run(door: Door, facts: RunFacts, ui_url: str | None) -> None:
-    """All there is to know about a run."""
-    show_run_facts(door, facts, ui_url)
+def show_run(door: Door, facts: RunFacts, ui_url: str | None, standing: str) -> None:
+    """All there is to know about a run; ``standing`` is why it stands where it does."""
+    show_run_facts(door, facts, ui_url, standing)
     _show_values(door, "Inputs", facts.inputs)
     _show_values(door, "Outputs", facts.outputs)
     _show_jobs(door, facts)
-    _show_attempts(door, facts)
+    if facts.attempts:
+        door.screen.heading("Attempts")
+        show_attempts(door, facts.attempts)
     show_made(door, facts)
-    _show_effects(door, facts)
+    if facts.effects:
+        door.screen.heading("Effects outside")
+        show_effects(door, facts.effects)
 
 
 def _show_values(door: Door, title: str, values: Any) -> None:
@@ -41,27 +48,24 @@ def _show_jobs(door: Door, facts: RunFacts) -> None:
     door.screen.heading("Jobs")
     door.screen.table(
         ("job", "status", "attempt", "took", "render", "note"),
-        [_job_row(job) for job in facts.jobs],
+        [_job_row(job, door.runtime.clock.now()) for job in facts.jobs],
         flexible=("job", "note"),
     )
 
 
-def _job_row(job: Job) -> tuple[str, ...]:
+def _job_row(job: Job, now: datetime) -> tuple[str, ...]:
     took = ""
     if job.started_at is not None and job.completed_at is not None:
         took = duration(job.completed_at - job.started_at)
-    note = error_line(job.error) or (job.skip_reason or "")
-    attempt = f"{job.attempt}/{job.max_attempts}" if job.attempt else ""
-    return (job.step, job.status, attempt, took, cache_word(job.cached), note)
+    attempt = attempt_words(job.attempt, job.max_attempts)
+    return (job.step, job.status, attempt, took, cache_word(job.cached), note_of(job, now))
 
 
-def _show_attempts(door: Door, facts: RunFacts) -> None:
-    if not facts.attempts:
-        return
-    door.screen.heading("Attempts")
+def show_attempts(door: Door, attempts: Iterable[Attempt]) -> None:
+    """A table of attempts."""
     door.screen.table(
         ("attempt", "outcome", "started", "took", "processor", "peak memory", "worker", "error"),
-        [_attempt_row(attempt) for attempt in facts.attempts],
+        [_attempt_row(attempt) for attempt in attempts],
         flexible=("attempt", "worker", "error"),
     )
 
@@ -80,11 +84,9 @@ def _attempt_row(attempt: Attempt) -> tuple[str, ...]:
     )
 
 
-def _show_effects(door: Door, facts: RunFacts) -> None:
-    if not facts.effects:
-        return
-    door.screen.heading("Effects outside")
-    rows = [(e.step, e.kind, e.status.value, e.target, e.reference or "") for e in facts.effects]
+def show_effects(door: Door, effects: Iterable[Effect]) -> None:
+    """A table of effects outside: done, or only intended as far as is known."""
+    rows = [(e.step, e.kind, e.status.value, e.target, e.reference or "") for e in effects]
     door.screen.table(
         ("job", "kind", "is", "target", "reference"), rows, flexible=("job", "reference")
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_library
-import time
 from datetime import datetime, timedelta
 from typing import Annotated
 
@@ -11,13 +9,15 @@ import typer
 
 from cli.as_json import print_json, to_json, without
 from cli.door import Door, open_door
-from cli.errors import DONE, RUN_FAILED
+from cli.jobs import find_job
 from cli.options import Json, RunId, Tenant, duration_option
 from cli.text import duration, first_line, local_time
 from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.run import Run, RunStatus
 
-app = typer.Typer(help="What happened: list, show, watch and read runs.", no_args_is_help=True)
+app = typer.Typer(
+    help="Runs: what happened in them, and what they are to do.", no_args_is_help=True
+)
 
 _MANY = 1000
 _PAGE = 1000
@@ -72,40 +72,25 @@ def show(run_id: RunId, tenant: Tenant = None, json: Json = False) -> None:
     """Show all there is to know about a run."""
     from cli.run_facts import facts_as_json, find_ui_url, flow_run_url, read_run
     from cli.run_page import show_run
+    from cli.standing import whole_standing
 
     door = open_door(tenant=tenant, json=json)
     facts = read_run(door, run_id)
     ui_url = find_ui_url(door)
+    words = whole_standing(door, facts.run, facts.jobs)
     if json:
-        print_json(facts_as_json(facts, flow_run_url(facts.run, ui_url)))
+        url = flow_run_url(facts.run, ui_url)
+        print_json({**facts_as_json(facts, url), "standing": words or None})
     else:
-        show_run(door, facts, ui_url)
+        show_run(door, facts, ui_url, words)
 
 
 @app.command()
 def watch(run_id: RunId, tenant: Tenant = None, json: Json = False) -> int:
     """Follow a run until it ends. With --json, one line of JSON an event."""
-    from cli.progress import open_progress
-    from cli.watching import POLL, Watcher
+    from cli.follow import follow_run
 
-    door = open_door(tenant=tenant, json=json)
-    watcher = Watcher(door.runtime.store, door.tenant, run_id)
-    with open_progress(as_json=json) as progress:
-        while True:
-            events = watcher.look()
-            progress.show(watcher, events)
-            if json:
-                for event in events:
-                    print(json_library.dumps(to_json(event), ensure_ascii=False), flush=True)
-            if watcher.run.ended:
-                break
-            progress.phase(f"{watcher.run.status}" if not watcher.lines else "")
-            time.sleep(POLL)
-    if not json:
-        door.screen.line(f"{run_id} {watcher.run.status}")
-        if watcher.run.error:
-            door.screen.line(watcher.run.error, "bad")
-    return DONE if watcher.run.status is RunStatus.SUCCEEDED else RUN_FAILED
+    return follow_run(open_door(tenant=tenant, json=json), run_id)
 
 
 @app.command()
@@ -120,10 +105,10 @@ def logs(
 
     door = open_door(tenant=tenant, json=json)
     events: list[RunEvent] = []
+    if step is not None:
+        find_job(door, run_id, step)
     with door.reading() as tx:
         tx.get_run(run_id)
-        if step is not None:
-            tx.get_job(run_id, step)
         after = 0
         while page := tx.list_events(run_id, after=after, limit=_PAGE):
             events += [event for event in page if step is None or event.step == step]

@@ -19,6 +19,7 @@ _STATUS_STYLES = {
     "Failed": "bad",
     "Running": "busy",
     "Waiting": "busy",
+    "Paused": "warn",
     "Cancelled": "warn",
     "Skipped": "dim",
     "Pending": "dim",
@@ -52,6 +53,10 @@ class Screen:
     def line(self, text: str = "", style: str | None = None) -> None:
         """One line, or several."""
         print(self._styled(clean(text), style), file=self._out)
+
+    def flush(self) -> None:
+        """Show now what was written."""
+        self._out.flush()
 
     def heading(self, text: str) -> None:
         """A blank line and a title."""

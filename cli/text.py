@@ -66,3 +66,15 @@ def local_time(at: datetime | None) -> str:
 def clock_time(at: datetime) -> str:
     """The time of day where the reader is."""
     return at.astimezone().strftime("%H:%M:%S")
+
+
+def moment(at: datetime, now: datetime) -> str:
+    """A time where the reader is, with its day unless that is today."""
+    is_today = at.astimezone().date() == now.astimezone().date()
+    return clock_time(at) if is_today else local_time(at)
+
+
+def ordinal(number: int) -> str:
+    """``1st``, ``2nd``, ``3rd``, ``11th``."""
+    ends = {1: "st", 2: "nd", 3: "rd"}
+    return f"{number}{'th' if number % 100 in (11, 12, 13) else ends.get(number % 10, 'th')}"

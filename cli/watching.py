@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
+from cli.job_words import SKIPPED, again_words, progress_words, waiting_words
 from cli.text import first_line
-from factory_runtime.domain.job import Job, JobStatus, SkipReason
+from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunStore
@@ -16,12 +18,13 @@ from factory_runtime.ports import RunStore
 POLL = 0.1
 """Seconds between two looks: two indexed queries each."""
 
+PROGRESS = "progress"
+"""Kind of the events that a watcher makes of what jobs say on the way; the store has none."""
+
 _PAGE = 1000
-_SKIPPED: Mapping[str, str] = {
-    SkipReason.CONDITION: "its condition is false",
-    SkipReason.NEED_FAILED: "a job it needs failed",
-    SkipReason.FALLBACK_NOT_NEEDED: "nothing failed that it stands in for",
-}
+_JOBS_EVERY = 1.0
+_JOBS_SHARE = 20
+"""A look at all jobs takes at most one part in so many of the time."""
 
 
 @dataclass
@@ -32,7 +35,9 @@ class JobLine:
         seconds: how long the last attempt took, once it ended.
         cached: whether its render came from the cache; None where that is not known or there is
             none.
-        note: why it was skipped, failed or is tried again.
+        note: why it was skipped, failed or is tried again, or what it waits for.
+        progress: what its type says of how far it is, 0 to 1, with a phrase.
+        not_before: when it goes on, or is tried again.
     """
 
     step: str
@@ -43,10 +48,19 @@ class JobLine:
     seconds: float | None = None
     cached: bool | None = None
     note: str = ""
+    progress: float | None = None
+    phrase: str | None = None
+    not_before: datetime | None = None
 
     def take(self, event: RunEvent) -> None:
         """What an event of this job changes."""
         detail = event.detail
+        if event.kind == PROGRESS:
+            self.progress, self.phrase = detail.get("progress"), detail.get("phrase")
+            self.not_before = detail.get("not_before")
+            self.status = event.to_status or self.status
+            return
+        self.progress = self.phrase = self.not_before = None
         self.status = event.to_status or self.status
         self.attempt = int(detail.get("attempt", self.attempt))
         self.seconds = detail.get("seconds")
@@ -54,12 +68,36 @@ class JobLine:
         self.note = _reason(self.status, detail)
         self.started_at = event.at if self.status == JobStatus.RUNNING else None
 
+    def news(self, job: Job) -> Mapping[str, Any] | None:
+        """What the job's row says that no event does: None where the line says it already."""
+        if job.status.value != self.status or job.status not in _SAYS_MORE:
+            return None
+        said = (job.progress, job.phrase, job.not_before)
+        if said == (self.progress, self.phrase, self.not_before) or said == _NOTHING:
+            return None
+        return dict(zip(("progress", "phrase", "not_before"), said, strict=True))
+
+    def words(self, now: datetime) -> str:
+        """What to say beside its status."""
+        if self.status == JobStatus.RUNNING:
+            return progress_words(self.progress, self.phrase)
+        if self.status == JobStatus.WAITING:
+            return waiting_words(self.phrase or self.note, self.not_before, now)
+        if self.status == JobStatus.PENDING:
+            return again_words(self.note, self.not_before, now)
+        return self.note
+
+
+_NOTHING = (None, None, None)
+_SAYS_MORE = frozenset({JobStatus.RUNNING, JobStatus.WAITING})
+
 
 class Watcher:
     """Reads what is new about one run.
 
     Attributes:
         run: as it stood at the last look.
+        jobs: likewise, as they stood a moment ago.
         lines: its jobs in plan order.
     """
 
@@ -74,12 +112,13 @@ class Watcher:
         self._sequence = 0
         with store.begin(tenant_id, read_only=True) as tx:
             self.run: Run = tx.get_run(run_id)
-            jobs = tx.list_jobs(run_id)
+            self.jobs: tuple[Job, ...] = tx.list_jobs(run_id)
         # From the beginning: the events since then say how they stand.
-        self.lines: dict[str, JobLine] = {job.step: _new_line(job) for job in jobs}
+        self.lines: dict[str, JobLine] = {job.step: _new_line(job) for job in self.jobs}
+        self._jobs_at = 0.0
 
     def look(self) -> tuple[RunEvent, ...]:
-        """The events since the last look, taken into account."""
+        """The events since the last look, taken into account; then what jobs say on the way."""
         found: list[RunEvent] = []
         with self._store.begin(self._tenant_id, read_only=True) as tx:
             self.run = tx.get_run(self.run.id)
@@ -91,7 +130,39 @@ class Watcher:
         for event in found:
             if event.kind == "job" and event.step in self.lines:
                 self.lines[event.step].take(event)
-        return tuple(found)
+        return (*found, *self._progress())
+
+    def _progress(self) -> Iterable[RunEvent]:
+        """What is new in the jobs' rows alone, now and then."""
+        began = time.monotonic()
+        if self.run.ended or began < self._jobs_at:
+            return ()
+        with self._store.begin(self._tenant_id, read_only=True) as tx:
+            self.jobs = tx.list_jobs(self.run.id)
+        took = time.monotonic() - began
+        self._jobs_at = began + max(_JOBS_EVERY, _JOBS_SHARE * took)
+        for job in self.jobs:
+            line = self.lines[job.step]
+            if job.status is JobStatus.PENDING and line.status == JobStatus.PENDING:
+                line.not_before = job.not_before
+        news = [(job, self.lines[job.step].news(job)) for job in self.jobs]
+        made = [self._event(job, detail) for job, detail in news if detail is not None]
+        for event in made:
+            self.lines[event.step or ""].take(event)
+        return made
+
+    def _event(self, job: Job, detail: Mapping[str, Any]) -> RunEvent:
+        """An event that stands behind the last one read."""
+        return RunEvent(
+            tenant_id=job.tenant_id,
+            run_id=job.run_id,
+            at=datetime.now(UTC),
+            kind=PROGRESS,
+            step=job.step,
+            to_status=job.status,
+            detail=detail,
+            sequence=self._sequence,
+        )
 
 
 def _new_line(job: Job) -> JobLine:
@@ -100,6 +171,4 @@ def _new_line(job: Job) -> JobLine:
 
 def _reason(status: str, detail: Mapping[str, Any]) -> str:
     reason = first_line(str(detail.get("reason") or ""))
-    if status == JobStatus.SKIPPED:
-        return _SKIPPED.get(reason, reason)
-    return f"tried again: {reason}" if status == JobStatus.PENDING and reason else reason
+    return SKIPPED.get(reason, reason) if status == JobStatus.SKIPPED else reason

@@ -136,7 +136,7 @@ def get_run(runtime: Runtime, run: Run) -> Run:
 def be_executed(runtime: Runtime, run: Run) -> None:
     """As an executor leaves it that was stopped in the middle."""
     with runtime.store.begin("local") as tx:
-        queued = run.move_to(RunStatus.QUEUED, T0)
+        queued = run.move_to(RunStatus.QUEUED, T0, admitted_at=T0)
         tx.save_run(run, queued)
         tx.save_run(queued, queued.move_to(RunStatus.RUNNING, T0))
 

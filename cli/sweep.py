@@ -1,0 +1,157 @@
+"""`factory sweep`: repair what killed processes left, and do what commits left to be done."""
+
+from __future__ import annotations
+
+import json as json_library
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Any
+
+import typer
+
+from cli.as_json import print_json, to_json
+from cli.door import Door, open_door
+from cli.errors import DONE, report
+from cli.options import Json, duration_option
+from cli.text import one_line
+from factory_runtime.domain.errors import PrefectUnavailableError, TransientError
+
+Shown = Mapping[str, Callable[[Any], None]]
+
+
+@dataclass(frozen=True)
+class Tidied:
+    """What one sweep did, over all tenants.
+
+    Attributes:
+        cancelled: runs past their deadline, or asked to stop, that nobody was there to cancel.
+        left: runs whose worker is gone: they wait for a slot again.
+        jobs: jobs taken back from workers whose lease has run out.
+        stopped: runs asked to stop because their flow run was cancelled in Prefect.
+        done: outbox messages handled; ``failed`` are tried again later.
+        prefect: ``up``, ``down``, or why it could not be asked.
+    """
+
+    cancelled: int
+    left: int
+    jobs: int
+    stopped: int
+    done: int
+    failed: int
+    prefect: str
+
+
+def sweep(
+    loop: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help="Sweep again so often, like 30s, until Ctrl-C."),
+    ] = None,
+    json: Json = False,
+) -> int:
+    """Look once over all open runs, of every tenant, and bring on what was left lying."""
+    pause = duration_option(loop, "--loop")
+    door = open_door(json=json)
+    if pause is None:
+        tidied = tidy(door)
+        if json:
+            print_json(tidied)
+        else:
+            _tell(door, tidied)
+        return DONE
+    try:
+        while True:
+            _once_of_many(door)
+            time.sleep(pause.total_seconds())
+    except KeyboardInterrupt:
+        return DONE  # that is how it is meant to end
+
+
+def tidy(door: Door) -> Tidied:
+    """Sweep once. Any number of these may be at it at once.
+
+    Raises:
+        StoreUnavailableError: the store does not answer; what was repaired stays so.
+    """
+    from factory_runtime.services.sweep import sweep as sweep_store
+
+    runtime = door.runtime
+    swept = sweep_store(runtime.store, runtime.clock)
+    stopped, shown, prefect = _ask_prefect(door)
+    drained = runtime.drain(shown)
+    return Tidied(
+        swept.cancelled, swept.left, swept.jobs, stopped, drained.done, drained.failed, prefect
+    )
+
+
+def _ask_prefect(door: Door) -> tuple[int, Shown, str]:
+    """Runs stopped in Prefect, its part of the outbox, and how it is."""
+    nothing: Shown = MappingProxyType({})
+    api_url = _api_url(door)
+    if api_url is None:
+        return 0, nothing, "down"
+    _set_prefect(door, api_url)
+    from factory_runtime.orchestration.show_run import RunShowcase
+    from factory_runtime.services.sweep import sweep_prefect
+    from factory_runtime.services.topics import SHOW_RUN, SHOW_STATUS
+
+    runtime = door.runtime
+    try:
+        stopped = sweep_prefect(runtime.store, runtime.clock, runtime.launcher)
+    except PrefectUnavailableError as error:
+        return 0, nothing, one_line(str(error))
+    showcase = RunShowcase(runtime.store, runtime.clock)
+    return stopped, {SHOW_RUN: showcase.show, SHOW_STATUS: showcase.show_status}, "up"
+
+
+def _api_url(door: Door) -> str | None:
+    """Where Prefect answers: the server somebody else keeps, or that of the stack that is up."""
+    from deployments.stack import find_stack
+
+    if door.settings.prefect_api_url is not None:
+        return door.settings.prefect_api_url
+    state = find_stack(door.settings)
+    return state.api_url if state is not None and state.ready else None
+
+
+def _set_prefect(door: Door, api_url: str) -> None:
+    """Prefect reads its settings when it is imported, which takes two seconds."""
+    if "prefect" not in sys.modules:
+        from deployments.executor import set_prefect
+
+        set_prefect(door.settings, api_url)
+
+
+def _once_of_many(door: Door) -> None:
+    """Tell only of what there was to do; what is away now may be back the next time."""
+    try:
+        tidied = tidy(door)
+    except TransientError as error:
+        report(error, as_json=door.json)
+        return
+    if door.json:
+        print(json_library.dumps(to_json(tidied), ensure_ascii=False), flush=True)
+    elif _words(tidied):
+        _tell(door, tidied)
+        sys.stdout.flush()
+
+
+def _tell(door: Door, tidied: Tidied) -> None:
+    words = _words(tidied)
+    door.screen.line("; ".join(words) if words else "nothing was left lying")
+    if tidied.prefect not in ("up", "down"):
+        door.screen.line(f"Prefect was not asked: {tidied.prefect}", "warn")
+
+
+def _words(tidied: Tidied) -> list[str]:
+    told = (
+        (tidied.cancelled, "cancelled {} run{}"),
+        (tidied.left, "freed {} run{} of a worker that is gone"),
+        (tidied.jobs, "took back {} job{}"),
+        (tidied.stopped, "asked {} run{} to stop, as in Prefect"),
+        (tidied.done, "handled {} message{}"),
+        (tidied.failed, "left {} message{} that failed for later"),
+    )
+    return [text.format(count, "" if count == 1 else "s") for count, text in told if count]
