@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -10,15 +11,15 @@ from typing import Any
 
 from factory_runtime.artifacts.in_memory import InMemoryArtifactStorage
 from factory_runtime.domain.attempt import Attempt
-from factory_runtime.domain.errors import TransientError
+from factory_runtime.domain.errors import PrefectUnavailableError, TransientError
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.records import Effect, OutboxMessage, RunEvent
 from factory_runtime.domain.result import JobResult, Layer, RenderOrder, WaitUntil
-from factory_runtime.domain.run import Run
+from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.hosts.in_memory import InMemoryGitHost
-from factory_runtime.ports import FileTree, GitHost, JobContext, JobType
+from factory_runtime.ports import ArtifactStorage, FileTree, GitHost, JobContext, JobType, RunStore
 from factory_runtime.run_store import InMemoryRunStore
 from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.catalog import TemplateCatalog
@@ -26,6 +27,7 @@ from factory_runtime.services.claim_job import begin_attempt
 from factory_runtime.services.dispatch import admit
 from factory_runtime.services.end_run import close_run_if_done
 from factory_runtime.services.engine import Engine, Walk, begin_walk
+from factory_runtime.services.locks import find_walker
 from factory_runtime.services.request_run import RequestDesk, request_run
 from factory_runtime.services.run_attempt import fail_attempt, publish_attempt
 from factory_runtime.telemetry import worker_name
@@ -100,6 +102,40 @@ class Paint(Act):
         return RenderOrder((Layer(with_["source"], with_.get("data", {})),))
 
 
+class FlowRuns:
+    """A Prefect that makes one flow run for each run, as ``ports.Launcher`` says; or is away.
+
+    Attributes:
+        made: flow run by run.
+        shown: the runs' statuses that it was told, in order.
+        cancelled: flow runs that somebody cancelled in it.
+    """
+
+    def __init__(self) -> None:
+        self.away = False
+        self.made: dict[str, str] = {}
+        self.shown: list[tuple[str, RunStatus]] = []
+        self.cancelled: set[str] = set()
+        self._lock = threading.Lock()
+
+    def launch(self, run: Run) -> str:
+        self._refuse_if_away()
+        with self._lock:
+            return run.flow_run_id or self.made.setdefault(run.id, f"flow-of-{run.id}")
+
+    def show_status(self, run: Run) -> None:
+        self._refuse_if_away()
+        self.shown.append((run.id, run.status))
+
+    def find_cancelled(self, flow_run_ids: Sequence[str]) -> frozenset[str]:
+        self._refuse_if_away()
+        return frozenset(self.cancelled.intersection(flow_run_ids))
+
+    def _refuse_if_away(self) -> None:
+        if self.away:
+            raise PrefectUnavailableError("no Prefect server answers")
+
+
 class SmallFactory:
     """Everything that executes a run, but for Prefect.
 
@@ -107,10 +143,10 @@ class SmallFactory:
         on: what a step's publishing half does, by the name of the job.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, store: RunStore | None = None) -> None:
         self.folder = folder
         self.clock = SettableClock()
-        self.store = InMemoryRunStore()
+        self.store: RunStore = InMemoryRunStore() if store is None else store
         self.storage = InMemoryArtifactStorage()
         self.host = InMemoryGitHost()
         self.on: dict[str, Behaviour] = {}
@@ -121,10 +157,16 @@ class SmallFactory:
         self.desk = RequestDesk(self.store, self.storage, self.catalog, self.clock)
         self.engine = self.engine_of(worker_name())
 
-    def engine_of(self, worker: str) -> Engine:
+    def engine_of(
+        self,
+        worker: str,
+        store: RunStore | None = None,
+        storage: ArtifactStorage | None = None,
+    ) -> Engine:
+        """An executor of that name; on a store or storage of its own that may fail it."""
         return Engine(
-            store=self.store,
-            storage=self.storage,
+            store=store or self.store,
+            storage=storage or self.storage,
             host=self.host,
             job_types=self.job_types,
             clock=self.clock,
@@ -160,6 +202,11 @@ class SmallFactory:
         assert isinstance(taken, Walk)
         return taken
 
+    def take_over(self, walk: Walk, engine: Engine | None = None) -> Walk:
+        """Take a run up whose process was stopped, after its lease has run out."""
+        self.clock.pass_time(self.engine.lease)
+        return self.take_up(walk.run, str(walk.run.flow_run_id), engine)
+
     def admit(self, run: Run) -> Run:
         """Give the run a slot, if it wants one."""
         return admit(self.store, self.clock, self.run(run), 1000, worker_name())
@@ -169,27 +216,30 @@ class SmallFactory:
         assert isinstance(begun, Begun)
         return begun
 
-    def attempt(self, walk: Walk, name: str) -> Ending | AnotherAttempt:
+    def attempt(
+        self, walk: Walk, name: str, engine: Engine | None = None
+    ) -> Ending | AnotherAttempt:
         """One attempt of a job, as the task of the job makes it."""
-        begun = begin_attempt(self.engine, walk, name)
+        engine = engine or self.engine
+        begun = begin_attempt(engine, walk, name)
         if not isinstance(begun, Begun):
             return begun
         try:
-            return publish_attempt(self.engine, walk, begun, None)
+            return publish_attempt(engine, walk, begun, None)
         except Exception as error:
-            return fail_attempt(self.engine, walk, begun, error)
+            return fail_attempt(engine, walk, begun, error)
 
-    def finish(self, walk: Walk, name: str) -> Ending:
+    def finish(self, walk: Walk, name: str, engine: Engine | None = None) -> Ending:
         """As many attempts of a job as the store allows, the waits between them skipped."""
-        while isinstance(ended := self.attempt(walk, name), AnotherAttempt):
+        while isinstance(ended := self.attempt(walk, name, engine), AnotherAttempt):
             self.clock.at = max(self.clock.at, ended.not_before)
         return ended
 
-    def drive(self, walk: Walk) -> Run:
+    def drive(self, walk: Walk, engine: Engine | None = None) -> Run:
         """Do every job once its needs have ended; the run as it then stands."""
         while ready := self.ready(walk):
-            self.finish(walk, ready[0])
-        return close_run_if_done(self.engine, walk)
+            self.finish(walk, ready[0], engine)
+        return close_run_if_done(engine or self.engine, walk)
 
     def ready(self, walk: Walk) -> list[str]:
         """Jobs that have not ended and wait for nobody."""
@@ -203,6 +253,15 @@ class SmallFactory:
         return self.drive(self.start(text, inputs))
 
     # what stands in the store
+
+    def walker(self, run: Run) -> str | None:
+        """The living process that executes the run, or is about to."""
+        with self.store.begin(run.tenant_id, read_only=True) as tx:
+            return find_walker(tx, run.id, self.clock.now())
+
+    def effects(self, run: Run) -> Sequence[Effect]:
+        with self.store.begin(run.tenant_id, read_only=True) as tx:
+            return tx.list_effects(run_id=run.id)
 
     def run(self, run: Run) -> Run:
         with self.store.begin(run.tenant_id, read_only=True) as tx:

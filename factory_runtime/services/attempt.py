@@ -158,7 +158,7 @@ class AttemptContext:
             step=mine.step,
             target=target,
             intended_at=self.now(),
-            facts=facts,
+            facts=dict(facts),
         )
 
         def write(again: bool) -> Effect:

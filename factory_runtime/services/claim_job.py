@@ -18,7 +18,7 @@ from factory_runtime.jobs.registry import check_with
 from factory_runtime.services import breaker
 from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.end_job import end_job, stands
-from factory_runtime.services.engine import Engine, Walk
+from factory_runtime.services.engine import Engine, Walk, hold_walk
 from factory_runtime.services.run_attempt import fail_attempt
 from factory_runtime.services.steadily import steadily
 from factory_runtime.telemetry import new_span_id
@@ -29,6 +29,7 @@ def begin_attempt(engine: Engine, walk: Walk, name: str) -> Begun | Ending | Ano
 
     Raises:
         StaleVersionError: somebody else moved the job.
+        LeaseLostError: somebody else has the run.
         DuplicateAttemptError: this attempt was begun before.
     """
     if name in walk.endings:
@@ -79,10 +80,13 @@ def _claim(engine: Engine, walk: Walk, planned: PlannedJob) -> Begun | AnotherAt
         with engine.store.begin(walk.run.tenant_id) as tx:
             if again and stands(tx, job):
                 return None
-            if hosts and (later := breaker.open_until(tx, hosts, now)) is not None:
-                return later
+            if hosts:
+                tx.lock_run(walk.run.id)  # before the breaker, as whoever ends a job does
+                if (later := breaker.open_until(tx, hosts, now)) is not None:
+                    return later
             tx.add_attempt(attempt)
             tx.save_job(before, job, detail={"attempt": job.attempt})
+            hold_walk(engine, tx, walk)
             return None
 
     later = steadily(write, engine.lease)
@@ -119,7 +123,8 @@ def _skip(engine: Engine, walk: Walk, name: str, reason: SkipReason) -> Ending:
     before = walk.jobs[name]
     skipped = before.move_to(JobStatus.SKIPPED, engine.clock.now(), skip_reason=reason)
     ending = Ending(JobStatus.SKIPPED, reason)
-    end_job(engine, walk, before, skipped, ending, {"reason": reason.value})
+    detail = {"reason": reason.value}
+    end_job(engine, walk, before, skipped, ending, detail, lambda tx: hold_walk(engine, tx, walk))
     return ending
 
 

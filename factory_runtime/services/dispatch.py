@@ -9,7 +9,9 @@ from factory_runtime.domain.errors import ConflictError, FactoryError, Transient
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, DispatchTransaction, Launcher, RunKey, RunStore
 from factory_runtime.services.end_run import end_run
-from factory_runtime.services.locks import dispatcher_of, take_lock, walk_lock
+from factory_runtime.services.locks import dispatcher_of, find_walker, take_lock, walk_lock
+from factory_runtime.services.messages import leave_status
+from factory_runtime.services.take_back import without_slot
 
 START_WITHIN = timedelta(seconds=60)
 """How long a run keeps its slot before some process walks it."""
@@ -64,8 +66,14 @@ def give_back(store: RunStore, clock: Clock, run: Run, worker: str) -> None:
     with store.begin(run.tenant_id) as tx:
         current = tx.lock_run(run.id)
         tx.unlock(walk_lock(run.id), dispatcher_of(worker))
+        now = clock.now()
+        if find_walker(tx, run.id, now) is not None:
+            return  # it was started all the same, though the answer was lost
         if current.admitted_at == run.admitted_at and not current.ended:
-            tx.save_run(current, current.changed(clock.now(), admitted_at=None))
+            back = without_slot(current, now)
+            tx.save_run(current, back)
+            if back.status is not current.status:
+                leave_status(tx, back, now)
 
 
 def _admit(dispatch: DispatchTransaction, clock: Clock, key: RunKey, worker: str) -> Run:

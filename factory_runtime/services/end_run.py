@@ -15,7 +15,7 @@ from factory_runtime.domain.progress import Ending, StepOutputs, run_ending
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, RunStore, RunTransaction
 from factory_runtime.services.bodies import to_body
-from factory_runtime.services.engine import Engine, Walk
+from factory_runtime.services.engine import Engine, Walk, hold_walk
 from factory_runtime.services.messages import leave_endings
 from factory_runtime.services.steadily import steadily
 
@@ -51,13 +51,20 @@ def close_run_if_last(
 
 
 def close_run_if_done(engine: Engine, walk: Walk) -> Run:
-    """Close a run whose jobs have all ended: one without jobs, or one that was taken up late."""
+    """Close a run whose jobs have all ended: one without jobs, or one that was taken up late.
+
+    Raises:
+        LeaseLostError: another process has the run by now.
+    """
 
     def write(again: bool) -> Run:
         del again  # an ended run is given as it is
         with engine.store.begin(walk.run.tenant_id) as tx:
             run = tx.lock_run(walk.run.id)
-            return run if run.ended else _close_run(engine, walk, tx, run, walk.endings)
+            if run.ended:
+                return run
+            hold_walk(engine, tx, walk)
+            return _close_run(engine, walk, tx, run, walk.endings)
 
     with walk.lock:
         if not walk.run.ended and len(walk.endings) == len(walk.plan.jobs):

@@ -13,6 +13,7 @@ from factory_runtime.domain.errors import (
     ConflictError,
     CorruptArtifactError,
     CorruptStoreError,
+    LeaseLostError,
 )
 from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.job import Job, JobStatus
@@ -129,10 +130,26 @@ def keep_walking(engine: Engine, walk: Walk) -> bool:
     run = walk.run
     expires_at = engine.clock.now() + engine.lease
     with engine.store.begin(run.tenant_id) as tx:
-        if not tx.renew_lock(walk_lock(run.id), walk.holder, expires_at):
-            return False
+        # The run's row comes before its lock, as everywhere: no two can then wait for each other.
         tx.renew_leases(run.id, walk.holder, expires_at)
-    return True
+        return tx.renew_lock(walk_lock(run.id), walk.holder, expires_at)
+
+
+def hold_walk(engine: Engine, tx: RunTransaction, walk: Walk) -> None:
+    """Make sure that the run is this walk's until the transaction ends.
+
+    What an attempt writes is fenced by its token; this is for what is written before there is one,
+    and for the run. Call it with the run's row held.
+
+    Raises:
+        LeaseLostError: another process has taken the run up, or may do so at once.
+    """
+    expires_at = engine.clock.now() + engine.lease
+    if not tx.renew_lock(walk_lock(walk.run.id), walk.holder, expires_at):
+        raise LeaseLostError(
+            f"run {walk.run.id} is not executed by {walk.holder} any more",
+            hint="another process goes on with it",
+        )
 
 
 def stop_walking(engine: Engine, walk: Walk) -> None:

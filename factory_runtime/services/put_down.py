@@ -10,7 +10,7 @@ from factory_runtime.services.engine import Engine, Walk
 from factory_runtime.services.locks import walk_lock
 from factory_runtime.services.messages import leave_status
 from factory_runtime.services.steadily import steadily
-from factory_runtime.services.take_back import let_go
+from factory_runtime.services.take_back import let_go, without_slot
 
 
 def put_down(
@@ -24,11 +24,11 @@ def put_down(
         engine: the ports.
         walk: of this process.
         status: ``PAUSED``; ``WAITING``, with ``wake_at``; None leaves it Running, to be taken up by
-            whoever dispatches next.
+            whoever dispatches next. A request to pause or to cancel comes before that, and one to
+            pause may have been withdrawn.
         wake_at: when a Waiting run wants a slot again.
 
-    Raises:
-        StaleVersionError: another process has the run by now.
+    Where another process has the run by now, nothing is changed.
     """
 
     def write(again: bool) -> Run:
@@ -51,8 +51,11 @@ def put_down(
 
 
 def _put_down(run: Run, status: RunStatus | None, wake_at: datetime | None, now: datetime) -> Run:
-    if status is None or run.cancel_requested_at is not None:
-        return run.changed(now, admitted_at=None)  # the sweep cancels one that is asked to stop
-    if status is RunStatus.PAUSED:
-        return run.move_to(status, now, pause_requested_at=None)
-    return run.move_to(status, now, wake_at=wake_at)
+    """What is asked of the run now decides, not what was asked when its walk began to end."""
+    if run.cancel_requested_at is not None:
+        return run.changed(now, admitted_at=None)  # the sweep cancels it
+    if run.pause_requested_at is not None:
+        return run.move_to(RunStatus.PAUSED, now, pause_requested_at=None)
+    if status is RunStatus.WAITING:
+        return run.move_to(status, now, wake_at=wake_at)
+    return run.changed(now, admitted_at=None)

@@ -129,7 +129,7 @@ def fail_attempt(
     code = error.code if isinstance(error, FactoryError) else type(error).__name__
 
     def also(tx: RunTransaction) -> None:
-        breaker.note_failure(tx, begun.hosts, error, now)
+        breaker.note_failure(tx, begun.hosts, error, now, begun.attempt.started_at)
 
     if outcome is Outcome.SUSPENDED:
         back = begun.job.move_to(JobStatus.PENDING, now, not_before=None, **_RELEASED)
@@ -176,7 +176,11 @@ def _come_back(
             also(tx)
             write_logs(tx, begun, lines)
 
-    steadily(write, engine.lease)
+    try:
+        steadily(write, engine.lease)
+    except BaseException:
+        begun.logs[:0] = lines
+        raise
     walk.jobs[job.step] = job
     return AnotherAttempt(job.not_before or now, outcome, reason)
 
@@ -198,7 +202,11 @@ def _close(
         write_logs(tx, begun, lines)
 
     ending = Ending(ended.status)
-    end_job(engine, walk, begun.job, ended, ending, detail, everything, external_ids or {})
+    try:
+        end_job(engine, walk, begun.job, ended, ending, detail, everything, external_ids or {})
+    except BaseException:
+        begun.logs[:0] = lines  # for the record of how it failed
+        raise
     return ending
 
 

@@ -11,7 +11,8 @@ from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import Clock, JobKey, Launcher, RunKey, RunStore
 from factory_runtime.services.end_run import cancel_run, end_run
 from factory_runtime.services.locks import find_walker
-from factory_runtime.services.take_back import take_back
+from factory_runtime.services.messages import leave_status
+from factory_runtime.services.take_back import take_back, without_slot
 
 _PAGE = 200
 
@@ -92,7 +93,10 @@ def _leave(store: RunStore, clock: Clock, key: RunKey) -> bool:
             return False
         for job in tx.list_jobs(run.id):
             take_back(tx, job, now)
-        tx.save_run(run, run.changed(now, admitted_at=None))
+        left = without_slot(run, now)
+        tx.save_run(run, left)
+        if left.status is not run.status:
+            leave_status(tx, left, now)
     return True
 
 

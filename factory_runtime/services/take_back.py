@@ -8,6 +8,7 @@ from typing import Any
 
 from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.job import Job, JobStatus
+from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunTransaction
 
 LOSSES = 10
@@ -37,6 +38,14 @@ def take_back(tx: RunTransaction, job: Job, now: datetime) -> Job:
 def let_go(tx: RunTransaction, job: Job, now: datetime) -> Job:
     """A job whose worker ends in good order, or whose run is put down, goes back to Pending."""
     return _back(tx, job, now, Outcome.SUSPENDED, "its worker let go of it")
+
+
+def without_slot(run: Run, now: datetime) -> Run:
+    """The run when nobody executes it any more: it wants a slot again, or is Paused if asked to."""
+    asked = run.pause_requested_at is not None and run.cancel_requested_at is None
+    if asked and run.status is RunStatus.RUNNING:
+        return run.move_to(RunStatus.PAUSED, now, pause_requested_at=None)
+    return run.changed(now, admitted_at=None)
 
 
 _RELEASED: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,12 +109,14 @@ class Show:
         self.factory = SmallFactory(folder)
         self.walk: Walk | None = None
         self.seen: list[tuple[str, frozenset[str]]] = []
+        self.tries = Counter[str]()
         self._number = 0
 
     def start(self, plan: tuple[Sketch, ...]) -> Walk:
         """A walk of a new run of a new version of the template."""
         self._number += 1
         self.seen = []
+        self.tries = Counter[str]()
         for sketch in plan:
             self.factory.on[sketch.name] = self._behaviour(sketch)
         text = "\n".join(["steps:", *(sketch.text() for sketch in plan), ""])
@@ -124,13 +127,18 @@ class Show:
         self.walk = self.factory.take_up(run, f"flow-of-{run.id}")
         return self.walk
 
+    def take_over(self, walk: Walk) -> Walk:
+        self.walk = self.factory.take_over(walk)
+        return self.walk
+
     def _behaviour(self, sketch: Sketch) -> Any:
         def publish(context: JobContext, with_: Mapping[str, Any]) -> JobResult:
             assert self.walk is not None
             self.seen.append((sketch.name, frozenset(self.walk.endings)))
+            self.tries[sketch.name] += 1
             if sketch.bad:
                 raise ValueError(sketch.name)
-            if context.facts.attempt <= sketch.busy:
+            if self.tries[sketch.name] <= sketch.busy:
                 raise busy()
             return JobResult(outputs={"by": sketch.name})
 
@@ -183,7 +191,7 @@ def with_kills(show: Show, walk: Walk, chance: Random) -> Run:
         name = chance.choice(ready)
         if chance.random() < 0.3:
             if isinstance(begin_attempt(factory.engine, walk, name), Begun):
-                walk = show.take_up(walk.run)
+                walk = show.take_over(walk)
         else:
             factory.attempt(walk, name)
     return close_run_if_done(factory.engine, walk)
@@ -221,7 +229,8 @@ def hold(show: Show, plan: tuple[Sketch, ...], run: Run) -> dict[str, Ending]:
         attempts = factory.attempts(run, name)
         assert [attempt.number for attempt in attempts] == list(range(1, job.attempt + 1))
         assert all(attempt.outcome is not None for attempt in attempts)
-        assert job.attempt <= MAX_ATTEMPTS
+        assert job.failures <= MAX_ATTEMPTS
+        assert job.attempt == job.failures + job.losses + (job.status is JobStatus.SUCCEEDED)
         assert (job.attempt == 0) == (job.status is JobStatus.SKIPPED)
         good = [a for a in attempts if a.outcome is Outcome.SUCCEEDED]
         assert len(good) == (job.status is JobStatus.SUCCEEDED)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from threading import Barrier, Event
 from typing import Any
@@ -54,7 +56,7 @@ def test_an_attempt_that_stands_already_is_not_begun_again(factory: SmallFactory
 
 def test_a_job_that_two_executors_claim_is_claimed_by_one(factory: SmallFactory):
     walk = factory.start(steps("a:"))
-    other = factory.take_up(walk.run)
+    other = replace(walk, jobs=dict(walk.jobs))
     together = Barrier(2)
 
     def claim(mine: Walk) -> str:
@@ -73,7 +75,7 @@ def test_a_job_that_two_executors_claim_is_claimed_by_one(factory: SmallFactory)
 def test_a_worker_whose_job_was_taken_over_cannot_record_its_result(factory: SmallFactory):
     walk = factory.start(steps("a:", "b: needs: [a]"))
     slow = factory.begin(walk, "a")
-    other = factory.take_up(walk.run)
+    other = factory.take_over(walk)
     factory.on["a"] = gives(by="the other")
     assert factory.finish(other, "a") == SUCCEEDED
     factory.on["a"] = gives(by="the slow one")
@@ -168,14 +170,15 @@ def test_the_last_jobs_end_and_the_runs_are_one_transaction(
 ):
     walk = factory.start(steps("a:"))
     begun = factory.begin(walk, "a")
+    hasty = replace(factory.engine, lease=timedelta(0))
     with monkeypatch.context() as patch:
         # The run cannot be closed: then the job has not ended either.
         patch.setattr(
-            "factory_runtime.services.end_run._leave_messages",
+            "factory_runtime.services.end_run.leave_endings",
             raises(StoreUnavailableError("the database went away")),
         )
         with pytest.raises(StoreUnavailableError):
-            publish_attempt(factory.engine, walk, begun, None)
+            publish_attempt(hasty, walk, begun, None)
     assert factory.jobs(walk.run)["a"].status is JobStatus.RUNNING
     assert factory.run(walk.run).status is RunStatus.RUNNING
     assert publish_attempt(factory.engine, walk, begun, None) == SUCCEEDED

@@ -16,8 +16,8 @@ from factory_runtime.domain.errors import (
 )
 from factory_runtime.domain.job import JobStatus, SkipReason
 from factory_runtime.domain.run import RUN_ENDED, Run, RunStatus
-from factory_runtime.services.dispatch import admit
 from factory_runtime.services.end_run import cancel_run, end_run
+from factory_runtime.services.put_down import put_down
 from factory_runtime.services.run_attempt import publish_attempt
 from tests.builders import TENANT
 from tests.small_factory import SmallFactory, steps
@@ -34,7 +34,7 @@ def run_in(factory: SmallFactory, status: RunStatus) -> Run:
     run = factory.request()
     if status is RunStatus.VALIDATED:
         return run
-    queued = admit(factory.store, factory.clock, TENANT, run.id)
+    queued = factory.admit(run)
     if status is RunStatus.QUEUED:
         return queued
     walk = factory.take_up(run)
@@ -131,18 +131,25 @@ def test_a_run_that_has_ended_cannot_end_in_another_way(factory: SmallFactory):
     assert factory.run(run) == run
 
 
-@pytest.mark.parametrize("status", [RunStatus.VALIDATED, RunStatus.QUEUED, RunStatus.PAUSED])
+@pytest.mark.parametrize(
+    "status", [RunStatus.VALIDATED, RunStatus.QUEUED, RunStatus.WAITING, RunStatus.PAUSED]
+)
 def test_a_run_that_nobody_executes_is_cancelled_at_once(factory: SmallFactory, status: RunStatus):
     run = cancel(factory, run_in(factory, status))
     assert (run.status, run.error) == (RunStatus.CANCELLED, "cancelled by ada")
     assert cancel(factory, run) == run
 
 
-@pytest.mark.parametrize("status", [RunStatus.RUNNING, RunStatus.WAITING])
-def test_a_run_that_is_executed_is_asked_to_stop_once(factory: SmallFactory, status: RunStatus):
-    run = run_in(factory, status)
+def test_a_run_that_its_process_put_down_is_cancelled_at_once(factory: SmallFactory):
+    walk = factory.start(TEXT)
+    put_down(factory.engine, walk)
+    assert cancel(factory, walk.run).status is RunStatus.CANCELLED
+
+
+def test_a_run_that_is_executed_is_asked_to_stop_once(factory: SmallFactory):
+    run = run_in(factory, RunStatus.RUNNING)
     asked = cancel(factory, run)
-    assert asked.status is status
+    assert asked.status is RunStatus.RUNNING
     assert asked.cancel_requested_at == factory.clock.now()
     assert factory.jobs(run)["busy"].status is JobStatus.RUNNING
     factory.clock.pass_time()

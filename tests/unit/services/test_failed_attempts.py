@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -53,7 +54,7 @@ def test_a_transient_error_allows_another_attempt_later(factory: SmallFactory):
     factory.on["a"] = fails(busy(), times=1)
     walk = factory.start(steps(f"a: {THRICE}"))
     again = factory.attempt(walk, "a")
-    assert again == AnotherAttempt(after(1), "the host is busy\nwait")
+    assert again == AnotherAttempt(after(1), Outcome.TRANSIENT, "the host is busy\nwait")
     job, (attempt,) = factory.jobs(walk.run)["a"], factory.attempts(walk.run)
     assert job == walk.jobs["a"]
     assert (job.status, job.attempt, job.not_before) == (JobStatus.PENDING, 1, after(1))
@@ -243,11 +244,11 @@ def test_lines_survive_a_success_that_could_not_be_committed(
     # The store goes away at the very end of the transaction.
     with monkeypatch.context() as patch:
         patch.setattr(
-            "factory_runtime.services.run_attempt.close_run_if_last",
+            "factory_runtime.services.end_job.close_run_if_last",
             raises(StoreUnavailableError("the database went away")),
         )
         with pytest.raises(StoreUnavailableError):
-            publish_attempt(factory.engine, walk, begun, None)
+            publish_attempt(replace(factory.engine, lease=timedelta(0)), walk, begun, None)
     assert walk.outputs == {}
     assert walk.endings == {}
     error = StoreUnavailableError("the database went away")

@@ -19,7 +19,6 @@ from factory_runtime.domain.run import RunStatus
 from factory_runtime.memory.in_memory import InMemoryMemoryIndex, WordsEmbedder
 from factory_runtime.ports import RecallQuery
 from factory_runtime.services import topics
-from factory_runtime.services.dispatch import admit
 from factory_runtime.services.drain_outbox import Drained, drain_outbox
 from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.index_memory import Librarian
@@ -97,7 +96,7 @@ def test_a_failed_run_is_remembered_with_its_reason(factory: SmallFactory, libra
 def test_a_run_cancelled_before_it_began_is_remembered(factory: SmallFactory, library: Library):
     factory.template(ORDERS)
     run = factory.request(inputs={"name": "orders"})
-    admit(factory.store, factory.clock, TENANT, run.id)
+    factory.admit(run)
     assert cancel_run(factory.store, factory.clock, TENANT, run.id, "ada").ended
     library.drain()
     (memory,) = library.records()

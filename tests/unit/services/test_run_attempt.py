@@ -40,7 +40,7 @@ def test_a_claim_opens_the_attempt_and_leases_the_job(factory: SmallFactory):
     assert job == begun.job == walk.jobs["a"]
     assert (job.status, job.attempt, job.fencing_token) == (JobStatus.RUNNING, 1, 1)
     assert (job.lease_owner, job.lease_expires_at) == (
-        factory.engine.worker,
+        walk.holder,
         NOON + factory.engine.lease,
     )
     assert job.started_at == job.last_attempt_at == NOON
@@ -127,7 +127,7 @@ def test_outputs_larger_than_a_row_go_to_storage_and_later_steps_read_them(facto
     stored = factory.jobs(walk.run)["big"].outputs
     assert stored is not None
     assert stored.reference is not None
-    resumed = factory.take_up(walk.run)
+    resumed = factory.take_over(walk)
     assert factory.begin(resumed, "b").with_ == {"text": "end"}
 
 
