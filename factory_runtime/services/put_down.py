@@ -52,10 +52,7 @@ def put_down(
 
 def _put_down(run: Run, status: RunStatus | None, wake_at: datetime | None, now: datetime) -> Run:
     """What is asked of the run now decides, not what was asked when its walk began to end."""
-    if run.cancel_requested_at is not None:
-        return run.changed(now, admitted_at=None)  # the sweep cancels it
-    if run.pause_requested_at is not None:
-        return run.move_to(RunStatus.PAUSED, now, pause_requested_at=None)
-    if status is RunStatus.WAITING:
+    asked = run.cancel_requested_at or run.pause_requested_at
+    if status is RunStatus.WAITING and asked is None:
         return run.move_to(status, now, wake_at=wake_at)
-    return run.changed(now, admitted_at=None)
+    return without_slot(run, now)
