@@ -34,7 +34,6 @@ STUCK = 100
 ROUNDS = 3
 TARGET_SECONDS = 1.0
 TENANT = "bench"
-JOBS_OF_A_RUN = 3
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
 _LONG_AGO = NOW - timedelta(hours=2)
 
@@ -110,11 +109,11 @@ def look(store: SqlRunStore) -> None:
 # --- what is in the store
 
 
-def fill(store: SqlRunStore, finished: int = FINISHED) -> None:
+def fill(store: SqlRunStore, finished: int = FINISHED, jobs_each: int = 3) -> None:
     """Many finished runs, each with its jobs: one is recorded, and the database copies it."""
     run = a_run(RunStatus.SUCCEEDED, completed_at=_LONG_AGO)
     with store.begin(TENANT) as tx:
-        tx.add_run(run, [_job(run, number, JobStatus.SUCCEEDED) for number in range(JOBS_OF_A_RUN)])
+        tx.add_run(run, [_job(run, number, JobStatus.SUCCEEDED) for number in range(jobs_each)])
     with store.engine.begin() as connection:
         _copy(connection, runs, run.id, ("id", "flow_run_id"), finished - 1)
         _copy(connection, jobs, run.id, ("id", "run_id"), finished - 1)

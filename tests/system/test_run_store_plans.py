@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
-from collections.abc import Generator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import event
 
+from benchmarks.sweep import NOW, STUCK, StoppedClock, add_stuck, fill, look, without_indexes
 from factory_runtime.domain.run import RunStatus
-from factory_runtime.ports import RunFilter
+from factory_runtime.ports import RunFilter, RunKey
 from factory_runtime.run_store import SqlRunStore, open_run_store
+from factory_runtime.services.sweep import sweep
 from tests.builders import TENANT, a_message, a_run, after, an_event
+from tests.services import PostgresServer
 
 # --- what SQLite promises
 
@@ -51,11 +56,11 @@ def test_an_open_store_at_head_does_without_alembic(sqlite_url: str) -> None:
 
 @contextmanager
 def explained(store: SqlRunStore) -> Generator[list[str]]:
-    """The plan of every SELECT that the store makes meanwhile, one text each."""
+    """The plan of every SELECT and UPDATE that the store makes meanwhile, one text each."""
     plans: list[str] = []
 
     def explain(connection: Any, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
-        if statement.startswith("SELECT"):
+        if statement.startswith(("SELECT", "UPDATE")):
             sqlite = connection.dialect.name == "sqlite"
             cursor.execute(
                 f"{'EXPLAIN QUERY PLAN' if sqlite else 'EXPLAIN'} {statement}", parameters
@@ -103,11 +108,91 @@ def test_the_queries_of_every_day_use_an_index(database_store: SqlRunStore) -> N
             tx.list_runs(RunFilter(), limit=10, cursor=cursor)
             tx.list_events("run-7", after=250)
         database_store.due_messages(after(9999))
-        database_store.dispatchable_runs()
     assert len(page.items) == 2
     wanted = ["ix_runs_project", "ix_runs_age", "ix_runs_age", "pk_run_events", "ix_outbox_open"]
-    for name, plan in zip([*wanted, "ix_runs_queue"], plans, strict=True):
+    for name, plan in zip(wanted, plans, strict=True):
         found = name in plan or "sqlite_autoindex_run_events" in plan
         assert found, f"{name} is not used:\n{plan}"
         assert "SCAN runs" not in plan
         assert "Seq Scan" not in plan
+
+
+def read_whole(plan: str) -> bool:
+    """Whether it reads all runs or all jobs; walking a partial index is not that."""
+    tables = ("runs", "jobs")
+    return any(
+        f"Seq Scan on {table}" in plan
+        or re.search(rf"SCAN {table}\b(?! USING (COVERING )?INDEX ix_)", plan)
+        for table in tables
+    )
+
+
+@pytest.fixture(
+    scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)]
+)
+def crowded_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Generator[SqlRunStore]:
+    """100,000 finished runs; filled once, for that takes longer than the tests."""
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            url = f"sqlite:///{tmp_path_factory.mktemp('crowded') / 'factory.db'}"
+        else:
+            server: PostgresServer = request.getfixturevalue("postgres_server")
+            url = stack.enter_context(server.database())
+        store = stack.enter_context(closing(open_run_store(url)))
+        fill(store, jobs_each=1)
+        yield store
+
+
+@pytest.fixture
+def crowded_store(crowded_database: SqlRunStore) -> SqlRunStore:
+    """And 100 runs that a killed process left, and one that waits."""
+    add_stuck(crowded_database)
+    with crowded_database.begin("bench") as tx:
+        tx.add_run(a_run(tenant_id="bench", status=RunStatus.VALIDATED))
+    return crowded_database
+
+
+def test_what_looks_for_the_open_runs_never_reads_the_finished_ones(
+    crowded_store: SqlRunStore,
+) -> None:
+    place = RunKey("bench", "run-0")
+    looks: list[tuple[Callable[[], object], set[str]]] = [
+        (lambda: crowded_store.overdue_runs(NOW), {"ix_runs_deadline", "ix_runs_cancelling"}),
+        (crowded_store.running_runs, {"ix_runs_admitted"}),
+        (lambda: crowded_store.expired_jobs(NOW), {"ix_jobs_lease"}),
+        (crowded_store.open_flow_runs, {"ix_runs_open_keys"}),
+        (lambda: crowded_store.open_flow_runs(after=place), {"ix_runs_open_keys"}),
+        (lambda: crowded_store.waiting_runs(NOW), {"ix_runs_open"}),
+    ]
+    of_what_is_open = {name for _, names in looks for name in names}
+    with crowded_store.begin_dispatch() as dispatch:
+        looks.append((dispatch.count_admitted, {"ix_runs_admitted"}))
+        looks.append((lambda: dispatch.waiting_runs(NOW), {"ix_runs_open"}))
+        for look_, wanted in looks:
+            with explained(crowded_store) as plans:
+                assert look_(), "there is nothing to be found"
+            (plan,) = plans
+            used = set(re.findall(r"ix_\w+", plan))
+            # PostgreSQL weighs one small index against another, by what it has counted last.
+            sqlite = crowded_store.engine.dialect.name == "sqlite"
+            assert used == wanted if sqlite else used <= of_what_is_open, plan
+            assert not read_whole(plan), plan
+
+
+def test_a_whole_sweep_reads_no_table_through(crowded_store: SqlRunStore) -> None:
+    with explained(crowded_store) as plans:
+        swept = sweep(crowded_store, StoppedClock())
+    assert swept.cancelled + swept.left >= STUCK
+    assert len(plans) > STUCK
+    for plan in plans:
+        assert not read_whole(plan), plan
+
+
+def test_reading_a_whole_table_would_be_seen(crowded_store: SqlRunStore) -> None:
+    with without_indexes(crowded_store.engine), explained(crowded_store) as plans:
+        look(crowded_store)
+    looks = [plan for plan in plans if "lock" not in plan]
+    assert len(looks) == 6
+    assert all(read_whole(plan) for plan in looks)
