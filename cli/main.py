@@ -75,6 +75,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: list[str], *, as_json: bool) -> int:
+    if any(not _is_text(argument) for argument in given):
+        return report_usage("an argument is no text in UTF-8", "factory", as_json=as_json)
     try:
         code: int | None = app(given, prog_name="factory", standalone_mode=False)
     except TyperException as error:
@@ -91,6 +93,11 @@ def _run(given: list[str], *, as_json: bool) -> int:
         Screen(sys.stderr).line("interrupted", "warn")
         return RUN_FAILED
     return code or DONE
+
+
+def _is_text(argument: str) -> bool:
+    """Whether it can be printed and stored: the system gives bytes that are none as surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in argument)
 
 
 def _usage(error: TyperException, *, as_json: bool) -> int:

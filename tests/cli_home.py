@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +19,12 @@ from cli.main import main
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.attempt import Attempt, Outcome
-from factory_runtime.domain.job import JobStatus, SkipReason
+from factory_runtime.domain.job import Job, JobStatus, SkipReason
 from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.run import Run, RunRequest, RunStatus
+from factory_runtime.services.locks import walk_lock
 from factory_runtime.services.request_run import request_run
+from factory_runtime.telemetry import worker_name
 
 BODY = b"# Runbook\n\x00\xff"
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -124,3 +132,83 @@ def _artifact(runtime: Runtime, run: Run, step: str) -> Artifact:
         size=stored.size,
         sha256=stored.digest,
     )
+
+
+def begin_run(runtime: Runtime, run: Run, worker: str | None = None) -> Job:
+    """Have an accepted run executed, as a walk of this process (or another) leaves it.
+
+    Its first job, which is given, is under way; the others are Pending.
+    """
+    now = runtime.clock.now()
+    holder = f"{worker or worker_name()}-walk"
+    lease = now + timedelta(seconds=60)
+    with runtime.store.begin(run.tenant_id) as tx:
+        stands = tx.lock_run(run.id)
+        queued = stands.move_to(RunStatus.QUEUED, now, admitted_at=now)
+        tx.save_run(stands, queued)
+        tx.save_run(queued, queued.move_to(RunStatus.RUNNING, now))
+        tx.try_lock(walk_lock(run.id), holder, now, lease)
+        first = tx.list_jobs(run.id)[0]
+        claimed = first.move_to(
+            JobStatus.RUNNING,
+            now,
+            attempt=1,
+            fencing_token=1,
+            lease_owner=holder,
+            lease_expires_at=lease,
+        )
+        tx.save_job(first, claimed, detail={"attempt": 1})
+        tx.add_attempt(replace(_attempt(run, first.step, ""), outcome=None, error=None))
+    return claimed
+
+
+def put_aside(runtime: Runtime, run: Run) -> None:
+    """Have an executed run reach Paused, as its walk would."""
+    move_run(runtime, run, RunStatus.PAUSED, pause_requested_at=None)
+
+
+def move_run(runtime: Runtime, run: Run, status: RunStatus, **changes: Any) -> None:
+    """Move a run as it stands."""
+    with runtime.store.begin(run.tenant_id) as tx:
+        stands = tx.lock_run(run.id)
+        tx.save_run(stands, stands.move_to(status, runtime.clock.now(), **changes))
+
+
+def get_run(runtime: Runtime, run: Run) -> Run:
+    with runtime.store.begin(run.tenant_id, read_only=True) as tx:
+        return tx.get_run(run.id)
+
+
+def get_jobs(runtime: Runtime, run: Run) -> dict[str, Job]:
+    with runtime.store.begin(run.tenant_id, read_only=True) as tx:
+        return {job.step: job for job in tx.list_jobs(run.id)}
+
+
+def typing(runtime: Runtime, *words: str) -> subprocess.Popen[str]:
+    """`factory …` as a process of its own, against this home."""
+    settings = runtime.settings
+    return subprocess.Popen(
+        [Path(sys.executable).with_name("factory"), *words],
+        env={
+            **os.environ,
+            "FACTORY_HOME": str(settings.root),
+            "FACTORY_DATABASE_URL": settings.run_store_url,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def typed(process: subprocess.Popen[str]) -> Said:
+    """What it answered, once it has ended."""
+    out, err = process.communicate(timeout=60)
+    return Said(process.returncode, out, err)
+
+
+def until(true: Callable[[], object], what: str) -> None:
+    """Wait until it is so."""
+    end = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
