@@ -6,21 +6,18 @@ import html
 import json
 import re
 from collections.abc import Sequence
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import httpx
-from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
-from factory_runtime.domain.errors import PrefectUnavailableError
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
-from factory_runtime.orchestration.states import state_of
+from factory_runtime.orchestration.flow_runs import show_status
+from factory_runtime.orchestration.prefect_api import GoneError, ask
+from factory_runtime.orchestration.settle import settle
 from factory_runtime.ports import Clock, RunStore
 
 _MARKUP = re.compile(r"([\\`*_\[\]|#])")
@@ -28,69 +25,67 @@ _MARKUP = re.compile(r"([\\`*_\[\]|#])")
 PROGRESS = "progress"
 """Key of the artifact that shows what share of the jobs has ended."""
 
-_ENDING = timedelta(seconds=10)
-"""How long a flow gets to tell Prefect of its end itself."""
-
 
 class RunShowcase:
-    """Handles the outbox topic ``prefect.show-run``."""
+    """Handles the outbox topics ``prefect.show-run`` and ``prefect.show-status``."""
 
     def __init__(self, store: RunStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
     def show(self, message: OutboxMessage) -> None:
-        """Publish the run's artifacts; a run that never reached Prefect has none to publish.
+        """Publish an ended run's artifacts, and see to it that Prefect's states are ours.
+
+        A run that never reached Prefect has nothing to be shown on.
+
+        Raises:
+            PrefectUnavailableError: no server answers, or the flow run is still ending.
+        """
+        run_id = str(message.payload["run_id"])
+        with self._store.begin(message.tenant_id, read_only=True) as tx:
+            run = tx.get_run(run_id)
+            if run.flow_run_id is None or not run.ended:
+                return  # sent round again: its next end leaves a message of its own
+            jobs = tx.list_jobs(run_id)
+            attempts = tx.list_attempts(run_id)
+            artifacts = tx.list_artifacts(run_id=run_id)
+        try:
+            settle(run, run.flow_run_id, attempts, self._clock.now())
+        except GoneError:
+            return  # somebody deleted the flow run
+        flow_run_id = UUID(run.flow_run_id)
+        _finish_progress(run, jobs, flow_run_id)
+        for wanted in _wanted(run, jobs, artifacts, flow_run_id):
+            ask("POST", "/artifacts/", wanted.model_dump(mode="json", exclude_unset=True))
+
+    def show_status(self, message: OutboxMessage) -> None:
+        """Have Prefect show what an open run is now; one that has ended is ``show``'s.
 
         Raises:
             PrefectUnavailableError: no server answers.
         """
-        run_id = str(message.payload["run_id"])
-        with self._store.begin(message.tenant_id) as tx:
-            run = tx.get_run(run_id)
-            jobs = tx.list_jobs(run_id)
-            artifacts = tx.list_artifacts(run_id=run_id)
-        if run.flow_run_id is None:
+        run, shown = self._get(message), None
+        if run.ended:
             return
-        flow_run_id = UUID(run.flow_run_id)
-        try:
-            with get_client(sync_client=True) as client:
-                self._agree(client, run, flow_run_id)
-                _finish_progress(client, run, jobs, flow_run_id)
-                for wanted in _wanted(run, jobs, artifacts, flow_run_id):
-                    body = wanted.model_dump(mode="json", exclude_unset=True)
-                    client.request("POST", "/artifacts/", json=body)
-        except ObjectNotFound:
-            return  # somebody deleted the flow run: there is nothing to show it on
-        except (httpx.HTTPError, PrefectHTTPStatusError, OSError) as exc:
-            raise PrefectUnavailableError(f"the run {run.id} is not shown: {exc}") from exc
+        # What moved meanwhile may have told Prefect so before us: the last word has to be right.
+        while shown is None or run.version != shown.version:
+            show_status(run)
+            run, shown = self._get(message), run
 
-    def _agree(self, client: SyncPrefectClient, run: Run, flow_run_id: UUID) -> None:
-        """See to it that Prefect's state is ours, where the flow could not say so itself.
-
-        A server that was down when the flow ended, or a killed executor, leaves it Running for ever.
-        """
-        state = client.read_flow_run(flow_run_id).state
-        if state is not None and state.is_final():
-            return
-        if run.completed_at is not None and self._clock.now() - run.completed_at < _ENDING:
-            raise PrefectUnavailableError(f"the flow run of {run.id} is still ending")
-        client.set_flow_run_state(flow_run_id, state_of(run), force=True)
+    def _get(self, message: OutboxMessage) -> Run:
+        with self._store.begin(message.tenant_id, read_only=True) as tx:
+            return tx.get_run(str(message.payload["run_id"]))
 
 
-def _finish_progress(
-    client: SyncPrefectClient, run: Run, jobs: Sequence[Job], flow_run_id: UUID
-) -> None:
+def _finish_progress(run: Run, jobs: Sequence[Job], flow_run_id: UUID) -> None:
     """Bring the progress artifact to its end; a short run has none yet."""
     share = round(100 * sum(job.ended for job in jobs) / (len(jobs) or 1), 1)
     mine = {
         "artifacts": {"key": {"any_": [PROGRESS]}},
         "flow_runs": {"id": {"any_": [str(flow_run_id)]}},
     }
-    for found in client.request("POST", "/artifacts/filter", json=mine).json():
-        client.request(
-            "PATCH", "/artifacts/{id}", path_params={"id": found["id"]}, json={"data": share}
-        )
+    for found in ask("POST", "/artifacts/filter", mine):
+        ask("PATCH", "/artifacts/{id}", {"data": share}, id=found["id"])
         return
     made = ArtifactCreate(
         key=PROGRESS,
@@ -99,7 +94,7 @@ def _finish_progress(
         data=share,
         flow_run_id=flow_run_id,
     )
-    client.request("POST", "/artifacts/", json=made.model_dump(mode="json", exclude_unset=True))
+    ask("POST", "/artifacts/", made.model_dump(mode="json", exclude_unset=True))
 
 
 def _wanted(
@@ -127,7 +122,7 @@ def _wanted(
             key=f"repository-{position}",
             type="markdown",
             description=f"git clone {repository.uri}",
-            data=f"[{_text(repository.name)}]({repository.uri})",
+            data=f"[{plain_text(repository.name)}]({repository.uri})",
             flow_run_id=flow_run_id,
         )
         for position, repository in enumerate(repositories, start=1)
@@ -137,17 +132,17 @@ def _wanted(
 def summary_of(run: Run, jobs: Sequence[Job]) -> str:
     """A run's Markdown page; what others wrote stands in it as text."""
     lines = [
-        f"## {_text(run.template_id)} {_text(run.template_version)}: {run.status}",
+        f"## {plain_text(run.template_id)} {plain_text(run.template_version)}: {run.status}",
         "",
-        f"`{run.id}` for `{_text(run.tenant_id)}/{_text(run.project_id)}`,"
-        f" asked for by {_text(run.requested_by)}",
+        f"`{run.id}` for `{plain_text(run.tenant_id)}/{plain_text(run.project_id)}`,"
+        f" asked for by {plain_text(run.requested_by)}",
         "",
         "| job | status | attempts | seconds | render |",
         "|---|---|---:|---:|---|",
     ]
     lines += [_row(job) for job in jobs]
     if run.error:
-        lines += ["", f"**{_text(run.error)}**"]
+        lines += ["", f"**{plain_text(run.error)}**"]
     return "\n".join(lines)
 
 
@@ -156,7 +151,7 @@ def _row(job: Job) -> str:
     if job.started_at is not None and job.completed_at is not None:
         seconds = f"{(job.completed_at - job.started_at).total_seconds():.2f}"
     render = {True: "cached", False: "rendered", None: ""}[job.cached]
-    return f"| {_text(job.step)} | {job.status} | {job.attempt} | {seconds} | {render} |"
+    return f"| {plain_text(job.step)} | {job.status} | {job.attempt} | {seconds} | {render} |"
 
 
 def _table(artifacts: Sequence[Artifact]) -> str:
@@ -175,7 +170,7 @@ def _table(artifacts: Sequence[Artifact]) -> str:
     return json.dumps(rows)  # Prefect wants a table as JSON text
 
 
-def _text(value: str) -> str:
+def plain_text(value: str) -> str:
     """Text that somebody else wrote, harmless in Markdown and in a table's cell."""
     # Quotes are harmless in text; as entities their `#` would be escaped once more.
     return _MARKUP.sub(r"\\\1", html.escape(value, quote=False)).replace("\n", "<br>")

@@ -1,0 +1,153 @@
+"""A Prefect server for the tests of one module, and processes that execute flow runs on it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
+    temporary_settings,
+)
+
+from deployments.executor import PrefectServer
+from factory_runtime.domain.body import Body
+from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.orchestration.launch import PrefectLauncher
+from factory_runtime.settings import Settings
+from tests.builders import NOON, a_run
+
+
+class Prefect:
+    """A server that answers, and what a test asks of it."""
+
+    def __init__(self, api_url: str) -> None:
+        self.api_url = api_url
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        answer = httpx.request(method, self.api_url + path, json=body, timeout=30)
+        answer.raise_for_status()
+        return answer.json() if answer.content else None
+
+    def flow_run(self, flow_run_id: str) -> dict[str, Any]:
+        return self.ask("GET", f"/flow_runs/{flow_run_id}")
+
+    def state(self, flow_run_id: str) -> tuple[str, str]:
+        """Type and name of a flow run's state."""
+        found = self.flow_run(flow_run_id)
+        return found["state_type"], found["state_name"]
+
+    def history(self, flow_run_id: str) -> list[str]:
+        """Names of the states that a flow run was in."""
+        states = self.ask("GET", f"/flow_run_states/?flow_run_id={flow_run_id}")
+        return [state["name"] for state in sorted(states, key=lambda one: one["timestamp"])]
+
+    def force(self, flow_run_id: str, kind: str) -> None:
+        """Set a state as somebody else would."""
+        body = {"state": {"type": kind, "message": "by somebody else"}, "force": True}
+        self.ask("POST", f"/flow_runs/{flow_run_id}/set_state", body)
+
+    def delete(self, flow_run_id: str) -> None:
+        self.ask("DELETE", f"/flow_runs/{flow_run_id}")
+
+    def add_task_run(self, flow_run_id: str, step: str, kind: str) -> None:
+        """One in a state, of which nobody knows which execution began it."""
+        body = {
+            "flow_run_id": flow_run_id,
+            "task_key": step,
+            "dynamic_key": step,
+            "state": {"type": kind},
+        }
+        self.ask("POST", "/task_runs/", body)
+
+    def task_runs(self, flow_run_id: str) -> list[tuple[str, str, str]]:
+        """Name of each task run of a flow run, type and name of its state."""
+        body = {"flow_runs": {"id": {"any_": [flow_run_id]}}, "sort": "ID_DESC", "limit": 200}
+        found = self.ask("POST", "/task_runs/filter", body)
+        return [(one["task_key"], one["state_type"], one["state_name"]) for one in found]
+
+
+def a_queued_run(does: str = "succeeds", **values: Any) -> Run:
+    """A run with a slot, whose flow does what ``tests.flow_process`` knows by this name."""
+    inputs = Body(inline={"service_name": does})
+    return a_run(**{"status": RunStatus.QUEUED, "admitted_at": NOON, "inputs": inputs} | values)
+
+
+def launched(does: str = "succeeds", **values: Any) -> Run:
+    """A run with a flow run."""
+    run = a_queued_run(does, **values)
+    return replace(run, flow_run_id=a_launcher().launch(run))
+
+
+def a_launcher() -> PrefectLauncher:
+    return PrefectLauncher(lambda run: run.inputs.inline)
+
+
+def flow_run_id(run: Run) -> str:
+    assert run.flow_run_id is not None
+    return run.flow_run_id
+
+
+class FlowProcess:
+    """A process that executes the flow runs it is told to (``tests.flow_process``)."""
+
+    def __init__(self, home: Path, api_url: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.flow_process", str(home), api_url],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def begin(self, flow_run_id: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(flow_run_id + "\n")
+        self._process.stdin.flush()
+
+    def hear(self) -> dict[str, Any]:
+        """The next that it has to say."""
+        assert self._process.stdout is not None
+        return json.loads(self._process.stdout.readline())
+
+    def execute(self, flow_run_id: str) -> dict[str, Any]:
+        """How the flow run ended, and which hooks were called."""
+        self.begin(flow_run_id)
+        return self.hear()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self.close()
+
+    def close(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe is not None
+            pipe.close()
+        self._process.wait(timeout=30)
+
+
+@contextmanager
+def running_prefect(home: Path) -> Generator[Prefect]:
+    """A server on a fresh port; until the end, this thread's Prefect talks to it."""
+    settings = Settings(home=home)
+    settings.stack_folder.mkdir(parents=True)
+    server = PrefectServer(settings)
+    server.start()
+    try:
+        asyncio.run(server.wait_until_ready())
+        with temporary_settings(
+            {PREFECT_API_URL: server.api_url, PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False}
+        ):
+            yield Prefect(server.api_url)
+    finally:
+        server.stop()
+        if (child := server._child) is not None and child.stdin is not None:  # pyright: ignore[reportPrivateUsage] - pytest tells on pipes left open
+            child.stdin.close()

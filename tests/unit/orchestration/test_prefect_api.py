@@ -1,0 +1,96 @@
+"""What a Prefect that cannot answer looks like to those who ask."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from uuid import uuid4
+
+import pytest
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
+    temporary_settings,
+)
+
+from factory_runtime.domain.errors import HostRejectedError, PrefectUnavailableError
+from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.orchestration.launch import PrefectLauncher
+from factory_runtime.orchestration.prefect_api import GoneError, ask
+from tests.builders import a_run
+
+RUN = a_run(status=RunStatus.QUEUED, flow_run_id=str(uuid4()))
+NEW = a_run(status=RunStatus.QUEUED)
+
+
+@contextmanager
+def answering(status: int) -> Generator[None]:
+    """A server that answers everything with one status."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(status)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"{}")
+
+        do_GET = do_POST  # noqa: N815 - the name is the library's
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        with asking(f"http://127.0.0.1:{server.server_port}/api"):
+            yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def asking(api_url: str) -> Generator[None]:
+    with temporary_settings({PREFECT_API_URL: api_url, PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False}):
+        yield
+
+
+def launcher() -> PrefectLauncher:
+    return PrefectLauncher(lambda run: run.inputs.inline)
+
+
+@pytest.mark.parametrize("run", [RUN, NEW], ids=["again", "new"])
+@pytest.mark.parametrize("status", [500, 401, 404])
+def test_a_server_that_cannot_answer_now_is_unavailable(status: int, run: Run):
+    with answering(status), pytest.raises(PrefectUnavailableError):
+        launcher().launch(run)
+
+
+def test_what_a_server_refuses_it_would_refuse_again():
+    with answering(422), pytest.raises(HostRejectedError, match=NEW.id):
+        launcher().launch(NEW)
+
+
+def test_what_was_deleted_is_gone():
+    with answering(404), pytest.raises(GoneError):
+        ask("GET", "/flow_runs/{id}", id=RUN.flow_run_id)
+
+
+@pytest.mark.parametrize("status", [500, 401])
+def test_no_method_takes_a_server_in_trouble_for_an_answer(status: int):
+    with answering(status):
+        with pytest.raises(PrefectUnavailableError):
+            launcher().show_status(RUN)
+        with pytest.raises(PrefectUnavailableError):
+            launcher().find_cancelled([str(RUN.flow_run_id)])
+
+
+def test_where_no_server_is_prefect_is_unavailable():
+    nobody = "http://127.0.0.1:9/api"  # the port of `discard`
+    with asking(nobody), pytest.raises(PrefectUnavailableError, match="does not answer"):
+        launcher().show_status(RUN)
