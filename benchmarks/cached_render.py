@@ -76,10 +76,10 @@ async def _measure(settings: Settings) -> tuple[list[float], list[float]]:
 
 def _begin(runtime: Runtime, tenant_id: str) -> tuple[Walk, Begun]:
     """A run of this tenant whose first job was claimed just now."""
+    from factory_runtime.services.claim_job import begin_attempt
     from factory_runtime.services.dispatch import admit
     from factory_runtime.services.engine import begin_walk
     from factory_runtime.services.request_run import request_run
-    from factory_runtime.services.run_attempt import begin_attempt
 
     inputs: dict[str, Any] = {"service_name": "orders", "entities": ["order"]}
     request = RunRequest(tenant_id, "bench", "microservice", inputs, "bench")

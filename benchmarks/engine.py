@@ -17,9 +17,10 @@ from typing import Any
 from benchmarks.in_turns import Times, in_turns, median_ms, ratio_of
 from benchmarks.local_server import local_server
 from benchmarks.ratio import Ratio
+from factory_runtime.domain.records import Effect
 from factory_runtime.domain.result import JobResult, RenderOrder
 from factory_runtime.domain.template import JobTypeFacts
-from factory_runtime.ports import FileTree, JobContext
+from factory_runtime.ports import FileTree, GitHost, JobContext
 from factory_runtime.settings import Settings
 
 JOBS = 100
@@ -41,6 +42,10 @@ class NoOp:
     ) -> JobResult:
         del with_, tree
         return JobResult(outputs={"step": context.facts.step})
+
+    def probe(self, host: GitHost, effect: Effect) -> str | None:
+        del host, effect
+        return None
 
 
 def main() -> tuple[Ratio, ...]:

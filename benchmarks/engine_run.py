@@ -13,7 +13,6 @@ from prefect.flow_engine import run_flow_async
 
 from factory_runtime.bootstrap import Runtime, SystemClock
 from factory_runtime.domain.run import RunRequest, RunStatus
-from factory_runtime.orchestration.launch import PrefectLauncher
 from factory_runtime.ports import JobType
 from factory_runtime.services.dispatch import dispatch_next
 from factory_runtime.services.request_run import request_run
@@ -28,13 +27,14 @@ class EngineInProcess:
     def __init__(self, settings: Settings, job_types: Mapping[str, JobType] | None = None) -> None:
         self.runtime = Runtime(settings, SystemClock(), job_types)
         share_runtime(self.runtime)
-        self._launcher = PrefectLauncher(self.runtime.inputs_of)
 
     async def run(self, template: str, inputs: Mapping[str, Any], tenant_id: str) -> None:
         """Accept a run and execute it to its end; exit where it does not succeed."""
         runtime = self.runtime
         request_run(runtime.desk, RunRequest(tenant_id, "bench", template, inputs, "bench"))
-        run = dispatch_next(runtime.store, self._launcher, runtime.clock)
+        run = dispatch_next(
+            runtime.store, runtime.launcher, runtime.clock, cap=1, worker=runtime.engine.worker
+        )
         if run is None or run.flow_run_id is None:
             sys.exit("no run was admitted")
         async with get_client() as client:

@@ -121,6 +121,8 @@ class Dispatcher:
                 raise await state.aresult(raise_on_failure=False)
         except Abort as left:
             _LOG.info("run %s is put down: %s", run.id, left)
+            if isinstance(left.__cause__, TransientError):
+                await in_thread(self._give_back, run)
         except (TransientError, ConflictError, httpx.TransportError) as error:
             _LOG.warning("run %s is left for the next look: %s", run.id, error)
             await in_thread(self._give_back, run)

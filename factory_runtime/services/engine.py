@@ -153,9 +153,14 @@ def hold_walk(engine: Engine, tx: RunTransaction, walk: Walk) -> None:
 
 
 def stop_walking(engine: Engine, walk: Walk) -> None:
-    """Give the run's lock back."""
-    with engine.store.begin(walk.run.tenant_id) as tx:
-        tx.unlock(walk_lock(walk.run.id), walk.holder)
+    """Give the run's lock back; where the store stays away for too long, the lock runs out."""
+
+    def write(again: bool) -> None:
+        del again
+        with engine.store.begin(walk.run.tenant_id) as tx:
+            tx.unlock(walk_lock(walk.run.id), walk.holder)
+
+    steadily(write, engine.lease)
 
 
 def _refuse(run: Run, flow_run_id: str) -> None:
