@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json as json_library
 import time
 from collections.abc import Iterator
@@ -98,6 +97,8 @@ def find_job(door: Door, run_id: str, step: str) -> Job:
         jobs = {job.step: job for job in tx.list_jobs(run_id)}
     if step in jobs:
         return jobs[step]
+    import difflib
+
     # Who asks for a step that was done once for each item means one of these.
     likely = [name for name in jobs if name.startswith(f"{step}[")][:_CLOSE]
     likely = likely or difflib.get_close_matches(step, jobs, n=_CLOSE)
