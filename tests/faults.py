@@ -1,0 +1,179 @@
+"""A run store and a storage that fail now and then, where a test or a seeded chance says so."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from random import Random
+from typing import Any, BinaryIO, Literal, TypeVar, cast
+
+from factory_runtime.domain.errors import StorageFullError, StoreUnavailableError
+from factory_runtime.domain.records import OutboxMessage
+from factory_runtime.domain.run import Run
+from factory_runtime.ports import (
+    ArtifactStorage,
+    DispatchTransaction,
+    JobKey,
+    RunKey,
+    RunStore,
+    RunTransaction,
+    StoredBody,
+)
+
+T = TypeVar("T")
+Point = Literal["before", "between", "commit", "answer"]
+POINTS: tuple[Point, ...] = ("before", "between", "commit", "answer")
+"""Before a transaction's first statement; between two of them; when it is to be committed (it is
+not); and after that: it is committed, and only the answer is lost."""
+
+
+class FaultyStore:
+    """Implements ports.RunStore on another store. Only transactions that write are disturbed.
+
+    Attributes:
+        fired: how often it failed, by point. Assert that it did.
+        statements: how many each writing transaction made, in their order.
+    """
+
+    def __init__(
+        self,
+        store: RunStore,
+        seed: int = 0,
+        rate: float = 0.0,
+        at: Mapping[int, tuple[Point, int]] | None = None,
+    ) -> None:
+        """Fail by chance, or in the transactions named.
+
+        Args:
+            store: the real one.
+            seed: of the chances.
+            rate: which share of the transactions fails.
+            at: number of a transaction, from 1 → where it fails, and for ``between`` before
+                which statement, from 2.
+        """
+        self.fired = Counter[str]()
+        self.statements: list[int] = []
+        self._store = store
+        self._chance = Random(seed)  # noqa: S311 - chances that can be repeated
+        self._rate = rate
+        self._at = dict(at or {})
+
+    @contextmanager
+    def begin(self, tenant_id: str, *, read_only: bool = False) -> Generator[RunTransaction]:
+        if read_only:
+            with self._store.begin(tenant_id, read_only=True) as tx:
+                yield tx
+            return
+        plan = self._begun()
+        with self._store.begin(tenant_id) as tx:
+            yield self._counted(tx, plan)
+            self._maybe("commit", plan)
+        self._maybe("answer", plan)
+
+    @contextmanager
+    def begin_dispatch(self) -> Generator[DispatchTransaction]:
+        plan = self._begun()
+        with self._store.begin_dispatch() as dispatch:
+            yield self._counted(dispatch, plan)
+            self._maybe("commit", plan)
+        self._maybe("answer", plan)
+
+    def due_messages(self, now: datetime, limit: int = 100) -> tuple[OutboxMessage, ...]:
+        return self._store.due_messages(now, limit)
+
+    def waiting_runs(self, now: datetime, limit: int = 10) -> tuple[RunKey, ...]:
+        return self._store.waiting_runs(now, limit)
+
+    def running_runs(self) -> tuple[RunKey, ...]:
+        return self._store.running_runs()
+
+    def overdue_runs(self, now: datetime, limit: int = 1000) -> tuple[RunKey, ...]:
+        return self._store.overdue_runs(now, limit)
+
+    def expired_jobs(self, now: datetime, limit: int = 1000) -> tuple[JobKey, ...]:
+        return self._store.expired_jobs(now, limit)
+
+    def open_flow_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
+        return self._store.open_flow_runs(after=after, limit=limit)
+
+    def close(self) -> None:
+        self._store.close()
+
+    def _begun(self) -> tuple[Point, int] | None:
+        self.statements.append(0)
+        plan = self._at.get(len(self.statements))
+        if plan is None and self._chance.random() < self._rate:
+            plan = (self._chance.choice(POINTS), self._chance.randint(2, 4))
+        self._maybe("before", plan)
+        return plan
+
+    def _maybe(self, point: Point, plan: tuple[Point, int] | None) -> None:
+        if plan is not None and plan[0] == point:
+            self.fired[point] += 1
+            raise StoreUnavailableError(f"the run store went away: {point}")
+
+    def _counted(self, transaction: T, plan: tuple[Point, int] | None) -> T:
+        return cast(T, _Counted(self, transaction, len(self.statements) - 1, plan))
+
+    def count(self, transaction: int, plan: tuple[Point, int] | None) -> None:
+        """One more statement of a transaction is about to be made."""
+        self.statements[transaction] += 1
+        if plan is not None and self.statements[transaction] == plan[1]:
+            self._maybe("between", plan)
+
+
+class _Counted:
+    """A transaction each of whose methods is one statement."""
+
+    def __init__(
+        self, store: FaultyStore, transaction: Any, number: int, plan: tuple[Point, int] | None
+    ) -> None:
+        self._store = store
+        self._transaction = transaction
+        self._number = number
+        self._plan = plan
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._transaction, name)
+        if callable(found):
+            self._store.count(self._number, self._plan)
+        return found
+
+
+class FaultyStorage:
+    """Implements ports.ArtifactStorage on another one: its disk is full at times.
+
+    Attributes:
+        full: whether it is now.
+        fired: how often a body was refused, as ``put``.
+    """
+
+    def __init__(self, storage: ArtifactStorage, seed: int = 0, rate: float = 0.0) -> None:
+        self.full = False
+        self.fired = Counter[str]()
+        self._storage = storage
+        self._chance = Random(seed)  # noqa: S311 - chances that can be repeated
+        self._rate = rate
+
+    def put(self, tenant_id: str, body: BinaryIO | bytes) -> StoredBody:
+        if self.full or self._chance.random() < self._rate:
+            self.fired["put"] += 1
+            raise StorageFullError("no room is left")
+        return self._storage.put(tenant_id, body)
+
+    def open(self, tenant_id: str, digest: str) -> BinaryIO:
+        return self._storage.open(tenant_id, digest)
+
+    def read(self, tenant_id: str, digest: str) -> bytes:
+        return self._storage.read(tenant_id, digest)
+
+    def verify(self, tenant_id: str, digest: str) -> bool:
+        return self._storage.verify(tenant_id, digest)
+
+    def exists(self, tenant_id: str, digest: str) -> bool:
+        return self._storage.exists(tenant_id, digest)
+
+    def delete(self, tenant_id: str, digest: str) -> None:
+        self._storage.delete(tenant_id, digest)
