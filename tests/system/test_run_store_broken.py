@@ -16,7 +16,9 @@ from sqlalchemy import create_engine, event, make_url, text
 
 from factory_runtime.domain.errors import (
     CorruptStoreError,
+    PermanentError,
     SettingsError,
+    StaleVersionError,
     StorageFullError,
     StoreUnavailableError,
 )
@@ -251,3 +253,58 @@ def test_a_server_that_goes_away_in_a_transaction_is_unavailable_and_may_come_ba
         postgres_server.drop(str(name))
         with pytest.raises(StoreUnavailableError), store.begin(TENANT) as tx:
             tx.get_run(run.id)
+
+
+_WRITE_UNTIL_REFUSED = """
+import resource, sys
+from factory_runtime.domain.errors import TransientError
+from factory_runtime.run_store import open_run_store
+from tests.builders import TENANT, a_run
+
+def add():
+    run = a_run(metadata={"blob": "x" * 20_000})
+    with store.begin(TENANT) as tx:
+        tx.add_run(run)
+    print(run.id)
+
+store = open_run_store(sys.argv[1])
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, most))
+for _ in range(2):
+    try:
+        while True:
+            add()
+    except TransientError:
+        print("refused")
+resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+add()
+"""
+
+
+def test_a_commit_that_cannot_be_written_leaves_nothing_and_the_next_one_succeeds(
+    sqlite_url: str,
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _WRITE_UNTIL_REFUSED, sqlite_url],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = done.stdout.split()
+    assert said.count("refused") == 2
+    assert len(said) > 5
+    with closing(open_run_store(sqlite_url)) as store, store.begin(TENANT) as tx:
+        kept = {run.id for run in tx.list_runs(RunFilter(), limit=1000).items}
+    assert kept == set(said) - {"refused"}
+
+
+def test_a_refusal_that_was_caught_is_no_silent_rollback(own_postgres_url: str) -> None:
+    run = a_run()
+    with closing(open_run_store(own_postgres_url)) as store:
+        with pytest.raises(PermanentError, match="given it up"), store.begin(TENANT) as tx:  # noqa: PT012
+            tx.add_run(run)
+            with pytest.raises(StaleVersionError):
+                tx.add_run(run)
+        with store.begin(TENANT) as tx:
+            assert tx.list_runs(RunFilter()).items == ()

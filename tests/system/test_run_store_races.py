@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from factory_runtime.ports import RunFilter
 from factory_runtime.run_store import InMemoryRunStore, SqlRunStore, open_run_store
 from tests.builders import (
     TENANT,
+    a_breaker,
     a_checkpoint,
     a_claimed_job,
     a_job,
@@ -393,3 +395,20 @@ def test_an_attempt_delivered_to_many_is_begun_by_one(database_store: SqlRunStor
         return True
 
     assert at_once(begin).count(True) == 1
+
+
+def test_no_failure_of_a_host_goes_uncounted(database_store: SqlRunStore) -> None:
+    host = a_breaker().host
+    with database_store.begin(TENANT) as tx:
+        tx.save_breaker(a_breaker())
+
+    def fail(_: int) -> None:
+        for _ in range(3):
+            with database_store.begin(TENANT) as tx:
+                breaker = tx.lock_breaker(host)
+                assert breaker is not None
+                tx.save_breaker(replace(breaker, failures=breaker.failures + 1))
+
+    at_once(fail)
+    with database_store.begin(TENANT) as tx:
+        assert tx.find_breaker(host) == a_breaker(failures=3 * THREADS)
