@@ -96,7 +96,9 @@ def _meaning_in_postgresql(exc: DBAPIError, place: str) -> FactoryError:
     text = str(exc.orig).strip()
     if state in {"53100", "25006"}:  # disk full, read-only
         return StorageFullError(f"cannot write to {place}: {text}", hint=_MAKE_ROOM)
-    if state.startswith(("XX", "42")) and state != "42501":  # damaged, or other tables than ours
+    # Damaged, or other tables than ours. XX000 is neither: poolers in between say it of a server
+    # that they cannot reach.
+    if state in {"XX001", "XX002"} or (state.startswith("42") and state != "42501"):
         return CorruptStoreError(f"{place} is damaged or not ours: {text}", hint=_RESTORE)
     if state.startswith("22"):
         return InputError(f"the run store cannot hold this value: {text}")

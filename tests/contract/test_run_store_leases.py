@@ -302,6 +302,14 @@ def test_a_held_lock_is_renewed(run_store: RunStore) -> None:
         assert not tx.try_lock("run:1", "bob", after(89), after(200))
 
 
+def test_a_lock_that_ran_out_and_that_nobody_took_is_renewed(run_store: RunStore) -> None:
+    with run_store.begin(TENANT) as tx:
+        tx.try_lock("run:1", "ada", after(0), after(60))
+        assert tx.find_lock_holder("run:1", after(60)) is None
+        assert tx.renew_lock("run:1", "ada", after(200))
+        assert not tx.try_lock("run:1", "bob", after(199), after(300))
+
+
 def test_a_lock_that_was_taken_over_is_not_renewed(run_store: RunStore) -> None:
     with run_store.begin(TENANT) as tx:
         tx.try_lock("run:1", "ada", after(0), after(60))

@@ -16,6 +16,8 @@ from sqlalchemy import create_engine, event, make_url, text
 
 from factory_runtime.domain.errors import (
     CorruptStoreError,
+    FactoryError,
+    InputError,
     PermanentError,
     SettingsError,
     StaleVersionError,
@@ -24,6 +26,7 @@ from factory_runtime.domain.errors import (
 )
 from factory_runtime.ports import RunFilter
 from factory_runtime.run_store import open_run_store
+from factory_runtime.run_store.translate import translated
 from tests.builders import TENANT, a_run, after
 from tests.services import PostgresServer
 
@@ -225,6 +228,30 @@ def test_a_deadlock_is_a_reason_to_try_again(own_postgres_url: str) -> None:
         with ThreadPoolExecutor(2) as pool:
             ends = sorted(pool.map(cross, [["run-1", "run-2"], ["run-2", "run-1"]]))
     assert ends == ["done", "store-unavailable"]
+
+
+@pytest.mark.parametrize(
+    ("states", "meaning"),
+    [
+        # connections that end, servers that stop or start, are full, busy, or behind a pooler
+        (("57P01", "57P02", "57P03", "25P03", "08000", "08006", "08P01"), StoreUnavailableError),
+        (("53300", "53200", "58030", "57014", "XX000", "42501"), StoreUnavailableError),
+        (("40001", "40P01", "55P03"), StoreUnavailableError),
+        (("53100", "25006"), StorageFullError),
+        (("XX001", "XX002", "42P01", "42703"), CorruptStoreError),
+        (("22003", "22P05"), InputError),
+    ],
+)
+def test_what_postgresql_says_is_sorted_by_what_to_do_next(
+    postgres_server: PostgresServer, states: tuple[str, ...], meaning: type[FactoryError]
+) -> None:
+    engine = create_engine(postgres_server.url())
+    for state in states:
+        with pytest.raises(meaning), translated("here"), engine.connect() as connection:
+            connection.exec_driver_sql(
+                f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$"
+            )
+    engine.dispose()
 
 
 def test_a_server_that_is_not_there_is_named_without_its_password(tmp_path: Path) -> None:
