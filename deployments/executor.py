@@ -94,7 +94,7 @@ class PrefectServer:
         return True
 
     def stop(self) -> None:
-        if self._child is None or self._child.poll() is not None:
+        if self._child is None:
             return
         self._child.terminate()
         try:
@@ -102,6 +102,8 @@ class PrefectServer:
         except subprocess.TimeoutExpired:
             self._child.kill()
             self._child.wait()
+        if self._child.stdin is not None:
+            self._child.stdin.close()
 
     def _refuse_dead(self) -> None:
         if self._child is not None and self._child.poll() is not None:

@@ -67,7 +67,9 @@ async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: s
     if run.ended:
         return state_of(run)
     with suppress(TransientError):  # the outbox tells it later
-        await in_thread(runtime.launcher.show_status, run)
+        # As it stands by now: another process may have taken it up already.
+        current = await in_thread(_as_it_stands, runtime, run)
+        await in_thread(runtime.launcher.show_status, current)
     raise Abort(f"{run.id} is {run.status}")
 
 

@@ -16,6 +16,8 @@ from factory_runtime.services.take_back import without_slot
 START_WITHIN = timedelta(seconds=60)
 """How long a run keeps its slot before some process walks it."""
 
+CANCELLED_IN_PREFECT = "cancelled by somebody in Prefect"
+
 _MANY = 10_000
 
 
@@ -96,6 +98,9 @@ def _launch(store: RunStore, launcher: Launcher, clock: Clock, run: Run, worker:
     None where somebody else took or ended the run meanwhile, or where it has to fail.
     """
     try:
+        if run.flow_run_id is not None and launcher.find_cancelled([run.flow_run_id]):
+            end_run(store, clock, run.tenant_id, run.id, RunStatus.CANCELLED, CANCELLED_IN_PREFECT)
+            return None
         flow_run_id = launcher.launch(run)
     except TransientError:
         give_back(store, clock, run, worker)
