@@ -1,7 +1,8 @@
 """A sweep over a store with many finished runs and some that were left by killed processes.
 
 What it looks for lies in partial indexes of what is open, so that finished runs cost it nothing.
-Beside it stands the plain way: the same looks by reading the tables.
+Beside it stands the plain way: the same looks by reading the tables. PostgreSQL runs as it does for
+the tests: its commits are written, but not flushed to the disk; SQLite flushes each of its own.
 """
 
 from __future__ import annotations
