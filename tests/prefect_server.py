@@ -149,5 +149,3 @@ def running_prefect(home: Path) -> Generator[Prefect]:
             yield Prefect(server.api_url)
     finally:
         server.stop()
-        if (child := server._child) is not None and child.stdin is not None:  # pyright: ignore[reportPrivateUsage] - pytest tells on pipes left open
-            child.stdin.close()
