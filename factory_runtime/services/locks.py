@@ -8,6 +8,7 @@ from factory_runtime.ports import RunTransaction
 from factory_runtime.telemetry import worker_is_gone
 
 _DISPATCHER = "-dispatcher"
+_NOBODY = "nobody"
 
 
 def take_lock(
@@ -25,6 +26,12 @@ def take_lock(
         return False
     tx.unlock(name, other)
     return tx.try_lock(name, holder, now, expires_at)
+
+
+def drop_lock(tx: RunTransaction, name: str, now: datetime) -> None:
+    """Take a lock from whoever let it expire, or has ended: it cannot be renewed after this."""
+    if take_lock(tx, name, _NOBODY, now, now):
+        tx.unlock(name, _NOBODY)
 
 
 def walk_lock(run_id: str) -> str:

@@ -10,7 +10,7 @@ from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import Clock, JobKey, Launcher, RunKey, RunStore
 from factory_runtime.services.end_run import cancel_run, end_run
-from factory_runtime.services.locks import find_walker
+from factory_runtime.services.locks import drop_lock, find_walker, walk_lock
 from factory_runtime.services.messages import leave_status
 from factory_runtime.services.take_back import take_back, without_slot
 
@@ -91,6 +91,7 @@ def _leave(store: RunStore, clock: Clock, key: RunKey) -> bool:
         run = tx.lock_run(key.run_id)
         if run.admitted_at is None or find_walker(tx, run.id, now) is not None:
             return False
+        drop_lock(tx, walk_lock(run.id), now)  # a worker that was only paused has lost it for good
         for job in tx.list_jobs(run.id):
             take_back(tx, job, now)
         left = without_slot(run, now)
