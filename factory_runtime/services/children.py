@@ -44,7 +44,8 @@ class Children:
 
     Whatever a child starts is found by the session it is in, by the processes above it, and by a
     mark in its environment, which also daemons keep. Not found is a process that left the session,
-    cleared its environment *and* lost its parent; not killed is one of another user.
+    cleared its environment *and* lost its parent, nor a child that cleared its environment before
+    this process was killed within the same millisecond; not killed is one of another user.
     """
 
     def __init__(self) -> None:
@@ -87,8 +88,9 @@ class Children:
                 start_new_session=True,
             )
             self._started.append(child)
-            self._kin.add_session(child.pid)
+            # At once: until the guard has heard of it, only the mark tells whose it is.
             self._tell_guard(child.pid)
+            self._kin.add_session(child.pid)
             return child
 
     def kill_all(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from factory_runtime.domain.errors import CancelledError
+from factory_runtime.domain.errors import CancelledError, TransientError
 from factory_runtime.services.children import MARK, Children
 
 SECONDS_TO_BE_GONE = 5
@@ -28,7 +29,7 @@ FAMILIES = {
     "in a session of its own": "setsid NAP & exec NAP",
     "as a daemon": "setsid -f NAP; exec NAP",
     "after its parent ended": "(NAP &); exec NAP",
-    "without an environment": "env -i NAP & exec env -i NAP",
+    "without an environment or parent": "(env -i NAP &); exec env -i NAP",
     "without an environment or session": "setsid env -i NAP & exec NAP",
 }
 
@@ -138,6 +139,18 @@ def test_a_program_that_is_not_there_is_said_at_once(children: Children, tmp_pat
     with pytest.raises(FileNotFoundError):
         children.start([str(tmp_path / "nothing")])
     assert children.start(["true"]).wait() == 0
+
+
+def test_nothing_is_started_that_cannot_be_guarded(
+    children: Children, nap: Nap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(TransientError, match="guard"):
+        children.start(nap.command)
+    assert nap.processes() == []
+    monkeypatch.undo()
+    children.start(nap.command)
+    nap.wait_for(1)
 
 
 # --- when the attempt ends
@@ -264,13 +277,18 @@ def a_parent(how_many: str, command: list[str]) -> subprocess.Popen[bytes]:
 
 
 def kill(parent: subprocess.Popen[bytes]) -> None:
+    """Not waiting for the end of its output: its children have that too."""
     parent.kill()
-    parent.communicate()
+    parent.wait()
+    assert parent.stdout is not None
+    parent.stdout.close()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_killed_parent_takes_its_children_along(family: str, nap: Nap) -> None:
     parent = a_parent("one", nap.script(family))
+    assert parent.stdout is not None
+    assert parent.stdout.readline() == b"started\n"
     nap.wait_for(2)
     (guard,) = guards(parent.pid)
     kill(parent)
@@ -288,16 +306,13 @@ def test_a_parent_killed_while_it_starts_children_takes_all_of_them_along(nap: N
         nap.assert_gone()
 
 
-def test_a_parent_killed_with_its_whole_group_and_a_stop_signal_to_all_is_no_escape(
-    nap: Nap,
-) -> None:
+def test_a_guard_that_is_asked_to_stop_stays_until_its_parent_is_gone(nap: Nap) -> None:
     """As a service manager stops a service: everybody is asked first, then the rest killed."""
     parent = a_parent("one", ["sh", "-c", f"trap '' TERM; sleep {nap.seconds} & wait"])
     nap.wait_for(1)
     (guard,) = guards(parent.pid)
     guard.terminate()
-    os.killpg(parent.pid, signal.SIGKILL)
-    parent.communicate()
+    kill(parent)
     nap.assert_gone()
 
 
@@ -315,7 +330,7 @@ guard.wait()
 children.start({nap.command})
 time.sleep(9999)
 """
-    parent = subprocess.Popen([sys.executable, "-c", script], start_new_session=True)
+    parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
     nap.wait_for(2)
     kill(parent)
     nap.assert_gone()
