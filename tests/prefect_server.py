@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import json
 import subprocess
 import sys
@@ -34,7 +35,11 @@ class Prefect:
         self.api_url = api_url
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        answer = httpx.request(method, self.api_url + path, json=body, timeout=30)
+        for _ in range(100):
+            answer = httpx.request(method, self.api_url + path, json=body, timeout=30)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:  # its SQLite is busy
+                break
+            time.sleep(0.1)
         answer.raise_for_status()
         return answer.json() if answer.content else None
 
