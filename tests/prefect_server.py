@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -36,12 +36,17 @@ class Prefect:
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         for _ in range(100):
-            answer = httpx.request(method, self.api_url + path, json=body, timeout=30)
-            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:  # its SQLite is busy
+            answer = self._asked(method, path, body)
+            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
                 break
-            time.sleep(0.1)
+            time.sleep(0.1)  # its SQLite is busy
+        else:
+            raise AssertionError(f"{path} is busy for ever")
         answer.raise_for_status()
         return answer.json() if answer.content else None
+
+    def _asked(self, method: str, path: str, body: Any) -> httpx.Response:
+        return httpx.request(method, self.api_url + path, json=body, timeout=30)
 
     def flow_run(self, flow_run_id: str) -> dict[str, Any]:
         return self.ask("GET", f"/flow_runs/{flow_run_id}")
