@@ -122,7 +122,7 @@ def _show_facts(door: Door, facts: JobFacts) -> None:
             ("job", f"{job.step} of {job.run_id}"),
             ("type", job.type),
             ("status", job.status + (f": {facts.why}" if facts.why else "")),
-            ("progress", progress_words(job.progress, job.phrase)),
+            ("progress", progress_words(job.progress, job.phrase) if job.lease_owner else ""),
             ("run", facts.run.status + (f", cycle {facts.run.cycle}" if facts.run.cycle else "")),
             ("needs", ", ".join(f"{need.step} ({need.status})" for need in facts.needs)),
             ("budget", _budget(job)),
