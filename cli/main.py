@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, TyperException
 
-from cli import artifacts, doctor, jobs, memory, run, runs, stack, steer, sweep, templates
+from cli import artifacts, doctor, jobs, memory, prove, run, runs, stack, steer, sweep, templates
 from cli.errors import BAD_INPUT, DONE, RUN_FAILED, report, report_unexpected, report_usage
 from cli.screen import Screen
 from factory_runtime.domain.errors import FactoryError
@@ -41,6 +41,7 @@ app.add_typer(memory.app, name="memory")
 app.command("up")(stack.up)
 app.command("down")(stack.down)
 app.command("sweep")(sweep.sweep)
+app.command("prove")(prove.prove)
 app.command("doctor")(doctor.doctor)
 
 
