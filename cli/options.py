@@ -19,7 +19,9 @@ RunId = Annotated[
 ]
 RunIds = Annotated[
     list[str],
-    typer.Argument(metavar="RUN_ID…", help="Like run-01k….", autocompletion=complete_run),
+    typer.Argument(
+        metavar="RUN_ID", help="One or more, like run-01k….", autocompletion=complete_run
+    ),
 ]
 _STEP = typer.Argument(
     metavar="STEP", help="The job, like apply-domain[order].", autocompletion=complete_step

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json as json_library
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -79,8 +79,13 @@ def tidy(door: Door) -> Tidied:
 
     runtime = door.runtime
     swept = sweep_store(runtime.store, runtime.clock)
-    stopped, shown, prefect = _ask_prefect(door)
-    drained = runtime.drain(shown)
+    stopped, prefect, api_url = 0, "down", _api_url(door)
+    if api_url is None:
+        drained = runtime.drain()
+    else:
+        with _prefect_at(door, api_url):
+            stopped, shown, prefect = _ask_prefect(door)
+            drained = runtime.drain(shown)
     return Tidied(
         swept.cancelled, swept.left, swept.jobs, stopped, drained.done, drained.failed, prefect
     )
@@ -88,11 +93,6 @@ def tidy(door: Door) -> Tidied:
 
 def _ask_prefect(door: Door) -> tuple[int, Shown, str]:
     """Runs stopped in Prefect, its part of the outbox, and how it is."""
-    nothing: Shown = MappingProxyType({})
-    api_url = _api_url(door)
-    if api_url is None:
-        return 0, nothing, "down"
-    _set_prefect(door, api_url)
     from factory_runtime.orchestration.show_run import RunShowcase
     from factory_runtime.services.sweep import sweep_prefect
     from factory_runtime.services.topics import SHOW_RUN, SHOW_STATUS
@@ -101,7 +101,7 @@ def _ask_prefect(door: Door) -> tuple[int, Shown, str]:
     try:
         stopped = sweep_prefect(runtime.store, runtime.clock, runtime.launcher)
     except PrefectUnavailableError as error:
-        return 0, nothing, one_line(str(error))
+        return 0, {}, one_line(str(error))
     showcase = RunShowcase(runtime.store, runtime.clock)
     return stopped, {SHOW_RUN: showcase.show, SHOW_STATUS: showcase.show_status}, "up"
 
@@ -116,12 +116,21 @@ def _api_url(door: Door) -> str | None:
     return state.api_url if state is not None and state.ready else None
 
 
-def _set_prefect(door: Door, api_url: str) -> None:
-    """Prefect reads its settings when it is imported, which takes two seconds."""
+@contextmanager
+def _prefect_at(door: Door, api_url: str) -> Generator[None]:
+    """Have Prefect's client, imported here for the first time, talk to this server.
+
+    It reads its settings when it is imported; between two sweeps of a loop the stack may have been
+    started anew, on another port.
+    """
     if "prefect" not in sys.modules:
         from deployments.executor import set_prefect
 
         set_prefect(door.settings, api_url)
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: api_url}):
+        yield
 
 
 def _once_of_many(door: Door) -> None:
