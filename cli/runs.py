@@ -87,7 +87,10 @@ def show(run_id: RunId, tenant: Tenant = None, json: Json = False) -> None:
 
 @app.command()
 def watch(run_id: RunId, tenant: Tenant = None, json: Json = False) -> int:
-    """Follow a run until it ends. With --json, one line of JSON an event."""
+    """Follow a run until it ends; Ctrl-C ends the watching alone.
+
+    With --json, one line an event; of kind ``progress`` is what jobs say on the way.
+    """
     from cli.follow import follow_run
 
     return follow_run(open_door(tenant=tenant, json=json), run_id)

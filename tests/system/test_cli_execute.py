@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -25,7 +26,7 @@ from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.run_store import SqlRunStore
 from factory_runtime.services.end_run import end_run
-from tests.cli_home import T0, accept_run, fail_run
+from tests.cli_home import T0, accept_run, begin_run, fail_run
 
 # Deaf to SIGTERM, with a child in a session of its own that is deaf as well.
 STUBBORN = """
@@ -276,6 +277,19 @@ def test_live_progress_fits_the_terminal_and_keeps_statuses_whole(
     assert "1/5" in lines[0]
     assert "1.5 s" in lines[0]
     assert "\x1b[31m" not in out.getvalue()
+
+
+def test_live_progress_shows_how_far_a_job_is(runtime: Runtime) -> None:
+    run = accept_run(runtime)
+    job = begin_run(runtime, run)
+    with runtime.store.begin("local") as tx:
+        tx.note_progress(job, 0.45, "gathering\x1b[31m source 3 of 5")
+    out = io.StringIO()
+    watcher = Watcher(runtime.store, "local", run.id)
+    with LiveProgress(SystemClock(), Console(file=out, width=120, height=30)) as progress:
+        progress.show(watcher, watcher.look())
+    assert re.search(r"generate-repo +Running +1/5 .*45% gathering.* source 3 of 5", out.getvalue())
+    assert "\x1b[31m source" not in out.getvalue()
 
 
 def _lives(pid: int) -> bool:

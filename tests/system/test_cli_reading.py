@@ -310,7 +310,18 @@ def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["runs", "list"], ["runs", "show", "run-1"], ["artifacts", "list"]]
+    "arguments",
+    [
+        ["--help"],
+        ["runs", "list"],
+        ["runs", "show", "run-1"],
+        ["runs", "cancel", "run-1"],
+        ["runs", "pause", "run-1"],
+        ["runs", "retry", "run-1"],
+        ["jobs", "show", "run-1", "step"],
+        ["jobs", "logs", "run-1"],
+        ["artifacts", "list"],
+    ],
 )
 def test_reading_commands_import_nothing_heavy(runtime: Runtime, arguments: list[str]) -> None:
     code = (
