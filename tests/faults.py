@@ -61,13 +61,15 @@ class FaultyStore:
         self._at = dict(at or {})
 
     @contextmanager
-    def begin(self, tenant_id: str, *, read_only: bool = False) -> Generator[RunTransaction]:
+    def begin(
+        self, tenant_id: str, *, read_only: bool = False, durable: bool = True
+    ) -> Generator[RunTransaction]:
         if read_only:
             with self._store.begin(tenant_id, read_only=True) as tx:
                 yield tx
             return
         plan = self._begun()
-        with self._store.begin(tenant_id) as tx:
+        with self._store.begin(tenant_id, durable=durable) as tx:
             yield self._counted(tx, plan)
             self._maybe("commit", plan)
         self._maybe("answer", plan)

@@ -123,8 +123,10 @@ class WatchedStore:
         return getattr(self._store, name)
 
     @contextmanager
-    def begin(self, tenant_id: str, *, read_only: bool = False) -> Generator[RunTransaction]:
-        with self._store.begin(tenant_id, read_only=read_only) as tx:
+    def begin(
+        self, tenant_id: str, *, read_only: bool = False, durable: bool = True
+    ) -> Generator[RunTransaction]:
+        with self._store.begin(tenant_id, read_only=read_only, durable=durable) as tx:
             watched = WatchedTransaction(tx)
             yield cast(RunTransaction, watched)
             for job in watched.ended:

@@ -289,12 +289,16 @@ class RunStore(Protocol):
     """The record. Safe to use from many threads and processes."""
 
     def begin(
-        self, tenant_id: str, *, read_only: bool = False
+        self, tenant_id: str, *, read_only: bool = False, durable: bool = True
     ) -> AbstractContextManager[RunTransaction]:
         """A transaction that commits when its block ends and rolls back when it raises.
 
         One that only reads never waits for writers, and refuses to write. A thread has one
         writing transaction at a time.
+
+        A commit survives whatever happens to processes. One that is not ``durable`` survives the
+        machine's loss of power only together with a later one that is: enough for what nothing
+        outside has been done about yet, and would be done again.
 
         Raises:
             StoreUnavailableError: the database does not answer or cannot write.

@@ -16,6 +16,7 @@ LOCK_WAIT = timedelta(seconds=30)
 """How long a writer waits for another one before it gives up."""
 
 _WRITES = "factory_writes"
+_DURABLE = "factory_durable"
 
 
 def parse_url(text: str) -> URL:
@@ -72,13 +73,16 @@ def open_memory_engine() -> Engine:
     return _sqlite(create_engine("sqlite://", connect_args=arguments, poolclass=StaticPool))
 
 
-def for_writing(connection: Connection) -> Connection:
+def for_writing(connection: Connection, *, durable: bool = True) -> Connection:
     """Mark a connection before its transaction begins: it takes the right to write at once.
 
     A transaction that begins by reading and writes later is refused by SQLite as soon as anybody
     else wrote in between, however long it is ready to wait.
+
+    A commit that need not be durable does not wait for the disk. Both products write their logs in
+    order: the next one that does wait takes it along.
     """
-    return connection.execution_options(**{_WRITES: True})
+    return connection.execution_options(**{_WRITES: True, _DURABLE: durable})
 
 
 def refuse_if_broken(connection: Connection) -> None:
@@ -108,10 +112,15 @@ _SQLITE_ARGUMENTS: dict[str, Any] = {
 def _sqlite(engine: Engine) -> Engine:
     def set_up(connection: sqlite3.Connection, _: object) -> None:
         connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute("PRAGMA synchronous = FULL")
 
     def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get(_WRITES, False)
+        options = connection.get_execution_options()
+        writes = options.get(_WRITES, False)
+        if writes:
+            wanted = "FULL" if options.get(_DURABLE, True) else "NORMAL"
+            if connection.info.get(_DURABLE) != wanted:  # not to be changed in a transaction
+                connection.exec_driver_sql(f"PRAGMA synchronous = {wanted}")
+                connection.info[_DURABLE] = wanted
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     event.listen(engine, "connect", set_up)
@@ -147,7 +156,12 @@ def _postgresql(url: URL) -> Engine:
             cursor.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
         connection.commit()
 
+    def begin(connection: Connection) -> None:
+        if not connection.get_execution_options().get(_DURABLE, True):
+            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+
     event.listen(engine, "connect", set_up)
+    event.listen(engine, "begin", begin)
     return engine
 
 

@@ -44,8 +44,10 @@ class SqlRunStore:
         self._turn = Turn(place) if engine.dialect.name == "sqlite" else None
 
     @contextmanager
-    def begin(self, tenant_id: str, *, read_only: bool = False) -> Generator[SqlTransaction]:
-        with self._connected(read_only=read_only) as connection:
+    def begin(
+        self, tenant_id: str, *, read_only: bool = False, durable: bool = True
+    ) -> Generator[SqlTransaction]:
+        with self._connected(read_only=read_only, durable=durable) as connection:
             yield SqlTransaction(
                 TenantRows(connection, tenant_id, self._place, read_only=read_only)
             )
@@ -95,14 +97,14 @@ class SqlRunStore:
             return list(connection.execute(query))
 
     @contextmanager
-    def _connected(self, *, read_only: bool) -> Generator[Connection]:
+    def _connected(self, *, read_only: bool, durable: bool = True) -> Generator[Connection]:
         """A connection in a transaction. What the caller's block raises passes untouched."""
         with self._waiting(read_only=read_only):
             with translated(self._place):
                 connection = self.engine.connect()
             try:
                 if not read_only:
-                    for_writing(connection)
+                    for_writing(connection, durable=durable)
                 with translated(self._place):
                     transaction = connection.begin()
                 try:

@@ -77,7 +77,8 @@ def _claim(engine: Engine, walk: Walk, planned: PlannedJob) -> Begun | AnotherAt
     attempt = _opened(engine, walk, job, now)
 
     def write(again: bool) -> datetime | None:
-        with engine.store.begin(walk.run.tenant_id) as tx:
+        # Nothing outside is done before an intent is written down durably.
+        with engine.store.begin(walk.run.tenant_id, durable=False) as tx:
             if again and stands(tx, job):
                 return None
             if hosts:

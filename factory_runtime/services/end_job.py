@@ -10,7 +10,7 @@ from factory_runtime.domain.job import Job
 from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunTransaction
-from factory_runtime.services.end_run import close_run_if_last, run_to_write
+from factory_runtime.services.end_run import close_run_if_last, is_last, run_to_write
 from factory_runtime.services.engine import Engine, Walk
 from factory_runtime.services.steadily import steadily
 
@@ -43,7 +43,9 @@ def end_job(
     with walk.lock:
 
         def write(again: bool) -> Run | None:
-            with engine.store.begin(walk.run.tenant_id) as tx:
+            # What comes of it outside is another job's effect, or follows the end of the run.
+            last = is_last(walk, ended)
+            with engine.store.begin(walk.run.tenant_id, durable=last) as tx:
                 run = run_to_write(walk, tx, ended, external_ids)
                 if again and stands(tx, ended):
                     return tx.get_run(walk.run.id)

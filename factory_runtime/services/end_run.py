@@ -27,7 +27,7 @@ def run_to_write(
 
     Whoever writes several rows of a run takes the run first: no two can then wait for each other.
     """
-    if external_ids or _is_last(walk, ended):
+    if external_ids or is_last(walk, ended):
         return tx.lock_run(walk.run.id)  # a cancel may have changed it since it was read
     return None
 
@@ -147,7 +147,8 @@ def cancel_run(store: RunStore, clock: Clock, tenant_id: str, run_id: str, by: s
     return end_run(store, clock, tenant_id, run_id, RunStatus.CANCELLED, f"cancelled by {by}")
 
 
-def _is_last(walk: Walk, ended: Job) -> bool:
+def is_last(walk: Walk, ended: Job) -> bool:
+    """Whether the run's other jobs have all ended."""
     missing = len(walk.plan.jobs) - len(walk.endings)
     return missing == (0 if ended.step in walk.endings else 1)
 
