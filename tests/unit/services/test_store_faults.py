@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -28,6 +28,7 @@ from factory_runtime.services.put_down import put_down
 from factory_runtime.services.run_attempt import fail_attempt, publish_attempt
 from tests.builders import NOON, TENANT, after
 from tests.faults import POINTS, FaultyStorage, FaultyStore, Point
+from tests.records import record_of
 from tests.small_factory import SUCCEEDED, SmallFactory, busy, gives, steps
 
 WAKE = after(600)
@@ -71,36 +72,6 @@ def wait(context: JobContext, with_: Mapping[str, Any]) -> JobResult | WaitUntil
 def bad(context: JobContext, with_: Mapping[str, Any]) -> JobResult:
     context.log("about to fail")
     raise ValueError("no")
-
-
-@dataclass(frozen=True)
-class Record:
-    """All that the store holds of a run, but for ids that differ from run to run."""
-
-    run: tuple[Any, ...]
-    jobs: tuple[Any, ...]
-    attempts: tuple[Any, ...]
-    events: tuple[Any, ...]
-    artifacts: tuple[Any, ...]
-    effects: tuple[Any, ...]
-    messages: tuple[Any, ...]
-
-
-def record_of(factory: SmallFactory, run: Run) -> Record:
-    with factory.store.begin(TENANT, read_only=True) as tx:
-        stands, jobs = tx.get_run(run.id), tx.list_jobs(run.id)
-        attempts, events = tx.list_attempts(run.id), tx.list_events(run.id)
-        artifacts, effects = tx.list_artifacts(run_id=run.id), tx.list_effects(run_id=run.id)
-    messages = [m for m in factory.messages() if m.payload.get("run_id") == run.id]
-    return Record(
-        (stands.status, stands.version, stands.repo_id, stands.admitted_at, stands.completed_at),
-        tuple((j.step, j.status, j.version, j.attempt, j.failures, j.losses) for j in jobs),
-        tuple((a.step, a.number, a.outcome, a.completed_at) for a in attempts),
-        tuple((e.sequence, e.at, e.kind, e.step, e.to_status, dict(e.detail)) for e in events),
-        tuple((a.step, a.name, a.creator.removeprefix(run.id)) for a in artifacts),
-        tuple((e.kind, e.status, e.reference) for e in effects),
-        tuple(sorted(m.topic for m in messages)),
-    )
 
 
 def walk_through(factory: SmallFactory, store: RunStore) -> Run:
