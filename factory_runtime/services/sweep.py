@@ -87,7 +87,7 @@ def _leave(store: RunStore, clock: Clock, key: RunKey) -> bool:
     with store.begin(key.tenant_id, read_only=True) as tx:
         if find_walker(tx, key.run_id, now) is not None:
             return False
-    with store.begin(key.tenant_id) as tx:
+    with store.begin(key.tenant_id, durable=False) as tx:  # or else the next sweep does it
         run = tx.lock_run(key.run_id)
         if run.admitted_at is None or find_walker(tx, run.id, now) is not None:
             return False
@@ -104,7 +104,7 @@ def _leave(store: RunStore, clock: Clock, key: RunKey) -> bool:
 def _take_back(store: RunStore, clock: Clock, key: JobKey) -> bool:
     """Take one job back whose lease has run out, though its run has a worker or has ended."""
     now = clock.now()
-    with store.begin(key.tenant_id) as tx:
+    with store.begin(key.tenant_id, durable=False) as tx:
         tx.lock_run(key.run_id)
         job = tx.get_job(key.run_id, key.step)
         expired = job.lease_expires_at is not None and job.lease_expires_at <= now

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from factory_runtime.run_store import SqlRunStore
-from factory_runtime.run_store.engines import for_writing
+from collections.abc import Generator
+
+import pytest
+
+from factory_runtime.run_store import SqlRunStore, open_run_store
+from factory_runtime.run_store.engines import for_writing, open_engine, parse_url
 from factory_runtime.run_store.transaction import SqlTransaction
 from tests.builders import TENANT
 
@@ -16,23 +20,30 @@ def waits_for_the_disk(store: SqlRunStore, tx: SqlTransaction) -> bool:
     return connection.exec_driver_sql("SHOW synchronous_commit").scalar() != "off"
 
 
-def test_a_commit_waits_for_the_disk_unless_it_says_otherwise(
-    database_store: SqlRunStore,
-) -> None:
-    server_waits = True
-    if database_store.engine.dialect.name == "postgresql":
-        with database_store.engine.connect() as connection:  # the tests' server may not
-            shown = connection.exec_driver_sql("SHOW synchronous_commit").scalar()
-            server_waits = shown != "off"
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
+def careful_store(request: pytest.FixtureRequest) -> Generator[SqlRunStore]:
+    """A store whose server waits for the disk; the tests' own is told not to."""
+    if request.param == "sqlite":
+        url = str(request.getfixturevalue("sqlite_url"))
+    else:
+        url = str(request.getfixturevalue("own_postgres_url"))
+        engine = open_engine(parse_url(url))
+        with engine.begin() as connection:
+            name = connection.exec_driver_sql("SELECT current_database()").scalar()
+            connection.exec_driver_sql(f'ALTER DATABASE "{name}" SET synchronous_commit = on')
+        engine.dispose()
+    store = open_run_store(url)
+    yield store
+    store.close()
+
+
+def test_a_commit_waits_for_the_disk_unless_it_says_otherwise(careful_store: SqlRunStore) -> None:
     for durable in (True, False, True, False, False, True):
-        with database_store.begin(TENANT, durable=durable) as tx:
-            waited = waits_for_the_disk(database_store, tx)
-        assert waited == (durable and server_waits)
+        with careful_store.begin(TENANT, durable=durable) as tx:
+            assert waits_for_the_disk(careful_store, tx) == durable
 
 
 def test_an_upgrade_of_the_schema_waits_for_the_disk(sqlite_url: str) -> None:
-    from factory_runtime.run_store.engines import open_engine, parse_url
-
     engine = open_engine(parse_url(sqlite_url))
     with engine.connect() as connection, for_writing(connection).begin():
         assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
