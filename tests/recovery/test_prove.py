@@ -1,0 +1,205 @@
+"""`factory prove`: every point of every job is killed for real, and what goes wrong is found."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from factory_runtime.compiler.plan import compile_plan
+from tests.factory import FACTORY, Factory, until
+from tests.work_types import a_work_template, lines_of
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+LIMIT_SECONDS = 280
+SERVICE = {"service_name": "orders", "entities": ["customer", "product"]}
+
+Place = tuple[str, str, str | None]
+"""Job, point and effect of a row."""
+
+
+@dataclass(frozen=True)
+class Proved:
+    """What a proof answered.
+
+    Attributes:
+        rows: by place.
+        litter: what is left in the folder for temporary files.
+    """
+
+    code: int
+    document: Mapping[str, Any]
+    rows: Mapping[Place, Mapping[str, Any]]
+    litter: list[str]
+
+
+class Prover:
+    """Types `factory prove` at a home of its own."""
+
+    def __init__(self, folder: Path, *job_types: str) -> None:
+        self.factory = Factory(folder)
+        self.temporary = folder / "tmp"
+        self.temporary.mkdir()
+        self.job_types = job_types
+
+    def environment(self) -> dict[str, str]:
+        return self.factory.environment() | {
+            "TMPDIR": str(self.temporary),
+            "FACTORY_JOB_TYPES": json.dumps(self.job_types),
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def prove(self, template: str, inputs: Mapping[str, Any], *options: str) -> Proved:
+        done = subprocess.run(
+            [FACTORY, "prove", template, "--inputs", "-", "--json", *options],
+            env=self.environment(),
+            input=json.dumps(inputs),
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_SECONDS,
+        )
+        assert done.stdout, done.stderr
+        document = json.loads(done.stdout)
+        rows = {(row["job"], row["point"], row["effect"]): row for row in document["rows"]}
+        assert len(rows) == len(document["rows"]), "a row stands twice"
+        return Proved(
+            done.returncode, document, rows, [place.name for place in self.temporary.iterdir()]
+        )
+
+
+def places(job: str, *effects: str) -> set[Place]:
+    """Every point of a job that has these effects."""
+    around: set[Place] = {
+        (job, point, effect) for effect in effects for point in ("before-effect", "after-effect")
+    }
+    return around | {(job, point, None) for point in ("claimed", "before-commit", "after-commit")}
+
+
+def failures(proved: Proved) -> dict[Place, list[str]]:
+    return {place: row["differs"] for place, row in proved.rows.items() if row["outcome"] != "held"}
+
+
+def test_a_microservice_killed_at_every_point_of_every_job_loses_and_doubles_nothing(
+    tmp_path: Path,
+):
+    prover = Prover(tmp_path)
+    proved = prover.prove("microservice", SERVICE)
+    assert failures(proved) == {}
+    assert (proved.code, proved.document["failed"], proved.document["varying"]) == (0, 0, [])
+    assert proved.document["undisturbed"]["run"] == "Succeeded"
+
+    runtime = prover.factory.runtime
+    types = {name: job_type.facts for name, job_type in runtime.job_types.items()}
+    plan = compile_plan(runtime.catalog.load("microservice"), SERVICE, types)
+    wanted = [
+        places(
+            job.name, *(("repository", "commit") if job.step == "generate-repo" else ("commit",))
+        )
+        for job in plan.jobs
+    ]
+    assert set(proved.rows) == set().union(*wanted)
+    assert {job for job, _, _ in proved.rows} >= {"apply-domain[customer]", "apply-domain[product]"}
+    for (_, point, _), row in proved.rows.items():
+        assert row["killed"]
+        assert row["attempts"] == (1 if point == "after-commit" else 2)
+    assert proved.litter == []
+    assert not prover.factory.settings.root.exists(), "the home of the one who proves is left alone"
+
+
+def test_what_a_careless_job_type_doubles_is_found_and_named(tmp_path: Path):
+    prover = Prover(tmp_path, "tests.work_types", "tests.careless_types")
+    file = tmp_path / "lines"
+    prover.factory.template(
+        "careless",
+        a_work_template(
+            "careless",
+            "name: double, type: doubling, with: {repository: goods}",
+            "name: moody, type: moody, needs: [double], with: {repository: goods}",
+            f"name: line, type: touch, needs: [moody], with: {{file: {file}}}",
+        ),
+    )
+    points = ("before-effect", "after-effect", "before-commit")
+    proved = prover.prove("careless", {}, *(f"--point={point}" for point in points))
+    assert proved.code == 1
+    assert {place for place in proved.rows if place[0] == "line"} == {
+        place for place in places("line", "line") if place[1] in points
+    }, "what a type does by itself has its points as well"
+    found = failures(proved)
+    doubled: set[Place] = {("double", "after-effect", "commit"), ("double", "before-commit", None)}
+    missed: set[Place] = {
+        ("moody", point, "repository") for point in ("before-effect", "after-effect")
+    }
+    assert set(found) == doubled | missed
+    assert proved.document["failed"] == len(found)
+    for place in doubled:
+        assert "goods has 2 commits of double" in found[place]
+        assert proved.rows[place]["checks"]["effects"] is False
+    for place in missed:
+        assert found[place] == ["the run ended, and this point never came"]
+        assert not proved.rows[place]["killed"]
+    # Two undisturbed runs; of the others, those come to their end whose commit is not doubled.
+    lines = lines_of(file)
+    assert len(lines) == len(set(lines)) == 2 + len(proved.rows) - len(doubled)
+    assert proved.litter == []
+
+
+def test_an_interrupted_proof_leaves_no_process_and_no_folder(tmp_path: Path):
+    prover = Prover(tmp_path, "tests.work_types")
+    begun = tmp_path / "begun"
+    prover.factory.template(
+        "long",
+        a_work_template(
+            "long",
+            f"name: wait, type: sleep, with: {{seconds: 200, child: true, file: {begun}}}",
+        ),
+    )
+    process = subprocess.Popen(
+        [FACTORY, "prove", "long"],
+        env=prover.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    until(lambda: lines_of(begun), "a job is under way")
+    below = psutil.Process(process.pid).children(recursive=True)
+    assert int(lines_of(begun)[0]) in {one.pid for one in below}
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said.decode().strip()) == (1, "interrupted")
+    _, left = psutil.wait_procs(below, timeout=20)
+    assert left == []
+    assert list(prover.temporary.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["microservice", "--set", "service_name=orders", "--point", "nowhere"], "input"),
+        (["microservice", "--set", "service_name=NOT A NAME"], "invalid-inputs"),
+        (["no-such-template"], "unknown-template"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_is_started(
+    words: list[str], code: str, tmp_path: Path
+):
+    prover = Prover(tmp_path)
+    done = subprocess.run(
+        [FACTORY, "prove", *words, "--json"],
+        env=prover.environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert code in json.loads(done.stderr)["error"]["code"]
+    assert list(prover.temporary.iterdir()) == []
