@@ -15,7 +15,6 @@ from factory_runtime.domain.errors import (
     ConflictError,
     FactoryError,
     NotFoundError,
-    StoreUnavailableError,
     TransientError,
 )
 from factory_runtime.domain.run import Run, RunStatus
@@ -87,7 +86,7 @@ async def _walk_to_the_end(execution: Execution, flow_run_id: str) -> Run:
     except ConflictError:
         # Somebody else writes this run now, or has ended it: it is theirs to end.
         return await in_thread(_as_it_stands, runtime, walk.run)
-    except StoreUnavailableError as error:
+    except TransientError as error:
         # Nothing is wrong with the run: the executor that finds it left goes on with it.
         raise Abort(f"{walk.run.id} cannot be recorded now") from error
     except asyncio.CancelledError as stop:

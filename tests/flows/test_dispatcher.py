@@ -12,6 +12,9 @@ from deployments.stack import read_state
 from factory_runtime.bootstrap import open_runtime
 from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.run import Run, RunRequest, RunStatus
+from factory_runtime.ports import RunFilter
+from factory_runtime.services.dispatch import admit
+from factory_runtime.services.end_run import end_run
 from factory_runtime.services.request_run import request_run
 from factory_runtime.settings import Settings
 from tests.factory import Factory
@@ -58,6 +61,21 @@ async def live():
     await serving
 
 asyncio.run(live())
+"""
+
+# A flow run that begins in Prefect, in a process of its own, as a worker would start it.
+BORN = """
+import asyncio, sys
+from deployments.executor import set_prefect
+from factory_runtime.settings import Settings
+settings = Settings()
+set_prefect(settings, settings.prefect_api_url)
+from flows import templates
+from prefect.exceptions import Abort
+try:
+    asyncio.run(getattr(templates, sys.argv[1])(name="svc", return_state=True))
+except Abort:
+    print("left")
 """
 
 
@@ -134,4 +152,37 @@ def test_a_store_that_was_away_for_a_moment_costs_no_run(factory: Factory, home:
     assert ended.status is RunStatus.SUCCEEDED, ended.error
     assert sorted(attempt.step for attempt in attempts) == ["base", "one", "other"]
     assert {attempt.outcome for attempt in attempts} == {Outcome.SUCCEEDED}
+    runtime.store.close()
+
+
+def test_a_run_born_in_prefect_obeys_the_cap_and_is_started_when_its_turn_has_come(
+    factory: Factory, home: Settings
+):
+    factory.template("born", a_template("born"), a_source())
+    runtime = open_runtime(home)
+    first = request_run(runtime.desk, RunRequest("local", "born", "born", {"name": "a"}, "tester"))
+    admit(runtime.store, runtime.clock, first, 1, "elsewhere:1")
+    environment = factory.environment(home.root) | {
+        "FACTORY_PREFECT_API_URL": str(home.prefect_api_url),
+        "FACTORY_MAX_RUNNING_RUNS": "1",
+    }
+    words = [sys.executable, "-c", BORN, "born"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=90)
+    assert done.returncode == 0, done.stderr
+    assert "left" in done.stdout
+    with runtime.store.begin("local", read_only=True) as tx:
+        (born,) = tx.list_runs(RunFilter(statuses=(RunStatus.VALIDATED,))).items
+    assert born.requested_by == "prefect"
+    assert born.admitted_at is None
+    shown = factory.prefect("GET", f"/flow_runs/{born.flow_run_id}")["state"]
+    assert (shown["type"], shown["name"]) == ("PENDING", "Queued")
+
+    end_run(runtime.store, runtime.clock, "local", first.id, RunStatus.CANCELLED, "makes room")
+    live(factory, home, born, RunStatus.SUCCEEDED)
+    with runtime.store.begin("local", read_only=True) as tx:
+        ended = tx.get_run(born.id)
+    assert ended.status is RunStatus.SUCCEEDED, ended.error
+    assert ended.flow_run_id == born.flow_run_id
+    state = factory.prefect("GET", f"/flow_runs/{born.flow_run_id}")["state_type"]
+    assert state == "COMPLETED"
     runtime.store.close()
