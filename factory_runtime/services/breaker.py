@@ -52,8 +52,11 @@ def note_failure(
     error: BaseException,
     now: datetime,
     began_at: datetime | None = None,
-) -> None:
+) -> datetime | None:
     """Count an attempt that failed because a host is down or busy; any other error says nothing.
+
+    Returns:
+        Until when nothing is asked of a host, where that is why it failed; else None.
 
     Args:
         tx: the transaction that records the attempt's end.
@@ -64,15 +67,20 @@ def note_failure(
             attempt tried) tells nothing new: a hundred that fail together are not a hundred tries.
     """
     if not isinstance(error, HostBusyError) or isinstance(error, HostDownError):
-        return
+        return None
+    opened: list[Breaker] = []
     for host in _in_order(hosts):
         before = tx.lock_breaker(host) or Breaker(tx.tenant_id, host, 0, now)
         is_old = began_at is not None and began_at < before.changed_at
         if before.open_until is not None and is_old:
+            opened.append(before)
             continue
         failures = before.failures + 1
         until = now + _pause(failures, error.retry_after) if failures >= THRESHOLD else None
-        tx.save_breaker(replace(before, failures=failures, changed_at=now, open_until=until))
+        after = replace(before, failures=failures, changed_at=now, open_until=until)
+        tx.save_breaker(after)
+        opened += [after] if until is not None else []
+    return _latest(opened, now)
 
 
 def note_success(tx: RunTransaction, hosts: Sequence[str], now: datetime) -> None:

@@ -16,6 +16,7 @@ from factory_runtime.domain.body import Body
 from factory_runtime.domain.errors import (
     CancelledError,
     FactoryError,
+    HostBusyError,
     SuspendedError,
     TransientError,
 )
@@ -60,6 +61,7 @@ def publish_attempt(
     result = job_type.publish(context, begun.with_, files)
     begun.children.kill_all()
     begun.cpu_seconds += time.thread_time() - started
+    context.check_cancelled()  # its type may not have seen that its programs were killed
     if isinstance(result, WaitUntil):
         return _wait(engine, walk, begun, result)
     return _succeed(engine, walk, begun, result)
@@ -120,35 +122,49 @@ def fail_attempt(
     """Record that an attempt failed, and decide: another one, or the end of the job.
 
     One that was suspended, at a safe point, is another one at once, for whoever goes on with it.
+    One that failed of a host that is known to be down by now spends nothing of the job's budget.
     """
     begun.children.kill_all()
     now = engine.clock.now()
     outcome = _outcome_of(error)
     message = _message_of(error)
-    trace = _trace_of(engine, walk, error)
-    code = error.code if isinstance(error, FactoryError) else type(error).__name__
-
-    def also(tx: RunTransaction) -> None:
-        breaker.note_failure(tx, begun.hosts, error, now, begun.attempt.started_at)
-
+    failed = {
+        "error": message,
+        "error_code": error.code if isinstance(error, FactoryError) else type(error).__name__,
+        "traceback": _trace_of(engine, walk, error),
+    }
     if outcome is Outcome.SUSPENDED:
         back = begun.job.move_to(JobStatus.PENDING, now, not_before=None, **_RELEASED)
-        return _come_back(engine, walk, begun, back, outcome, message, also)
-    failures = begun.job.failures + (outcome is not Outcome.CANCELLED)
+        return _come_back(engine, walk, begun, back, outcome, message)
+    down_until = _note_failure(engine, walk, begun, error, now)
+    counts = down_until is None and outcome is not Outcome.CANCELLED
+    failures = begun.job.failures + counts
     ended = {"error": message, "failures": failures, **_RELEASED}
-    failed = {"error": message, "error_code": code, "traceback": trace}
     if outcome is Outcome.TRANSIENT and failures < begun.job.max_attempts:
-        not_before = now + _delay(begun, failures, error)
+        not_before = max(now + _delay(begun, failures, error), down_until or now)
         again = begun.job.move_to(JobStatus.PENDING, now, not_before=not_before, **ended)
-        return _come_back(engine, walk, begun, again, outcome, message, also, **failed)
+        return _come_back(engine, walk, begun, again, outcome, message, **failed)
     status = JobStatus.CANCELLED if outcome is Outcome.CANCELLED else JobStatus.FAILED
     closed = replace(_closed(begun, now, outcome), **failed)
+    job = begun.job.move_to(status, now, **ended)
+    return _close(engine, walk, begun, job, lambda tx: tx.save_attempt(closed))
 
-    def everything(tx: RunTransaction) -> None:
-        also(tx)
-        tx.save_attempt(closed)
 
-    return _close(engine, walk, begun, begun.job.move_to(status, now, **ended), everything)
+def _note_failure(
+    engine: Engine, walk: Walk, begun: Begun, error: BaseException, now: datetime
+) -> datetime | None:
+    """Tell the breakers; until when a host is known to be down."""
+    if not begun.hosts or not isinstance(error, HostBusyError):
+        return None
+
+    def write(again: bool) -> datetime | None:
+        del again  # counted twice, it opens one failure sooner
+        with engine.store.begin(walk.run.tenant_id, durable=False) as tx:
+            tx.lock_run(walk.run.id)
+            began_at = begun.attempt.started_at
+            return breaker.note_failure(tx, begun.hosts, error, now, began_at)
+
+    return steadily(write, engine.lease)
 
 
 def _come_back(
@@ -158,7 +174,7 @@ def _come_back(
     job: Job,
     outcome: Outcome,
     reason: str,
-    also: Callable[[RunTransaction], None],
+    also: Callable[[RunTransaction], None] = lambda _tx: None,
     **facts: Any,
 ) -> AnotherAttempt:
     """Record an attempt that another one is to follow."""
@@ -292,7 +308,7 @@ def _trace_of(engine: Engine, walk: Walk, error: BaseException) -> Body:
 
 def _delay(begun: Begun, failures: int, error: BaseException) -> timedelta:
     policy = begun.planned.retry
-    planned = policy.delay_before(failures + 1)
+    planned = policy.delay_before(max(failures, 1) + 1)
     stretched = planned * (1 + random.random() * policy.jitter)  # noqa: S311 - spreads load
     asked = error.retry_after if isinstance(error, TransientError) else None
     return max(stretched, min(asked or timedelta(0), _LONGEST_WAIT))
