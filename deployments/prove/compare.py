@@ -13,8 +13,6 @@ from factory_runtime.domain.records import EffectStatus
 Differs = Mapping[str, tuple[str, ...]]
 """What differs, for people, by check; a check that holds has nothing."""
 
-CHECKS = ("run", "tree", "artifacts", "effects", "attempts")
-
 
 @dataclass(frozen=True)
 class Reference:
@@ -78,6 +76,8 @@ def _run(good: Left, left: Left) -> Iterable[str]:
     for step, status in left.jobs.items():
         if status is not good.jobs.get(step):
             yield f"{step} is {status}, not {good.jobs.get(step)}"
+    if left.flow_run != good.flow_run:
+        yield f"Prefect shows {left.flow_run}, not {good.flow_run}"
 
 
 def _trees(reference: Reference, left: Left) -> Iterable[str]:

@@ -17,7 +17,7 @@ from deployments.prove.points import (
     points_of_skip,
 )
 from deployments.prove.sandbox import Sandbox, Walked
-from deployments.prove.world import NOTHING, attempts_of_finished, look
+from deployments.prove.world import NOTHING, Left, attempts_of_finished, look
 from factory_runtime.domain.errors import PermanentError
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import RUN_ENDED, Run, RunRequest, RunStatus
@@ -155,11 +155,11 @@ class Prover:
         began = time.monotonic()
         self._reached = self._walk_undisturbed(run)
         seconds = time.monotonic() - began
-        left = look(self._sandbox.runtime, run)
+        left = self._look(run)
         differs = {**check_alone(left), "processes": self._processes()}
         twin = self.request_next()
         self._walk_undisturbed(twin)
-        self.reference = reference_of(left, look(self._sandbox.runtime, twin))
+        self.reference = reference_of(left, self._look(twin))
         self._limit = max(_LIMIT_SECONDS, _TIMES_AS_LONG * seconds)
         return Row(
             None,
@@ -195,7 +195,7 @@ class Prover:
         died = self._sandbox.walk(run, point.trap, self._limit)
         finished = attempts_of_finished(runtime, run)
         went_on = self._sandbox.walk(run, None, self._limit)
-        left = look(runtime, run)
+        left = self._look(run)
         differs = dict(compare(self.reference, left, finished))
         differs["killed"] = _not_killed(point, died)
         differs["run"] = (*_not_ended(went_on), *differs["run"])
@@ -225,6 +225,9 @@ class Prover:
                 hint="run the template with `factory run`, or keep the sandbox with --keep",
             )
         return walked.reached
+
+    def _look(self, run: Run) -> Left:
+        return look(self._sandbox.runtime, run, self._sandbox.flow_run_state)
 
     def _processes(self) -> tuple[str, ...]:
         return tuple(f"a process is left: {name}" for name in self._sandbox.end_left())

@@ -187,6 +187,15 @@ class Sandbox:
         self._walker = None
         return Walked(walker.exitcode if in_time else None, tuple(reached), _last_line(log))
 
+    def flow_run_state(self, flow_run_id: str) -> str | None:
+        """The type of the state that Prefect shows of a flow run; None where it has none such."""
+        import httpx
+
+        if self._server is None:
+            return None
+        found = httpx.get(f"{self._server.api_url}/flow_runs/{flow_run_id}", timeout=30)
+        return found.json().get("state_type") if found.is_success else None
+
     def end_left(self) -> list[str]:
         """Wait a little until no process is left of those that walked, then end them; which."""
         until = time.monotonic() + _GONE_SECONDS

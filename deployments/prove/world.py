@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,7 @@ class Left:
 
     Attributes:
         error: of the run, for people.
+        flow_run: the type of the state that Prefect shows of it.
         jobs: how each stands.
         skipped: why some are.
         repositories: by name; where it names the run or its project, by what it would be for all.
@@ -70,6 +71,7 @@ class Left:
 
     status: RunStatus
     error: str | None
+    flow_run: str | None
     jobs: Mapping[str, JobStatus]
     skipped: Mapping[str, str]
     repositories: Mapping[str, LeftRepository]
@@ -79,7 +81,7 @@ class Left:
     unclosed: tuple[str, ...]
 
 
-NOTHING = Left(RunStatus.REQUESTED, None, {}, {}, {}, {}, (), {}, ())
+NOTHING = Left(RunStatus.REQUESTED, None, None, {}, {}, {}, {}, (), {}, ())
 
 
 def attempts_of_finished(runtime: Runtime, run: Run) -> Mapping[str, int]:
@@ -90,8 +92,8 @@ def attempts_of_finished(runtime: Runtime, run: Run) -> Mapping[str, int]:
     return {job.step: numbers[job.step] for job in jobs if job.status is JobStatus.SUCCEEDED}
 
 
-def look(runtime: Runtime, run: Run) -> Left:
-    """Everything that a run has left by now."""
+def look(runtime: Runtime, run: Run, flow_run: Callable[[str], str | None]) -> Left:
+    """Everything that a run has left by now; ``flow_run`` asks Prefect for the state of one."""
     with runtime.store.begin(run.tenant_id, read_only=True) as tx:
         current = tx.get_run(run.id)
         jobs = tx.list_jobs(run.id)
@@ -102,6 +104,7 @@ def look(runtime: Runtime, run: Run) -> Left:
     return Left(
         status=current.status,
         error=current.error,
+        flow_run=flow_run(current.flow_run_id) if current.flow_run_id else None,
         jobs={job.step: job.status for job in jobs},
         skipped={job.step: _why_skipped(job) for job in jobs if job.status is JobStatus.SKIPPED},
         repositories=_repositories(runtime.settings.git_folder, run),

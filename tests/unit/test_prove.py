@@ -147,6 +147,7 @@ def test_a_skipped_job_is_named_and_killed_around_the_commit_of_its_skip():
 GOOD = Left(
     status=RunStatus.SUCCEEDED,
     error=None,
+    flow_run="COMPLETED",
     jobs={"a": JobStatus.SUCCEEDED},
     skipped={},
     repositories={"orders": LeftRepository("t1", ("x.txt",), Counter({"a": 1}))},
@@ -172,6 +173,7 @@ def effect(**values: Any) -> dict[str, Any]:
     [
         ("run", {"status": RunStatus.FAILED}),
         ("run", {"jobs": {"a": JobStatus.FAILED}}),
+        ("run", {"flow_run": "RUNNING"}),
         ("tree", {"repositories": {}}),
         ("tree", {"repositories": {**GOOD.repositories, "more": EMPTY}}),
         ("tree", repository(tree="t2")),
