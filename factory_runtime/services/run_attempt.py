@@ -128,7 +128,7 @@ def fail_attempt(
     now = engine.clock.now()
     outcome = _outcome_of(error)
     message = _message_of(error)
-    failed = {
+    failed: dict[str, Any] = {
         "error": message,
         "error_code": error.code if isinstance(error, FactoryError) else type(error).__name__,
         "traceback": _trace_of(engine, walk, error),
