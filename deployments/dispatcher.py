@@ -34,8 +34,11 @@ _LOG = logging.getLogger("factory.dispatcher")
 _POLL = 0.1
 """Seconds between two looks for new runs: one indexed query each."""
 
-_TIDY_EVERY = 5.0
+_TIDY_EVERY = 2.0
 """Seconds between two looks for what killed processes left: runs, and outbox messages."""
+
+_OBEY_EVERY = 1.0
+"""Seconds between two looks for what somebody cancelled in Prefect: children are to be gone soon."""
 
 _FINISH_SECONDS = 30.0
 
@@ -54,15 +57,19 @@ class Dispatcher:
         What does not end in time, or must not because ``leave`` was called, is put down: the next
         executor goes on with it.
         """
-        draining = asyncio.create_task(self._tidy_now_and_then())
+        beside = [
+            asyncio.create_task(self._tidy_now_and_then()),
+            asyncio.create_task(self._obey_prefect()),
+        ]
         while not stop.is_set() and server_lives():
             if not await self._start_next():
                 await self._pause(stop)
         if self._running:
             await asyncio.wait(self._running.values(), timeout=_FINISH_SECONDS)
         await self._let_go()
-        draining.cancel()
-        await asyncio.gather(draining, return_exceptions=True)
+        for task in beside:
+            task.cancel()
+        await asyncio.gather(*beside, return_exceptions=True)
         await self._drain()
 
     def leave(self) -> None:
@@ -133,7 +140,9 @@ class Dispatcher:
     def _is_unbegun(self, run: Run) -> bool:
         """Whether its flow failed before it took the run up: it would be tried for ever."""
         with self._runtime.store.begin(run.tenant_id, read_only=True) as tx:
-            return tx.get_run(run.id).status is RunStatus.QUEUED
+            current = tx.get_run(run.id)
+        # One that failed, and was sent round again since, is Queued too: with another slot, or none.
+        return current.status is RunStatus.QUEUED and current.admitted_at == run.admitted_at
 
     def _give_back(self, run: Run) -> None:
         """Give its slot back at once; where the store is away too, the sweep does it later."""
@@ -144,8 +153,8 @@ class Dispatcher:
     def _give_up(self, run: Run, error: Exception) -> None:
         runtime = self._runtime
         with runtime.store.begin(run.tenant_id, read_only=True) as tx:
-            ended = tx.get_run(run.id).ended
-        if not ended:
+            current = tx.get_run(run.id)
+        if not current.ended and current.admitted_at == run.admitted_at:  # else it is another's
             reason = error.explain() if isinstance(error, FactoryError) else repr(error)
             end_run(runtime.store, runtime.clock, run.tenant_id, run.id, RunStatus.FAILED, reason)
 
@@ -162,11 +171,22 @@ class Dispatcher:
             await self._drain()
             await asyncio.sleep(_TIDY_EVERY)
 
+    async def _obey_prefect(self) -> None:
+        """Beside the rest, which may take long: a drain loads a model."""
+        runtime = self._runtime
+        while True:
+            try:
+                await in_thread(sweep_prefect, runtime.store, runtime.clock, runtime.launcher)
+            except FactoryError as error:
+                _LOG.warning("what Prefect cancelled goes on: %s", error)
+            except Exception:
+                _LOG.exception("what Prefect cancelled goes on")
+            await asyncio.sleep(_OBEY_EVERY)
+
     async def _sweep(self) -> None:
         runtime = self._runtime
         try:
             await in_thread(sweep, runtime.store, runtime.clock)
-            await in_thread(sweep_prefect, runtime.store, runtime.clock, runtime.launcher)
         except FactoryError as error:
             _LOG.warning("left runs wait: %s", error)
         except Exception:
