@@ -79,8 +79,9 @@ def for_writing(connection: Connection, *, durable: bool = True) -> Connection:
     A transaction that begins by reading and writes later is refused by SQLite as soon as anybody
     else wrote in between, however long it is ready to wait.
 
-    A commit that need not be durable does not wait for the disk. Both products write their logs in
-    order: the next one that does wait takes it along.
+    On SQLite, a commit that need not be durable does not wait for the disk: the next one that does
+    takes it along. PostgreSQL always waits. What it has answered without is lost with its process,
+    and an executor that outlives the server would go on from what nobody knows of any more.
     """
     return connection.execution_options(**{_WRITES: True, _DURABLE: durable})
 
@@ -156,12 +157,7 @@ def _postgresql(url: URL) -> Engine:
             cursor.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
         connection.commit()
 
-    def begin(connection: Connection) -> None:
-        if not connection.get_execution_options().get(_DURABLE, True):
-            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
-
     event.listen(engine, "connect", set_up)
-    event.listen(engine, "begin", begin)
     return engine
 
 
