@@ -1,10 +1,11 @@
-"""Job types that break the rules of effects: FACTORY_JOB_TYPES='["tests.careless_types"]'."""
+"""Job types that break the rules, or fail: FACTORY_JOB_TYPES='["tests.careless_types"]'."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from factory_runtime.domain.errors import PermanentError
 from factory_runtime.domain.records import Effect
 from factory_runtime.domain.result import ConfirmedEffect, JobResult
 from factory_runtime.domain.template import JobTypeFacts
@@ -71,4 +72,16 @@ class Moody(Work):
         return JobResult()
 
 
-JOB_TYPES = [Doubling(), Moody()]
+class Refusing(Work):
+    """Fails, for good."""
+
+    facts = JobTypeFacts("refusing", "1", ANYTHING, source_keys=(), retry=QUICK)
+
+    def publish(
+        self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
+    ) -> JobResult:
+        del context, with_, tree
+        raise PermanentError("it will not be done")
+
+
+JOB_TYPES = [Doubling(), Moody(), Refusing()]

@@ -203,3 +203,67 @@ def test_bad_input_is_refused_before_anything_is_started(
     assert done.returncode == 2
     assert code in json.loads(done.stderr)["error"]["code"]
     assert list(prover.temporary.iterdir()) == []
+
+
+# --- the other templates, by `make soak`
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        {"service_name": "orders"},
+        {"service_name": "orders", "entities": ["order"], "database": "none"},
+    ],
+    ids=["no entities", "no database"],
+)
+def test_other_microservices_hold_as_well(inputs: Mapping[str, Any], tmp_path: Path):
+    proved = Prover(tmp_path).prove("microservice", inputs)
+    assert (proved.code, failures(proved)) == (0, {})
+
+
+@pytest.mark.soak
+def test_a_job_that_goes_on_from_its_checkpoint_counts_no_number_twice(tmp_path: Path):
+    prover = Prover(tmp_path, "tests.work_types")
+    file = tmp_path / "numbers"
+    prover.factory.template(
+        "counting",
+        a_work_template(
+            "counting",
+            f"name: count, type: count, with: {{to: 5, file: {file}}}",
+            f"name: line, type: touch, needs: [count], with: {{file: {tmp_path / 'lines'}}}",
+            f"name: busy, type: flaky, needs: [line], with: {{file: {tmp_path / 'b'}, times: 0}}",
+        ),
+    )
+    proved = prover.prove("counting", {})
+    assert (proved.code, failures(proved)) == (0, {})
+    assert set(proved.rows) == places("count") | places("line", "line") | places("busy")
+    # Killed anywhere, a run counts to five once: two undisturbed ones, and one for each row.
+    assert sorted(lines_of(file)) == sorted("12345" * (2 + len(proved.rows)))
+
+
+@pytest.mark.soak
+def test_failing_jobs_continue_or_fall_back_as_without_a_kill(tmp_path: Path):
+    prover = Prover(tmp_path, "tests.work_types", "tests.careless_types")
+    file = tmp_path / "lines"
+    prover.factory.template(
+        "failing",
+        a_work_template(
+            "failing",
+            "name: bad, type: refusing, on_failure: continue, with: {}",
+            "name: worse, type: refusing, on_failure: {fallback: instead}, with: {}",
+            f"name: instead, type: touch, with: {{file: {file}}}",
+            f"name: after, type: touch, needs: [bad, worse], with: {{file: {file}}}",
+            "name: spared, type: refusing, needs: [after], when: '${{ 1 > 2 }}', with: {}",
+        ),
+    )
+    proved = prover.prove("failing", {})
+    assert (proved.code, proved.document["failed"]) == (0, 0)
+    assert proved.document["undisturbed"]["run"] == "Succeeded"
+    outcomes = {place: row["outcome"] for place, row in proved.rows.items()}
+    skipped: set[Place] = {("spared", "claimed", None)}
+    assert {place for place, outcome in outcomes.items() if outcome == "skipped"} == skipped
+    wanted = places("bad") | places("worse") | places("instead", "line") | places("after", "line")
+    assert set(proved.rows) == wanted | places("spared")
+    lines = lines_of(file)
+    assert len(lines) == len(set(lines)) == 2 * (2 + len(proved.rows) - len(skipped))
