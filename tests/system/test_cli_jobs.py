@@ -5,22 +5,19 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Generator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from cli.completion import complete_step
-from factory_runtime.bootstrap import Runtime, open_runtime
+from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.body import Body
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.records import Checkpoint, Effect, RunEvent
 from factory_runtime.domain.run import Run, RunRequest, RunStatus
-from factory_runtime.run_store import SqlRunStore
 from factory_runtime.services.request_run import request_run
 from tests.cli_home import (
     Factory,
@@ -35,22 +32,6 @@ from tests.cli_home import (
 )
 
 FIRST = "generate-repo"
-
-
-@pytest.fixture
-def runtime(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Generator[Runtime]:
-    monkeypatch.setenv("FACTORY_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("FACTORY_DATABASE_URL", sqlite_url)
-    monkeypatch.chdir(tmp_path)
-    runtime = open_runtime()
-    yield runtime
-    assert isinstance(runtime.store, SqlRunStore)
-    runtime.store.close()
-
-
-@pytest.fixture
-def factory(capsys: pytest.CaptureFixture[str], runtime: Runtime) -> Factory:
-    return Factory(capsys, runtime)
 
 
 @pytest.fixture

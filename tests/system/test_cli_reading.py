@@ -7,34 +7,17 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 
-from factory_runtime.bootstrap import Runtime, open_runtime
+from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import PermanentError
 from factory_runtime.domain.run import Run
 from factory_runtime.run_store import SqlRunStore
 from tests.cli_home import BODY, Factory, accept_run, fail_run
 
 HEAVY = ("prefect", "lancedb", "copier", "alembic", "jsonschema", "pyarrow", "numpy", "rich")
-
-
-@pytest.fixture
-def runtime(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Generator[Runtime]:
-    monkeypatch.setenv("FACTORY_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("FACTORY_DATABASE_URL", sqlite_url)
-    monkeypatch.chdir(tmp_path)
-    runtime = open_runtime()
-    yield runtime
-    assert isinstance(runtime.store, SqlRunStore)
-    runtime.store.close()
-
-
-@pytest.fixture
-def factory(capsys: pytest.CaptureFixture[str], runtime: Runtime) -> Factory:
-    return Factory(capsys, runtime)
 
 
 @pytest.fixture

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Generator, Iterable
-from pathlib import Path
+from collections.abc import Iterable
 
 import pytest
 
 from cli.door import person
-from factory_runtime.bootstrap import Runtime, open_runtime
+from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.run_store import SqlRunStore
 from factory_runtime.services.end_run import end_run
 from factory_runtime.services.pause_run import pause_run
 from tests.cli_home import (
@@ -32,22 +30,6 @@ from tests.cli_home import (
 )
 
 WORDS = ("cancel", "pause", "resume", "retry")
-
-
-@pytest.fixture
-def runtime(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Generator[Runtime]:
-    monkeypatch.setenv("FACTORY_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("FACTORY_DATABASE_URL", sqlite_url)
-    monkeypatch.chdir(tmp_path)
-    runtime = open_runtime()
-    yield runtime
-    assert isinstance(runtime.store, SqlRunStore)
-    runtime.store.close()
-
-
-@pytest.fixture
-def factory(capsys: pytest.CaptureFixture[str], runtime: Runtime) -> Factory:
-    return Factory(capsys, runtime)
 
 
 @pytest.fixture

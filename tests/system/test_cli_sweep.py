@@ -7,37 +7,19 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from factory_runtime.bootstrap import Runtime, open_runtime
+from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.records import Breaker
 from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.run_store import SqlRunStore
 from factory_runtime.services.end_run import cancel_run
 from tests.cli_home import Factory, accept_run, begin_run, get_jobs, get_run, typed, typing
 
 QUIET = {"cancelled": 0, "left": 0, "jobs": 0, "stopped": 0, "failed": 0, "prefect": "down"}
-
-
-@pytest.fixture
-def runtime(tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Generator[Runtime]:
-    monkeypatch.setenv("FACTORY_HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("FACTORY_DATABASE_URL", sqlite_url)
-    monkeypatch.chdir(tmp_path)
-    runtime = open_runtime()
-    yield runtime
-    assert isinstance(runtime.store, SqlRunStore)
-    runtime.store.close()
-
-
-@pytest.fixture
-def factory(capsys: pytest.CaptureFixture[str], runtime: Runtime) -> Factory:
-    return Factory(capsys, runtime)
 
 
 def gone_worker() -> str:
