@@ -87,7 +87,11 @@ def _prove(sandbox: Sandbox, request: RunRequest, wanted: tuple[Point, ...]) -> 
 
     if watched:
         screen.line(f"preparing a sandbox in {sandbox.folder}", "dim")
-    return prove_template(sandbox, request, wanted, tell)
+    try:
+        return prove_template(sandbox, request, wanted, tell)
+    except FactoryError as error:
+        error.run_id = None  # recorded in the sandbox alone
+        raise
 
 
 def _points(names: list[str]) -> tuple[Point, ...]:
