@@ -40,7 +40,7 @@ def main() -> tuple[Ratio, ...]:
 
 
 async def _measure(settings: Settings) -> Times:
-    return await in_turns({"ours": _our_fan(settings), "plain": _plain_fan()}, ROUNDS)
+    return await in_turns({"ours": our_fan(settings), "plain": _plain_fan()}, ROUNDS)
 
 
 def _plain_fan() -> Callable[[], Awaitable[Any]]:
@@ -70,7 +70,8 @@ def _plain_fan() -> Callable[[], Awaitable[Any]]:
     return fan
 
 
-def _our_fan(settings: Settings) -> Callable[[], Awaitable[Any]]:
+def our_fan(settings: Settings) -> Callable[[], Awaitable[Any]]:
+    """What executes our fan-out once, on a home; import under ``local_server`` only."""
     from benchmarks.engine_run import EngineInProcess
 
     _write_template(settings.root / "templates" / "fan")

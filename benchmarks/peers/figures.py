@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_HEADS = ("tool", "version", "storage", "jobs", "jobs/s", "kill → next job, s", "jobs run again")
+_HEADS = (
+    "tool",
+    "version",
+    "storage",
+    "jobs",
+    "jobs/s",
+    "kill → next job, s",
+    "jobs run again",
+    "of these recorded",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +30,8 @@ class PeerFigures:
         kill_to_next_job: seconds from the SIGKILL to the first job in the new process, the median
             of the kills; the start of that process is in it.
         run_again: of each kill, how many jobs that had ended before it ran again.
+        recorded_again: of each kill, how many of these the tool had recorded; None where that was
+            not looked for.
         by_hand: what a person has to do after the kill, besides starting the process again.
     """
 
@@ -32,6 +43,7 @@ class PeerFigures:
     kill_to_next_job: float
     run_again: tuple[int, ...]
     by_hand: str
+    recorded_again: tuple[int, ...] | None = None
 
 
 def table(rows: Sequence[PeerFigures]) -> str:
@@ -44,7 +56,6 @@ def table(rows: Sequence[PeerFigures]) -> str:
 
 
 def _cells(row: PeerFigures) -> tuple[str, ...]:
-    least, most = min(row.run_again), max(row.run_again)
     return (
         row.tool,
         row.version,
@@ -52,8 +63,14 @@ def _cells(row: PeerFigures) -> tuple[str, ...]:
         f"{row.jobs:,}",
         f"{row.jobs_per_second:,.1f}",
         f"{row.kill_to_next_job:.2f}",
-        str(least) if least == most else f"{least} to {most}",
+        _span(row.run_again),
+        "–" if row.recorded_again is None else _span(row.recorded_again),
     )
+
+
+def _span(counts: Sequence[int]) -> str:
+    least, most = min(counts), max(counts)
+    return str(least) if least == most else f"{least} to {most}"
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

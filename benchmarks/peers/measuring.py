@@ -1,4 +1,4 @@
-"""Measures every peer, each in processes of its own, which run in the peers' environment."""
+"""Measures every tool, each in processes of its own; the peers' run in the peers' environment."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import os
 import signal
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,23 +18,25 @@ from typing import Any
 
 from benchmarks.peers.fan_out import FanOut
 from benchmarks.peers.figures import PeerFigures
-from benchmarks.peers.watch_file import (
-    Mark,
-    jobs_ended,
-    jobs_run_again,
-    read_marks,
-    seconds_to_next_job,
+from benchmarks.peers.kills import (
+    JOB_SECONDS,
+    PATIENCE,
+    Kill,
+    PeerBrokenError,
+    kill_of,
+    wait_until_half_way,
 )
+from benchmarks.peers.plain_prefect import recorded_jobs
+from benchmarks.peers.services import Services
 
 JOBS = 1000
 ROUNDS = 3
 KILLS = 3
-JOB_SECONDS = 0.02
-"""How long a job takes where the process is killed; elsewhere it takes no time."""
 
 PYTHON = Path(".venv-peers/bin/python").absolute()
-_PATIENCE = 600.0
-"""Seconds after which a process of a peer is broken."""
+
+Recorded = Callable[[Path], frozenset[str]]
+"""The jobs that a tool knows to have ended, from the folder it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,10 @@ class Peer:
         by_hand: what a person has to do after a kill, besides starting the process again.
         storage: where the tool keeps its state.
         postgres: give it a database of a PostgreSQL server.
+        prefect: give it a Prefect server that lives on when it is killed.
+        ours: it is killed as the stack is that `factory up` starts.
+        python: what runs it.
+        recorded: where its records of ended jobs can be read.
         jobs: of the fan-out, without the first and the last.
         rounds: how often to measure, after one warm-up.
         kills: how often to kill.
@@ -58,6 +65,10 @@ class Peer:
     by_hand: str
     storage: str = "SQLite"
     postgres: bool = False
+    prefect: bool = False
+    ours: bool = False
+    python: Path = PYTHON
+    recorded: Recorded | None = None
     jobs: int = JOBS
     rounds: int = ROUNDS
     kills: int = KILLS
@@ -67,7 +78,24 @@ _NOTHING = "nothing: DBOS.launch() takes up what was open"
 _INVOKE = "know the thread id, and invoke the graph with None"
 _REEXECUTE = "mark the run failed, re-execute it from failure (a new run)"
 _POSTGRES = "PostgreSQL, fsync off"
+_OWN = Path(sys.executable)
+_ENGINE = ("factory_engine", "opened")
+_SWEPT = "nothing: the new process takes up what was left"
+_EXECUTOR = "Factory, executor killed"
+_RERUN = "know the flow run, set it AwaitingRetry, run its flow once more"
 PEERS = (
+    Peer(_EXECUTOR, *_ENGINE, _SWEPT, prefect=True, ours=True, python=_OWN),
+    Peer("Factory, Prefect killed too", *_ENGINE, _SWEPT, ours=True, python=_OWN),
+    Peer(_EXECUTOR, *_ENGINE, _SWEPT, _POSTGRES, True, prefect=True, ours=True, python=_OWN),
+    Peer(
+        "plain Prefect, flow killed",
+        "plain_prefect",
+        "opened",
+        _RERUN,
+        prefect=True,
+        python=_OWN,
+        recorded=recorded_jobs,
+    ),
     Peer("DBOS Transact, steps", "dbos_transact", "opened_steps", _NOTHING),
     Peer("DBOS Transact, queue", "dbos_transact", "opened_queue", _NOTHING),
     Peer("DBOS Transact, steps", "dbos_transact", "opened_steps", _NOTHING, _POSTGRES, True),
@@ -88,12 +116,8 @@ class PeersMissingError(Exception):
         super().__init__(f"no {PYTHON}: `make bench-peers` installs the peers")
 
 
-class PeerBrokenError(Exception):
-    """A peer's process failed, or did not execute every job."""
-
-
 def measure() -> tuple[PeerFigures, ...]:
-    """All the peers' figures, in about a quarter of an hour.
+    """The figures of all, in about twenty minutes.
 
     Raises:
         PeersMissingError: they are not installed.
@@ -102,39 +126,73 @@ def measure() -> tuple[PeerFigures, ...]:
     return tuple(measure_each())
 
 
-def measure_each() -> Iterator[PeerFigures]:
+def measure_each(peers: Sequence[Peer] = PEERS) -> Iterator[PeerFigures]:
     """The peers' figures one by one, as they are measured."""
-    if not PYTHON.exists():
+    if not all(peer.python.exists() for peer in peers):
         raise PeersMissingError
-    with ExitStack() as services:
-        server: Any = None
-        for peer in PEERS:
-            if peer.postgres and server is None:
-                from tests.services import running_postgres
-
-                server = services.enter_context(running_postgres())
-            yield _measured(peer, server)
+    with ExitStack() as stack:
+        bench = _Bench(Services(stack))
+        for peer in peers:
+            yield bench.measured(peer)
 
 
-def _measured(peer: Peer, server: Any) -> PeerFigures:
-    with _place(peer, server) as place:
-        arguments = ["measure", f"--rounds={peer.rounds}"]
-        answer = _finished(place, arguments, FanOut(peer.jobs))
-    kills: list[_Kill] = []
-    for _ in range(peer.kills):
-        with _place(peer, server) as place:
-            kills.append(_kill(place))
-    jobs = peer.jobs + 2
-    return PeerFigures(
-        tool=peer.tool,
-        version=answer["version"],
-        storage=peer.storage,
-        jobs=jobs,
-        jobs_per_second=jobs / statistics.median(answer["seconds"]),
-        kill_to_next_job=statistics.median(kill.seconds for kill in kills),
-        run_again=tuple(kill.run_again for kill in kills),
-        by_hand=peer.by_hand,
-    )
+class _Bench:
+    """Measures one peer after the other."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._speeds: dict[tuple[str, str, str], dict[str, Any]] = {}
+
+    def measured(self, peer: Peer) -> PeerFigures:
+        speed = self._speed(peer)
+        kills = [self._kill(peer) for _ in range(peer.kills)]
+        known = [kill.recorded_again for kill in kills if kill.recorded_again is not None]
+        jobs = peer.jobs + 2
+        return PeerFigures(
+            tool=peer.tool,
+            version=speed["version"],
+            storage=peer.storage,
+            jobs=jobs,
+            jobs_per_second=jobs / statistics.median(speed["seconds"]),
+            kill_to_next_job=statistics.median(kill.seconds for kill in kills),
+            run_again=tuple(kill.run_again for kill in kills),
+            recorded_again=tuple(known) or None,
+            by_hand=peer.by_hand,
+        )
+
+    def _speed(self, peer: Peer) -> dict[str, Any]:
+        """What its process measured; once for those that differ in how they are killed alone."""
+        same = (peer.module, peer.opener, peer.storage)
+        if same not in self._speeds:
+            with self._place(peer) as place:
+                arguments = ["measure", f"--rounds={peer.rounds}"]
+                self._speeds[same] = _finished(place, arguments, FanOut(peer.jobs))
+        return self._speeds[same]
+
+    def _kill(self, peer: Peer) -> Kill:
+        with self._place(peer) as place:
+            watch = place.folder / "watch"
+            watch.touch()
+            fan_out = FanOut(peer.jobs, JOB_SECONDS, str(watch))
+            if not peer.ours:
+                return _kill(place, fan_out)
+            from benchmarks.peers.factory_killed import kill_factory
+
+            prefect = self._services.prefect_url if peer.prefect else None
+            return kill_factory(
+                peer.tool, place.folder, fan_out, database=place.url, prefect=prefect
+            )
+
+    @contextmanager
+    def _place(self, peer: Peer) -> Generator[_Place]:
+        with ExitStack() as stack:
+            made = tempfile.TemporaryDirectory(prefix="factory-peers-")
+            url = None
+            if peer.postgres:
+                url = stack.enter_context(self._services.postgres.database(migrated=False))
+            elif peer.prefect and not peer.ours:
+                url = self._services.prefect_url
+            yield _Place(peer, Path(stack.enter_context(made)), url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,43 +212,15 @@ class _Place:
         return self.folder / "output.log"
 
 
-@contextmanager
-def _place(peer: Peer, server: Any) -> Generator[_Place]:
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="factory-peers-")))
-        url = stack.enter_context(server.database(migrated=False)) if peer.postgres else None
-        yield _Place(peer, folder, url)
-
-
-@dataclass(frozen=True, slots=True)
-class _Kill:
-    seconds: float
-    run_again: int
-
-
-def _kill(place: _Place) -> _Kill:
+def _kill(place: _Place, fan_out: FanOut) -> Kill:
     """Kill the tool half-way, let a new process recover, and read from the watch file what ran."""
-    watch = place.folder / "watch"
-    watch.touch()
-    fan_out = FanOut(place.peer.jobs, JOB_SECONDS, str(watch))
+    peer = place.peer
     with _started(place, ["run"], fan_out) as child:
-        _wait_until_half_way(place, child, fan_out, watch)
+        wait_until_half_way(peer.tool, fan_out, lambda: child.poll() is None, lambda: _tail(place))
     killed_at = time.monotonic()  # it is gone by now: whatever begins later is the new process's
+    recorded = peer.recorded(place.folder) if peer.recorded else None
     _finished(place, ["recover"], fan_out)
-    marks = _marks(watch)
-    if missing := set(fan_out.names) - set(jobs_ended(marks)):
-        raise PeerBrokenError(f"{place.peer.tool} never ran {len(missing)} jobs: {missing}")
-    return _Kill(seconds_to_next_job(marks, killed_at), len(jobs_run_again(marks, killed_at)))
-
-
-def _wait_until_half_way(
-    place: _Place, child: subprocess.Popen[bytes], fan_out: FanOut, watch: Path
-) -> None:
-    give_up = time.monotonic() + _PATIENCE
-    while len(jobs_ended(_marks(watch))) < fan_out.jobs // 2:
-        if child.poll() is not None or time.monotonic() > give_up:
-            raise PeerBrokenError(f"{place.peer.tool} did not get half-way:\n{_tail(place)}")
-        time.sleep(0.005)
+    return kill_of(peer.tool, fan_out, killed_at, recorded)
 
 
 @contextmanager
@@ -199,7 +229,7 @@ def _started(
 ) -> Generator[subprocess.Popen[bytes]]:
     """A process of the peer; killed, with all that it started, where the block ends."""
     peer = place.peer
-    command = [PYTHON, "-m", "benchmarks.peers.child", peer.module, peer.opener]
+    command = [peer.python, "-m", "benchmarks.peers.child", peer.module, peer.opener]
     command += [*arguments[:1], place.folder, *arguments[1:], f"--answer={place.answer}"]
     command += [f"--url={place.url}"] if place.url else []
     environment: Mapping[str, str] = {**os.environ, **fan_out.to_environment()}
@@ -218,7 +248,7 @@ def _finished(place: _Place, arguments: list[str], fan_out: FanOut) -> dict[str,
     """The answer of a process that came to its end."""
     with _started(place, arguments, fan_out) as child:
         try:
-            code = child.wait(_PATIENCE)
+            code = child.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             code = None
     if code != 0:
@@ -231,10 +261,6 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-
-
-def _marks(watch: Path) -> tuple[Mark, ...]:
-    return read_marks(watch.read_text())
 
 
 def _tail(place: _Place) -> str:
