@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -128,7 +129,7 @@ def main() -> int:
     api_url = settings.prefect_api_url or (server.api_url if server else "")
     set_prefect(settings, api_url)
     try:
-        asyncio.run(_serve(settings, server, api_url, keep=keep))
+        run_executor(settings, server, api_url, keep=keep)
     except FactoryError as error:
         _LOG.error("%s", error.explain())
         write_state(settings, StackState(os.getpid(), "failed", api_url, keep, error.explain()))
@@ -140,8 +141,47 @@ def main() -> int:
     return 0
 
 
-async def _serve(
+def run_executor(
     settings: Settings, server: PrefectServer | None, api_url: str, *, keep: bool
+) -> None:
+    """Execute runs until told to stop by SIGTERM or SIGINT, which this thread has to wait for.
+
+    The event loop is on another one. Prefect takes SIGTERM for itself wherever it runs a flow on
+    the main thread, and a run that is to be put down would be Cancelled.
+
+    Raises:
+        FactoryError: it cannot begin.
+    """
+    told = Told()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, told.hear)
+    with ThreadPoolExecutor(1, thread_name_prefix="event-loop") as loop:
+        loop.submit(asyncio.run, _serve(settings, server, api_url, told, keep=keep)).result()
+
+
+class Told:
+    """Whether this process was told to end, and what is to be done then."""
+
+    def __init__(self) -> None:
+        self._heard = False
+        self._acts: list[Callable[[], object]] = []
+
+    def hear(self, *_: object) -> None:
+        """Handles the signal."""
+        self._heard = True
+        for act in self._acts:
+            with suppress(RuntimeError):  # its event loop is closed already
+                act()
+
+    def then(self, act: Callable[[], object]) -> None:
+        """Do this as well when it is told; at once where it was."""
+        self._acts.append(act)
+        if self._heard:
+            act()
+
+
+async def _serve(
+    settings: Settings, server: PrefectServer | None, api_url: str, told: Told, *, keep: bool
 ) -> None:
     def tell(phase: str) -> None:
         write_state(settings, StackState(os.getpid(), phase, api_url, keep))
@@ -149,15 +189,7 @@ async def _serve(
     tell("starting")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    leave: list[Callable[[], None]] = []
-
-    def told_to_end() -> None:
-        stop.set()
-        for act in leave:
-            act()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, told_to_end)
+    told.then(lambda: loop.call_soon_threadsafe(stop.set))
     if not keep:
         on_parent_gone(lambda: loop.call_soon_threadsafe(stop.set))
     if server is not None:
@@ -169,7 +201,7 @@ async def _serve(
         await server.wait_until_ready()
     tell("ready")
     dispatcher = Dispatcher(open_runtime(settings))
-    leave.append(dispatcher.leave)
+    told.then(lambda: loop.call_soon_threadsafe(dispatcher.leave))
     await dispatcher.serve(stop, server.revive if server else lambda: True)
 
 
