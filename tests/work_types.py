@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from factory_runtime.domain.errors import HostBusyError, TransientError
 from factory_runtime.domain.records import Effect
 from factory_runtime.domain.result import ConfirmedEffect, JobResult, RenderOrder, WaitUntil
 from factory_runtime.domain.template import JobTypeFacts, RetryPolicy
+from factory_runtime.jobs.repo_generation import RepoGeneration
 from factory_runtime.ports import FileTree, GitHost, JobContext
 
 ANYTHING: Mapping[str, Any] = {"type": "object"}
@@ -61,18 +64,31 @@ class Touch(Work):
     ) -> JobResult:
         del tree
         key, file = context.facts.effect_key, with_["file"]
-        time.sleep(with_.get("before", 0))
-        if context.intend("line", f"line in {file}", {"file": file}) is None:
-            time.sleep(with_.get("between", 0))
-            context.check_lease()
-            append(file, key)
-        time.sleep(with_.get("after", 0))
+        with gates(context, with_):
+            time.sleep(with_.get("before", 0))
+            if context.intend("line", f"line in {file}", {"file": file}) is None:
+                time.sleep(with_.get("between", 0))
+                context.check_lease()
+                append(file, key)
+            time.sleep(with_.get("after", 0))
         return JobResult(effects=(ConfirmedEffect("line", key),))
 
     def probe(self, host: GitHost, effect: Effect) -> str | None:
         del host
         lines = lines_of(effect.facts["file"])
         return effect.effect_key if effect.effect_key in lines else None
+
+
+class GatedRepository(RepoGeneration):
+    """repo-generation, held up on either side of what it does."""
+
+    facts = replace(RepoGeneration.facts, name="gated-repo", with_schema=ANYTHING)
+
+    def publish(
+        self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
+    ) -> JobResult:
+        with gates(context, with_):
+            return super().publish(context, with_, tree)
 
 
 class Sleep(Work):
@@ -162,7 +178,33 @@ class Fatal(Work):
         return JobResult()
 
 
-JOB_TYPES = [Count(), Touch(), Sleep(), Flaky(), Forge(), Await(), Fatal()]
+JOB_TYPES = [Count(), Touch(), GatedRepository(), Sleep(), Flaky(), Forge(), Await(), Fatal()]
+
+
+@contextmanager
+def gates(context: JobContext, with_: Mapping[str, Any]) -> Generator[None]:
+    """Hold a job up before and after its effect, deaf to whoever asks it to stop.
+
+    It waits until the file ``gate_before`` is there, and after it says so in ``done`` until
+    ``gate_after`` is. When it is over, whatever became of it, it says so in ``left``.
+    """
+    step = context.facts.step
+    try:
+        if "begun" in with_:
+            append(with_["begun"], step)
+        pass_gate(with_.get("gate_before"))
+        yield
+        if "done" in with_:
+            append(with_["done"], step)
+        pass_gate(with_.get("gate_after"))
+    finally:
+        if "left" in with_:
+            append(with_["left"], step)
+
+
+def pass_gate(file: str | None) -> None:
+    while file is not None and not Path(file).exists():
+        time.sleep(0.02)
 
 
 def append(file: str, line: str) -> None:
