@@ -133,6 +133,7 @@ class Sandbox:
                 self._server.stop()
             self.runtime.store.close()
         finally:
+            _adopt_orphans(adopt=False)
             if not self._keep:
                 shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -149,7 +150,7 @@ class Sandbox:
         """
         make_home(self.settings)
         self.settings.stack_folder.mkdir(exist_ok=True)
-        _adopt_orphans()
+        _adopt_orphans(adopt=True)
         self._server = PrefectServer(self.settings)
         with _environment():
             set_prefect(self.settings, self._server.api_url)
@@ -238,7 +239,7 @@ def _listen(
             return bool(ready)
         try:
             reached.append(hears.recv())
-        except EOFError:
+        except (EOFError, OSError):
             walker.join(max(0.0, until - time.monotonic()))
             return walker.exitcode is not None
 
@@ -259,11 +260,14 @@ def _environment() -> Generator[None]:
         signal.signal(signal.SIGINT, interrupt)
 
 
-def _adopt_orphans() -> None:
-    """Have what killed processes leave become children of ours, so that we see it."""
+def _adopt_orphans(*, adopt: bool) -> None:
+    """Have what killed processes leave become children of ours, so that we see it.
+
+    Only Linux can; elsewhere, what has lost its parent stays unseen.
+    """
     if sys.platform == "linux":
         set_child_subreaper = 36
-        ctypes.CDLL(None).prctl(set_child_subreaper, 1)
+        ctypes.CDLL(None).prctl(set_child_subreaper, int(adopt))
 
 
 def _is_over(process: psutil.Process) -> bool:
