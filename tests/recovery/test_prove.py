@@ -18,10 +18,10 @@ from factory_runtime.compiler.plan import compile_plan
 from tests.factory import FACTORY, Factory, until
 from tests.work_types import a_work_template, lines_of
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 ROOT = Path(__file__).parents[2]
-LIMIT_SECONDS = 280
+LIMIT_SECONDS = 580
 SERVICE = {"service_name": "orders", "entities": ["customer", "product"]}
 
 Place = tuple[str, str, str | None]
