@@ -169,17 +169,21 @@ async def _run_until_ended(execution: Execution, name: str) -> None:
                 await asyncio.sleep(min(left, _LOOK_AGAIN))
                 continue
             del execution.later[name]
-        execution.at_work.add(name)
+        await execution.entrance.acquire()
+        call = JobCall(execution, name)
         try:
-            await _run_one(execution, name)
+            if execution.begins_jobs:  # it may have waited for its turn
+                execution.at_work.add(name)
+                await _run_one(call)
         finally:
             execution.at_work.discard(name)
+            call.go_in()
 
 
-async def _run_one(execution: Execution, name: str) -> None:
+async def _run_one(call: JobCall) -> None:
     """Run one job's task; only what is not the job's own failure is raised."""
-    walk = execution.walk
-    state = await job_task(walk.plan.job(name))(JobCall(execution, name), return_state=True)
+    execution, name, walk = call.execution, call.name, call.execution.walk
+    state = await job_task(walk.plan.job(name))(call, return_state=True)
     if name not in walk.endings and name not in execution.later and not execution.stopping:
         # The record could not be written: without it, no job behind this one may start. Those
         # under way may end: they would be Cancelled in a run that can still go on.

@@ -9,6 +9,10 @@ from factory_runtime.bootstrap import Runtime
 from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.engine import Walk
 
+AT_ENTRANCE = 4
+"""Tasks that Prefect prepares at once, before their jobs begin. It takes milliseconds of the event
+loop for each: were a thousand let in together, the first would begin when the last is ready."""
+
 
 @dataclass(eq=False)
 class Execution:
@@ -20,6 +24,7 @@ class Execution:
         at_work: jobs whose task is under way.
         stopping: no attempt may begin any more, and those under way give up.
         leaving: this process is to end: jobs under way finish, others are for the next one.
+        entrance: limits how many tasks Prefect prepares at once.
         renders: limits how many render children run at once.
     """
 
@@ -31,6 +36,7 @@ class Execution:
     at_work: set[str] = field(default_factory=set[str])
     stopping: bool = False
     leaving: bool = False
+    entrance: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ENTRANCE))
 
     @property
     def begins_jobs(self) -> bool:
@@ -50,8 +56,18 @@ class Execution:
 
 
 class JobCall:
-    """Names one job to a task. A plain object: Prefect looks into dataclasses and collections."""
+    """Names one job to a task. A plain object: Prefect looks into dataclasses and collections.
+
+    Whoever makes it has gone through the execution's entrance.
+    """
 
     def __init__(self, execution: Execution, name: str) -> None:
         self.execution = execution
         self.name = name
+        self._inside = False
+
+    def go_in(self) -> None:
+        """Leave the entrance to the next; the first time counts."""
+        if not self._inside:
+            self._inside = True
+            self.execution.entrance.release()

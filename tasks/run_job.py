@@ -77,6 +77,8 @@ async def run_job(call: JobCall) -> Any:
         JobFailedError: it may not.
     """
     execution = call.execution
+    await asyncio.sleep(0)  # still at the entrance: jobs that are ready begin before others come
+    call.go_in()
     await _until_allowed(call)
     if execution.stopping:
         return Cancelled(message="the run is being stopped")
