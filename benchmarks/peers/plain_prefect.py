@@ -65,11 +65,14 @@ class _Prefect:
     async def _resume(self, name: str) -> int:
         from prefect.client.orchestration import get_client
         from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+        from prefect.client.schemas.sorting import FlowRunSort
         from prefect.states import AwaitingRetry
 
         async with get_client() as client:
             wanted = FlowRunFilter(name=FlowRunFilterName(any_=[name]))
-            (killed,) = await client.read_flow_runs(flow_run_filter=wanted, limit=2)
+            (killed,) = await client.read_flow_runs(
+                flow_run_filter=wanted, sort=FlowRunSort.ID_DESC, limit=2
+            )
             await client.set_flow_run_state(killed.id, AwaitingRetry(), force=True)
             flow_run = await client.read_flow_run(killed.id)
         return await self._execute(flow_run)
