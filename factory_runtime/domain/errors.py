@@ -246,6 +246,10 @@ class StorageFullError(TransientError):
     """The disk is full or read-only."""
 
 
+class StoreFullError(StoreUnavailableError, StorageFullError):
+    """The run store has no room to write, or may only be read: it is away until somebody helps."""
+
+
 # --- PermanentError
 
 

@@ -14,7 +14,7 @@ from factory_runtime.domain.errors import (
     InputError,
     NotFoundError,
     StaleVersionError,
-    StorageFullError,
+    StoreFullError,
     StoreUnavailableError,
 )
 
@@ -78,7 +78,7 @@ def _meaning_of_constraint(exc: IntegrityError) -> FactoryError:
 def _meaning_in_sqlite(exc: sqlite3.Error, place: str) -> FactoryError:
     code = getattr(exc, "sqlite_errorcode", 0) & 0xFF
     if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}:
-        return StorageFullError(f"cannot write to {place}: {exc}", hint=_MAKE_ROOM)
+        return StoreFullError(f"cannot write to {place}: {exc}", hint=_MAKE_ROOM)
     if code in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
         return CorruptStoreError(f"{place} is damaged: {exc}", hint=_RESTORE)
     if code == sqlite3.SQLITE_ERROR:  # SQL that our tables would answer: they are not ours
@@ -95,7 +95,7 @@ def _meaning_in_postgresql(exc: DBAPIError, place: str) -> FactoryError:
     state = getattr(exc.orig, "sqlstate", None) or ""
     text = str(exc.orig).strip()
     if state in {"53100", "25006"}:  # disk full, read-only
-        return StorageFullError(f"cannot write to {place}: {text}", hint=_MAKE_ROOM)
+        return StoreFullError(f"cannot write to {place}: {text}", hint=_MAKE_ROOM)
     # Damaged, or other tables than ours. XX000 is neither: poolers in between say it of a server
     # that they cannot reach.
     if state in {"XX001", "XX002"} or (state.startswith("42") and state != "42501"):
