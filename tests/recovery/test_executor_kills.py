@@ -1,51 +1,49 @@
-"""The executing process is killed in the middle: another one goes on where it was."""
+"""The executing process is killed in the middle of real work: another one goes on where it was."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
+import psutil
 import pytest
 
-from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import Run, RunStatus
-from tests.factory import Factory, git, kill_executor, until
+from tests.executors import Site
+from tests.factory import git
 
 pytestmark = pytest.mark.slow
 
 
-def steps_committed(factory: Factory, run: Run) -> list[str]:
-    repository = factory.settings.git_folder / run.tenant_id / run.project_id / "orders.git"
+def steps_committed(site: Site, run: Run) -> list[str]:
+    repository = site.settings.git_folder / run.tenant_id / run.project_id / "orders.git"
     steps = git("log", "--format=%(trailers:key=Factory-Step,valueonly,separator=)", "main",
                 cwd=repository).split()  # fmt: skip
     return sorted(steps)
 
 
-def test_a_killed_executor_leaves_no_child_and_its_run_goes_on_where_it_was(tmp_path: Path):
-    factory = Factory(tmp_path)
-    factory.start()
-    run = factory.request(
+def test_a_killed_executor_leaves_no_child_and_its_run_goes_on_where_it_was(each_site: Site):
+    site = each_site
+    first = site.execute()
+    run = site.request(
         "microservice", "killed", service_name="orders", entities=["customer", "product"]
     )
 
     def one_done() -> bool:
-        return factory.jobs(run)["generate-repo"].status is JobStatus.SUCCEEDED
+        return site.jobs(run)["generate-repo"].status is JobStatus.SUCCEEDED
 
-    until(one_done, "the first job is done")
-    below = kill_executor(factory)
-    assert not factory.run(run).ended
-    until(lambda: not any(p.is_running() for p in below), "no child outlives its parent", 30)
-    interrupted = [j.step for j in factory.jobs(run).values() if j.status is JobStatus.RUNNING]
+    site.until(one_done, "the first job is done")
+    below = first.kill()
+    left = site.run(run)
+    assert not left.ended
+    _, orphans = psutil.wait_procs(below, timeout=10)
+    assert not orphans, "no child outlives its parent"
+    interrupted = [j.step for j in site.jobs(run).values() if j.status is JobStatus.RUNNING]
 
-    factory.start()
-    ended = factory.wait(run)
+    site.execute()
+    ended = site.wait(run)
     assert ended.status is RunStatus.SUCCEEDED, ended.error
-    assert ended.flow_run_id == factory.run(run).flow_run_id
-    with factory.runtime.store.begin(run.tenant_id, read_only=True) as tx:
-        attempts = tx.list_attempts(run.id)
-    assert [a.number for a in attempts if a.step == "generate-repo"] == [1]
+    assert ended.flow_run_id == left.flow_run_id
+    assert site.outcomes(run, "generate-repo") == ["succeeded"]
     for step in interrupted:
-        outcomes = [a.outcome for a in attempts if a.step == step]
-        assert outcomes == [Outcome.LOST, Outcome.SUCCEEDED]
-    assert steps_committed(factory, run) == sorted(factory.jobs(run))
-    factory.stop()
+        assert site.outcomes(run, step) == ["lost", "succeeded"]
+    assert steps_committed(site, run) == sorted(site.jobs(run))
+    site.until_shown(run, "COMPLETED", "Completed")
