@@ -79,6 +79,7 @@ class Orders:
         at_once: how many runs this one executes at once.
         lease: seconds.
         jump_every: its clock is an hour ahead, right, an hour behind, right, for so many seconds each.
+        drains: whether it drains the outbox; else somebody else does.
         count_version: of the job type ``count``.
         count_reads: versions of its checkpoints that it reads.
     """
@@ -89,6 +90,7 @@ class Orders:
     at_once: int = 1
     lease: float = 60.0
     jump_every: float | None = None
+    drains: bool = True
     count_version: str = "1"
     count_reads: tuple[str, ...] = ()
 
@@ -303,7 +305,8 @@ class CoreWorker:
 
     def tidy(self) -> None:
         sweep(self.core.store, self.core.clock)
-        self.core.drain()
+        if self.core.orders.drains:
+            self.core.drain()
 
     def beat(self) -> None:
         """Renew what this worker holds, and write down what its jobs have to say."""
