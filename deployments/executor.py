@@ -223,6 +223,7 @@ def set_prefect(settings: Settings, api_url: str) -> None:
         "PREFECT_API_URL": api_url,
         "PREFECT_UI_URL": api_url.removesuffix("/api"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
         "PREFECT_LOCAL_STORAGE_PATH": str(folder / "results"),
         # A busy SQLite answers 503 at once and often; see PatientServer.
         "PREFECT_CLIENT_MAX_RETRIES": "50",

@@ -21,7 +21,7 @@ from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.orchestration.states import state_of
 from factory_runtime.services.attempt import AnotherAttempt
 from factory_runtime.services.end_run import close_run_if_done, end_run
-from factory_runtime.services.engine import begin_walk, stop_walking
+from factory_runtime.services.engine import Walk, begin_walk, hold_walk, stop_walking
 from factory_runtime.services.put_down import put_down
 from flows.progress import Progress
 from flows.watch import Why, watch_run, why_left
@@ -52,7 +52,7 @@ async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: s
     except (ConflictError, NotFoundError, TransientError) as error:
         raise Abort(f"{run_id} is not taken up: {type(error).__name__}") from error
     except FactoryError as error:
-        return state_of(await in_thread(_give_up, runtime, tenant_id, run_id, error))
+        return state_of(await in_thread(_fail, runtime, tenant_id, run_id, error))
     if isinstance(taken, Run):
         return state_of(taken)
     execution = Execution(runtime, taken, _render_limit())
@@ -95,10 +95,10 @@ async def _walk_to_the_end(execution: Execution, flow_run_id: str) -> Run:
                 return await asyncio.shield(in_thread(put_down, runtime.engine, walk))
             return walk.run
         # Prefect, or the process, wants this flow to stop now: our record says so first.
-        await asyncio.shield(in_thread(_stop, runtime, walk.run, "its flow run was cancelled"))
+        await asyncio.shield(in_thread(_stop, runtime, walk, "its flow run was cancelled"))
         raise
     except Exception as error:
-        return await in_thread(_give_up, runtime, walk.run.tenant_id, walk.run.id, error)
+        return await in_thread(_give_up, runtime, walk, error)
 
 
 async def _walk(execution: Execution, progress: Progress) -> Run:
@@ -144,7 +144,7 @@ async def _end_early(execution: Execution, why: Why) -> Run:
         case Why.LOST:
             raise ConflictError(f"run {walk.run.id} was taken over by another process")
         case Why.CANCEL:
-            return await in_thread(_stop, runtime, walk.run, "cancelled")
+            return await in_thread(_stop, runtime, walk, "cancelled")
         case Why.PAUSE:
             return await in_thread(put_down, runtime.engine, walk, RunStatus.PAUSED)
         case Why.WAIT:
@@ -211,26 +211,49 @@ async def _wind_down(
         await asyncio.wait(left, timeout=2 * STOP_GRACE)
 
 
-def _stop(runtime: Runtime, run: Run, reason: str) -> Run:
-    current = _as_it_stands(runtime, run)
-    if current.ended:  # its last job was quicker
-        return current
-    reason = current.error or reason
-    return end_run(runtime.store, runtime.clock, run.tenant_id, run.id, RunStatus.CANCELLED, reason)
+def _stop(runtime: Runtime, walk: Walk, reason: str) -> Run:
+    """Cancel the run, unless its last job was quicker or another process has it."""
+    reason = _as_it_stands(runtime, walk.run).error or reason
+    return _end(runtime, walk, RunStatus.CANCELLED, reason)
+
+
+def _give_up(runtime: Runtime, walk: Walk, error: Exception) -> Run:
+    """Fail the run, unless another process has it."""
+    return _end(runtime, walk, RunStatus.FAILED, _reason_of(error))
+
+
+def _end(runtime: Runtime, walk: Walk, status: RunStatus, reason: str) -> Run:
+    run, engine = walk.run, runtime.engine
+    try:
+        return end_run(
+            runtime.store,
+            runtime.clock,
+            run.tenant_id,
+            run.id,
+            status,
+            reason,
+            fence=lambda tx: hold_walk(engine, tx, walk),
+        )
+    except ConflictError:
+        return _as_it_stands(runtime, run)
+
+
+def _fail(runtime: Runtime, tenant_id: str, run_id: str, error: FactoryError) -> Run:
+    """Fail a run that cannot be taken up at all."""
+    with suppress(ConflictError):  # it has ended
+        reason = _reason_of(error)
+        end_run(runtime.store, runtime.clock, tenant_id, run_id, RunStatus.FAILED, reason)
+    with runtime.store.begin(tenant_id, read_only=True) as tx:
+        return tx.get_run(run_id)
+
+
+def _reason_of(error: Exception) -> str:
+    return error.explain() if isinstance(error, FactoryError) else repr(error)
 
 
 def _as_it_stands(runtime: Runtime, run: Run) -> Run:
     with runtime.store.begin(run.tenant_id, read_only=True) as tx:
         return tx.get_run(run.id)
-
-
-def _give_up(runtime: Runtime, tenant_id: str, run_id: str, error: Exception) -> Run:
-    reason = error.explain() if isinstance(error, FactoryError) else repr(error)
-    with runtime.store.begin(tenant_id, read_only=True) as tx:
-        current = tx.get_run(run_id)
-    if current.ended:
-        return current
-    return end_run(runtime.store, runtime.clock, tenant_id, run_id, RunStatus.FAILED, reason)
 
 
 def _render_limit() -> asyncio.Semaphore:

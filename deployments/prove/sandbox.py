@@ -251,7 +251,6 @@ def _environment() -> Generator[None]:
     interrupt = signal.signal(signal.SIGINT, signal.SIG_IGN)
     for name in _SOMEBODY_ELSES:
         os.environ.pop(name, None)
-    os.environ["DO_NOT_TRACK"] = "1"  # or Prefect says on the terminal that it would
     try:
         yield
     finally:

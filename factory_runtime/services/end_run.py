@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -91,7 +91,13 @@ def _close_run(
 
 
 def end_run(
-    store: RunStore, clock: Clock, tenant_id: str, run_id: str, status: RunStatus, reason: str
+    store: RunStore,
+    clock: Clock,
+    tenant_id: str,
+    run_id: str,
+    status: RunStatus,
+    reason: str,
+    fence: Callable[[RunTransaction], None] = lambda _tx: None,
 ) -> Run:
     """Stop a run from outside: every open job ends with it. Repeating it is a no-op.
 
@@ -102,6 +108,7 @@ def end_run(
         run_id: which.
         status: ``CANCELLED`` or ``FAILED``.
         reason: one message for people.
+        fence: raises where it is no longer the caller's to end, like ``hold_walk``.
 
     Raises:
         RunNotFoundError: no such run.
@@ -111,6 +118,7 @@ def end_run(
         run = tx.lock_run(run_id)
         if run.status is status:
             return run
+        fence(tx)
         now = clock.now()
         ended = run.move_to(status, now, error=reason)
         for job in tx.list_jobs(run_id):
