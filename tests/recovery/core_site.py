@@ -26,7 +26,8 @@ from factory_runtime.run_store.rows import ATTEMPTS, EFFECTS, JOBS, RUNS, Record
 from factory_runtime.services import topics
 from factory_runtime.services.request_run import request_run
 from tests.factory import git
-from tests.recovery.core_worker import Core, CoreWorker, Job, Orders, Wrap, start
+from tests.recovery.core_ports import Core, Orders, Wrap
+from tests.recovery.core_worker import CoreWorker, Job, start
 from tests.work_types import a_work_template, lines_of
 
 TENANT, PROJECT = "acme", "shop"

@@ -17,8 +17,9 @@ from factory_runtime.domain.run import RunStatus
 from factory_runtime.run_store import SqlRunStore
 from factory_runtime.run_store.rows import ATTEMPTS, RUNS
 from factory_runtime.services.retry_run import retry_run
+from tests.recovery.core_ports import Orders
 from tests.recovery.core_site import TENANT, CoreSite
-from tests.recovery.core_worker import Orders, serve_in_small_files
+from tests.recovery.core_worker import serve_in_small_files
 from tests.work_types import append, lines_of
 
 LARGE = "name: large, type: fill, with: {bytes: 100000}"

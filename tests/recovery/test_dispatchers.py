@@ -32,8 +32,8 @@ from factory_runtime.services.sweep import Swept, sweep
 from factory_runtime.services.topics import SHOW_RUN
 from tests.builders import TENANT
 from tests.faults import FaultyStore, Point
+from tests.recovery.core_ports import NamesFlowRuns
 from tests.recovery.core_site import CoreSite
-from tests.recovery.core_worker import NamesFlowRuns
 from tests.small_factory import SUCCEEDED, SmallFactory, steps
 from tests.work_types import lines_of
 

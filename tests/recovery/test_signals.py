@@ -11,8 +11,10 @@ import pytest
 
 from factory_runtime.domain.attempt import Outcome
 from factory_runtime.run_store.rows import ATTEMPTS, EVENTS
+from tests.recovery.core_ports import Core
+from tests.recovery.core_signals import SignallingStore, signalling
 from tests.recovery.core_site import CoreSite
-from tests.recovery.core_worker import Core, CoreWorker, SignallingStore, signalling, work_off
+from tests.recovery.core_worker import CoreWorker, work_off
 from tests.work_types import lines_of
 
 PLACES = (

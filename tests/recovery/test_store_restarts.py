@@ -19,8 +19,9 @@ from sqlalchemy.exc import OperationalError
 from factory_runtime.domain.errors import StoreUnavailableError
 from tests.factory import until
 from tests.faults import POINTS, FaultyStore
+from tests.recovery.core_ports import Core
 from tests.recovery.core_site import CoreSite
-from tests.recovery.core_worker import Core, CoreWorker
+from tests.recovery.core_worker import CoreWorker
 from tests.services import OwnPostgres, running_postgres
 
 WORKERS = 2
