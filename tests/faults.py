@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from random import Random
@@ -82,8 +82,10 @@ class FaultyStore:
             self._maybe("commit", plan)
         self._maybe("answer", plan)
 
-    def due_messages(self, now: datetime, limit: int = 100) -> tuple[OutboxMessage, ...]:
-        return self._store.due_messages(now, limit)
+    def due_messages(
+        self, now: datetime, limit: int = 100, *, topics: Collection[str] | None = None
+    ) -> tuple[OutboxMessage, ...]:
+        return self._store.due_messages(now, limit, topics=topics)
 
     def waiting_runs(self, now: datetime, limit: int = 10) -> tuple[RunKey, ...]:
         return self._store.waiting_runs(now, limit)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,8 @@ from typing import Any, Generic, Protocol, TypeVar
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.job import Job
-from factory_runtime.domain.memory import Collection, Memory
+from factory_runtime.domain.memory import Collection as MemoryCollection
+from factory_runtime.domain.memory import Memory
 from factory_runtime.domain.records import (
     Breaker,
     Checkpoint,
@@ -239,7 +240,7 @@ class RunTransaction(Protocol):
     def list_memories(
         self,
         *,
-        collection: Collection | None = None,
+        collection: MemoryCollection | None = None,
         run_id: str | None = None,
         limit: int = 1000,
         after_id: str | None = None,
@@ -306,8 +307,13 @@ class RunStore(Protocol):
         """
         ...
 
-    def due_messages(self, now: datetime, limit: int = 100) -> tuple[OutboxMessage, ...]:
-        """Outbox messages of every tenant that are to be handled now, oldest first."""
+    def due_messages(
+        self, now: datetime, limit: int = 100, *, topics: Collection[str] | None = None
+    ) -> tuple[OutboxMessage, ...]:
+        """Outbox messages of every tenant that are to be handled now, oldest first.
+
+        Of these topics alone, where they are given: many of another must not hide them.
+        """
         ...
 
     def begin_dispatch(self) -> AbstractContextManager[DispatchTransaction]:

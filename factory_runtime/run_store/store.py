@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Collection, Generator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
 from typing import Any
@@ -52,13 +52,17 @@ class SqlRunStore:
                 TenantRows(connection, tenant_id, self._place, read_only=read_only)
             )
 
-    def due_messages(self, now: datetime, limit: int = 100) -> tuple[OutboxMessage, ...]:
+    def due_messages(
+        self, now: datetime, limit: int = 100, *, topics: Collection[str] | None = None
+    ) -> tuple[OutboxMessage, ...]:
         query = (
             select(*MESSAGES.columns)
             .where(outbox.c.done_at.is_(None), outbox.c.not_before <= now)
             .order_by(outbox.c.created_at, outbox.c.id)
             .limit(limit)
         )
+        if topics is not None:
+            query = query.where(outbox.c.topic.in_(topics))
         with self._connected(read_only=True) as connection, translated(self._place):
             return tuple(MESSAGES.value_of(row) for row in connection.execute(query).mappings())
 

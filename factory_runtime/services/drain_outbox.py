@@ -61,12 +61,11 @@ def _drain_some(
     due_at: datetime,
 ) -> Drained:
     done = failed = 0
-    for listed in store.due_messages(due_at):
-        handler = handlers.get(listed.topic)
-        if handler is None or (message := _hold(store, clock, listed, holder, due_at)) is None:
+    for listed in store.due_messages(due_at, topics=handlers):
+        if (message := _hold(store, clock, listed, holder, due_at)) is None:
             continue
         try:
-            handler(message)
+            handlers[message.topic](message)
         except Exception as error:
             failed += 1
             _put_back(store, clock, message, error, holder)

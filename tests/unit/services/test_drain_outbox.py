@@ -213,3 +213,11 @@ def test_no_lock_is_left_behind(factory: SmallFactory):
     with factory.store.begin(TENANT, read_only=True) as tx:
         for message in (good, bad):
             assert tx.find_lock_holder(f"outbox:{message.id}", factory.clock.now()) is None
+
+
+def test_messages_that_another_drain_handles_do_not_hide_those_of_this_one(factory: SmallFactory):
+    others = [a_message(topic="prefect.show-run", created_at=after(-9)) for _ in range(101)]
+    message = a_message()
+    leave(factory, *others, message)
+    assert drain(factory, nothing) == Drained(done=1)
+    assert stands(factory, message).done_at is not None
