@@ -84,7 +84,7 @@ def _begin(runtime: Runtime, tenant_id: str) -> tuple[Walk, Begun]:
     inputs: dict[str, Any] = {"service_name": "orders", "entities": ["order"]}
     request = RunRequest(tenant_id, "bench", "microservice", inputs, "bench")
     run = request_run(runtime.desk, request)
-    admit(runtime.store, runtime.clock, tenant_id, run.id)
+    admit(runtime.store, runtime.clock, run, 10_000, runtime.engine.worker)
     walk = begin_walk(runtime.engine, tenant_id, run.id, f"flow-run-of-{run.id}")
     assert isinstance(walk, Walk)
     begun = begin_attempt(runtime.engine, walk, JOB)

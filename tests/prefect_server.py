@@ -37,9 +37,9 @@ class Prefect:
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         for _ in range(100):
             answer = self._asked(method, path, body)
-            if answer.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            if answer.status_code != 503:
                 break
-            time.sleep(0.1)  # its SQLite is busy
+            time.sleep(0.1)  # 503: its SQLite is busy
         else:
             raise AssertionError(f"{path} is busy for ever")
         answer.raise_for_status()
