@@ -74,7 +74,7 @@ def test_who_has_another_fencing_token_has_lost_the_job(
 
 
 @pytest.mark.parametrize("name", FENCED)
-@pytest.mark.parametrize("status", set(JobStatus) - {JobStatus.RUNNING})
+@pytest.mark.parametrize("status", sorted(set(JobStatus) - {JobStatus.RUNNING}))
 def test_a_job_that_does_not_run_is_nobodys(
     run_store: RunStore, name: str, status: JobStatus
 ) -> None:
