@@ -28,7 +28,7 @@ import psutil
 from deployments.executor import PrefectServer, set_prefect
 from deployments.prove.points import Moment
 from factory_runtime.bootstrap import Runtime, make_home, open_runtime
-from factory_runtime.domain.errors import PrefectUnavailableError
+from factory_runtime.domain.errors import PrefectUnavailableError, SettingsError
 from factory_runtime.domain.run import Run
 from factory_runtime.settings import Settings
 
@@ -60,6 +60,9 @@ _PRELOAD = [
 
 _SOMEBODY_ELSES = ("FACTORY_DATABASE_URL", "FACTORY_PREFECT_API_URL")
 _Pipe = tuple[connection.Connection, connection.Connection]
+
+_LONGEST_FOLDER = 70
+"""Bytes; the path of a socket has 107 on Linux, 103 on macOS, and what forks makes one below it."""
 
 _GONE_SECONDS = 5.0
 _LOOK_AGAIN = 0.02
@@ -100,7 +103,12 @@ class Sandbox:
     """Where a template is proved. All of it is gone when its block ends, however that is."""
 
     def __init__(self, settings: Settings, *, keep: bool = False) -> None:
-        """``settings`` say where templates and job types are; ``keep`` leaves the folder there."""
+        """``settings`` say where templates and job types are; ``keep`` leaves the folder there.
+
+        Raises:
+            SettingsError: no socket can be made in the folder for temporary files.
+        """
+        _refuse_long(tempfile.gettempdir())
         self.folder = Path(tempfile.mkdtemp(prefix="factory-prove-"))
         self._keep = keep
         own: dict[str, Any] = {
@@ -242,6 +250,14 @@ def _listen(
         except (EOFError, OSError):
             walker.join(max(0.0, until - time.monotonic()))
             return walker.exitcode is not None
+
+
+def _refuse_long(folder: str) -> None:
+    if len(os.fsencode(folder)) > _LONGEST_FOLDER:
+        raise SettingsError(
+            f"the folder for temporary files is too far down for a socket: {folder}",
+            hint=f"set TMPDIR to a folder whose path has at most {_LONGEST_FOLDER} bytes",
+        )
 
 
 @contextmanager

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,9 +51,14 @@ class Prover:
 
     def __init__(self, folder: Path, *job_types: str) -> None:
         self.factory = Factory(folder)
-        self.temporary = folder / "tmp"
-        self.temporary.mkdir()
+        # Not the test's own folder: its path may be too long for a socket.
+        self.temporary = Path(tempfile.mkdtemp(prefix="proofs-"))
+        weakref.finalize(self, shutil.rmtree, self.temporary)
         self.job_types = job_types
+
+    def litter(self) -> list[str]:
+        """What is left in the folder for temporary files."""
+        return [place.name for place in self.temporary.iterdir()]
 
     def environment(self) -> dict[str, str]:
         return self.factory.environment() | {
@@ -72,9 +80,7 @@ class Prover:
         document = json.loads(done.stdout)
         rows = {(row["job"], row["point"], row["effect"]): row for row in document["rows"]}
         assert len(rows) == len(document["rows"]), "a row stands twice"
-        return Proved(
-            done.returncode, document, rows, [place.name for place in self.temporary.iterdir()]
-        )
+        return Proved(done.returncode, document, rows, self.litter())
 
 
 def places(job: str, *effects: str) -> set[Place]:
@@ -178,7 +184,7 @@ def test_an_interrupted_proof_leaves_no_process_and_no_folder(tmp_path: Path):
     assert (process.returncode, said.decode().strip()) == (1, "interrupted")
     _, left = psutil.wait_procs(below, timeout=20)
     assert left == []
-    assert list(prover.temporary.iterdir()) == []
+    assert prover.litter() == []
 
 
 @pytest.mark.parametrize(
@@ -204,7 +210,23 @@ def test_bad_input_is_refused_before_anything_is_started(
     error = json.loads(done.stderr)["error"]
     assert code in error["code"]
     assert "run_id" not in error, "it would be recorded in a folder that is gone"
-    assert list(prover.temporary.iterdir()) == []
+    assert prover.litter() == []
+
+
+def test_a_temporary_folder_too_far_down_for_sockets_is_told(tmp_path: Path):
+    prover = Prover(tmp_path)
+    deep = prover.temporary / ("x" * 80)
+    deep.mkdir()
+    done = subprocess.run(
+        [FACTORY, "prove", "microservice", "--set", "service_name=orders"],
+        env=prover.environment() | {"TMPDIR": str(deep)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "set TMPDIR" in done.stderr
+    assert list(deep.iterdir()) == []
 
 
 # --- the other templates, by `make soak`

@@ -109,7 +109,18 @@ def test_the_table_has_a_row_per_peer_with_its_figures_in_columns() -> None:
     )
     head, first, second, *_ = table(rows).splitlines()
     assert len(head) == len(first) == len(second)
-    assert first.split() == ["Tool", "1.2.3", "SQLite", "1,002", "1,234.6", "1.23", "0", "to", "7", "–"]
+    assert first.split() == [
+        "Tool",
+        "1.2.3",
+        "SQLite",
+        "1,002",
+        "1,234.6",
+        "1.23",
+        "0",
+        "to",
+        "7",
+        "–",
+    ]
     assert second.split() == ["Another", "tool", "1.2.3", "SQLite", "20", "0.4", "1.23", "1", "–"]
 
 
