@@ -11,7 +11,7 @@ from uuid import UUID
 
 import httpx
 from prefect.client.orchestration import get_client
-from prefect.exceptions import Abort
+from prefect.exceptions import Abort, ObjectNotFound
 from prefect.flow_engine import run_flow_async
 
 from factory_runtime.bootstrap import Runtime
@@ -26,7 +26,7 @@ from factory_runtime.services.end_run import end_run
 from factory_runtime.services.sweep import sweep, sweep_prefect
 from flows.hooks import drain, share_runtime
 from flows.templates import flow_of_run
-from flows.walk import LEFT_OPEN, leave_walks
+from flows.walk import leave_walks
 from tasks.threads import in_thread
 
 _LOG = logging.getLogger("factory.dispatcher")
@@ -48,7 +48,7 @@ class Dispatcher:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
-        self._running: dict[str, asyncio.Task[None]] = {}
+        self._running: set[asyncio.Task[None]] = set()
         share_runtime(runtime)
 
     async def serve(self, stop: asyncio.Event, server_lives: Callable[[], bool]) -> None:
@@ -61,12 +61,14 @@ class Dispatcher:
             asyncio.create_task(self._tidy_now_and_then()),
             asyncio.create_task(self._obey_prefect()),
         ]
-        while not stop.is_set() and server_lives():
-            if not await self._start_next():
-                await self._pause(stop)
-        if self._running:
-            await asyncio.wait(self._running.values(), timeout=_FINISH_SECONDS)
-        await self._let_go()
+        try:
+            while not stop.is_set() and server_lives():
+                if not await self._start_next():
+                    await self._pause(stop)
+            if self._running:
+                await asyncio.wait(self._running, timeout=_FINISH_SECONDS)
+        finally:
+            await self._let_go()
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
@@ -78,9 +80,9 @@ class Dispatcher:
 
     async def _let_go(self) -> None:
         """Leave what takes longer to the next executor: that this one ends cancels no run."""
-        left = list(self._running.values())
+        left = list(self._running)
         for task in left:
-            task.cancel(LEFT_OPEN)
+            task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
     async def _start_next(self) -> bool:
@@ -109,8 +111,8 @@ class Dispatcher:
 
     def _execute(self, run: Run) -> None:
         task = asyncio.create_task(self._run(run), name=run.id)
-        self._running[run.id] = task
-        task.add_done_callback(lambda _task: self._running.pop(run.id, None))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
 
     async def _run(self, run: Run) -> None:
         runtime = self._runtime
@@ -130,10 +132,11 @@ class Dispatcher:
             _LOG.info("run %s is put down: %s", run.id, left)
             if isinstance(left.__cause__, TransientError):
                 await in_thread(self._give_back, run)
-        except (TransientError, ConflictError, httpx.TransportError) as error:
-            _LOG.warning("run %s is left for the next look: %s", run.id, error)
-            await in_thread(self._give_back, run)
         except Exception as error:
+            if _passes(error):
+                _LOG.warning("run %s is left for the next look: %s", run.id, error)
+                await in_thread(self._give_back, run)
+                return
             _LOG.exception("run %s", run.id)
             await in_thread(self._give_up, run, error)
 
@@ -161,7 +164,7 @@ class Dispatcher:
     async def _pause(self, stop: asyncio.Event) -> None:
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait(
-            [waiting, *self._running.values()], timeout=_POLL, return_when=asyncio.FIRST_COMPLETED
+            [waiting, *self._running], timeout=_POLL, return_when=asyncio.FIRST_COMPLETED
         )
         waiting.cancel()
 
@@ -199,3 +202,19 @@ class Dispatcher:
             _LOG.warning("the outbox waits: %s", error)
         except Exception:
             _LOG.exception("the outbox waits")
+
+
+def _passes(error: BaseException | None) -> bool:
+    """Whether the error says nothing of the run: it is another's, or Prefect or the store is away."""
+    match error:
+        case None:
+            return False
+        case TransientError() | ConflictError() | httpx.TransportError() | ObjectNotFound():
+            return True  # a flow run that somebody deleted is made anew
+        case httpx.HTTPStatusError():
+            status = error.response.status_code
+            return status >= 500 or status in (408, 429)
+        case RuntimeError():  # Prefect's own, where its first call of all fails
+            return _passes(error.__cause__ or error.__context__)
+        case _:
+            return False

@@ -33,6 +33,9 @@ from factory_runtime.settings import Settings
 
 _LOG = logging.getLogger("factory.executor")
 _RESTARTS = 3
+_RESTART_WINDOW = 600
+"""Seconds: so many restarts within this time are too many."""
+
 _SERVER_START_SECONDS = 90
 _FLUSH_SECONDS = 5
 
@@ -46,7 +49,7 @@ class PrefectServer:
         self._port = _free_port()
         self._nonce = secrets.token_hex(8)
         self._child: subprocess.Popen[bytes] | None = None
-        self._restarts = 0
+        self._deaths: list[float] = []
         self.api_url = f"http://127.0.0.1:{self._port}/api"
 
     def start(self) -> None:
@@ -84,14 +87,16 @@ class PrefectServer:
         raise PrefectUnavailableError("the Prefect server does not answer", hint=f"see {self._log}")
 
     def revive(self) -> bool:
-        """Start it again if it died; False where it dies too often."""
+        """Start it again if it died; False where it dies too often, one time after the other."""
         if self._child is None or self._child.poll() is None:
             return True
-        if self._restarts == _RESTARTS:
+        now = time.monotonic()
+        self._deaths = [*(at for at in self._deaths if now - at < _RESTART_WINDOW), now]
+        if len(self._deaths) > _RESTARTS:
             return False
-        self._restarts += 1
         _LOG.warning("the Prefect server ended with %s; starting it again", self._child.returncode)
-        self.start()
+        with suppress(OSError):  # no memory, no descriptor: it counts as one more death
+            self.start()
         return True
 
     def stop(self) -> None:
@@ -203,6 +208,10 @@ async def _serve(
     dispatcher = Dispatcher(open_runtime(settings))
     told.then(lambda: loop.call_soon_threadsafe(dispatcher.leave))
     await dispatcher.serve(stop, server.revive if server else lambda: True)
+    if not stop.is_set():
+        raise PrefectUnavailableError(
+            "the Prefect server ends again and again", hint=f"see {settings.stack_folder}"
+        )
 
 
 def _flush_prefect() -> None:

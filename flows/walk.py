@@ -27,14 +27,11 @@ from flows.progress import Progress
 from flows.watch import Why, watch_run, why_left
 from tasks.execution import Execution, JobCall
 from tasks.run_job import STOP_GRACE, job_task
-from tasks.threads import RENDERS, in_thread
+from tasks.threads import JOBS, RENDERS, in_thread
 
 _LOOK_AGAIN = 0.5
 
-LEFT_OPEN = "left for another process to go on with"
-"""Cancelling a flow's task with this message ends the walk and leaves the run as it stands."""
-
-_renders: asyncio.Semaphore | None = None
+_limits: tuple[asyncio.Semaphore, asyncio.Semaphore] | None = None
 _under_way: set[Execution] = set()
 
 
@@ -55,10 +52,12 @@ async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: s
         return state_of(await in_thread(_fail, runtime, tenant_id, run_id, error))
     if isinstance(taken, Run):
         return state_of(taken)
-    execution = Execution(runtime, taken, _render_limit())
+    execution = Execution(runtime, taken, *_shared_limits())
     _under_way.add(execution)
     try:
         run = await _walk_to_the_end(execution, flow_run_id)
+    except TransientError as error:
+        raise Abort(f"{run_id} cannot be recorded now") from error
     finally:
         _under_way.discard(execution)
         with suppress(TransientError):  # it expires by itself
@@ -86,17 +85,12 @@ async def _walk_to_the_end(execution: Execution, flow_run_id: str) -> Run:
     except ConflictError:
         # Somebody else writes this run now, or has ended it: it is theirs to end.
         return await in_thread(_as_it_stands, runtime, walk.run)
-    except TransientError as error:
-        # Nothing is wrong with the run: the executor that finds it left goes on with it.
-        raise Abort(f"{walk.run.id} cannot be recorded now") from error
-    except asyncio.CancelledError as stop:
-        if LEFT_OPEN in stop.args:
-            with suppress(ConflictError):
-                return await asyncio.shield(in_thread(put_down, runtime.engine, walk))
-            return walk.run
-        # Prefect, or the process, wants this flow to stop now: our record says so first.
-        await asyncio.shield(in_thread(_stop, runtime, walk, "its flow run was cancelled"))
-        raise
+    except TransientError:
+        raise  # nothing is wrong with the run: the executor that finds it left goes on with it
+    except asyncio.CancelledError:
+        # This process is to end, or Prefect wants this flow to: neither says that nobody wants the
+        # run. Where somebody cancelled it in Prefect, the sweep sees it there.
+        return await asyncio.shield(in_thread(put_down, runtime.engine, walk))
     except Exception as error:
         return await in_thread(_give_up, runtime, walk, error)
 
@@ -203,7 +197,7 @@ async def _wind_down(
     execution.stopping = True
     left = set(jobs)
     if by_asking:
-        execution.stop()
+        await execution.stop()
         _, left = await asyncio.wait(jobs, timeout=STOP_GRACE)
     for job in left:
         job.cancel()
@@ -256,9 +250,9 @@ def _as_it_stands(runtime: Runtime, run: Run) -> Run:
         return tx.get_run(run.id)
 
 
-def _render_limit() -> asyncio.Semaphore:
-    """One limit for all the runs of this process."""
-    global _renders
-    if _renders is None:
-        _renders = asyncio.Semaphore(RENDERS)
-    return _renders
+def _shared_limits() -> tuple[asyncio.Semaphore, asyncio.Semaphore]:
+    """Of jobs at work and of renders, for all the runs of this process."""
+    global _limits
+    if _limits is None:
+        _limits = asyncio.Semaphore(JOBS), asyncio.Semaphore(RENDERS)
+    return _limits

@@ -48,7 +48,10 @@ async def watch_run(execution: Execution) -> Why:
                     return Why.LOST
                 renewed = time.monotonic()
         except TransientError:
-            pass  # a store that is busy now will answer the next time
+            # A store that is busy now will answer the next time; but a lease that could not be
+            # renewed for as long as it lasts may be another's.
+            if time.monotonic() - renewed > 4 * renew_every:
+                return Why.LOST
         if execution.walk.suspending.is_set() and not execution.at_work:
             return why_left(execution)
         # Twice in a row: a job that is about to begin is not at work yet.

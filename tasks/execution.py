@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.engine import Walk
+from tasks.threads import in_thread
 
 AT_ENTRANCE = 4
 """Tasks that Prefect prepares at once, before their jobs begin. It takes milliseconds of the event
@@ -25,11 +26,13 @@ class Execution:
         stopping: no attempt may begin any more, and those under way give up.
         leaving: this process is to end: jobs under way finish, others are for the next one.
         entrance: limits how many tasks Prefect prepares at once.
+        slots: limits how many jobs are at work at once.
         renders: limits how many render children run at once.
     """
 
     runtime: Runtime
     walk: Walk
+    slots: asyncio.Semaphore
     renders: asyncio.Semaphore
     attempts: dict[str, Begun] = field(default_factory=dict[str, Begun])
     later: dict[str, AnotherAttempt] = field(default_factory=dict[str, AnotherAttempt])
@@ -43,11 +46,11 @@ class Execution:
         """Whether another job may begin."""
         return not self.stopping and not self.walk.suspending.is_set()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
         """Have every attempt under way give up; what they have started is killed."""
         self.stopping = True
-        for begun in list(self.attempts.values()):
-            begun.stop()
+        attempts = list(self.attempts.values())
+        await asyncio.gather(*(in_thread(begun.stop) for begun in attempts))
 
     def leave(self) -> None:
         """Begin no other job; those under way finish, or stop at a safe point."""

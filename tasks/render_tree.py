@@ -17,7 +17,7 @@ from factory_runtime.jobs.render.box import render, render_key
 from factory_runtime.jobs.render.limits import RenderLimits
 from tasks.execution import JobCall
 from tasks.locks import StoreLocks
-from tasks.threads import in_thread
+from tasks.threads import in_job_thread
 
 
 class RenderPolicy(CachePolicy):
@@ -68,7 +68,7 @@ async def render_tree(call: JobCall) -> dict[str, Any]:
     begun.cached = False
     try:
         async with execution.renders:
-            reference = await in_thread(_render, call)
+            reference = await in_job_thread(_render, call)
     except FactoryError as error:
         begun.refusal = error
         raise RenderRefusedError(f"{error.code} in {begun.job.id}") from None
@@ -82,7 +82,7 @@ async def tree_of(call: JobCall) -> TreeReference:
     begun.cached = True  # render_tree says otherwise if it is entered
     rule = begun.planned.cache
     tree = await _ask(call, rule.ttl, refresh=not rule.enabled)
-    if begun.cached and not await in_thread(
+    if begun.cached and not await in_job_thread(
         execution.runtime.storage.verify, execution.walk.run.tenant_id, tree.digest
     ):
         # Nothing in Prefect knows that the body behind a cached result is gone or damaged.

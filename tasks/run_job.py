@@ -24,7 +24,7 @@ from factory_runtime.services.claim_job import begin_attempt
 from factory_runtime.services.run_attempt import fail_attempt, publish_attempt
 from tasks.execution import JobCall
 from tasks.render_tree import tree_of
-from tasks.threads import in_thread
+from tasks.threads import in_job_thread, in_thread
 
 STOP_GRACE = 4.0
 """Seconds that a stopped attempt's thread gets to kill its child and return."""
@@ -80,14 +80,16 @@ async def run_job(call: JobCall) -> Any:
     await asyncio.sleep(0)  # still at the entrance: jobs that are ready begin before others come
     call.go_in()
     await _until_allowed(call)
-    if execution.stopping:
-        return Cancelled(message="the run is being stopped")
-    if not execution.begins_jobs:
-        return _put_off(call, AnotherAttempt(_now(call), Outcome.SUSPENDED, "its run is put down"))
-    try:
-        return _answer(call, await _in_time(call))
-    finally:
-        execution.attempts.pop(call.name, None)
+    async with execution.slots:  # before it is claimed and its time begins
+        if execution.stopping:
+            return Cancelled(message="the run is being stopped")
+        if not execution.begins_jobs:
+            reason = "its run is put down"
+            return _put_off(call, AnotherAttempt(_now(call), Outcome.SUSPENDED, reason))
+        try:
+            return _answer(call, await _in_time(call))
+        finally:
+            execution.attempts.pop(call.name, None)
 
 
 async def _in_time(call: JobCall) -> Ending | AnotherAttempt:
@@ -126,11 +128,13 @@ async def _gave_up(work: asyncio.Future[Ending | AnotherAttempt], call: JobCall)
 
 async def _attempt(call: JobCall) -> Ending | AnotherAttempt:
     execution = call.execution
-    begun = await in_thread(_begin, call)
+    begun = await in_job_thread(_begin, call)
     if not isinstance(begun, Begun):
         return begun
     tree = await tree_of(call)
-    return await in_thread(publish_attempt, execution.runtime.engine, execution.walk, begun, tree)
+    return await in_job_thread(
+        publish_attempt, execution.runtime.engine, execution.walk, begun, tree
+    )
 
 
 def _begin(call: JobCall) -> Begun | Ending | AnotherAttempt:

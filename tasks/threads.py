@@ -12,8 +12,14 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-# asyncio's own pool has few threads on small machines, and Prefect uses it too.
-_POOL = ThreadPoolExecutor(max_workers=32, thread_name_prefix="factory-job")
+JOBS = 32
+"""How many jobs are at work at once in this process."""
+
+# asyncio's own pool has few threads on small machines, and Prefect uses it too. Heartbeats, cancels
+# and ends have threads of their own: they must not wait for jobs. A job that does not hear that its
+# time is up keeps its thread, so there are more than may be at work.
+_JOBS = ThreadPoolExecutor(max_workers=2 * JOBS, thread_name_prefix="factory-job")
+_POOL = ThreadPoolExecutor(max_workers=32, thread_name_prefix="factory")
 
 RENDERS = max(2, os.cpu_count() or 2)
 """How many render children work at once in this process."""
@@ -21,5 +27,14 @@ RENDERS = max(2, os.cpu_count() or 2)
 
 async def in_thread(work: Callable[..., T], *args: Any) -> T:
     """Run blocking work on a thread of ours, in the caller's context (Prefect's run, its logs)."""
+    return await _in(_POOL, work, *args)
+
+
+async def in_job_thread(work: Callable[..., T], *args: Any) -> T:
+    """Likewise, for what a job does: it may take long."""
+    return await _in(_JOBS, work, *args)
+
+
+async def _in(pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
     loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_POOL, partial(copy_context().run, work, *args))
+    return await loop.run_in_executor(pool, partial(copy_context().run, work, *args))

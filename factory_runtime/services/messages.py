@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from factory_runtime.domain.ids import new_id
@@ -12,6 +12,9 @@ from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunTransaction
 from factory_runtime.services.topics import MEMORY_OF_RUN, SETTLE_EFFECTS, SHOW_RUN, SHOW_STATUS
 
+_LATE = timedelta(seconds=30)
+"""How long a job that was cut off may still be within its call to a host: longer than its grace."""
+
 
 def leave_endings(tx: RunTransaction, run: Run, now: datetime) -> None:
     """After the end of a run: remember it, show it, and settle effects that were only intended."""
@@ -19,7 +22,7 @@ def leave_endings(tx: RunTransaction, run: Run, now: datetime) -> None:
     for topic in (MEMORY_OF_RUN, SHOW_RUN):
         _leave(tx, topic, cycle, {"run_id": run.id}, now)
     if tx.list_effects(run_id=run.id, status=EffectStatus.INTENDED, limit=1):
-        _leave(tx, SETTLE_EFFECTS, cycle, {"run_id": run.id}, now)
+        _leave(tx, SETTLE_EFFECTS, cycle, {"run_id": run.id}, now, after=_LATE)
 
 
 def leave_status(tx: RunTransaction, run: Run, now: datetime) -> None:
@@ -28,7 +31,12 @@ def leave_status(tx: RunTransaction, run: Run, now: datetime) -> None:
 
 
 def _leave(
-    tx: RunTransaction, topic: str, key: str, payload: Mapping[str, Any], now: datetime
+    tx: RunTransaction,
+    topic: str,
+    key: str,
+    payload: Mapping[str, Any],
+    now: datetime,
+    after: timedelta = timedelta(0),
 ) -> None:
     tx.add_message(
         OutboxMessage(
@@ -38,6 +46,6 @@ def _leave(
             key=key,
             payload=payload,
             created_at=now,
-            not_before=now,
+            not_before=now + after,
         )
     )

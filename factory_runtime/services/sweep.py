@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TypeVar
 
-from factory_runtime.domain.errors import ConflictError
+from factory_runtime.domain.errors import ConflictError, PermanentError
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import Clock, JobKey, Launcher, RunKey, RunStore
@@ -13,6 +16,10 @@ from factory_runtime.services.end_run import cancel_run, end_run
 from factory_runtime.services.locks import drop_lock, find_walker, walk_lock
 from factory_runtime.services.messages import leave_status
 from factory_runtime.services.take_back import take_back, without_slot
+
+K = TypeVar("K")
+
+_LOG = logging.getLogger("factory.sweep")
 
 _PAGE = 200
 
@@ -40,10 +47,21 @@ def sweep(store: RunStore, clock: Clock) -> Swept:
     Raises:
         StoreUnavailableError: the store does not answer; what was repaired stays so.
     """
-    cancelled = sum(_cancel(store, clock, key) for key in store.overdue_runs(clock.now()))
-    left = sum(_leave(store, clock, key) for key in store.running_runs())
-    jobs = sum(_take_back(store, clock, key) for key in store.expired_jobs(clock.now()))
+    cancelled = _each(store.overdue_runs(clock.now()), lambda key: _cancel(store, clock, key))
+    left = _each(store.running_runs(), lambda key: _leave(store, clock, key))
+    jobs = _each(store.expired_jobs(clock.now()), lambda key: _take_back(store, clock, key))
     return Swept(cancelled, left, jobs)
+
+
+def _each(keys: Sequence[K], repair: Callable[[K], bool]) -> int:
+    """How many were repaired; one that cannot be read does not keep the others from it."""
+    repaired = 0
+    for key in keys:
+        try:
+            repaired += repair(key)
+        except PermanentError:
+            _LOG.exception("%s cannot be swept", key)
+    return repaired
 
 
 def sweep_prefect(store: RunStore, clock: Clock, launcher: Launcher) -> int:
