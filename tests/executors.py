@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import faulthandler
 import json
 import os
 import signal
@@ -78,7 +79,12 @@ class Executor:
         self.wait()
 
     def wait(self) -> None:
-        until(lambda: not self.lives, f"executor {self.pid} is gone", PATIENCE)
+        try:
+            until(lambda: not self.lives, f"executor {self.pid} is gone", PATIENCE)
+        except AssertionError:
+            self.process.send_signal(signal.SIGUSR1)  # its log tells what every thread does
+            time.sleep(1)
+            raise
 
 
 class Nursery:
@@ -347,6 +353,7 @@ def _live(
     if run is not None:
         asyncio.run(_execute(dispatcher.Dispatcher(_without_memory(settings)), run))
     else:
+        faulthandler.register(signal.SIGUSR1)
         executor.run_executor(settings, None, str(settings.prefect_api_url), keep=True)
     executor._flush_prefect()  # pyright: ignore[reportPrivateUsage]
     return 0
