@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,6 +38,7 @@ _RESTART_WINDOW = 600
 
 _SERVER_START_SECONDS = 90
 _FLUSH_SECONDS = 5
+_HEAR_WITHIN = 0.2
 
 
 class PrefectServer:
@@ -161,7 +162,12 @@ def run_executor(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, told.hear)
     with ThreadPoolExecutor(1, thread_name_prefix="event-loop") as loop:
-        loop.submit(asyncio.run, _serve(settings, server, api_url, told, keep=keep)).result()
+        serving = loop.submit(asyncio.run, _serve(settings, server, api_url, told, keep=keep))
+        # Again and again: a signal that the system hands to another thread does not wake this one,
+        # and only this one may handle it.
+        while not serving.done():
+            wait([serving], timeout=_HEAR_WITHIN)
+        serving.result()
 
 
 class Told:
