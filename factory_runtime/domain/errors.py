@@ -153,6 +153,14 @@ class SettingsError(InputError):
     """A setting that makes no sense, or a folder that cannot be used."""
 
 
+class PolicyRefusedError(ProblemsError):
+    """The tenant's policy does not allow it; every rule that refuses is named."""
+
+
+class InvalidPolicyError(ProblemsError):
+    """A policy that cannot be read; all that is wrong is named."""
+
+
 # --- NotFoundError
 
 
@@ -175,7 +183,27 @@ class TemplateNotFoundError(NotFoundError):
     """No such template in the store."""
 
 
+class DeadLetterNotFoundError(NotFoundError):
+    """No such dead letter for this tenant."""
+
+
+class ApprovalNotFoundError(NotFoundError):
+    """No such approval for this tenant."""
+
+
+class RedriveOrderNotFoundError(NotFoundError):
+    """No such redrive order for this tenant."""
+
+
 # --- ConflictError
+
+
+class NotAllowedError(ConflictError):
+    """This person may not do that; the message says who may."""
+
+
+class RepositoryChangedError(ConflictError):
+    """A repository is no longer as we left it: somebody works in it."""
 
 
 class IllegalTransitionError(ConflictError):
@@ -246,6 +274,10 @@ class StorageFullError(TransientError):
     """The disk is full or read-only."""
 
 
+class PolicyUnavailableError(TransientError):
+    """The tenant's policy cannot be read now: nothing is accepted until somebody mends it."""
+
+
 class StoreFullError(StoreUnavailableError, StorageFullError):
     """The run store has no room to write, or may only be read: it is away until somebody helps."""
 
@@ -255,6 +287,14 @@ class StoreFullError(StoreUnavailableError, StorageFullError):
 
 class HostRejectedError(PermanentError):
     """An outside host refuses, and will again."""
+
+
+class ApprovalDeniedError(PermanentError):
+    """A person said no."""
+
+
+class ApprovalExpiredError(PermanentError):
+    """Nobody decided in time."""
 
 
 class CorruptStoreError(PermanentError):

@@ -26,11 +26,15 @@ class JobStatus(StrEnum):
 
 
 class SkipReason(StrEnum):
-    """Why a job was not run. Only a failed need carries on to the jobs behind it."""
+    """Why a job was not run. Only a failed need carries on to the jobs behind it.
+
+    ``NOT_PLANNED``: the run's plan was changed, and has no such job any more.
+    """
 
     CONDITION = "condition"
     NEED_FAILED = "need-failed"
     FALLBACK_NOT_NEEDED = "fallback-not-needed"
+    NOT_PLANNED = "not-planned"
 
 
 _S = JobStatus
@@ -61,6 +65,7 @@ class Job:
         progress: what its type says of how far it is, 0 to 1, with a phrase for people.
         fencing_token: grows by one with every claim; a write names the token it claimed with.
         cached: whether its render came from the cache; None where it renders nothing.
+        degraded: in what way it is less than was asked for, though it Succeeded.
     """
 
     id: str
@@ -96,6 +101,7 @@ class Job:
     repo_id: str | None = None
     pipeline_id: str | None = None
     work_item_id: str | None = None
+    degraded: str | None = None
 
     def move_to(self, status: JobStatus, at: datetime, **changes: Any) -> Job:
         """The job in its next status, one version on.

@@ -24,6 +24,9 @@ class PlannedJob:
         when: likewise; None where there is no condition or compiling already answered it.
         skip: compiling found the condition false.
         fallback_for: names of jobs in whose place it runs; it is skipped unless one of them failed.
+        undo: name of the undo of its type that takes back what it does; None where there is none.
+        undo_of: in the plan of a run that undoes another: the job of that other run whose effects
+            this one takes back, by ``undo``.
     """
 
     name: str
@@ -43,6 +46,7 @@ class PlannedJob:
     on_failure: OnFailure = OnFailure()
     undo: str | None = None
     fallback_for: tuple[str, ...] = ()
+    undo_of: str | None = None
 
 
 @dataclass(frozen=True)  # no slots: it keeps what it has worked out

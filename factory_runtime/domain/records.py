@@ -9,13 +9,20 @@ from enum import StrEnum
 from typing import Any
 
 from factory_runtime.domain.body import Body
+from factory_runtime.domain.run import Priority
 
 
 class EffectStatus(StrEnum):
-    """An outside effect is written down before it is done and again after."""
+    """An outside effect is written down before it is done and again after.
+
+    ``UNDONE``: it is gone. ``ORPHANED``: nobody wants it any more and it was not taken away; a
+    person has to look.
+    """
 
     INTENDED = "intended"
     CONFIRMED = "confirmed"
+    UNDONE = "undone"
+    ORPHANED = "orphaned"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,10 @@ class Effect:
         target: what it touches, for people: ``repository demo/orders``.
         facts: what a probe needs to find it again, like its project and repository.
         reference: what came of it, like a commit id; None until confirmed.
+        link: where a person finds it.
+        reason: why it is orphaned, or how it was undone.
+        settled_at: when it became undone or orphaned.
+        undone_by: the run that undid it, or left it.
     """
 
     effect_key: str
@@ -41,6 +52,10 @@ class Effect:
     reference: str | None = None
     confirmed_at: datetime | None = None
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    link: str | None = None
+    reason: str | None = None
+    settled_at: datetime | None = None
+    undone_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +177,42 @@ class Lock:
     name: str
     holder: str
     expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """Who did what to the factory's work: never changed, never removed.
+
+    Attributes:
+        actor: the operating system's user, or ``system``.
+        action: like ``dead-letter.redrive`` or ``approval.grant``.
+        subject: what it was done to, by id.
+        detail: facts of ours and what the person gave as a reason.
+    """
+
+    tenant_id: str
+    id: str
+    at: datetime
+    actor: str
+    action: str
+    subject: str
+    detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class TopicWait:
+    """A job that waits until fewer jobs of its type run; looked at as long as it is fresh.
+
+    Attributes:
+        topic: name of the job type.
+        since: when it was refused first.
+        seen_at: when it was refused last: one that is not seen any more waits no longer.
+    """
+
+    tenant_id: str
+    run_id: str
+    step: str
+    topic: str
+    priority: Priority
+    since: datetime
+    seen_at: datetime

@@ -39,18 +39,38 @@ class ConfirmedEffect:
 
 
 @dataclass(frozen=True, slots=True)
+class Undone:
+    """What an undo did about one effect of the job that it undoes.
+
+    Attributes:
+        kind: of the effect.
+        left: why it was left as it is; None where it is gone.
+        note: how it was undone, for people.
+    """
+
+    kind: str
+    left: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class JobResult:
     """What a job's publishing half returns; the engine records it in one transaction.
 
     Attributes:
         outputs: JSON that later steps read as ``steps.<name>.outputs``.
         external_ids: any of ``build_id``, ``repo_id``, ``pipeline_id``, ``work_item_id``.
+        degraded: in what way this is less than was asked for, for people: "from the copy of
+            2026-11-20", "charts left out: latency". None where it is whole.
+        undone: of an undo: one for each effect it was given.
     """
 
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     artifacts: tuple[ArtifactDraft, ...] = ()
     effects: tuple[ConfirmedEffect, ...] = ()
     external_ids: Mapping[str, str] = field(default_factory=dict[str, str])
+    degraded: str | None = None
+    undone: tuple[Undone, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,6 +91,9 @@ class Run:
         cancel_requested_at: when somebody asked for it to stop; the executor obeys.
         pause_requested_at: likewise for a pause; it goes on only when somebody resumes it.
         error: one message for people, where it Failed or was Cancelled.
+        undoes: the run whose effects this one undoes; None for every other.
+        undo_requested_by: who wants its effects undone once it has ended without success.
+        inputs_digest: SHA-256 of the inputs with defaults: the same request gives the same.
     """
 
     id: str
@@ -126,6 +129,9 @@ class Run:
     pipeline_id: str | None = None
     work_item_id: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    undoes: str | None = None
+    undo_requested_by: str | None = None
+    inputs_digest: str | None = None
 
     def move_to(self, status: RunStatus, at: datetime, **changes: Any) -> Run:
         """The run in its next status, one version on.

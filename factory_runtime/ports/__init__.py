@@ -7,8 +7,10 @@ help) or ``PermanentError`` (it will not); adapters translate their library's er
 from factory_runtime.ports.artifact_storage import ArtifactStorage, StoredBody
 from factory_runtime.ports.clock import Clock
 from factory_runtime.ports.git_host import Commit, CommitOrder, GitHost, Repository
-from factory_runtime.ports.job_type import FileTree, JobContext, JobFacts, JobType
+from factory_runtime.ports.job_type import FileTree, JobContext, JobFacts, JobType, Undoing
 from factory_runtime.ports.memory import Embedder, MemoryIndex, RecallQuery
+from factory_runtime.ports.notifier import Notifier
+from factory_runtime.ports.operator_records import OperatorRecords
 from factory_runtime.ports.prefect import Launcher
 from factory_runtime.ports.run_store import (
     DispatchTransaction,
@@ -35,6 +37,8 @@ __all__ = [
     "JobType",
     "Launcher",
     "MemoryIndex",
+    "Notifier",
+    "OperatorRecords",
     "Page",
     "RecallQuery",
     "Repository",
@@ -43,4 +47,5 @@ __all__ = [
     "RunStore",
     "RunTransaction",
     "StoredBody",
+    "Undoing",
 ]

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any, Protocol
+from typing import IO, Any, Protocol, runtime_checkable
 
+from factory_runtime.domain.approval import Approval, Question
+from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.records import Effect
 from factory_runtime.domain.result import JobResult, RenderOrder, WaitUntil
 from factory_runtime.domain.template import JobTypeFacts
@@ -20,7 +22,12 @@ from factory_runtime.ports.git_host import GitHost
 
 @dataclass(frozen=True, slots=True)
 class JobFacts:
-    """Who and what a job runs for."""
+    """Who and what a job runs for.
+
+    Attributes:
+        last_attempt: whether a failure of this attempt ends the job.
+        undoes: the run whose effects are undone; None in every other run.
+    """
 
     tenant_id: str
     project_id: str
@@ -33,6 +40,8 @@ class JobFacts:
     requested_by: str
     module_id: str | None = None
     follows: frozenset[str] = frozenset()
+    last_attempt: bool = False
+    undoes: str | None = None
 
 
 class JobContext(Protocol):
@@ -118,6 +127,17 @@ class JobContext(Protocol):
         """
         ...
 
+    def ask(self, question: Question) -> Approval:
+        """Put a question to people, once for this plan, and see how it stands by now.
+
+        Answer with ``WaitUntil`` while it is open: a decision wakes the job up.
+        """
+        ...
+
+    def find_last_copy(self, kind: ArtifactKind, name: str) -> Artifact | None:
+        """The newest artifact of this kind and name that a run of the same project left."""
+        ...
+
     def log(self, message: str) -> None:
         """One line for people, shown by `factory runs logs`."""
         ...
@@ -156,5 +176,29 @@ class JobType(Protocol):
         """Whether an effect that was intended has been done: what came of it, or None.
 
         Asked of the world, by the effect's key and facts: "is there a commit with this trailer?"
+        """
+        ...
+
+
+@runtime_checkable
+class Undoing(Protocol):
+    """A job type that offers undos: those that its facts name."""
+
+    def undo(
+        self, context: JobContext, undo: str, effects: tuple[Effect, ...]
+    ) -> JobResult | WaitUntil:
+        """Take back what a job of this type has done: an outside effect like any other.
+
+        It runs as a job of a run of its own, and may be called again after a kill. What is not as
+        the job has left it is not touched.
+
+        Args:
+            context: of the undoing job; ``context.facts.undoes`` is the run that is undone.
+            undo: which of the type's undos.
+            effects: of the job that is undone, newest first: confirmed ones, and intended ones
+                that the probe has found to be done.
+
+        Returns:
+            A result with one ``Undone`` for each of the effects.
         """
         ...

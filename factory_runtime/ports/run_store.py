@@ -10,9 +10,11 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.attempt import Attempt
+from factory_runtime.domain.dead_letter import LetterGroup
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.memory import Collection as MemoryCollection
 from factory_runtime.domain.memory import Memory
+from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import (
     Breaker,
     Checkpoint,
@@ -24,6 +26,7 @@ from factory_runtime.domain.records import (
     TemplateRecord,
 )
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.ports.operator_records import OperatorRecords
 
 T = TypeVar("T")
 
@@ -48,7 +51,7 @@ class Page(Generic[T]):
     cursor: str | None = None
 
 
-class RunTransaction(Protocol):
+class RunTransaction(OperatorRecords, Protocol):
     """One use case on one tenant's rows: all of it is committed, or none.
 
     Every query it makes adds the tenant it was begun for; a row of another tenant is not there.
@@ -125,6 +128,10 @@ class RunTransaction(Protocol):
         limit: int = 200,
     ) -> tuple[Artifact, ...]:
         """Newest first; oldest first within one run."""
+        ...
+
+    def find_last_artifact(self, project_id: str, kind: ArtifactKind, name: str) -> Artifact | None:
+        """The newest one of this kind and name that a run of the project left."""
         ...
 
     def touch_artifact(self, artifact_id: str, accessed_at: datetime) -> None: ...
@@ -336,6 +343,16 @@ class RunStore(Protocol):
 
     def expired_jobs(self, now: datetime, limit: int = 1000) -> tuple[JobKey, ...]:
         """Running jobs whose lease has run out."""
+        ...
+
+    def letter_groups(
+        self, *, tenant_id: str | None = None, limit: int = 200
+    ) -> tuple[LetterGroup, ...]:
+        """Open dead letters by fingerprint, the largest group first; of all tenants, or of one."""
+        ...
+
+    def policies(self) -> tuple[PolicyRecord, ...]:
+        """Those of all tenants, for the dispatcher: it reads their limits."""
         ...
 
     def open_flow_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:

@@ -90,6 +90,17 @@ class Ledgers:
         order = age if run_id is not None else tuple(column.desc() for column in age)
         return self._rows.list(ARTIFACTS, *where, order_by=order, limit=limit)
 
+    def find_last_artifact(self, project_id: str, kind: ArtifactKind, name: str) -> Artifact | None:
+        found = self._rows.list(
+            ARTIFACTS,
+            artifacts.c.project_id == project_id,
+            artifacts.c.kind == kind,
+            artifacts.c.name == name,
+            order_by=(artifacts.c.created_at.desc(), artifacts.c.id.desc()),
+            limit=1,
+        )
+        return found[0] if found else None
+
     def touch_artifact(self, artifact_id: str, accessed_at: datetime) -> None:
         changes = {"accessed_at": accessed_at}
         if not self._rows.update(ARTIFACTS, changes, artifacts.c.id == artifact_id):

@@ -30,12 +30,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from factory_runtime.domain.approval import Approval, Vote
 from factory_runtime.domain.artifact import Artifact
 from factory_runtime.domain.attempt import Attempt
+from factory_runtime.domain.dead_letter import DeadLetter, FailureKind, RedriveOrder
 from factory_runtime.domain.errors import InputError, PermanentError
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.memory import Memory
+from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import (
+    AuditEntry,
     Breaker,
     Checkpoint,
     Effect,
@@ -44,6 +48,7 @@ from factory_runtime.domain.records import (
     RequestRecord,
     RunEvent,
     TemplateRecord,
+    TopicWait,
 )
 from factory_runtime.domain.run import Run
 from factory_runtime.run_store import tables
@@ -112,6 +117,14 @@ TEMPLATES = Record(tables.templates, TemplateRecord)
 REQUESTS = Record(tables.requests, RequestRecord)
 MEMORIES = Record(tables.memory_records, Memory)
 LOCKS = Record(tables.locks, Lock)
+LETTERS = Record(tables.dead_letters, DeadLetter)
+FAILURE_KINDS = Record(tables.failure_kinds, FailureKind)
+ORDERS = Record(tables.redrive_orders, RedriveOrder)
+APPROVALS = Record(tables.approvals, Approval)
+VOTES = Record(tables.votes, Vote)
+POLICIES = Record(tables.policies, PolicyRecord)
+TOPIC_WAITS = Record(tables.topic_waits, TopicWait)
+AUDIT = Record(tables.audit, AuditEntry)
 
 
 class TenantRows:
@@ -148,6 +161,11 @@ class TenantRows:
             query = query.limit(limit)
         with translated(self._place):
             return tuple(record.value_of(row) for row in self._connection.execute(query).mappings())
+
+    def count(self, record: Record[Any], *where: Condition) -> int:
+        query = select(func.count()).select_from(record.table).where(self._mine(record, where))
+        with translated(self._place):
+            return self._connection.execute(query).scalar_one()
 
     @property
     def many_writers(self) -> bool:

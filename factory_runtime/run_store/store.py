@@ -11,13 +11,16 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from factory_runtime.domain.dead_letter import LetterGroup
 from factory_runtime.domain.errors import PermanentError, StoreUnavailableError
+from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import JobKey, RunKey
 from factory_runtime.run_store.dispatch import SqlDispatch, waiting_runs
 from factory_runtime.run_store.engines import LOCK_WAIT, for_writing, refuse_if_broken
-from factory_runtime.run_store.rows import MESSAGES, RUNS, TenantRows
+from factory_runtime.run_store.groups import letter_groups
+from factory_runtime.run_store.rows import MESSAGES, POLICIES, RUNS, TenantRows
 from factory_runtime.run_store.stuck import (
     expired_jobs,
     open_flow_runs,
@@ -84,6 +87,17 @@ class SqlRunStore:
 
     def expired_jobs(self, now: datetime, limit: int = 1000) -> tuple[JobKey, ...]:
         return tuple(JobKey(*row) for row in self._all(expired_jobs(now, limit)))
+
+    def letter_groups(
+        self, *, tenant_id: str | None = None, limit: int = 200
+    ) -> tuple[LetterGroup, ...]:
+        with self._connected(read_only=True) as connection, translated(self._place):
+            return letter_groups(connection, tenant_id, limit)
+
+    def policies(self) -> tuple[PolicyRecord, ...]:
+        with self._connected(read_only=True) as connection, translated(self._place):
+            rows = connection.execute(select(*POLICIES.columns)).mappings()
+            return tuple(POLICIES.value_of(row) for row in rows)
 
     def open_flow_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
         with self._connected(read_only=True) as connection, translated(self._place):

@@ -23,8 +23,10 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from factory_runtime.domain.approval import ApprovalStatus
 from factory_runtime.domain.artifact import ArtifactKind, Classification
 from factory_runtime.domain.attempt import Outcome
+from factory_runtime.domain.dead_letter import LetterStatus, OrderStatus
 from factory_runtime.domain.job import JobStatus, SkipReason
 from factory_runtime.domain.memory import Collection
 from factory_runtime.domain.records import EffectStatus
@@ -110,6 +112,9 @@ runs = Table(
     Column("work_item_id", _OUTSIDE_ID),
     Column("error", LongText),
     Column("metadata", JsonText, nullable=False),
+    Column("undoes", _ID),
+    Column("undo_requested_by", _NAME),
+    Column("inputs_digest", _DIGEST),
     PrimaryKeyConstraint("tenant_id", "id"),
     Index("ix_runs_age", "tenant_id", "requested_at", "id"),
     Index("ix_runs_project", "tenant_id", "project_id", "requested_at", "id"),
@@ -154,6 +159,17 @@ Index(
     postgresql_where=runs.c.flow_run_id.is_not(None),
 )
 
+# Unique: however often it is asked for, the effects of a run are undone by one other run.
+Index(
+    "ux_runs_undoes",
+    runs.c.tenant_id,
+    runs.c.undoes,
+    unique=True,
+    sqlite_where=runs.c.undoes.is_not(None),
+    postgresql_where=runs.c.undoes.is_not(None),
+)
+_found_by(runs, "inputs_digest")
+
 jobs = Table(
     "jobs",
     metadata,
@@ -190,6 +206,7 @@ jobs = Table(
     Column("repo_id", _OUTSIDE_ID),
     Column("pipeline_id", _OUTSIDE_ID),
     Column("work_item_id", _OUTSIDE_ID),
+    Column("degraded", LongText),
     PrimaryKeyConstraint("tenant_id", "run_id", "step"),
     UniqueConstraint("tenant_id", "id"),
     ForeignKeyConstraint(["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"]),
@@ -289,6 +306,10 @@ effects = Table(
     Column("confirmed_at", UtcTime),
     Column("reference", LongText),
     Column("facts", JsonText, nullable=False, server_default="{}"),
+    Column("link", LongText),
+    Column("reason", LongText),
+    Column("settled_at", UtcTime),
+    Column("undone_by", _ID),
     PrimaryKeyConstraint("tenant_id", "effect_key", "kind"),
     ForeignKeyConstraint(["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"]),
     Index("ix_effects_run", "tenant_id", "run_id", "intended_at"),
@@ -413,4 +434,165 @@ locks = Table(
     Column("holder", _NAME, nullable=False),
     Column("expires_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("tenant_id", "name"),
+)
+
+dead_letters = Table(
+    "dead_letters",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("id", _ID, nullable=False),
+    Column("run_id", _ID, nullable=False),
+    Column("step", _STEP, nullable=False),
+    Column("project_id", _NAME, nullable=False),
+    Column("template_id", _NAME, nullable=False),
+    Column("template_version", _VERSION, nullable=False),
+    Column("job_type", _NAME, nullable=False),
+    Column("fingerprint", _DIGEST, nullable=False),
+    Column("error_code", _NAME, nullable=False),
+    Column("error", LongText, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("trace_id", _OUTSIDE_ID, nullable=False),
+    Column("first_failed_at", UtcTime, nullable=False),
+    Column("failed_at", UtcTime, nullable=False),
+    Column("status", EnumText(LetterStatus), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("cycle", Integer, nullable=False),
+    Column("redrives", Integer, nullable=False),
+    Column("with_", BodyText),
+    Column("traceback", BodyText),
+    Column("checkpoint", Integer),
+    Column("order_id", _ID),
+    Column("closed_at", UtcTime),
+    Column("closed_by", _NAME),
+    Column("reason", LongText),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "run_id", "step"),
+    ForeignKeyConstraint(["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"]),
+    Index("ix_dead_letters_status", "tenant_id", "status", "failed_at", "id"),
+    Index("ix_dead_letters_fingerprint", "tenant_id", "fingerprint", "status", "failed_at", "id"),
+)
+# For the operator's overview, over the open letters of all tenants: answered by the index alone.
+_for_all_tenants(
+    "ix_dead_letters_open",
+    dead_letters.c.fingerprint,
+    dead_letters.c.tenant_id,
+    dead_letters.c.run_id,
+    dead_letters.c.failed_at,
+    where=dead_letters.c.status == LetterStatus.OPEN,
+)
+_found_by(dead_letters, "order_id")
+
+failure_kinds = Table(
+    "failure_kinds",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("fingerprint", _DIGEST, nullable=False),
+    Column("job_type", _NAME, nullable=False),
+    Column("error_code", _NAME, nullable=False),
+    Column("message", LongText, nullable=False),
+    Column("first_seen", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "fingerprint"),
+)
+
+redrive_orders = Table(
+    "redrive_orders",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("id", _ID, nullable=False),
+    Column("fingerprint", _DIGEST, nullable=False),
+    Column("status", EnumText(OrderStatus), nullable=False),
+    Column("requested_by", _NAME, nullable=False),
+    Column("requested_at", UtcTime, nullable=False),
+    Column("total", Integer, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("canary_id", _ID),
+    Column("redriven", Integer, nullable=False),
+    Column("refused", Integer, nullable=False),
+    Column("error", LongText),
+    Column("change", JsonText, nullable=False),
+    Column("finished_at", UtcTime),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    Index("ix_redrive_orders_age", "tenant_id", "requested_at", "id"),
+)
+
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("id", _ID, nullable=False),
+    Column("run_id", _ID, nullable=False),
+    Column("step", _STEP, nullable=False),
+    Column("project_id", _NAME, nullable=False),
+    Column("plan_digest", _DIGEST, nullable=False),
+    Column("requested_by", _NAME, nullable=False),
+    Column("message", LongText, nullable=False),
+    Column("by", NamesText, nullable=False),
+    Column("count", Integer, nullable=False),
+    Column("requested_at", UtcTime, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    Column("status", EnumText(ApprovalStatus), nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("escalate_at", UtcTime),
+    Column("escalate_to", NamesText, nullable=False),
+    Column("escalated_at", UtcTime),
+    Column("decided_at", UtcTime),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "run_id", "step", "plan_digest"),
+    ForeignKeyConstraint(
+        ["tenant_id", "run_id", "step"], ["jobs.tenant_id", "jobs.run_id", "jobs.step"]
+    ),
+    Index("ix_approvals_status", "tenant_id", "status", "requested_at", "id"),
+)
+
+votes = Table(
+    "votes",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("approval_id", _ID, nullable=False),
+    Column("person", _NAME, nullable=False),
+    Column("granted", Boolean, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("comment", LongText, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "approval_id", "person"),
+    ForeignKeyConstraint(["tenant_id", "approval_id"], ["approvals.tenant_id", "approvals.id"]),
+)
+
+policies = Table(
+    "policies",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("document", LongText, nullable=False),
+    Column("digest", _DIGEST, nullable=False),
+    Column("updated_at", UtcTime, nullable=False),
+    Column("updated_by", _NAME, nullable=False),
+    PrimaryKeyConstraint("tenant_id"),
+)
+
+topic_waits = Table(
+    "topic_waits",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("run_id", _ID, nullable=False),
+    Column("step", _STEP, nullable=False),
+    Column("topic", _NAME, nullable=False),
+    Column("priority", PriorityRank, nullable=False),
+    Column("since", UtcTime, nullable=False),
+    Column("seen_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "run_id", "step"),
+    Index("ix_topic_waits_topic", "topic", "priority", "since"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("id", _ID, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("actor", _NAME, nullable=False),
+    Column("action", _NAME, nullable=False),
+    Column("subject", _KEY, nullable=False),
+    Column("detail", JsonText, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    Index("ix_audit_subject", "tenant_id", "subject", "at"),
 )

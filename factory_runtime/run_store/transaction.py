@@ -21,6 +21,7 @@ from factory_runtime.domain.records import Checkpoint, RunEvent
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import Page, RunFilter
 from factory_runtime.run_store.ledgers import Ledgers
+from factory_runtime.run_store.operators import Operators
 from factory_runtime.run_store.paging import behind, conditions_of, cursor_of
 from factory_runtime.run_store.rows import (
     ATTEMPTS,
@@ -38,7 +39,7 @@ _WITHOUT_VERSION = ("lease_expires_at", "progress", "phrase")
 """What heartbeats and notes change of a job between two of its versions."""
 
 
-class SqlTransaction(Ledgers):
+class SqlTransaction(Ledgers, Operators):
     """``ports.RunTransaction`` on SQLAlchemy.
 
     Who writes a run's history or its jobs holds the run's row first, so that two of them never wait

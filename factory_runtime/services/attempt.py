@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
 
+from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.attempt import Attempt, Outcome
 from factory_runtime.domain.errors import CancelledError, FactoryError, SuspendedError
 from factory_runtime.domain.ids import effect_key
@@ -131,6 +132,8 @@ class AttemptContext:
             requested_by=run.requested_by,
             module_id=run.module_id,
             follows=ancestors(walk.plan, begun.job.step),
+            last_attempt=begun.job.failures + 1 >= begun.job.max_attempts,
+            undoes=run.undoes,
         )
 
     @property
@@ -253,6 +256,11 @@ class AttemptContext:
         stderr: IO[bytes] | int | None = None,
     ) -> subprocess.Popen[bytes]:
         return self._begun.children.start(arguments, cwd=cwd, env=env, stdout=stdout, stderr=stderr)
+
+    def find_last_copy(self, kind: ArtifactKind, name: str) -> Artifact | None:
+        mine = self.facts
+        with self._engine.store.begin(mine.tenant_id, read_only=True) as tx:
+            return tx.find_last_artifact(mine.project_id, kind, name)
 
     def log(self, message: str) -> None:
         self._begun.logs.append((self.now(), message))

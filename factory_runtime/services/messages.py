@@ -7,10 +7,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from factory_runtime.domain.ids import new_id
+from factory_runtime.domain.notice import Notice, notice_to_payload
 from factory_runtime.domain.records import EffectStatus, OutboxMessage
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunTransaction
-from factory_runtime.services.topics import MEMORY_OF_RUN, SETTLE_EFFECTS, SHOW_RUN, SHOW_STATUS
+from factory_runtime.services.topics import (
+    MEMORY_OF_RUN,
+    NOTICE,
+    PREFECT_EVENT,
+    SETTLE_EFFECTS,
+    SHOW_RUN,
+    SHOW_STATUS,
+)
 
 _LATE = timedelta(seconds=30)
 """How long a job that was cut off may still be within its call to a host: longer than its grace."""
@@ -20,17 +28,23 @@ def leave_endings(tx: RunTransaction, run: Run, now: datetime) -> None:
     """After the end of a run: remember it, show it, and settle effects that were only intended."""
     cycle = f"{run.id}:{run.cycle}"
     for topic in (MEMORY_OF_RUN, SHOW_RUN):
-        _leave(tx, topic, cycle, {"run_id": run.id}, now)
+        leave(tx, topic, cycle, {"run_id": run.id}, now)
     if tx.list_effects(run_id=run.id, status=EffectStatus.INTENDED, limit=1):
-        _leave(tx, SETTLE_EFFECTS, cycle, {"run_id": run.id}, now, after=_LATE)
+        leave(tx, SETTLE_EFFECTS, cycle, {"run_id": run.id}, now, after=_LATE)
 
 
 def leave_status(tx: RunTransaction, run: Run, now: datetime) -> None:
     """After a move that its flow run could not tell Prefect of itself."""
-    _leave(tx, SHOW_STATUS, f"{run.id}:{run.version}", {"run_id": run.id}, now)
+    leave(tx, SHOW_STATUS, f"{run.id}:{run.version}", {"run_id": run.id}, now)
 
 
-def _leave(
+def leave_notice(tx: RunTransaction, notice: Notice) -> None:
+    """Tell people of it, by the tenant's policy, and Prefect as an event."""
+    for topic in (NOTICE, PREFECT_EVENT):
+        leave(tx, topic, notice.key, notice_to_payload(notice), notice.at)
+
+
+def leave(
     tx: RunTransaction,
     topic: str,
     key: str,
@@ -38,6 +52,7 @@ def _leave(
     now: datetime,
     after: timedelta = timedelta(0),
 ) -> None:
+    """Have it done once this transaction is committed; the same topic and key is done once."""
     tx.add_message(
         OutboxMessage(
             id=new_id("msg"),

@@ -217,6 +217,7 @@ def _new_run(desk: RequestDesk, request: RunRequest, template: Template, plan: P
         template_version=template.version,
         template_digest=template.digest,
         inputs=to_body(desk.storage, request.tenant_id, plan.inputs),
+        inputs_digest=digest_of(plan.inputs),
         plan=Body(reference=BodyReference(stored.digest, stored.size)),
         deadline_at=_deadline(now, request.deadline, plan.deadline),
     )

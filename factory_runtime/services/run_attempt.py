@@ -23,7 +23,8 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.ids import effect_key, new_id
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.progress import Ending
-from factory_runtime.domain.result import ConfirmedEffect, JobResult, WaitUntil
+from factory_runtime.domain.records import EffectStatus
+from factory_runtime.domain.result import ConfirmedEffect, JobResult, Undone, WaitUntil
 from factory_runtime.domain.tree import TreeReference
 from factory_runtime.ports import RunTransaction
 from factory_runtime.services import breaker
@@ -75,6 +76,7 @@ def _succeed(engine: Engine, walk: Walk, begun: Begun, result: JobResult) -> End
         outputs=to_body(engine.storage, walk.run.tenant_id, result.outputs),
         cached=begun.cached,
         error=None,
+        degraded=result.degraded,
         progress=None if begun.progress is None else 1.0,
         **_RELEASED,
         **result.external_ids,
@@ -87,6 +89,7 @@ def _succeed(engine: Engine, walk: Walk, begun: Begun, result: JobResult) -> End
         tx.save_attempt(closed)
         tx.add_artifacts(_artifacts(walk, begun, result, now))
         _confirm(tx, walk, begun, result.effects, now)
+        _settle(tx, walk, begun, result.undone, now)
         breaker.note_success(tx, begun.hosts, now)
 
     try:
@@ -236,6 +239,19 @@ def _confirm(
     key = effect_key(walk.run.id, begun.job.step)
     for effect in effects:
         tx.confirm_effect(key, effect.kind, effect.reference, now)
+
+
+def _settle(
+    tx: RunTransaction, walk: Walk, begun: Begun, undone: tuple[Undone, ...], now: datetime
+) -> None:
+    """Write what became of the effects that this job was to undo."""
+    if walk.run.undoes is None or begun.planned.undo_of is None:
+        return
+    key = effect_key(walk.run.undoes, begun.planned.undo_of)
+    for one in undone:
+        status = EffectStatus.UNDONE if one.left is None else EffectStatus.ORPHANED
+        reason = one.left or one.note
+        tx.settle_effect(key, one.kind, status, now, reason=reason, undone_by=walk.run.id)
 
 
 def _closed(begun: Begun, now: datetime, outcome: Outcome) -> Attempt:

@@ -1,0 +1,82 @@
+"""An Approval: a question to people that a job waits for, and their votes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+
+class ApprovalStatus(StrEnum):
+    """What was decided. ``WITHDRAWN``: its run ended before anybody decided."""
+
+    OPEN = "open"
+    GRANTED = "granted"
+    DENIED = "denied"
+    EXPIRED = "expired"
+    WITHDRAWN = "withdrawn"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a job asks of people.
+
+    Attributes:
+        by: who may decide: names of users, or ``group:NAME``; empty is anybody but the requester.
+        count: how many have to grant it; one who denies it decides alone.
+        expires: after this long it cannot be granted any more.
+        escalate_after, escalate_to: then these may decide as well, and are told.
+    """
+
+    message: str
+    by: tuple[str, ...] = ()
+    count: int = 1
+    expires: timedelta = timedelta(days=7)
+    escalate_after: timedelta | None = None
+    escalate_to: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A question as recorded. ``(run, step, plan_digest)`` is unique: a changed plan asks again.
+
+    Attributes:
+        plan_digest: SHA-256 of the plan that is approved, 64 hex digits.
+        requested_by: who requested the run, and may not decide.
+    """
+
+    id: str
+    tenant_id: str
+    run_id: str
+    step: str
+    project_id: str
+    plan_digest: str
+    requested_by: str
+    message: str
+    by: tuple[str, ...]
+    count: int
+    requested_at: datetime
+    expires_at: datetime
+    status: ApprovalStatus = ApprovalStatus.OPEN
+    version: int = 1
+    escalate_at: datetime | None = None
+    escalate_to: tuple[str, ...] = ()
+    escalated_at: datetime | None = None
+    decided_at: datetime | None = None
+
+    def changed(self, **changes: Any) -> Approval:
+        """The approval with other values, one version on."""
+        return replace(self, version=self.version + 1, **changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What one person said; a person has one vote."""
+
+    tenant_id: str
+    approval_id: str
+    person: str
+    granted: bool
+    at: datetime
+    comment: str = ""

@@ -1,0 +1,109 @@
+"""A Policy: what a tenant may ask for, and how much of it at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from factory_runtime.domain.approval import Question
+
+
+@dataclass(frozen=True, slots=True)
+class TemplateRule:
+    """Which versions of a template are allowed.
+
+    Attributes:
+        versions: a specifier set like ``>=1.2,<2``; None is any.
+        withdrawn: version → why it must not be used any more.
+    """
+
+    versions: str | None = None
+    withdrawn: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalRule:
+    """Which runs need an approval before anything is done.
+
+    Attributes:
+        templates: their names; ``*`` is any.
+        when: an expression over ``inputs``; None is always.
+    """
+
+    name: str
+    question: Question
+    templates: tuple[str, ...] = ("*",)
+    when: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of it at once; None is no limit of the tenant's own.
+
+    Attributes:
+        weight: share of the slots beside other tenants', 1 by default.
+        running_runs: with a slot at once.
+        projects: the same, by project.
+        topics: jobs of a type at once, by its name.
+    """
+
+    weight: float = 1.0
+    running_runs: int | None = None
+    projects: Mapping[str, int] = field(default_factory=dict[str, int])
+    topics: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeRule:
+    """Where notices go.
+
+    Attributes:
+        name: of the target, for people and for the record.
+        to: an address of the notifier's, like ``json://host/path``; ``$NAME`` reads it from the
+            environment, so that no secret lies in a policy.
+        kinds: of notices; empty is all.
+    """
+
+    name: str
+    to: str
+    kinds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The rules of one tenant. Without any, everything is allowed.
+
+    Attributes:
+        source: where it was read, for people: a file's name or ``table``.
+        templates: by name; None is all templates in all versions.
+        inputs: JSON Schemas by template that inputs have to meet besides the template's own.
+        runs_per_day: accepted in one day of UTC.
+        max_deadline: the longest a run may ask for; one without a deadline gets this.
+    """
+
+    source: str
+    templates: Mapping[str, TemplateRule] | None = None
+    inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    approvals: tuple[ApprovalRule, ...] = ()
+    runs_per_day: int | None = None
+    max_deadline: timedelta | None = None
+    limits: Limits = Limits()
+    notices: tuple[NoticeRule, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRecord:
+    """A tenant's policy as it lies in the table.
+
+    Attributes:
+        document: the YAML text as it was applied.
+    """
+
+    tenant_id: str
+    version: int
+    document: str
+    digest: str
+    updated_at: datetime
+    updated_by: str

@@ -1,0 +1,159 @@
+"""What operators look at and decide: dead letters, orders, approvals, policies, the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Protocol
+
+from factory_runtime.domain.approval import Approval, ApprovalStatus, Vote
+from factory_runtime.domain.dead_letter import (
+    DeadLetter,
+    FailureKind,
+    LetterFilter,
+    RedriveOrder,
+)
+from factory_runtime.domain.policy import PolicyRecord
+from factory_runtime.domain.records import AuditEntry, EffectStatus
+from factory_runtime.domain.run import Run
+
+
+class OperatorRecords(Protocol):
+    """A part of ``RunTransaction``: one tenant's rows, like everything there."""
+
+    # dead letters
+    def add_dead_letter(self, letter: DeadLetter) -> None:
+        """Insert. A job has one letter: look for it with ``find_dead_letter`` first.
+
+        Raises:
+            StaleVersionError: the job has one by now.
+        """
+        ...
+
+    def get_dead_letter(self, letter_id: str) -> DeadLetter:
+        """Raises DeadLetterNotFoundError."""
+        ...
+
+    def find_dead_letter(self, run_id: str, step: str) -> DeadLetter | None: ...
+
+    def save_dead_letter(self, before: DeadLetter, after: DeadLetter) -> None:
+        """Compare-and-set on ``before.version``.
+
+        Raises:
+            StaleVersionError: somebody else changed it since it was read.
+        """
+        ...
+
+    def list_dead_letters(
+        self, where: LetterFilter, *, limit: int = 50, after: DeadLetter | None = None
+    ) -> tuple[DeadLetter, ...]:
+        """Newest failure first; ``after`` continues behind the last one of a page."""
+        ...
+
+    def count_dead_letters(self, where: LetterFilter) -> int: ...
+
+    def add_failure_kind(self, kind: FailureKind) -> bool:
+        """Insert; True if the tenant has not seen this fingerprint before."""
+        ...
+
+    def find_failure_kind(self, fingerprint: str) -> FailureKind | None: ...
+
+    # redrive orders
+    def add_redrive_order(self, order: RedriveOrder) -> None: ...
+
+    def lock_redrive_order(self, order_id: str) -> RedriveOrder:
+        """The order, its row locked until the transaction ends.
+
+        Raises:
+            RedriveOrderNotFoundError: there is none.
+        """
+        ...
+
+    def save_redrive_order(self, order: RedriveOrder) -> None:
+        """Write an order that this transaction has locked."""
+        ...
+
+    def list_redrive_orders(self, *, limit: int = 50) -> tuple[RedriveOrder, ...]:
+        """Newest first."""
+        ...
+
+    # approvals
+    def add_approval(self, approval: Approval) -> Approval:
+        """Insert; where the run, step and plan digest stand already, what stands."""
+        ...
+
+    def get_approval(self, approval_id: str) -> Approval:
+        """Raises ApprovalNotFoundError."""
+        ...
+
+    def find_approval(self, run_id: str, step: str, plan_digest: str) -> Approval | None: ...
+
+    def save_approval(self, before: Approval, after: Approval) -> None:
+        """Compare-and-set on ``before.version``.
+
+        Raises:
+            StaleVersionError: somebody else changed it since it was read.
+        """
+        ...
+
+    def list_approvals(
+        self,
+        *,
+        status: ApprovalStatus | None = None,
+        run_id: str | None = None,
+        limit: int = 200,
+    ) -> tuple[Approval, ...]:
+        """Oldest first."""
+        ...
+
+    def add_vote(self, vote: Vote) -> bool:
+        """Insert; False where the person has voted already."""
+        ...
+
+    def list_votes(self, approval_id: str) -> tuple[Vote, ...]:
+        """In the order they came."""
+        ...
+
+    # undoing
+    def find_undoing_run(self, run_id: str) -> Run | None:
+        """The run that undoes this one's effects."""
+        ...
+
+    def settle_effect(
+        self,
+        effect_key: str,
+        kind: str,
+        status: EffectStatus,
+        at: datetime,
+        *,
+        reason: str | None = None,
+        undone_by: str | None = None,
+    ) -> None:
+        """Write that an effect is UNDONE or ORPHANED. An orphan may become undone; not the reverse.
+
+        Raises:
+            NotFoundError: it was never intended.
+        """
+        ...
+
+    # policies
+    def find_policy(self) -> PolicyRecord | None: ...
+
+    def save_policy(self, policy: PolicyRecord) -> None:
+        """Insert version 1, or replace the version before this one.
+
+        Raises:
+            StaleVersionError: somebody else replaced it since it was read.
+        """
+        ...
+
+    def count_runs_since(self, since: datetime) -> int:
+        """Runs that were accepted since then: those with a plan that undo no other."""
+        ...
+
+    # audit
+    def add_audit(self, entries: Iterable[AuditEntry]) -> None: ...
+
+    def list_audit(self, *, subject: str | None = None, limit: int = 200) -> tuple[AuditEntry, ...]:
+        """Newest first."""
+        ...

@@ -1,0 +1,260 @@
+"""The run store's transaction: dead letters, redrive orders, approvals, policies, the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+from sqlalchemy import and_, or_
+
+from factory_runtime.domain.approval import Approval, ApprovalStatus, Vote
+from factory_runtime.domain.dead_letter import (
+    DeadLetter,
+    FailureKind,
+    LetterFilter,
+    RedriveOrder,
+)
+from factory_runtime.domain.errors import (
+    ApprovalNotFoundError,
+    DeadLetterNotFoundError,
+    NotFoundError,
+    PermanentError,
+    RedriveOrderNotFoundError,
+    StaleVersionError,
+)
+from factory_runtime.domain.policy import PolicyRecord
+from factory_runtime.domain.records import AuditEntry, EffectStatus
+from factory_runtime.domain.run import Run
+from factory_runtime.run_store.rows import (
+    APPROVALS,
+    AUDIT,
+    EFFECTS,
+    FAILURE_KINDS,
+    LETTERS,
+    ORDERS,
+    POLICIES,
+    RUNS,
+    VOTES,
+    Condition,
+    TenantRows,
+)
+from factory_runtime.run_store.tables import (
+    approvals,
+    audit,
+    dead_letters,
+    effects,
+    failure_kinds,
+    redrive_orders,
+    runs,
+    votes,
+)
+
+
+class Operators:
+    """``ports.OperatorRecords``."""
+
+    def __init__(self, rows: TenantRows) -> None:
+        self._rows = rows
+
+    # dead letters
+
+    def add_dead_letter(self, letter: DeadLetter) -> None:
+        if not self._rows.insert_if_absent(LETTERS, letter):
+            raise StaleVersionError(
+                f"job {letter.step} of {letter.run_id} has a dead letter by now",
+                hint="read it again",
+            )
+
+    def get_dead_letter(self, letter_id: str) -> DeadLetter:
+        letter = self._rows.find(LETTERS, dead_letters.c.id == letter_id)
+        if letter is None:
+            raise DeadLetterNotFoundError(
+                f"no dead letter {letter_id}", hint="`factory dead-letters list` shows them"
+            )
+        return letter
+
+    def find_dead_letter(self, run_id: str, step: str) -> DeadLetter | None:
+        return self._rows.find(
+            LETTERS, dead_letters.c.run_id == run_id, dead_letters.c.step == step
+        )
+
+    def save_dead_letter(self, before: DeadLetter, after: DeadLetter) -> None:
+        changes = LETTERS.changes(before, after)
+        if not self._rows.change(LETTERS, changes, id=before.id, version=before.version):
+            raise StaleVersionError(
+                f"dead letter {before.id} changed meanwhile", hint="read it again"
+            )
+
+    def list_dead_letters(
+        self, where: LetterFilter, *, limit: int = 50, after: DeadLetter | None = None
+    ) -> tuple[DeadLetter, ...]:
+        conditions = _letters(where)
+        failed_at, letter_id = dead_letters.c.failed_at, dead_letters.c.id
+        if after is not None:
+            same = and_(failed_at == after.failed_at, letter_id < after.id)
+            conditions.append(or_(failed_at < after.failed_at, same))
+        order = (failed_at.desc(), letter_id.desc())
+        return self._rows.list(LETTERS, *conditions, order_by=order, limit=limit)
+
+    def count_dead_letters(self, where: LetterFilter) -> int:
+        return self._rows.count(LETTERS, *_letters(where))
+
+    def add_failure_kind(self, kind: FailureKind) -> bool:
+        return self.find_failure_kind(kind.fingerprint) is None and self._rows.insert_if_absent(
+            FAILURE_KINDS, kind
+        )
+
+    def find_failure_kind(self, fingerprint: str) -> FailureKind | None:
+        return self._rows.find(FAILURE_KINDS, failure_kinds.c.fingerprint == fingerprint)
+
+    # redrive orders
+
+    def add_redrive_order(self, order: RedriveOrder) -> None:
+        self._rows.insert(ORDERS, [order])
+
+    def lock_redrive_order(self, order_id: str) -> RedriveOrder:
+        self._rows.lock(ORDERS, id=order_id)
+        order = self._rows.find(ORDERS, redrive_orders.c.id == order_id)
+        if order is None:
+            raise RedriveOrderNotFoundError(f"no redrive order {order_id}")
+        return order
+
+    def save_redrive_order(self, order: RedriveOrder) -> None:
+        before = order.version - 1
+        if not self._rows.change(ORDERS, ORDERS.row_of(order), id=order.id, version=before):
+            raise StaleVersionError(f"redrive order {order.id} changed meanwhile")
+
+    def list_redrive_orders(self, *, limit: int = 50) -> tuple[RedriveOrder, ...]:
+        order = (redrive_orders.c.requested_at.desc(), redrive_orders.c.id.desc())
+        return self._rows.list(ORDERS, order_by=order, limit=limit)
+
+    # approvals
+
+    def add_approval(self, approval: Approval) -> Approval:
+        self._rows.insert_if_absent(APPROVALS, approval)
+        stands = self.find_approval(approval.run_id, approval.step, approval.plan_digest)
+        if stands is None:
+            raise PermanentError(f"approval {approval.id} was not written")
+        return stands
+
+    def get_approval(self, approval_id: str) -> Approval:
+        approval = self._rows.find(APPROVALS, approvals.c.id == approval_id)
+        if approval is None:
+            raise ApprovalNotFoundError(
+                f"no approval {approval_id}", hint="`factory approvals list` shows them"
+            )
+        return approval
+
+    def find_approval(self, run_id: str, step: str, plan_digest: str) -> Approval | None:
+        return self._rows.find(
+            APPROVALS,
+            approvals.c.run_id == run_id,
+            approvals.c.step == step,
+            approvals.c.plan_digest == plan_digest,
+        )
+
+    def save_approval(self, before: Approval, after: Approval) -> None:
+        changes = APPROVALS.changes(before, after)
+        if not self._rows.change(APPROVALS, changes, id=before.id, version=before.version):
+            raise StaleVersionError(f"approval {before.id} changed meanwhile", hint="read it again")
+
+    def list_approvals(
+        self,
+        *,
+        status: ApprovalStatus | None = None,
+        run_id: str | None = None,
+        limit: int = 200,
+    ) -> tuple[Approval, ...]:
+        pairs = ((approvals.c.status, status), (approvals.c.run_id, run_id))
+        where: list[Condition] = [
+            column == wanted for column, wanted in pairs if wanted is not None
+        ]
+        order = (approvals.c.requested_at, approvals.c.id)
+        return self._rows.list(APPROVALS, *where, order_by=order, limit=limit)
+
+    def add_vote(self, vote: Vote) -> bool:
+        return self._rows.insert_if_absent(VOTES, vote)
+
+    def list_votes(self, approval_id: str) -> tuple[Vote, ...]:
+        order = (votes.c.at, votes.c.person)
+        return self._rows.list(VOTES, votes.c.approval_id == approval_id, order_by=order)
+
+    # undoing
+
+    def find_undoing_run(self, run_id: str) -> Run | None:
+        return self._rows.find(RUNS, runs.c.undoes == run_id)
+
+    def settle_effect(
+        self,
+        effect_key: str,
+        kind: str,
+        status: EffectStatus,
+        at: datetime,
+        *,
+        reason: str | None = None,
+        undone_by: str | None = None,
+    ) -> None:
+        which = (effects.c.effect_key == effect_key, effects.c.kind == kind)
+        changes = {
+            "status": status,
+            "reason": reason,
+            "settled_at": at,
+            "undone_by": undone_by,
+        }
+        settled = self._rows.update(
+            EFFECTS, changes, *which, effects.c.status != EffectStatus.UNDONE
+        )
+        if not settled and self._rows.find(EFFECTS, *which) is None:
+            raise NotFoundError(f"no effect {effect_key} ({kind})")
+
+    # policies
+
+    def find_policy(self) -> PolicyRecord | None:
+        return self._rows.find(POLICIES)
+
+    def save_policy(self, policy: PolicyRecord) -> None:
+        if policy.version == 1:
+            saved = self._rows.insert_if_absent(POLICIES, policy)
+        else:
+            row = POLICIES.row_of(policy)
+            saved = self._rows.change(POLICIES, row, version=policy.version - 1) == 1
+        if not saved:
+            raise StaleVersionError(
+                f"the policy of {policy.tenant_id} changed meanwhile", hint="read it again"
+            )
+
+    def count_runs_since(self, since: datetime) -> int:
+        accepted = (runs.c.plan.is_not(None), runs.c.undoes.is_(None))
+        return self._rows.count(RUNS, runs.c.requested_at >= since, *accepted)
+
+    # audit
+
+    def add_audit(self, entries: Iterable[AuditEntry]) -> None:
+        self._rows.insert(AUDIT, entries)
+
+    def list_audit(self, *, subject: str | None = None, limit: int = 200) -> tuple[AuditEntry, ...]:
+        where = [] if subject is None else [audit.c.subject == subject]
+        return self._rows.list(
+            AUDIT, *where, order_by=(audit.c.at.desc(), audit.c.id.desc()), limit=limit
+        )
+
+
+def _letters(where: LetterFilter) -> list[Condition]:
+    columns = dead_letters.c
+    pairs = (
+        (columns.fingerprint, where.fingerprint),
+        (columns.run_id, where.run_id),
+        (columns.job_type, where.job_type),
+        (columns.template_id, where.template_id),
+        (columns.project_id, where.project_id),
+    )
+    conditions: list[Condition] = [
+        column == wanted for column, wanted in pairs if wanted is not None
+    ]
+    if where.statuses:
+        conditions.append(columns.status.in_(where.statuses))
+    if where.since is not None:
+        conditions.append(columns.failed_at >= where.since)
+    if where.until is not None:
+        conditions.append(columns.failed_at < where.until)
+    return conditions
