@@ -9,7 +9,9 @@ from datetime import datetime
 from random import Random
 from typing import Any, BinaryIO, Literal, TypeVar, cast
 
+from factory_runtime.domain.dead_letter import LetterGroup
 from factory_runtime.domain.errors import StorageFullError, StoreUnavailableError
+from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import (
@@ -98,6 +100,14 @@ class FaultyStore:
 
     def expired_jobs(self, now: datetime, limit: int = 1000) -> tuple[JobKey, ...]:
         return self._store.expired_jobs(now, limit)
+
+    def letter_groups(
+        self, *, tenant_id: str | None = None, limit: int = 200
+    ) -> tuple[LetterGroup, ...]:
+        return self._store.letter_groups(tenant_id=tenant_id, limit=limit)
+
+    def policies(self) -> tuple[PolicyRecord, ...]:
+        return self._store.policies()
 
     def open_flow_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
         return self._store.open_flow_runs(after=after, limit=limit)

@@ -470,6 +470,8 @@ dead_letters = Table(
     ForeignKeyConstraint(["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"]),
     Index("ix_dead_letters_status", "tenant_id", "status", "failed_at", "id"),
     Index("ix_dead_letters_fingerprint", "tenant_id", "fingerprint", "status", "failed_at", "id"),
+    Index("ix_dead_letters_project_id", "tenant_id", "project_id"),
+    Index("ix_dead_letters_trace_id", "tenant_id", "trace_id"),
 )
 # For the operator's overview, over the open letters of all tenants: answered by the index alone.
 _for_all_tenants(
@@ -542,6 +544,7 @@ approvals = Table(
         ["tenant_id", "run_id", "step"], ["jobs.tenant_id", "jobs.run_id", "jobs.step"]
     ),
     Index("ix_approvals_status", "tenant_id", "status", "requested_at", "id"),
+    Index("ix_approvals_project_id", "tenant_id", "project_id"),
 )
 
 votes = Table(

@@ -21,7 +21,7 @@ from factory_runtime.domain.errors import CorruptStoreError
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.records import Effect
 from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.ports import JobKey, RunKey
+from factory_runtime.ports import JobKey
 from factory_runtime.run_store import SqlRunStore, open_run_store
 from factory_runtime.run_store.engines import for_writing, open_engine, parse_url
 from factory_runtime.run_store.rows import EFFECTS, JOBS, RUNS, Record
@@ -125,6 +125,8 @@ def test_every_row_names_its_tenant_and_tenants_come_first_in_every_key() -> Non
         "ix_runs_cancelling",
         "ix_runs_admitted",
         "ix_jobs_lease",
+        "ix_dead_letters_open",
+        "ix_topic_waits_topic",
     }
     for table in metadata.tables.values():
         assert not table.c.tenant_id.nullable, table.name
@@ -154,15 +156,22 @@ def test_every_id_that_people_search_by_has_an_index() -> None:
             assert column in seconds, f"{table.name}.{column}"
 
 
-# --- databases of the release before
+# --- databases of the releases before
 
 
-_NEW = {
-    "runs": {"admitted_at", "wake_at", "pause_requested_at"},
-    "jobs": {"failures", "losses", "progress", "phrase"},
-    "effects": {"facts"},
+_ADDED = {
+    "0002": {
+        "runs": {"admitted_at", "wake_at", "pause_requested_at"},
+        "jobs": {"failures", "losses", "progress", "phrase"},
+        "effects": {"facts"},
+    },
+    "0003": {
+        "runs": {"undoes", "undo_requested_by", "inputs_digest"},
+        "jobs": {"degraded"},
+        "effects": {"link", "reason", "settled_at", "undone_by"},
+    },
 }
-"""The columns that the first schema has not."""
+"""The columns that each revision has added."""
 
 OLD_RUNS = {status: a_run(id=f"run-{status.value}", status=status) for status in RunStatus}
 OLD_JOB = a_claimed_job(OLD_RUNS[RunStatus.RUNNING], outputs=None)
@@ -171,26 +180,33 @@ OLD_EFFECT = an_effect(OLD_RUNS[RunStatus.RUNNING])
 
 def write_as_before(
     connection: Connection,
+    revision: str,
     runs: Sequence[Run] = tuple(OLD_RUNS.values()),
     jobs: Sequence[Job] = (OLD_JOB,),
     effects: Sequence[Effect] = (OLD_EFFECT,),
 ) -> None:
-    """Insert rows as the release before did, that knows nothing of the new columns."""
+    """Insert rows as the release of a revision did, that knows nothing of newer columns."""
     kinds: list[tuple[Record[Any], Sequence[Any]]] = [
         (RUNS, runs),
         (JOBS, jobs),
         (EFFECTS, effects),
     ]
     for record, values in kinds:
-        new = _NEW[record.table.name]
+        newer = [added[record.table.name] for name, added in _ADDED.items() if name > revision]
+        new = set[str]().union(*newer)
         for value in values:
             row = {name: field for name, field in record.row_of(value).items() if name not in new}
             connection.execute(insert(record.table).values(row))
 
 
+@pytest.fixture(params=["0001", "0002"])
+def old_revision(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.service)])
-def old_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A database with the first schema, and rows of every status in it."""
+def old_url(request: pytest.FixtureRequest, tmp_path: Path, old_revision: str) -> str:
+    """A database with an old schema, and rows of every status in it."""
     if request.param == "sqlite":
         url = f"sqlite:///{tmp_path / 'old.db'}"
     else:
@@ -199,18 +215,21 @@ def old_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     with engine.connect() as connection, for_writing(connection).begin():
         config = alembic_config()
         config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        write_as_before(connection)
+        command.upgrade(config, old_revision)
+        write_as_before(connection, old_revision)
     engine.dispose()
     return url
 
 
-def test_an_old_database_is_brought_up_to_date_with_all_its_rows(old_url: str) -> None:
-    at_work = {RunStatus.QUEUED, RunStatus.RUNNING}
+def test_an_old_database_is_brought_up_to_date_with_all_its_rows(
+    old_url: str, old_revision: str
+) -> None:
+    # Slots came with the second revision. What is at work in a database of the first has one
+    # already: nobody may start it a second time.
+    at_work = {RunStatus.QUEUED, RunStatus.RUNNING} if old_revision == "0001" else set()
     with closing(open_run_store(old_url)) as store:
         with store.begin(TENANT, read_only=True) as tx:
             for status, run in OLD_RUNS.items():
-                # What is at work has its slot already: nobody may start it a second time.
                 admitted_at = run.updated_at if status in at_work else None
                 assert tx.get_run(run.id) == replace(run, admitted_at=admitted_at)
             assert tx.get_job(OLD_JOB.run_id, OLD_JOB.step) == OLD_JOB
@@ -218,39 +237,42 @@ def test_an_old_database_is_brought_up_to_date_with_all_its_rows(old_url: str) -
         assert {key.run_id for key in store.running_runs()} == {
             OLD_RUNS[status].id for status in at_work
         }
-        validated = OLD_RUNS[RunStatus.VALIDATED]
-        assert store.waiting_runs(after(9)) == (RunKey(TENANT, validated.id),)
+        want_a_slot = {RunStatus.VALIDATED, RunStatus.QUEUED, RunStatus.RUNNING} - at_work
+        assert {key.run_id for key in store.waiting_runs(after(9))} == {
+            OLD_RUNS[status].id for status in want_a_slot
+        }
         assert store.expired_jobs(after(60)) == (JobKey(TENANT, OLD_JOB.run_id, OLD_JOB.step),)
         with store.begin(TENANT) as tx:
             tx.renew_leases(OLD_JOB.run_id, str(OLD_JOB.lease_owner), after(300))
             tx.save_job(OLD_JOB, OLD_JOB.move_to(JobStatus.SUCCEEDED, after(1)))
 
 
-def test_the_release_before_still_writes_to_the_new_schema(old_url: str) -> None:
+def test_the_releases_before_still_write_to_the_new_schema(old_url: str, old_revision: str) -> None:
     run = a_run(status=RunStatus.VALIDATED)
     job, effect = a_job(run), an_effect(run)
     with closing(open_run_store(old_url)) as store:
         with store.engine.connect() as connection, for_writing(connection).begin():
-            write_as_before(connection, [run], [job], [effect])
+            write_as_before(connection, old_revision, [run], [job], [effect])
         with store.begin(TENANT) as tx:
             assert tx.get_run(run.id) == run
             assert tx.get_job(run.id, job.step) == job
             assert tx.list_effects(run_id=run.id) == (effect,)
 
 
-def test_an_upgrade_that_fails_leaves_the_database_as_it_was(old_url: str) -> None:
+def test_an_upgrade_that_fails_leaves_the_database_as_it_was(
+    old_url: str, old_revision: str
+) -> None:
     engine = open_engine(parse_url(old_url))
     with engine.connect() as connection, for_writing(connection).begin():
-        connection.execute(text("CREATE TABLE breakers (x INTEGER)"))  # in the last step's way
+        connection.execute(text("CREATE TABLE audit (x INTEGER)"))  # in the last step's way
         before = schema_of(connection)
     with pytest.raises(CorruptStoreError):
         open_run_store(old_url)
     with engine.connect() as connection, for_writing(connection).begin():
-        assert (
-            connection.execute(text("SELECT version_num FROM alembic_version")).scalar() == "0001"
-        )
+        version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        assert version == old_revision
         assert schema_of(connection) == before
-        connection.execute(text("DROP TABLE breakers"))
+        connection.execute(text("DROP TABLE audit"))
     engine.dispose()
     with closing(open_run_store(old_url)) as store, store.begin(TENANT) as tx:
-        assert tx.get_run(OLD_JOB.run_id).admitted_at is not None
+        assert tx.get_job(OLD_JOB.run_id, OLD_JOB.step).failures == OLD_JOB.failures

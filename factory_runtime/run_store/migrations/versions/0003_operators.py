@@ -96,6 +96,8 @@ def _dead_letters() -> None:
     op.create_index("ix_dead_letters_status", "dead_letters", by_status)
     by_kind = ["tenant_id", "fingerprint", "status", "failed_at", "id"]
     op.create_index("ix_dead_letters_fingerprint", "dead_letters", by_kind)
+    for column in ("project_id", "trace_id"):
+        op.create_index(f"ix_dead_letters_{column}", "dead_letters", ["tenant_id", column])
     of_all = ("fingerprint", "tenant_id", "run_id", "failed_at")
     _index("ix_dead_letters_open", "dead_letters", *of_all, where="status = 'open'")
     given = "order_id IS NOT NULL"
@@ -166,6 +168,7 @@ def _approvals() -> None:
     )
     by_status = ["tenant_id", "status", "requested_at", "id"]
     op.create_index("ix_approvals_status", "approvals", by_status)
+    op.create_index("ix_approvals_project_id", "approvals", ["tenant_id", "project_id"])
     op.create_table(
         "votes",
         Column("tenant_id", _text(64), nullable=False),
