@@ -7,13 +7,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from factory_runtime.domain.approval import Approval, Vote
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.body import Body
+from factory_runtime.domain.dead_letter import (
+    DeadLetter,
+    FailureKind,
+    OrderStatus,
+    RedriveOrder,
+)
 from factory_runtime.domain.ids import attempt_key, effect_key, new_id
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.memory import Collection, Memory
+from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import (
+    AuditEntry,
     Breaker,
     Checkpoint,
     Effect,
@@ -253,6 +262,126 @@ def a_memory(**values: Any) -> Memory:
             title="orders",
             text="A microservice named orders was made.",
             created_at=NOON,
+        ),
+        **values,
+    )
+
+
+FINGERPRINT = "f" * 64
+
+
+def a_letter(job: Job, **values: Any) -> DeadLetter:
+    """The open dead letter of a job that failed at noon."""
+    return replace(
+        DeadLetter(
+            id=new_id("letter"),
+            tenant_id=job.tenant_id,
+            run_id=job.run_id,
+            step=job.step,
+            project_id="shop",
+            template_id="microservice",
+            template_version="1.2.0",
+            job_type=job.type,
+            fingerprint=FINGERPRINT,
+            error_code="host-rejected",
+            error="the host refuses orders",
+            attempts=5,
+            trace_id="0af7651916cd43dd8448eb211c80319c",
+            first_failed_at=NOON,
+            failed_at=NOON,
+        ),
+        **values,
+    )
+
+
+def a_failure_kind(**values: Any) -> FailureKind:
+    return replace(
+        FailureKind(
+            tenant_id=TENANT,
+            fingerprint=FINGERPRINT,
+            job_type="repo-generation",
+            error_code="host-rejected",
+            message="the host refuses <value>",
+            first_seen=NOON,
+        ),
+        **values,
+    )
+
+
+def a_redrive_order(**values: Any) -> RedriveOrder:
+    """An order that is at work on ten letters."""
+    return replace(
+        RedriveOrder(
+            id=new_id("order"),
+            tenant_id=TENANT,
+            fingerprint=FINGERPRINT,
+            status=OrderStatus.RELEASING,
+            requested_by="ada",
+            requested_at=NOON,
+            total=10,
+        ),
+        **values,
+    )
+
+
+def an_approval(job: Job, **values: Any) -> Approval:
+    """An open approval that the job waits for."""
+    return replace(
+        Approval(
+            id=new_id("apr"),
+            tenant_id=job.tenant_id,
+            run_id=job.run_id,
+            step=job.step,
+            project_id="shop",
+            plan_digest="d" * 64,
+            requested_by="ada",
+            message="may it go to production?",
+            by=("grace", "group:leads"),
+            count=2,
+            requested_at=NOON,
+            expires_at=after(3600),
+        ),
+        **values,
+    )
+
+
+def a_vote(approval: Approval, **values: Any) -> Vote:
+    return replace(
+        Vote(
+            tenant_id=approval.tenant_id,
+            approval_id=approval.id,
+            person="grace",
+            granted=True,
+            at=NOON,
+        ),
+        **values,
+    )
+
+
+def a_policy_record(**values: Any) -> PolicyRecord:
+    return replace(
+        PolicyRecord(
+            tenant_id=TENANT,
+            version=1,
+            document="runs_per_day: 5\n",
+            digest="9" * 64,
+            updated_at=NOON,
+            updated_by="ada",
+        ),
+        **values,
+    )
+
+
+def an_audit_entry(**values: Any) -> AuditEntry:
+    return replace(
+        AuditEntry(
+            tenant_id=TENANT,
+            id=new_id("aud"),
+            at=NOON,
+            actor="ada",
+            action="dead-letter.discard",
+            subject="letter-1",
+            detail={"reason": "nobody wants it"},
         ),
         **values,
     )

@@ -9,29 +9,46 @@ from typing import Any
 
 import pytest
 
-from factory_runtime.domain.errors import LeaseLostError, NotFoundError, PermanentError
+from factory_runtime.domain.body import Body, BodyReference
+from factory_runtime.domain.dead_letter import LetterFilter, LetterStatus
+from factory_runtime.domain.errors import (
+    LeaseLostError,
+    NotFoundError,
+    PermanentError,
+    StaleVersionError,
+)
+from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import RunFilter, RunStore, RunTransaction
 from tests.builders import (
+    FINGERPRINT,
     TENANT,
     a_breaker,
     a_checkpoint,
     a_claimed_job,
+    a_failure_kind,
+    a_letter,
     a_memory,
     a_message,
+    a_policy_record,
+    a_redrive_order,
     a_request_record,
     a_run,
     a_template_record,
+    a_vote,
     after,
+    an_approval,
     an_artifact,
     an_attempt,
+    an_audit_entry,
     an_effect,
     an_event,
 )
 
 INTRUDER = "umbrella"
 
-RUN = a_run(id="run-1", status=RunStatus.VALIDATED, flow_run_id="flow-1")
+PLAN = Body(reference=BodyReference("c" * 64, 999))
+RUN = a_run(id="run-1", status=RunStatus.VALIDATED, flow_run_id="flow-1", plan=PLAN)
 JOB = a_claimed_job(RUN)
 CHECKPOINT = a_checkpoint(JOB)
 BREAKER = a_breaker()
@@ -42,6 +59,15 @@ MESSAGE = a_message()
 TEMPLATE = a_template_record()
 REQUEST = a_request_record()
 MEMORY = a_memory(run_id=RUN.id)
+UNDOING = a_run(id="run-2", undoes=RUN.id)
+LETTER = a_letter(JOB)
+KIND = a_failure_kind()
+ORDER = a_redrive_order()
+APPROVAL = an_approval(JOB)
+VOTE = a_vote(APPROVAL)
+POLICY = a_policy_record()
+AUDIT = an_audit_entry()
+LETTERS = LetterFilter()
 
 
 def foreign(value: Any) -> Any:
@@ -66,11 +92,27 @@ NOT_FOUND: dict[str, Call] = {
     "intend_effect": lambda tx: tx.intend_effect(foreign(EFFECT)),
     "confirm_effect": lambda tx: tx.confirm_effect(EFFECT.effect_key, EFFECT.kind, "x", after(1)),
     "save_message": lambda tx: tx.save_message(foreign(MESSAGE)),
+    "get_dead_letter": lambda tx: tx.get_dead_letter(LETTER.id),
+    "add_dead_letter": lambda tx: tx.add_dead_letter(foreign(LETTER)),
+    "lock_redrive_order": lambda tx: tx.lock_redrive_order(ORDER.id),
+    "get_approval": lambda tx: tx.get_approval(APPROVAL.id),
+    "add_approval": lambda tx: tx.add_approval(foreign(APPROVAL)),
+    "add_vote": lambda tx: tx.add_vote(foreign(VOTE)),
+    "settle_effect": lambda tx: tx.settle_effect(
+        EFFECT.effect_key, EFFECT.kind, EffectStatus.UNDONE, after(1)
+    ),
 }
 LOST: dict[str, Call] = {
     "hold_job": lambda tx: tx.hold_job(JOB),
     "note_progress": lambda tx: tx.note_progress(JOB, 0.5, "stolen"),
     "save_checkpoint": lambda tx: tx.save_checkpoint(JOB, foreign(CHECKPOINT)),
+}
+STALE: dict[str, Call] = {
+    "save_dead_letter": lambda tx: tx.save_dead_letter(
+        foreign(LETTER), foreign(LETTER.move_to(LetterStatus.DISCARDED))
+    ),
+    "save_redrive_order": lambda tx: tx.save_redrive_order(foreign(ORDER.changed(redriven=9))),
+    "save_approval": lambda tx: tx.save_approval(foreign(APPROVAL), foreign(APPROVAL.changed())),
 }
 EMPTY: dict[str, Call] = {
     "list_runs": lambda tx: tx.list_runs(RunFilter()).items,
@@ -87,6 +129,21 @@ EMPTY: dict[str, Call] = {
     "list_memories": lambda tx: tx.list_memories(),
     "find_checkpoint": lambda tx: tx.find_checkpoint(RUN.id, JOB.step),
     "find_breaker": lambda tx: tx.find_breaker(BREAKER.host),
+    "find_last_artifact": lambda tx: tx.find_last_artifact(
+        RUN.project_id, ARTIFACT.kind, ARTIFACT.name
+    ),
+    "find_dead_letter": lambda tx: tx.find_dead_letter(RUN.id, JOB.step),
+    "list_dead_letters": lambda tx: tx.list_dead_letters(LETTERS),
+    "count_dead_letters": lambda tx: tx.count_dead_letters(LETTERS),
+    "find_failure_kind": lambda tx: tx.find_failure_kind(FINGERPRINT),
+    "list_redrive_orders": lambda tx: tx.list_redrive_orders(),
+    "find_approval": lambda tx: tx.find_approval(RUN.id, JOB.step, APPROVAL.plan_digest),
+    "list_approvals": lambda tx: tx.list_approvals(),
+    "list_votes": lambda tx: tx.list_votes(APPROVAL.id),
+    "find_undoing_run": lambda tx: tx.find_undoing_run(RUN.id),
+    "find_policy": lambda tx: tx.find_policy(),
+    "count_runs_since": lambda tx: tx.count_runs_since(after(-60)),
+    "list_audit": lambda tx: tx.list_audit(),
 }
 # Each makes a row of the intruder's own under a key that the other tenant uses too, or nothing.
 BESIDE: dict[str, Call] = {
@@ -103,6 +160,10 @@ BESIDE: dict[str, Call] = {
     "lock_breaker": lambda tx: tx.lock_breaker(BREAKER.host),
     "save_breaker": lambda tx: tx.save_breaker(replace(foreign(BREAKER), failures=9)),
     "save_memories": lambda tx: tx.save_memories([replace(foreign(MEMORY), text="stolen")]),
+    "add_failure_kind": lambda tx: tx.add_failure_kind(foreign(KIND)),
+    "add_redrive_order": lambda tx: tx.add_redrive_order(foreign(ORDER)),
+    "save_policy": lambda tx: tx.save_policy(foreign(POLICY)),
+    "add_audit": lambda tx: tx.add_audit([foreign(AUDIT)]),
 }
 SMUGGLED: dict[str, Call] = {
     "add_run": lambda tx: tx.add_run(RUN),
@@ -116,13 +177,22 @@ SMUGGLED: dict[str, Call] = {
     "add_request": lambda tx: tx.add_request(REQUEST),
     "save_memories": lambda tx: tx.save_memories([MEMORY]),
     "save_breaker": lambda tx: tx.save_breaker(BREAKER),
+    "add_dead_letter": lambda tx: tx.add_dead_letter(LETTER),
+    "add_failure_kind": lambda tx: tx.add_failure_kind(a_failure_kind(fingerprint="0" * 64)),
+    "add_redrive_order": lambda tx: tx.add_redrive_order(ORDER),
+    "save_redrive_order": lambda tx: tx.save_redrive_order(ORDER.changed(redriven=9)),
+    "add_approval": lambda tx: tx.add_approval(APPROVAL),
+    "add_vote": lambda tx: tx.add_vote(VOTE),
+    "save_policy": lambda tx: tx.save_policy(POLICY),
+    "add_audit": lambda tx: tx.add_audit([AUDIT]),
 }
 
 
 def everything_of(store: RunStore) -> list[Any]:
     """All that the first tenant can read."""
     with store.begin(TENANT, read_only=True) as tx:
-        calls = [*EMPTY.values(), NOT_FOUND["get_run"], NOT_FOUND["get_artifact"]]
+        got = ("get_run", "get_artifact", "get_dead_letter", "get_approval")
+        calls = [*EMPTY.values(), *(NOT_FOUND[name] for name in got)]
         return [*(call(tx) for call in calls), tx.find_lock_holder("cache", after(59))]
 
 
@@ -140,6 +210,14 @@ def store(run_store: RunStore) -> RunStore:
         tx.save_memories([MEMORY])
         tx.save_checkpoint(JOB, CHECKPOINT)
         tx.save_breaker(BREAKER)
+        tx.add_run(UNDOING)
+        tx.add_dead_letter(LETTER)
+        tx.add_failure_kind(KIND)
+        tx.add_redrive_order(ORDER)
+        tx.add_approval(APPROVAL)
+        tx.add_vote(VOTE)
+        tx.save_policy(POLICY)
+        tx.add_audit([AUDIT])
         assert tx.try_lock("cache", "ada", after(0), after(60))
     return run_store
 
@@ -150,7 +228,7 @@ def test_every_method_of_the_transaction_is_tried_here() -> None:
         for name, _ in inspect.getmembers(RunTransaction, inspect.isfunction)
         if not name.startswith("_")
     }
-    assert methods == NOT_FOUND.keys() | LOST.keys() | EMPTY.keys() | BESIDE.keys()
+    assert methods == (NOT_FOUND.keys() | LOST.keys() | STALE.keys() | EMPTY.keys() | BESIDE.keys())
 
 
 def test_a_tenant_sees_nothing_of_another(store: RunStore) -> None:
@@ -169,6 +247,9 @@ def test_a_tenant_cannot_touch_what_another_has(store: RunStore) -> None:
     for call in LOST.values():
         with pytest.raises(LeaseLostError), store.begin(INTRUDER) as tx:
             call(tx)
+    for call in STALE.values():
+        with pytest.raises(StaleVersionError), store.begin(INTRUDER) as tx:
+            call(tx)
     for call in BESIDE.values():
         with store.begin(INTRUDER) as tx:
             call(tx)
@@ -176,7 +257,8 @@ def test_a_tenant_cannot_touch_what_another_has(store: RunStore) -> None:
 
 
 def test_a_foreign_row_cannot_be_told_from_none(store: RunStore) -> None:
-    for call in (NOT_FOUND["get_run"], NOT_FOUND["get_job"], NOT_FOUND["get_artifact"]):
+    names = ("get_run", "get_job", "get_artifact", "get_dead_letter", "get_approval")
+    for call in (NOT_FOUND[name] for name in names):
         with store.begin(INTRUDER) as tx, pytest.raises(NotFoundError) as foreign_row:
             call(tx)
         with store.begin("nobody") as tx, pytest.raises(NotFoundError) as no_row:

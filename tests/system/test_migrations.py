@@ -226,7 +226,7 @@ def test_an_old_database_is_brought_up_to_date_with_all_its_rows(
 ) -> None:
     # Slots came with the second revision. What is at work in a database of the first has one
     # already: nobody may start it a second time.
-    at_work = {RunStatus.QUEUED, RunStatus.RUNNING} if old_revision == "0001" else set()
+    at_work = {RunStatus.QUEUED, RunStatus.RUNNING} if old_revision == "0001" else set[RunStatus]()
     with closing(open_run_store(old_url)) as store:
         with store.begin(TENANT, read_only=True) as tx:
             for status, run in OLD_RUNS.items():
