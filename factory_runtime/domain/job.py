@@ -28,7 +28,8 @@ class JobStatus(StrEnum):
 class SkipReason(StrEnum):
     """Why a job was not run. Only a failed need carries on to the jobs behind it.
 
-    ``NOT_PLANNED``: the run's plan was changed, and has no such job any more.
+    ``NOT_PLANNED``: the run's plan was changed, and has no such job any more, or what it said of
+    the job counts no more. One that is planned again is Pending again.
     """
 
     CONDITION = "condition"
@@ -47,6 +48,7 @@ JOB_MOVES: Mapping[JobStatus, frozenset[JobStatus]] = {
     _S.SUCCEEDED: frozenset(),
     _S.CANCELLED: frozenset(),
 }
+_LEFT_AGAIN = frozenset({SkipReason.NEED_FAILED, SkipReason.NOT_PLANNED})
 JOB_ENDED = frozenset({_S.SUCCEEDED, _S.FAILED, _S.SKIPPED, _S.CANCELLED})
 
 
@@ -110,7 +112,7 @@ class Job:
             IllegalTransitionError: ``JOB_MOVES`` does not allow it.
         """
         leaves_a_good_skip = (
-            self.status is JobStatus.SKIPPED and self.skip_reason is not SkipReason.NEED_FAILED
+            self.status is JobStatus.SKIPPED and self.skip_reason not in _LEFT_AGAIN
         )
         if status not in JOB_MOVES[self.status] or leaves_a_good_skip:
             raise IllegalTransitionError(f"job {self.step} of {self.run_id}", self.status, status)

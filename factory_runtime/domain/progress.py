@@ -53,13 +53,19 @@ def run_ending(plan: Plan, endings: Mapping[str, Ending]) -> RunStatus:
     """What a run becomes when all its jobs have ended."""
     if any(ending.status is JobStatus.CANCELLED for ending in endings.values()):
         return RunStatus.CANCELLED
+    failed = {job.name for job in plan.jobs if endings[job.name].status is JobStatus.FAILED}
+    return RunStatus.FAILED if failed - carried(plan, endings) else RunStatus.SUCCEEDED
+
+
+def carried(plan: Plan, endings: Mapping[str, Ending]) -> frozenset[str]:
+    """Names of failed jobs that the run goes on without: ``continue``, or a fallback succeeded."""
     rescued = _rescued(plan, endings)
-    for job in plan.jobs:
-        ending = endings[job.name]
-        failed = ending.status is JobStatus.FAILED
-        if failed and job.on_failure.action != "continue" and job.name not in rescued:
-            return RunStatus.FAILED
-    return RunStatus.SUCCEEDED
+    return frozenset(
+        name
+        for name, ending in endings.items()
+        if ending.status is JobStatus.FAILED
+        and (plan.job(name).on_failure.action == "continue" or name in rescued)
+    )
 
 
 class StepOutputs(Mapping[str, Any]):
@@ -79,7 +85,9 @@ class StepOutputs(Mapping[str, Any]):
         if not jobs and not self._has_no_items(name):
             raise KeyError(name)
         if jobs and jobs[0].item_key is None:
-            return {"outputs": self._of_job_or_fallback(jobs[0])}
+            # A changed plan asks an approval of the step again: the newest answer counts.
+            newest = next((j for j in reversed(jobs) if j.name in self._outputs), jobs[0])
+            return {"outputs": self._of_job_or_fallback(newest)}
         made = {job.item_key: self._outputs[job.name] for job in jobs if job.name in self._outputs}
         return {"outputs": made}
 

@@ -87,6 +87,10 @@ class RunTransaction(OperatorRecords, Protocol):
 
     def find_run_by_flow_run(self, flow_run_id: str) -> Run | None: ...
 
+    def add_jobs(self, jobs: Sequence[Job]) -> None:
+        """Insert Pending jobs of runs that stand already: their plan was changed."""
+        ...
+
     def get_job(self, run_id: str, step: str) -> Job: ...
 
     def list_jobs(self, run_id: str) -> tuple[Job, ...]:
@@ -147,6 +151,13 @@ class RunTransaction(OperatorRecords, Protocol):
 
     def renew_leases(self, run_id: str, owner: str, expires_at: datetime) -> int:
         """Renew what this owner holds of a run's jobs; how many. Their versions stay."""
+        ...
+
+    def wake_job(self, run_id: str, step: str, at: datetime) -> bool:
+        """Have a Waiting job go on at this time; False where it does not wait. Its version stays.
+
+        So whoever walks the run can claim the job all the same, and needs not be told of it first.
+        """
         ...
 
     def note_progress(self, job: Job, progress: float | None, phrase: str | None) -> None:

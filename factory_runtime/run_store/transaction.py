@@ -111,6 +111,11 @@ class SqlTransaction(Ledgers, Operators):
 
     # jobs
 
+    def add_jobs(self, jobs: Sequence[Job]) -> None:
+        for run_id in {job.run_id for job in jobs}:
+            self._come_first(run_id)
+        self._rows.insert(JOBS, jobs)
+
     def get_job(self, run_id: str, step: str) -> Job:
         job = self._rows.find(JOBS, jobs.c.run_id == run_id, jobs.c.step == step)
         if job is None:
@@ -189,6 +194,11 @@ class SqlTransaction(Ledgers, Operators):
             status=JobStatus.RUNNING,
             lease_owner=owner,
         )
+
+    def wake_job(self, run_id: str, step: str, at: datetime) -> bool:
+        self._come_first(run_id)
+        waiting = {"run_id": run_id, "step": step, "status": JobStatus.WAITING}
+        return self._rows.change(JOBS, {"not_before": at}, **waiting) == 1
 
     def note_progress(self, job: Job, progress: float | None, phrase: str | None) -> None:
         self._come_first(job.run_id)

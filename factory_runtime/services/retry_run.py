@@ -2,71 +2,265 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from factory_runtime.domain.errors import ConflictError, IllegalTransitionError, InputError
+from factory_runtime.domain.dead_letter import Change
+from factory_runtime.domain.errors import (
+    ConflictError,
+    IllegalTransitionError,
+    InputError,
+    StaleVersionError,
+)
+from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.job import Job, JobStatus, SkipReason
+from factory_runtime.domain.progress import Ending, carried
+from factory_runtime.domain.records import AuditEntry
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, RunStore, RunTransaction
 from factory_runtime.services.messages import leave_status
 
+if TYPE_CHECKING:
+    from factory_runtime.services.amend import Amended
+    from factory_runtime.services.request_run import RequestDesk
 
-def retry_run(store: RunStore, clock: Clock, tenant_id: str, run_id: str, by: str) -> Run:
+NOTHING = Change()
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One more cycle of a failed run, worked out and not written yet.
+
+    Attributes:
+        run: as it was read.
+        jobs: all of its jobs, as they were read.
+        again: the jobs among them that are Pending again; in plan order.
+        change: what was asked to be otherwise.
+        amended: what comes of that; None where nothing changes.
+    """
+
+    run: Run
+    jobs: tuple[Job, ...]
+    again: tuple[Job, ...]
+    change: Change = NOTHING
+    amended: Amended | None = None
+
+
+def retry_run(
+    store: RunStore,
+    clock: Clock,
+    tenant_id: str,
+    run_id: str,
+    by: str,
+    *,
+    change: Change = NOTHING,
+    desk: RequestDesk | None = None,
+) -> Run:
     """Queue a Failed run again, a cycle further: what failed in it, and what that kept from running.
 
-    Jobs that succeeded stay as they are. The others get their whole budget of attempts; numbers of
+    Jobs that succeeded stay as they are, and so do those that failed and the run went on without:
+    ``continue``, or a fallback stood in. The others get their whole budget of attempts; numbers of
     attempts, fencing tokens, checkpoints and effect keys go on. The deadline is as far away as it
     was when the run was requested.
+
+    Args:
+        store: the record.
+        clock: for the times.
+        tenant_id: whose run.
+        run_id: which.
+        by: who asks.
+        change: what is to be otherwise; it needs a desk.
+        desk: what reads plans and templates. Without one nobody knows which failures the run went
+            on without, and all that failed goes again.
 
     Raises:
         RunNotFoundError: no such run.
         IllegalTransitionError: it is not Failed; of two retries at once, one gets this.
-        InputError: it was refused when it was requested, so there is nothing to do again.
+        InputError: it was refused when it was requested, so there is nothing to do again; or as
+            ``amend``, of the change.
+        ConflictError: its effects are being undone; or as ``amend``, of the change.
     """
-    with store.begin(tenant_id) as tx:
-        run = _get_failed(tx, run_id)
-        again = [job for job in tx.list_jobs(run_id) if _is_to_do(job)]
-        return _send_round(tx, run, again, clock.now(), {"by": by})
+    round_ = plan_round(store, tenant_id, run_id, change=change, desk=desk)
+    return _send(store, clock, round_, by, "run.retry", {"by": by})
 
 
 def retry_job(
-    store: RunStore, clock: Clock, tenant_id: str, run_id: str, step: str, by: str
+    store: RunStore,
+    clock: Clock,
+    tenant_id: str,
+    run_id: str,
+    step: str,
+    by: str,
+    *,
+    change: Change = NOTHING,
+    desk: RequestDesk | None = None,
 ) -> Run:
     """As ``retry_run``, for one job and those behind it, directly or not, that did not succeed.
 
-    What failed elsewhere in the run stays so, and decides with it how the run ends.
+    What failed elsewhere in the run stays so, and decides with it how the run ends. A job that the
+    run went on without can be asked for by its name.
 
     Raises:
         RunNotFoundError: no such run.
         JobNotFoundError: no such job in it.
         IllegalTransitionError: the run is not Failed, or the job neither failed nor was kept from
             running by one that did.
-        ConflictError: what kept the job from running has to be retried first.
+        ConflictError: what kept the job from running has to be retried first; or as ``retry_run``.
         InputError: as ``retry_run``.
     """
-    with store.begin(tenant_id) as tx:
-        run = _get_failed(tx, run_id)
-        job, jobs = tx.get_job(run_id, step), tx.list_jobs(run_id)
-        if not _is_to_do(job):
-            raise IllegalTransitionError(f"job {step} of {run_id}", job.status, JobStatus.PENDING)
-        _refuse_out_of_reach(job, jobs)
-        behind = _behind(step, jobs)
-        again = [job for job in jobs if job.step in behind and _is_to_do(job)]
-        return _send_round(tx, run, again, clock.now(), {"by": by, "step": step})
+    round_ = plan_round(store, tenant_id, run_id, step=step, change=change, desk=desk)
+    return _send(store, clock, round_, by, "job.retry", {"by": by, "step": step})
 
 
-def _get_failed(tx: RunTransaction, run_id: str) -> Run:
-    run = tx.lock_run(run_id)
+def plan_round(
+    store: RunStore,
+    tenant_id: str,
+    run_id: str,
+    *,
+    step: str | None = None,
+    change: Change = NOTHING,
+    desk: RequestDesk | None = None,
+) -> Round:
+    """Work out what a retry of the run, or of one of its jobs, would do. Nothing of it is recorded.
+
+    Raises:
+        RunNotFoundError, JobNotFoundError, IllegalTransitionError, ConflictError, InputError: as
+            ``retry_run`` and ``retry_job``.
+    """
+    with store.begin(tenant_id, read_only=True) as tx:
+        run = _check(tx, tx.get_run(run_id))
+        job = None if step is None else tx.get_job(run_id, step)
+        jobs = tx.list_jobs(run_id)
+    again = _all_to_do(run, jobs, desk) if job is None else _job_and_behind(job, jobs)
+    if change.is_empty:
+        return Round(run, jobs, again)
+    if desk is None:
+        raise TypeError("a changed plan needs a desk")
+    from factory_runtime.services.amend import amend  # it needs the compiler
+
+    return Round(run, jobs, again, change, amend(desk, run, jobs, again, change))
+
+
+def send_round(tx: RunTransaction, round_: Round, now: datetime, asked: Mapping[str, Any]) -> Run:
+    """Write a round that was worked out: the run is Queued, and its jobs are Pending again.
+
+    Args:
+        tx: of the run's tenant; the run's row is locked in it, before any other row of the run.
+        round_: as ``plan_round`` gave it.
+        now: the time.
+        asked: who asked for it and how, for the events: at least ``by``.
+
+    Raises:
+        IllegalTransitionError, ConflictError: as ``retry_run``; somebody else was faster.
+        StaleVersionError: the run changed since the round was worked out.
+    """
+    run = _check(tx, tx.lock_run(round_.run.id))
+    if run.version != round_.run.version:
+        raise StaleVersionError(f"run {run.id} changed meanwhile", hint="try it again")
+    detail = {**asked, "cycle": run.cycle + 1}
+    changes: Mapping[str, Any] = {}
+    if round_.amended is None:
+        for job in round_.again:
+            tx.save_job(job, fresh(job, now), detail=detail)
+    else:
+        changes = round_.amended.run_changes
+        detail |= round_.amended.detail
+        round_.amended.write_jobs(tx, now, detail)
+    queued = run.move_to(
+        RunStatus.QUEUED,
+        now,
+        cycle=run.cycle + 1,
+        deadline_at=_deadline(tx, run, now),
+        admitted_at=None,
+        wake_at=None,
+        completed_at=None,
+        cancel_requested_at=None,
+        pause_requested_at=None,
+        outputs=None,
+        error=None,
+        **changes,
+    )
+    tx.save_run(run, queued, detail=detail)
+    leave_status(tx, queued, now)
+    return queued
+
+
+def fresh(job: Job, now: datetime, **changes: Any) -> Job:
+    """The job, Pending again with its whole budget."""
+    return job.move_to(
+        JobStatus.PENDING,
+        now,
+        failures=0,
+        losses=0,
+        not_before=None,
+        completed_at=None,
+        progress=None,
+        phrase=None,
+        skip_reason=None,
+        outputs=None,
+        error=None,
+        **changes,
+    )
+
+
+def _send(
+    store: RunStore, clock: Clock, round_: Round, by: str, action: str, asked: Mapping[str, Any]
+) -> Run:
+    with store.begin(round_.run.tenant_id) as tx:
+        now = clock.now()
+        queued = send_round(tx, round_, now, asked)
+        detail = {key: value for key, value in asked.items() if key != "by"}
+        detail |= {"cycle": queued.cycle}
+        if round_.amended is not None:
+            detail |= round_.amended.detail
+        tx.add_audit([AuditEntry(tx.tenant_id, new_id("aud"), now, by, action, queued.id, detail)])
+        return queued
+
+
+def _check(tx: RunTransaction, run: Run) -> Run:
+    """The run, if it may go round again."""
     if run.status is not RunStatus.FAILED:
-        raise IllegalTransitionError(f"run {run_id}", run.status, RunStatus.QUEUED)
+        raise IllegalTransitionError(f"run {run.id}", run.status, RunStatus.QUEUED)
     if run.plan is None:
         raise InputError(
-            f"run {run_id} was refused and has nothing to retry",
+            f"run {run.id} was refused and has nothing to retry",
             hint="mend what its error names and request it anew",
         )
+    undoing = tx.find_undoing_run(run.id)
+    if undoing is not None or run.undo_requested_by is not None:
+        by = f"by {undoing.id}" if undoing else f"for {run.undo_requested_by}"
+        raise ConflictError(
+            f"what run {run.id} made is being undone {by}", hint="request the run anew"
+        )
     return run
+
+
+def _all_to_do(run: Run, jobs: Sequence[Job], desk: RequestDesk | None) -> tuple[Job, ...]:
+    without = _carried(run, jobs, desk) if desk is not None else frozenset[str]()
+    return tuple(job for job in jobs if _is_to_do(job) and job.step not in without)
+
+
+def _carried(run: Run, jobs: Sequence[Job], desk: RequestDesk) -> frozenset[str]:
+    """Jobs that failed and that the run went on without."""
+    from factory_runtime.services.amend import read_plan  # it needs the compiler
+
+    plan = read_plan(desk.storage, run)
+    endings = {
+        job.step: Ending(job.status, job.skip_reason) for job in jobs if job.step in plan.by_name
+    }
+    return carried(plan, endings)
+
+
+def _job_and_behind(job: Job, jobs: Sequence[Job]) -> tuple[Job, ...]:
+    if not _is_to_do(job):
+        raise IllegalTransitionError(
+            f"job {job.step} of {job.run_id}", job.status, JobStatus.PENDING
+        )
+    _refuse_out_of_reach(job, jobs)
+    behind = _behind(job.step, jobs)
+    return tuple(job for job in jobs if job.step in behind and _is_to_do(job))
 
 
 def _is_to_do(job: Job) -> bool:
@@ -91,46 +285,6 @@ def _behind(step: str, jobs: Iterable[Job]) -> set[str]:
         if not behind.isdisjoint(job.needs):
             behind.add(job.step)
     return behind
-
-
-def _send_round(
-    tx: RunTransaction, run: Run, again: Iterable[Job], now: datetime, asked: Mapping[str, Any]
-) -> Run:
-    detail = {**asked, "cycle": run.cycle + 1}
-    for job in again:
-        tx.save_job(job, _fresh(job, now), detail=detail)
-    queued = run.move_to(
-        RunStatus.QUEUED,
-        now,
-        cycle=run.cycle + 1,
-        deadline_at=_deadline(tx, run, now),
-        admitted_at=None,
-        wake_at=None,
-        completed_at=None,
-        cancel_requested_at=None,
-        pause_requested_at=None,
-        outputs=None,
-        error=None,
-    )
-    tx.save_run(run, queued, detail=detail)
-    leave_status(tx, queued, now)
-    return queued
-
-
-def _fresh(job: Job, now: datetime) -> Job:
-    return job.move_to(
-        JobStatus.PENDING,
-        now,
-        failures=0,
-        losses=0,
-        not_before=None,
-        completed_at=None,
-        progress=None,
-        phrase=None,
-        skip_reason=None,
-        outputs=None,
-        error=None,
-    )
 
 
 def _deadline(tx: RunTransaction, run: Run, now: datetime) -> datetime | None:
