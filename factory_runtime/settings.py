@@ -17,6 +17,8 @@ class Settings(BaseSettings):
         database_url: SQLAlchemy URL of the run store; None is SQLite below ``home``.
         template_folders: folders with templates of your own, before the built-in ones.
         source_roots: folders outside a template that its steps may name as ``source``.
+        data_hosts: hosts that jobs may fetch data from: ``host`` at the usual port, ``host:port``,
+            and ``*.example.com`` or ``*`` for public addresses alone.
         job_types: modules with job types of your own, beside those that packages offer by entry
             point: each has a ``JOB_TYPES``, a list of them.
         prefect_api_url: a server somebody else keeps; None uses the local one.
@@ -31,6 +33,7 @@ class Settings(BaseSettings):
     project: str = "default"
     template_folders: tuple[Path, ...] = ()
     source_roots: tuple[Path, ...] = ()
+    data_hosts: tuple[str, ...] = ()
     job_types: tuple[str, ...] = ()
     prefect_api_url: str | None = None
     max_running_runs: int = Field(default=4, ge=1, le=64)

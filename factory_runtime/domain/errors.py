@@ -153,6 +153,14 @@ class SettingsError(InputError):
     """A setting that makes no sense, or a folder that cannot be used."""
 
 
+class DataRefusedError(InputError):
+    """A location of data that the settings do not allow, or data larger than is allowed."""
+
+
+class UnreadableDataError(InputError):
+    """Data that are no rows: another format, another encoding, or cut off."""
+
+
 class PolicyRefusedError(ProblemsError):
     """The tenant's policy does not allow it; every rule that refuses is named."""
 
@@ -287,6 +295,16 @@ class StoreFullError(StoreUnavailableError, StorageFullError):
 
 class HostRejectedError(PermanentError):
     """An outside host refuses, and will again."""
+
+
+class MissingExtraError(PermanentError):
+    """A job needs packages that come with an extra of this one, and are not installed."""
+
+    def __init__(self, job_type: str, extra: str, package: str) -> None:
+        super().__init__(
+            f"the job type {job_type} needs {package}, which is not installed",
+            hint=f"install the extra {extra}: pip install 'factory-runtime[{extra}]'",
+        )
 
 
 class ApprovalDeniedError(PermanentError):

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Protocol, runtime_checkable
 
-from factory_runtime.domain.approval import Approval, Question
+from factory_runtime.domain.approval import Approval, Question, Vote
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.records import Effect
 from factory_runtime.domain.result import JobResult, RenderOrder, WaitUntil
@@ -117,6 +117,7 @@ class JobContext(Protocol):
         *,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        stdin: IO[bytes] | int = subprocess.DEVNULL,
         stdout: IO[bytes] | int | None = None,
         stderr: IO[bytes] | int | None = None,
     ) -> subprocess.Popen[bytes]:
@@ -132,6 +133,10 @@ class JobContext(Protocol):
 
         Answer with ``WaitUntil`` while it is open: a decision wakes the job up.
         """
+        ...
+
+    def list_votes(self, approval: Approval) -> tuple[Vote, ...]:
+        """What people said to it, in the order they did."""
         ...
 
     def find_last_copy(self, kind: ArtifactKind, name: str) -> Artifact | None:

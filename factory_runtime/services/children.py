@@ -61,10 +61,11 @@ class Children:
         *,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        stdin: IO[bytes] | int = subprocess.DEVNULL,
         stdout: IO[bytes] | int | None = None,
         stderr: IO[bytes] | int | None = None,
     ) -> subprocess.Popen[bytes]:
-        """Start a program; its standard input is empty.
+        """Start a program; its standard input is empty where none is given.
 
         ``env`` is its whole environment but for the mark; None is this process's own.
 
@@ -82,7 +83,7 @@ class Children:
                 list(arguments),
                 cwd=cwd,
                 env={**(os.environ if env is None else env), MARK: self._kin.mark},
-                stdin=subprocess.DEVNULL,
+                stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
                 start_new_session=True,
