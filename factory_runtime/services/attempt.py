@@ -252,10 +252,13 @@ class AttemptContext:
         *,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        stdin: IO[bytes] | int = subprocess.DEVNULL,
         stdout: IO[bytes] | int | None = None,
         stderr: IO[bytes] | int | None = None,
     ) -> subprocess.Popen[bytes]:
-        return self._begun.children.start(arguments, cwd=cwd, env=env, stdout=stdout, stderr=stderr)
+        return self._begun.children.start(
+            arguments, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr
+        )
 
     def find_last_copy(self, kind: ArtifactKind, name: str) -> Artifact | None:
         mine = self.facts
