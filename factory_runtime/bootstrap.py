@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from factory_runtime.services.drain_outbox import Drained
     from factory_runtime.services.engine import Engine
     from factory_runtime.services.index_memory import Librarian
+    from factory_runtime.services.policy import PolicyBook
     from factory_runtime.services.request_run import RequestDesk
 
 
@@ -103,6 +104,14 @@ class Runtime:
             {name: job_type.facts for name, job_type in self.job_types.items()},
             self.settings.source_roots,
         )
+
+    @cached_property
+    def policies(self) -> PolicyBook:
+        from factory_runtime.services.policy import PolicyBook
+
+        folder = self.settings.policy_folder
+        absolute = None if folder is None else folder.expanduser().absolute()
+        return PolicyBook(lambda: self.store, absolute, self.clock)
 
     @cached_property
     def desk(self) -> RequestDesk:

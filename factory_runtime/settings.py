@@ -22,6 +22,8 @@ class Settings(BaseSettings):
         job_types: modules with job types of your own, beside those that packages offer by entry
             point: each has a ``JOB_TYPES``, a list of them.
         prefect_api_url: a server somebody else keeps; None uses the local one.
+        policy_folder: with ``<tenant>.yaml`` and ``default.yaml``: what tenants may ask for; None
+            is no such files. Without a policy everything is allowed.
         max_running_runs: how many runs are worked on at once, over all executors of one store.
     """
 
@@ -36,6 +38,7 @@ class Settings(BaseSettings):
     data_hosts: tuple[str, ...] = ()
     job_types: tuple[str, ...] = ()
     prefect_api_url: str | None = None
+    policy_folder: Path | None = None
     max_running_runs: int = Field(default=4, ge=1, le=64)
     lease_seconds: float = Field(
         default=60, ge=1, description="how long a worker that says nothing keeps what it is at"

@@ -46,14 +46,24 @@ def check_inputs_schema(node: Node | None, findings: Findings) -> dict[str, Any]
         findings.add(node.find(["type"]), "schema", "the type of inputs must be object")
     if not _follows_metaschema(node, schema, findings):
         return {"type": "object"}
+    in_order = _check_keywords(node, schema, findings)
+    _check_names(node, schema, findings)
+    closed = close_schema(schema)
+    if in_order:
+        _check_defaults(node, closed, findings)
+    return closed
+
+
+def check_schema(node: Node, schema: Mapping[str, Any], findings: Findings) -> bool:
+    """Whether a schema that stands at ``node`` can be used; every problem is noted at its place."""
+    return _follows_metaschema(node, schema, findings) and _check_keywords(node, schema, findings)
+
+
+def _check_keywords(node: Node, schema: Mapping[str, Any], findings: Findings) -> bool:
     checker = _Checker(node, schema, findings)
     for path, inner in subschemas(schema):
         checker.check(path, inner)
-    _check_names(node, schema, findings)
-    closed = close_schema(schema)
-    if not checker.failed:
-        _check_defaults(node, closed, findings)
-    return closed
+    return not checker.failed
 
 
 def _follows_metaschema(node: Node, schema: Mapping[str, Any], findings: Findings) -> bool:

@@ -9,6 +9,9 @@ from typing import Any
 
 from factory_runtime.domain.approval import Question
 
+ANY = "*"
+"""Stands for every template that has no rule under its own name."""
+
 
 @dataclass(frozen=True, slots=True)
 class TemplateRule:
@@ -77,10 +80,12 @@ class Policy:
 
     Attributes:
         source: where it was read, for people: a file's name or ``table``.
-        templates: by name; None is all templates in all versions.
-        inputs: JSON Schemas by template that inputs have to meet besides the template's own.
+        templates: by name, or ``*`` for all others; None is all templates in all versions.
+        inputs: JSON Schemas by template, or ``*`` for all of them, that inputs have to meet besides
+            the template's own.
         runs_per_day: accepted in one day of UTC.
         max_deadline: the longest a run may ask for; one without a deadline gets this.
+        weight: as this policy gives it; None is left to the others. ``limits`` has it as well.
     """
 
     source: str
@@ -91,6 +96,7 @@ class Policy:
     max_deadline: timedelta | None = None
     limits: Limits = Limits()
     notices: tuple[NoticeRule, ...] = ()
+    weight: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

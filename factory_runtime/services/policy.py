@@ -1,0 +1,249 @@
+"""A tenant's policies: read from a file and from the table, both of which must allow."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+
+from factory_runtime.compiler.policy_file import load_policy
+from factory_runtime.domain.errors import (
+    InputError,
+    InvalidPolicyError,
+    PolicyUnavailableError,
+    StoreUnavailableError,
+)
+from factory_runtime.domain.ids import is_slug
+from factory_runtime.domain.policy import Limits, NoticeRule, Policy, PolicyRecord
+from factory_runtime.ports import Clock, RunStore
+from factory_runtime.services.policy_folder import PolicyFolder, PolicyText
+
+TABLE = "table"
+"""``Policy.source`` of one that was applied."""
+FRESH = timedelta(seconds=3)
+"""How long limits and targets of notices are taken as they were read."""
+
+_LOG = logging.getLogger("factory.policy")
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What a tenant's policies said when they could last be read.
+
+    Attributes:
+        whole: whether all of them could be read then.
+        error: why they cannot be read now.
+    """
+
+    policies: tuple[Policy, ...]
+    read_at: datetime
+    whole: bool = True
+    error: str | None = None
+
+
+class PolicyBook:
+    """Where policies are looked up. Safe to use from many threads.
+
+    Args:
+        store: opens the run store; it gives None where there is none yet, and so no table.
+        folder: with ``<tenant>.yaml`` and ``default.yaml``, for tenants without one; None is no
+            files.
+        clock: tells how old is what was read.
+    """
+
+    def __init__(
+        self, store: Callable[[], RunStore | None], folder: Path | None, clock: Clock
+    ) -> None:
+        self._store = store
+        self._folder = None if folder is None else PolicyFolder(folder)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._kept: dict[str, _Kept] = {}
+        self._records: Mapping[str, PolicyRecord] = {}
+        self._records_read_at: datetime | None = None
+
+    def of(self, tenant_id: str) -> tuple[Policy, ...]:
+        """The policies as they stand now, each of which must allow; without any, all is allowed.
+
+        Reads the run store: call it outside of transactions.
+
+        Raises:
+            InputError: no tenant can be called that.
+            PolicyUnavailableError: one of them cannot be read; the message says where it is broken.
+        """
+        text = self._find_text(tenant_id)
+        store = self._store()
+        record = None
+        if store is not None:
+            with store.begin(tenant_id, read_only=True) as tx:
+                record = tx.find_policy()
+        found = (policy_of_text(text), policy_of_record(record))
+        return tuple(policy for policy in found if policy is not None)
+
+    def limits_of(self, tenant_id: str) -> Limits:
+        """The limits of all its policies together, some seconds old at most.
+
+        While a policy is broken its last good limits go on, for runs that were accepted; where
+        none were read before, those of the other policy count. Now and then it reads the run
+        store: call it outside of transactions.
+        """
+        return combined_limits(self._recent(tenant_id).policies)
+
+    def notices_of(self, tenant_id: str) -> tuple[NoticeRule, ...]:
+        """Where its notices go; read like ``limits_of``, and kept as long.
+
+        Raises:
+            PolicyUnavailableError: a policy is broken and none was read before.
+        """
+        kept = self._recent(tenant_id)
+        if not kept.whole:
+            raise PolicyUnavailableError(kept.error or "the policy cannot be read")
+        return combined_notices(kept.policies)
+
+    def broken(self) -> tuple[str, ...]:
+        """Why policies cannot be read, of any tenant: a line each."""
+        reads: list[Callable[[], object]] = []
+        told: list[str] = []
+        if self._folder is not None:
+            try:
+                reads += [_reader(self._folder, path) for path in self._folder.paths()]
+            except PolicyUnavailableError as error:
+                told.append(str(error))
+        store = self._store()
+        if store is not None:
+            reads += [lambda r=record: policy_of_record(r) for record in store.policies()]
+        for read in reads:
+            try:
+                read()
+            except PolicyUnavailableError as error:
+                told.append(str(error))
+        return tuple(told)
+
+    def _find_text(self, tenant_id: str) -> PolicyText | None:
+        if not is_slug(tenant_id):
+            raise InputError(
+                f"{tenant_id!r} cannot be a tenant", hint="use lower-case letters, digits, - _ or ."
+            )
+        return None if self._folder is None else self._folder.find(tenant_id)
+
+    def _recent(self, tenant_id: str) -> _Kept:
+        with self._lock:
+            now = self._clock.now()
+            kept = self._kept.get(tenant_id)
+            if kept is None or not kept.read_at <= now < kept.read_at + FRESH:
+                kept = self._read_again(tenant_id, kept, now)
+                self._kept[tenant_id] = kept
+            return kept
+
+    def _read_again(self, tenant_id: str, before: _Kept | None, now: datetime) -> _Kept:
+        good: list[Policy] = []
+        errors: list[str] = []
+        for read in (self._policy_in_folder, self._policy_in_table):
+            try:
+                policy = read(tenant_id, now)
+            except (PolicyUnavailableError, StoreUnavailableError) as error:
+                errors.append(str(error))
+                continue
+            if policy is not None:
+                good.append(policy)
+        if not errors:
+            return _Kept(tuple(good), now)
+        error = "; ".join(errors)
+        if before is None or before.error != error:
+            _LOG.error("what stands of the policy of %s goes on: %s", tenant_id, error)
+        if before is not None and before.whole:
+            return replace(before, read_at=now, error=error)
+        return _Kept(tuple(good), now, whole=False, error=error)
+
+    def _policy_in_folder(self, tenant_id: str, _: datetime) -> Policy | None:
+        return policy_of_text(self._find_text(tenant_id))
+
+    def _policy_in_table(self, tenant_id: str, now: datetime) -> Policy | None:
+        """From one look for all tenants: a dispatcher asks for many of them at once."""
+        read_at = self._records_read_at
+        if read_at is None or not read_at <= now < read_at + FRESH:
+            store = self._store()
+            records = () if store is None else store.policies()
+            self._records = {record.tenant_id: record for record in records}
+            self._records_read_at = now
+        return policy_of_record(self._records.get(tenant_id))
+
+
+def policy_of_text(text: PolicyText | None) -> Policy | None:
+    """The policy in a file.
+
+    Raises:
+        PolicyUnavailableError: it has mistakes.
+    """
+    if text is None:
+        return None
+    return _parsed(text.body, str(text.path), f"file {text.path.name}")
+
+
+def policy_of_record(record: PolicyRecord | None) -> Policy | None:
+    """The policy in the table; None where there is none, or none any more.
+
+    Raises:
+        PolicyUnavailableError: it has mistakes: an older release wrote it, or a hand.
+    """
+    if record is None or not record.document:
+        return None
+    file = f"policy {record.version} of {record.tenant_id} in the table"
+    return _parsed(record.document.encode(), file, TABLE)
+
+
+@lru_cache(maxsize=512)
+def _parsed(body: bytes, file: str, source: str) -> Policy:
+    try:
+        return load_policy(body, file, source)
+    except InvalidPolicyError as exc:
+        first, *others = exc.problems
+        more = f", and {len(others)} more" if others else ""
+        raise PolicyUnavailableError(
+            f"the policy cannot be read: {first}{more}",
+            hint="nothing is accepted until somebody mends it; `factory policy check` shows it all",
+        ) from exc
+
+
+def _reader(folder: PolicyFolder, path: Path) -> Callable[[], object]:
+    return lambda: policy_of_text(folder.read(path))
+
+
+def combined_limits(policies: Iterable[Policy]) -> Limits:
+    """The smaller of each cap; the weight of the first policy that gives one."""
+    policies = tuple(policies)
+    limits = [policy.limits for policy in policies]
+    return Limits(
+        weight=next((p.weight for p in policies if p.weight is not None), 1.0),
+        running_runs=min(
+            (n.running_runs for n in limits if n.running_runs is not None), default=None
+        ),
+        projects=_smaller(one.projects for one in limits),
+        topics=_smaller(one.topics for one in limits),
+    )
+
+
+def combined_notices(policies: Iterable[Policy]) -> tuple[NoticeRule, ...]:
+    """The targets of all, each under a name of its own: one that is taken gets its source."""
+    found: dict[str, NoticeRule] = {}
+    for policy in policies:
+        for rule in policy.notices:
+            stands = found.get(rule.name)
+            if stands is None:
+                found[rule.name] = rule
+            elif rule != stands:
+                name = f"{rule.name}-{TABLE}"
+                found[name] = replace(rule, name=name)
+    return tuple(found.values())
+
+
+def _smaller(caps: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for some in caps:
+        for name, cap in some.items():
+            found[name] = min(cap, found.get(name, cap))
+    return found
