@@ -61,6 +61,8 @@ class OperatorRecords(Protocol):
     # redrive orders
     def add_redrive_order(self, order: RedriveOrder) -> None: ...
 
+    def find_redrive_order(self, order_id: str) -> RedriveOrder | None: ...
+
     def lock_redrive_order(self, order_id: str) -> RedriveOrder:
         """The order, its row locked until the transaction ends.
 
@@ -79,14 +81,16 @@ class OperatorRecords(Protocol):
 
     # approvals
     def add_approval(self, approval: Approval) -> Approval:
-        """Insert; where the run, step and plan digest stand already, what stands."""
+        """Insert; where the run, step, plan digest and cycle stand already, what stands."""
         ...
 
     def get_approval(self, approval_id: str) -> Approval:
         """Raises ApprovalNotFoundError."""
         ...
 
-    def find_approval(self, run_id: str, step: str, plan_digest: str) -> Approval | None: ...
+    def find_approval(self, run_id: str, step: str, plan_digest: str) -> Approval | None:
+        """What was asked last for this plan."""
+        ...
 
     def save_approval(self, before: Approval, after: Approval) -> None:
         """Compare-and-set on ``before.version``.

@@ -112,9 +112,12 @@ class Operators:
     def add_redrive_order(self, order: RedriveOrder) -> None:
         self._rows.insert(ORDERS, [order])
 
+    def find_redrive_order(self, order_id: str) -> RedriveOrder | None:
+        return self._rows.find(ORDERS, redrive_orders.c.id == order_id)
+
     def lock_redrive_order(self, order_id: str) -> RedriveOrder:
         self._rows.lock(ORDERS, id=order_id)
-        order = self._rows.find(ORDERS, redrive_orders.c.id == order_id)
+        order = self.find_redrive_order(order_id)
         if order is None:
             raise RedriveOrderNotFoundError(f"no redrive order {order_id}")
         return order
@@ -131,8 +134,13 @@ class Operators:
     # approvals
 
     def add_approval(self, approval: Approval) -> Approval:
-        self._rows.insert_if_absent(APPROVALS, approval)
-        stands = self.find_approval(approval.run_id, approval.step, approval.plan_digest)
+        if self._rows.insert_if_absent(APPROVALS, approval):
+            return approval
+        stands = self._rows.find(
+            APPROVALS,
+            *_asked_of(approval.run_id, approval.step, approval.plan_digest),
+            approvals.c.cycle == approval.cycle,
+        )
         if stands is None:
             raise PermanentError(f"approval {approval.id} was not written")
         return stands
@@ -146,12 +154,9 @@ class Operators:
         return approval
 
     def find_approval(self, run_id: str, step: str, plan_digest: str) -> Approval | None:
-        return self._rows.find(
-            APPROVALS,
-            approvals.c.run_id == run_id,
-            approvals.c.step == step,
-            approvals.c.plan_digest == plan_digest,
-        )
+        asked = _asked_of(run_id, step, plan_digest)
+        newest = self._rows.list(APPROVALS, *asked, order_by=(approvals.c.cycle.desc(),), limit=1)
+        return newest[0] if newest else None
 
     def save_approval(self, before: Approval, after: Approval) -> None:
         changes = APPROVALS.changes(before, after)
@@ -237,6 +242,14 @@ class Operators:
         return self._rows.list(
             AUDIT, *where, order_by=(audit.c.at.desc(), audit.c.id.desc()), limit=limit
         )
+
+
+def _asked_of(run_id: str, step: str, plan_digest: str) -> tuple[Condition, ...]:
+    return (
+        approvals.c.run_id == run_id,
+        approvals.c.step == step,
+        approvals.c.plan_digest == plan_digest,
+    )
 
 
 def _letters(where: LetterFilter) -> list[Condition]:

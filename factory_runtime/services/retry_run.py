@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from factory_runtime.domain.progress import Ending, carried
 from factory_runtime.domain.records import AuditEntry
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, RunStore, RunTransaction
+from factory_runtime.services.letters import mark_redriven
 from factory_runtime.services.messages import leave_status
 
 if TYPE_CHECKING:
@@ -120,10 +121,13 @@ def plan_round(
     run_id: str,
     *,
     step: str | None = None,
+    beside: Collection[str] = (),
     change: Change = NOTHING,
     desk: RequestDesk | None = None,
 ) -> Round:
     """Work out what a retry of the run, or of one of its jobs, would do. Nothing of it is recorded.
+
+    Jobs ``beside`` that one go again too, with what is behind them, where they failed.
 
     Raises:
         RunNotFoundError, JobNotFoundError, IllegalTransitionError, ConflictError, InputError: as
@@ -133,7 +137,7 @@ def plan_round(
         run = _check(tx, tx.get_run(run_id))
         job = None if step is None else tx.get_job(run_id, step)
         jobs = tx.list_jobs(run_id)
-    again = _all_to_do(run, jobs, desk) if job is None else _job_and_behind(job, jobs)
+    again = _all_to_do(run, jobs, desk) if job is None else _job_and_behind(job, jobs, beside)
     if change.is_empty:
         return Round(run, jobs, again)
     if desk is None:
@@ -150,7 +154,8 @@ def send_round(tx: RunTransaction, round_: Round, now: datetime, asked: Mapping[
         tx: of the run's tenant; the run's row is locked in it, before any other row of the run.
         round_: as ``plan_round`` gave it.
         now: the time.
-        asked: who asked for it and how, for the events: at least ``by``.
+        asked: who asked for it and how, for the events: at least ``by``; ``order`` is the id of a
+            redrive order.
 
     Raises:
         IllegalTransitionError, ConflictError: as ``retry_run``; somebody else was faster.
@@ -183,6 +188,7 @@ def send_round(tx: RunTransaction, round_: Round, now: datetime, asked: Mapping[
         **changes,
     )
     tx.save_run(run, queued, detail=detail)
+    mark_redriven(tx, queued, {job.step for job in round_.again}, asked.get("order"))
     leave_status(tx, queued, now)
     return queued
 
@@ -253,13 +259,16 @@ def _carried(run: Run, jobs: Sequence[Job], desk: RequestDesk) -> frozenset[str]
     return carried(plan, endings)
 
 
-def _job_and_behind(job: Job, jobs: Sequence[Job]) -> tuple[Job, ...]:
+def _job_and_behind(job: Job, jobs: Sequence[Job], beside: Collection[str] = ()) -> tuple[Job, ...]:
     if not _is_to_do(job):
         raise IllegalTransitionError(
             f"job {job.step} of {job.run_id}", job.status, JobStatus.PENDING
         )
     _refuse_out_of_reach(job, jobs)
     behind = _behind(job.step, jobs)
+    for other in jobs:
+        if other.step in beside and other.status is JobStatus.FAILED:
+            behind |= _behind(other.step, jobs)
     return tuple(job for job in jobs if job.step in behind and _is_to_do(job))
 
 

@@ -23,8 +23,7 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.ids import effect_key, new_id
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.progress import Ending
-from factory_runtime.domain.records import EffectStatus
-from factory_runtime.domain.result import ConfirmedEffect, JobResult, Undone, WaitUntil
+from factory_runtime.domain.result import ConfirmedEffect, JobResult, WaitUntil
 from factory_runtime.domain.tree import TreeReference
 from factory_runtime.ports import RunTransaction
 from factory_runtime.services import breaker
@@ -32,8 +31,10 @@ from factory_runtime.services.attempt import AnotherAttempt, AttemptContext, Beg
 from factory_runtime.services.bodies import to_body
 from factory_runtime.services.end_job import end_job, stands
 from factory_runtime.services.engine import Engine, Walk
+from factory_runtime.services.letters import Failure, bury, resolve
 from factory_runtime.services.notes import write_logs
 from factory_runtime.services.steadily import steadily
+from factory_runtime.services.undo_job import settle_undone, undo_job
 
 _ERROR_LENGTH = 4000
 """Characters of an error that stand in rows and events; its traceback has it whole."""
@@ -58,8 +59,11 @@ def publish_attempt(
     context = AttemptContext(engine, walk, begun)
     files = None if tree is None else StoredTree(engine.storage, walk.run.tenant_id, tree)
     context.check_cancelled()
-    job_type = engine.job_types[begun.planned.type]
-    result = job_type.publish(context, begun.with_, files)
+    if begun.planned.undo_of is None:
+        job_type = engine.job_types[begun.planned.type]
+        result = job_type.publish(context, begun.with_, files)
+    else:
+        result = undo_job(engine, walk, begun, context)
     begun.children.kill_all()
     begun.cpu_seconds += time.thread_time() - started
     context.check_cancelled()  # its type may not have seen that its programs were killed
@@ -89,7 +93,8 @@ def _succeed(engine: Engine, walk: Walk, begun: Begun, result: JobResult) -> End
         tx.save_attempt(closed)
         tx.add_artifacts(_artifacts(walk, begun, result, now))
         _confirm(tx, walk, begun, result.effects, now)
-        _settle(tx, walk, begun, result.undone, now)
+        settle_undone(tx, walk, begun, result, now)
+        resolve(tx, walk.run, done, now)
         breaker.note_success(tx, begun.hosts, now)
 
     try:
@@ -115,6 +120,9 @@ def _wait(engine: Engine, walk: Walk, begun: Begun, wait: WaitUntil) -> AnotherA
     def also(tx: RunTransaction) -> None:
         _confirm(tx, walk, begun, wait.effects, now)
         breaker.note_success(tx, begun.hosts, now)
+        if begun.asked is not None and tx.get_approval(begun.asked.id).status != begun.asked.status:
+            # It was decided before there was a job that waits, for whoever decided it to wake up.
+            tx.wake_job(waiting.run_id, waiting.step, now)
 
     return _come_back(engine, walk, begun, waiting, Outcome.WAITING, wait.phrase, also)
 
@@ -150,7 +158,26 @@ def fail_attempt(
     status = JobStatus.CANCELLED if outcome is Outcome.CANCELLED else JobStatus.FAILED
     closed = replace(_closed(begun, now, outcome), **failed)
     job = begun.job.move_to(status, now, **ended)
-    return _close(engine, walk, begun, job, lambda tx: tx.save_attempt(closed))
+    failure = Failure(
+        failed["error_code"], message, failed["traceback"], _with_of(engine, walk, begun)
+    )
+
+    def also(tx: RunTransaction) -> None:
+        tx.save_attempt(closed)
+        if status is JobStatus.FAILED:
+            bury(tx, walk.run, job, failure, now)
+
+    return _close(engine, walk, begun, job, also)
+
+
+def _with_of(engine: Engine, walk: Walk, begun: Begun) -> Body | None:
+    """What its type was told; None where the expressions could not be evaluated."""
+    if begun.planned.with_ and not begun.with_:
+        return None
+    try:
+        return to_body(engine.storage, walk.run.tenant_id, begun.with_)
+    except FactoryError:
+        return None  # a full disk, as of the traceback
 
 
 def _note_failure(
@@ -238,20 +265,7 @@ def _confirm(
 ) -> None:
     key = effect_key(walk.run.id, begun.job.step)
     for effect in effects:
-        tx.confirm_effect(key, effect.kind, effect.reference, now)
-
-
-def _settle(
-    tx: RunTransaction, walk: Walk, begun: Begun, undone: tuple[Undone, ...], now: datetime
-) -> None:
-    """Write what became of the effects that this job was to undo."""
-    if walk.run.undoes is None or begun.planned.undo_of is None:
-        return
-    key = effect_key(walk.run.undoes, begun.planned.undo_of)
-    for one in undone:
-        status = EffectStatus.UNDONE if one.left is None else EffectStatus.ORPHANED
-        reason = one.left or one.note
-        tx.settle_effect(key, one.kind, status, now, reason=reason, undone_by=walk.run.id)
+        tx.confirm_effect(key, effect.kind, effect.reference, now, link=effect.link)
 
 
 def _closed(begun: Begun, now: datetime, outcome: Outcome) -> Attempt:

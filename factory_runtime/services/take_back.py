@@ -10,6 +10,7 @@ from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunTransaction
+from factory_runtime.services.letters import WORKER_LOST, Failure, bury
 
 LOSSES = 10
 """How often a job may lose its worker in one cycle of its run: one that kills it has to end."""
@@ -29,9 +30,11 @@ def take_back(tx: RunTransaction, job: Job, now: datetime) -> Job:
     if losses < LOSSES:
         return _back(tx, job, now, Outcome.LOST, _LOST, losses=losses)
     error = f"{_LOST}, for the {losses}th time"
+    run = tx.lock_run(job.run_id)
     failed = job.move_to(JobStatus.FAILED, now, error=error, losses=losses, **_RELEASED)
     tx.save_job(job, failed, detail={"reason": error, "attempt": job.attempt})
     _close_attempt(tx, job, now, Outcome.LOST)
+    bury(tx, run, failed, Failure(WORKER_LOST, error), now)
     return failed
 
 

@@ -136,6 +136,7 @@ EMPTY: dict[str, Call] = {
     "list_dead_letters": lambda tx: tx.list_dead_letters(LETTERS),
     "count_dead_letters": lambda tx: tx.count_dead_letters(LETTERS),
     "find_failure_kind": lambda tx: tx.find_failure_kind(FINGERPRINT),
+    "find_redrive_order": lambda tx: tx.find_redrive_order(ORDER.id),
     "list_redrive_orders": lambda tx: tx.list_redrive_orders(),
     "find_approval": lambda tx: tx.find_approval(RUN.id, JOB.step, APPROVAL.plan_digest),
     "list_approvals": lambda tx: tx.list_approvals(),
