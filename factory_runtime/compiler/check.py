@@ -9,6 +9,7 @@ from typing import Any
 
 from factory_runtime.compiler.expressions import scope_name
 from factory_runtime.compiler.findings import Findings, did_you_mean
+from factory_runtime.compiler.gates import APPROVAL, gate_name
 from factory_runtime.compiler.graph import Ancestors, cycles, effective_needs, plan_order
 from factory_runtime.compiler.steps import Read, StepDraft
 from factory_runtime.compiler.syntax import Expression, shorten
@@ -87,6 +88,7 @@ class StepChecks:
         """Note every problem; the steps, each with what it reads."""
         self._check_needs()
         self._check_fallbacks()
+        self._check_gates()
         for circle in cycles(self._needs):
             place = self._drafts[circle[0]]
             node = place.needs[0][1] if place.needs else place.node
@@ -148,6 +150,29 @@ class StepChecks:
                 self._findings.add(node, "unknown-fallback", message, hint)
                 draft.step = replace(draft.step, on_failure=OnFailure())
             taken.setdefault(name, draft.step.name)
+
+    def _check_gates(self) -> None:
+        """Approvals cannot be gone round, and nothing else is called as they are."""
+        taken = {scope_name(name): name for name in self._drafts}
+        fallbacks = {draft.step.on_failure.fallback for draft in self._drafts.values()}
+        for draft in self._drafts.values():
+            step, place = draft.step, draft.node.find(["approval"])
+            if step.type == APPROVAL and step.on_failure.action in ("continue", "fallback"):
+                message = f"{step.name} is an approval: what it stops cannot go on without it"
+                hint = "leave it at fail, or compensate"
+                self._findings.add(draft.node.find(["on_failure"]), "bad-value", message, hint)
+            if step.approval is None:
+                continue
+            other = taken.get(scope_name(gate_name(step.name)))
+            if other is not None:
+                message = f"the job that asks for {step.name} is called {other}, as a step is"
+                self._findings.add(
+                    place, "duplicate-step", message, f"call the step {other} otherwise"
+                )
+            if step.name in fallbacks:
+                message = f"{step.name} is a fallback and cannot ask for an approval"
+                hint = "let it need a step of the type approval"
+                self._findings.add(place, "bad-value", message, hint)
 
     def _check_reads(self, draft: StepDraft) -> Step:
         if draft.each is not None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
 from factory_runtime.compiler.expressions import evaluate
+from factory_runtime.compiler.gates import APPROVAL, gate_of
 from factory_runtime.compiler.graph import cycles, effective_needs, plan_order
 from factory_runtime.compiler.schema import normalise_inputs
 from factory_runtime.compiler.syntax import parse_text
@@ -118,15 +119,23 @@ class _Compiler:
         names = tuple(item.job for item in items)
         self._made[step.name] = names
         self._stands_for[step.name] = names or above
-        self._edges += len(above) * len(items)
-        if self._edges > MAX_NEEDS or len(self._jobs) + len(items) > MAX_JOBS:
+        each = 1 if step.approval is None else 2
+        self._edges += len(above) * len(items) * each
+        if self._edges > MAX_NEEDS or len(self._jobs) + len(items) * each > MAX_JOBS:
             self._edges = MAX_NEEDS + 1
             return
         replaced = () if replaces is None else self._made[replaces]
         # A fallback of a step without jobs has nothing to stand in for.
         idle = replaces is not None and not replaced
         for item in items:
-            self._jobs.append(self._job(step, item, above, replaced, idle))
+            self._add_job(step, self._job(step, item, above, replaced, idle))
+
+    def _add_job(self, step: Step, job: PlannedJob) -> None:
+        if step.approval is not None:
+            gate = gate_of(job, step, self._facts(APPROVAL))
+            self._jobs.append(gate)
+            job = replace(job, needs=(*job.needs, gate.name))
+        self._jobs.append(job)
 
     def _needs_of(self, needs: Sequence[str]) -> tuple[str, ...]:
         if len(needs) == 1:
@@ -141,9 +150,7 @@ class _Compiler:
         replaced: tuple[str, ...],
         idle: bool,
     ) -> PlannedJob:
-        facts = self.job_types.get(step.type)
-        if facts is None:
-            raise UnknownJobTypeError(f"there is no job type {step.type!r}")
+        facts = self._facts(step.type)
         when, skip = self._condition(step, item)
         return PlannedJob(
             name=item.job,
@@ -164,6 +171,12 @@ class _Compiler:
             undo=step.undo,
             fallback_for=replaced,
         )
+
+    def _facts(self, type_: str) -> JobTypeFacts:
+        facts = self.job_types.get(type_)
+        if facts is None:
+            raise UnknownJobTypeError(f"there is no job type {type_!r}")
+        return facts
 
     def _condition(self, step: Step, item: _Item) -> tuple[str | None, bool]:
         """What is left of the condition, and whether it is false already."""

@@ -13,6 +13,7 @@ from factory_runtime.compiler.findings import Fields, Findings, did_you_mean
 from factory_runtime.compiler.syntax import Text, has_expression, parse_text
 from factory_runtime.compiler.with_check import check_with
 from factory_runtime.compiler.yaml_nodes import Node
+from factory_runtime.domain.approval import GROUP, Question
 from factory_runtime.domain.errors import ExpressionError
 from factory_runtime.domain.run import Priority
 from factory_runtime.domain.template import (
@@ -38,6 +39,7 @@ STEP_KEYS = (
     "undo",
     "approval",
 )
+APPROVAL_KEYS = ("message", "by", "count", "expires", "escalate")
 _NAME = re.compile(r"[a-z](?:[a-z0-9_-]{0,61}[a-z0-9])?")
 _NAME_HINT = "up to 63 lower-case letters, digits, hyphens and underscores, a letter first"
 _FAIL_HINT = "fail, continue, compensate or {fallback: STEP}"
@@ -159,7 +161,7 @@ class StepReader:
             cache=self._cache(fields),
             on_failure=on_failure,
             undo=self._undo(fields, facts),
-            approval=self._approval(fields),
+            approval=self._approval(fields, draft),
         )
         return draft if name else None
 
@@ -258,14 +260,43 @@ class StepReader:
             self._findings.add(node, "unknown-undo", message, did_you_mean(name, facts.undos))
         return name
 
-    def _approval(self, fields: Fields) -> Mapping[str, Any] | None:
+    def _approval(self, fields: Fields, draft: StepDraft) -> Mapping[str, Any] | None:
         node = fields.node_of("approval")
         if node is None:
             return None
-        inner = Fields.of(node, "approval", self._findings, ("message", "by", "expires"))
+        inner = Fields.of(node, "approval", self._findings, APPROVAL_KEYS)
         if inner is None:
             return None
+        draft.reads.extend(read_texts(node, self._findings))
         inner.text("message")
-        inner.texts("by")
+        named = [name for name, _ in inner.texts("by")]
         inner.duration("expires")
+        if escalate := inner.node_of("escalate"):
+            named += self._escalation(escalate, inner)
+        self._count(inner, named)
         return node.plain()
+
+    def _escalation(self, node: Node, approval: Fields) -> list[str]:
+        """Who may decide as well, later."""
+        inner = Fields.of(node, "escalate", self._findings, ("after", "to"))
+        if inner is None:
+            return []
+        inner.require("after", DURATION_HINT)
+        inner.require("to", "names, or group:NAME")
+        after, expires = inner.duration("after"), approval.duration("expires")
+        if after is not None and after >= (expires or Question("").expires):
+            inner.bad("after", "shorter than it takes to expire")
+        return [name for name, _ in inner.texts("to")]
+
+    def _count(self, fields: Fields, named: list[str]) -> None:
+        """How many have to grant it: not more than can be."""
+        node = fields.node_of("count")
+        if node is None:
+            return
+        count = node.scalar
+        if not isinstance(count, int) or isinstance(count, bool) or not 1 <= count <= 100:
+            fields.bad("count", "a whole number from 1 to 100")
+            return
+        countable = not any(name.startswith(GROUP) or has_expression(name) for name in named)
+        if fields.node_of("by") is not None and countable and len(set(named)) < count:
+            fields.bad("count", f"no more than the {len(set(named))} who may", "or name a group")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
+
+GROUP = "group:"
+"""What a name begins with that is one of a group of the operating system."""
 
 
 class ApprovalStatus(StrEnum):
@@ -39,10 +43,13 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """A question as recorded. ``(run, step, plan_digest)`` is unique: a changed plan asks again.
+    """A question as recorded. ``(run, step, plan_digest, cycle)`` is unique.
+
+    A changed plan asks again, and so does a later cycle of the run where it was not granted.
 
     Attributes:
         plan_digest: SHA-256 of the plan that is approved, 64 hex digits.
+        cycle: the run's, when it was asked.
         requested_by: who requested the run, and may not decide.
     """
 
@@ -64,6 +71,23 @@ class Approval:
     escalate_to: tuple[str, ...] = ()
     escalated_at: datetime | None = None
     decided_at: datetime | None = None
+    cycle: int = 0
+
+    def deciders(self, now: datetime) -> tuple[str, ...]:
+        """Who may decide by now: names and ``group:NAME``; empty is anybody but the requester."""
+        return (*self.by, *self.escalate_to) if self.by and self.is_escalated(now) else self.by
+
+    def is_escalated(self, now: datetime) -> bool:
+        """Whether the time has come when others may decide as well."""
+        return self.escalate_at is not None and self.escalate_at <= now
+
+    def may_decide(self, person: str, groups: Collection[str], now: datetime) -> bool:
+        """Whether this person may decide: never who requested the run."""
+        if person == self.requested_by:
+            return False
+        deciders = self.deciders(now)
+        theirs = {person, *(f"{GROUP}{name}" for name in groups)}
+        return not deciders or not theirs.isdisjoint(deciders)
 
     def changed(self, **changes: Any) -> Approval:
         """The approval with other values, one version on."""
@@ -80,3 +104,8 @@ class Vote:
     granted: bool
     at: datetime
     comment: str = ""
+
+
+def spell_deciders(names: Iterable[str]) -> str:
+    """``alice or group:ops``; ``anybody but who requested it`` where nobody is named."""
+    return " or ".join(names) or "anybody but who requested it"

@@ -15,12 +15,15 @@ from sqlalchemy import (
     ColumnElement,
     Float,
     ForeignKeyConstraint,
+    FromClause,
     Index,
     Integer,
     MetaData,
     PrimaryKeyConstraint,
     Table,
     UniqueConstraint,
+    and_,
+    literal_column,
 )
 
 from factory_runtime.domain.approval import ApprovalStatus
@@ -126,6 +129,33 @@ runs = Table(
 )
 
 
+def stands_in_queue(table: FromClause) -> ColumnElement[bool]:
+    """Of ``runs`` or an alias: the run wants a slot now."""
+    begun = (RunStatus.VALIDATED, RunStatus.QUEUED, RunStatus.RUNNING)
+    return _may_have_a_slot(table) & table.c.status.in_([_spelled(status) for status in begun])
+
+
+def waits_for_a_time(table: FromClause) -> ColumnElement[bool]:
+    """Of ``runs`` or an alias: the run wants a slot once its ``wake_at`` has come."""
+    is_waiting = table.c.status == _spelled(RunStatus.WAITING)
+    return _may_have_a_slot(table) & is_waiting & table.c.wake_at.is_not(None)
+
+
+def _spelled(status: RunStatus) -> ColumnElement[Any]:
+    """Not bound: a database uses a partial index where it can see that it may."""
+    return literal_column(f"'{status.value}'")
+
+
+def _may_have_a_slot(table: FromClause) -> ColumnElement[bool]:
+    columns = table.c
+    return and_(
+        columns.completed_at.is_(None),
+        columns.admitted_at.is_(None),
+        columns.pause_requested_at.is_(None),
+        columns.cancel_requested_at.is_(None),
+    )
+
+
 def _for_all_tenants(name: str, *columns: Column[Any], where: ColumnElement[bool]) -> None:
     """An index of the dispatcher or the sweep, over the few rows they look for."""
     Index(name, *columns, sqlite_where=where, postgresql_where=where)
@@ -147,6 +177,26 @@ _for_all_tenants(
     runs.c.requested_at,
     runs.c.id,
     where=runs.c.admitted_at.is_not(None),
+)
+# Runs in the queue for a slot: a tenant's first one is one look away, however many stand behind it.
+_for_all_tenants(
+    "ix_runs_queue",
+    runs.c.tenant_id,
+    runs.c.priority,
+    runs.c.requested_at,
+    runs.c.id,
+    runs.c.project_id,
+    where=stands_in_queue(runs),
+)
+_for_all_tenants(
+    "ix_runs_wake",
+    runs.c.wake_at,
+    runs.c.tenant_id,
+    runs.c.priority,
+    runs.c.requested_at,
+    runs.c.id,
+    runs.c.project_id,
+    where=waits_for_a_time(runs),
 )
 _found_by(runs, "module_id", "build_id", "repo_id", "pipeline_id", "work_item_id")
 # Unique: a flow run that Prefect starts twice at once is adopted by one run.
@@ -538,8 +588,9 @@ approvals = Table(
     Column("escalate_to", NamesText, nullable=False),
     Column("escalated_at", UtcTime),
     Column("decided_at", UtcTime),
+    Column("cycle", Integer, nullable=False),
     PrimaryKeyConstraint("tenant_id", "id"),
-    UniqueConstraint("tenant_id", "run_id", "step", "plan_digest"),
+    UniqueConstraint("tenant_id", "run_id", "step", "plan_digest", "cycle"),
     ForeignKeyConstraint(
         ["tenant_id", "run_id", "step"], ["jobs.tenant_id", "jobs.run_id", "jobs.step"]
     ),
@@ -570,6 +621,26 @@ policies = Table(
     Column("updated_at", UtcTime, nullable=False),
     Column("updated_by", _NAME, nullable=False),
     PrimaryKeyConstraint("tenant_id"),
+)
+
+queues = Table(
+    "queues",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("served", Float(53), nullable=False),
+    PrimaryKeyConstraint("tenant_id"),
+)
+
+set_asides = Table(
+    "set_asides",
+    metadata,
+    Column("tenant_id", _TENANT, nullable=False),
+    Column("run_id", _ID, nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("until", UtcTime, nullable=False),
+    Column("reason", LongText, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "run_id"),
+    ForeignKeyConstraint(["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"]),
 )
 
 topic_waits = Table(

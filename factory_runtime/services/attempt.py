@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
 
+from factory_runtime.domain.approval import Approval, Question, Vote
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.attempt import Attempt, Outcome
 from factory_runtime.domain.errors import CancelledError, FactoryError, SuspendedError
@@ -22,6 +23,7 @@ from factory_runtime.domain.records import Checkpoint, Effect, EffectStatus
 from factory_runtime.domain.result import RenderOrder
 from factory_runtime.domain.tree import TreeFile, TreeReference, read_tree
 from factory_runtime.ports import ArtifactStorage, GitHost, JobFacts
+from factory_runtime.services.approvals import ask
 from factory_runtime.services.bodies import from_body, to_body
 from factory_runtime.services.children import Children
 from factory_runtime.services.engine import Engine, Walk
@@ -42,6 +44,7 @@ class Begun:
         logs: lines for people that are not written down yet.
         progress: the last that its type told, share and phrase.
         cpu_seconds: of the children it waited for, so far.
+        asked: what its type asked of people, as it stood when it was told.
         refusal: why its render failed: Prefect keeps only that it did.
     """
 
@@ -58,6 +61,7 @@ class Begun:
     cpu_seconds: float = 0.0
     peak_memory_bytes: int | None = None
     cached: bool | None = None
+    asked: Approval | None = None
     refusal: FactoryError | None = None
     _progress_told: bool = True
     _taking: threading.Lock = field(default_factory=threading.Lock)
@@ -259,6 +263,20 @@ class AttemptContext:
         return self._begun.children.start(
             arguments, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr
         )
+
+    def ask(self, question: Question) -> Approval:
+        def write(again: bool) -> Approval:
+            del again  # what stands is given as it stands
+            with self._engine.store.begin(self.facts.tenant_id) as tx:
+                return ask(tx, self._walk.run, self._begun.job, question, self.now())
+
+        self.check_cancelled()
+        self._begun.asked = steadily(write, self._engine.lease)
+        return self._begun.asked
+
+    def list_votes(self, approval: Approval) -> tuple[Vote, ...]:
+        with self._engine.store.begin(self.facts.tenant_id, read_only=True) as tx:
+            return tx.list_votes(approval.id)
 
     def find_last_copy(self, kind: ArtifactKind, name: str) -> Artifact | None:
         mine = self.facts

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
-from factory_runtime.domain.job import JobStatus
+from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.services.engine import Engine, Walk
 from factory_runtime.services.locks import walk_lock
@@ -38,16 +39,23 @@ def put_down(
             now = engine.clock.now()
             if run.ended or tx.find_lock_holder(walk_lock(run.id), now) != walk.holder:
                 return run
-            for job in tx.list_jobs(run.id):
+            jobs = tx.list_jobs(run.id)
+            for job in jobs:
                 if job.status is JobStatus.RUNNING:
                     let_go(tx, job, now)
-            down = _put_down(run, status, wake_at, now)
+            down = _put_down(run, status, _soonest(jobs, wake_at), now)
             tx.save_run(run, down)
             tx.unlock(walk_lock(run.id), walk.holder)
             leave_status(tx, down, now)
             return down
 
     return steadily(write, engine.lease)
+
+
+def _soonest(jobs: Iterable[Job], wake_at: datetime | None) -> datetime | None:
+    """When the run has to wake up: somebody may have woken one of its jobs up a moment ago."""
+    dues = [job.not_before for job in jobs if job.status is JobStatus.WAITING]
+    return min((due for due in (wake_at, *dues) if due is not None), default=None)
 
 
 def _put_down(run: Run, status: RunStatus | None, wake_at: datetime | None, now: datetime) -> Run:

@@ -13,6 +13,7 @@ from factory_runtime.domain.errors import UnknownJobTypeError
 from factory_runtime.jobs.registry import GROUP, find_job_types, job_type_facts, job_types
 
 OURS = {
+    "approval",
     "documentation",
     "infrastructure",
     "pipeline-generation",

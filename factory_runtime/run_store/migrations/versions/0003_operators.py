@@ -25,6 +25,15 @@ def upgrade() -> None:
         "inputs_digest",
         where="inputs_digest IS NOT NULL",
     )
+    slotless = (
+        "completed_at IS NULL AND admitted_at IS NULL AND pause_requested_at IS NULL"
+        " AND cancel_requested_at IS NULL"
+    )
+    place = ("tenant_id", "priority", "requested_at", "id", "project_id")
+    queued = f"{slotless} AND status IN ('Validated', 'Queued', 'Running')"
+    _index("ix_runs_queue", "runs", *place, where=queued)
+    timed = f"{slotless} AND status = 'Waiting' AND wake_at IS NOT NULL"
+    _index("ix_runs_wake", "runs", "wake_at", *place, where=timed)
     op.add_column("jobs", Column("degraded", sa.Text()))
     for column in (
         Column("link", sa.Text()),
@@ -37,6 +46,7 @@ def upgrade() -> None:
     _orders()
     _approvals()
     _policies()
+    _queues()
     _topic_waits()
     _audit()
 
@@ -158,8 +168,11 @@ def _approvals() -> None:
         Column("escalate_to", sa.Text(), nullable=False),
         Column("escalated_at", _TIME),
         Column("decided_at", _TIME),
+        Column("cycle", sa.Integer(), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "id", name="pk_approvals"),
-        sa.UniqueConstraint("tenant_id", "run_id", "step", "plan_digest", name="uq_approvals"),
+        sa.UniqueConstraint(
+            "tenant_id", "run_id", "step", "plan_digest", "cycle", name="uq_approvals"
+        ),
         sa.ForeignKeyConstraint(
             ["tenant_id", "run_id", "step"],
             ["jobs.tenant_id", "jobs.run_id", "jobs.step"],
@@ -196,6 +209,27 @@ def _policies() -> None:
         Column("updated_at", _TIME, nullable=False),
         Column("updated_by", _text(200), nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", name="pk_policies"),
+    )
+
+
+def _queues() -> None:
+    op.create_table(
+        "queues",
+        Column("tenant_id", _text(64), nullable=False),
+        Column("served", sa.Float(53), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", name="pk_queues"),
+    )
+    op.create_table(
+        "set_asides",
+        Column("tenant_id", _text(64), nullable=False),
+        Column("run_id", _text(64), nullable=False),
+        Column("times", sa.Integer(), nullable=False),
+        Column("until", _TIME, nullable=False),
+        Column("reason", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "run_id", name="pk_set_asides"),
+        sa.ForeignKeyConstraint(
+            ["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"], name="fk_set_asides_runs"
+        ),
     )
 
 
