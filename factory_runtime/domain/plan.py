@@ -8,7 +8,8 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
-from factory_runtime.domain.run import Priority
+from factory_runtime.domain.job import Job, JobStatus
+from factory_runtime.domain.run import Priority, Run
 from factory_runtime.domain.template import CacheRule, OnFailure, RetryPolicy
 
 
@@ -89,6 +90,11 @@ class Plan:
         """The jobs that stand in for others."""
         return tuple(job for job in self.jobs if job.fallback_for)
 
+    @cached_property
+    def compensating(self) -> tuple[PlannedJob, ...]:
+        """The jobs whose failure has the whole run undone."""
+        return tuple(job for job in self.jobs if job.on_failure.action == "compensate")
+
     def job(self, name: str) -> PlannedJob:
         """The job of that name.
 
@@ -96,3 +102,23 @@ class Plan:
             KeyError: there is none.
         """
         return self.by_name[name]
+
+
+def jobs_of(run: Run, plan: Plan) -> tuple[Job, ...]:
+    """The jobs of a new run of the plan, in its order."""
+    return tuple(
+        Job(
+            id=f"{run.id}.{position}",
+            tenant_id=run.tenant_id,
+            run_id=run.id,
+            step=planned.name,
+            position=position,
+            type=planned.type,
+            status=JobStatus.PENDING,
+            needs=planned.needs,
+            max_attempts=planned.retry.max_attempts,
+            priority=planned.priority,
+            updated_at=run.requested_at,
+        )
+        for position, planned in enumerate(plan.jobs)
+    )

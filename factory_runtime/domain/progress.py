@@ -29,12 +29,17 @@ class Verdict(Enum):
     SKIP_FALLBACK_NOT_NEEDED = SkipReason.FALLBACK_NOT_NEEDED
 
 
-def verdict(plan: Plan, job: PlannedJob, endings: Mapping[str, Ending]) -> Verdict:
+def verdict(
+    plan: Plan, job: PlannedJob, endings: Mapping[str, Ending], *, under_way: bool = False
+) -> Verdict:
     """Whether a job runs, now that all its needs are among ``endings``.
 
     A failed need stops it, unless the failed job says ``continue`` or its fallback succeeded. A
-    fallback runs only where one of the jobs it stands in for failed.
+    fallback runs only where one of the jobs it stands in for failed. Once the run is to be undone,
+    no other job begins; one that is ``under_way`` goes on, so that what it does is known.
     """
+    if not under_way and compensates(plan, endings):
+        return Verdict.SKIP_NEED_FAILED
     rescued = _rescued(plan, endings)
     for need in job.needs:
         if need in job.fallback_for:
@@ -55,6 +60,14 @@ def run_ending(plan: Plan, endings: Mapping[str, Ending]) -> RunStatus:
         return RunStatus.CANCELLED
     failed = {job.name for job in plan.jobs if endings[job.name].status is JobStatus.FAILED}
     return RunStatus.FAILED if failed - carried(plan, endings) else RunStatus.SUCCEEDED
+
+
+def compensates(plan: Plan, endings: Mapping[str, Ending]) -> bool:
+    """Whether the run is to be undone: a job failed that says so."""
+    return any(
+        job.name in endings and endings[job.name].status is JobStatus.FAILED
+        for job in plan.compensating
+    )
 
 
 def carried(plan: Plan, endings: Mapping[str, Ending]) -> frozenset[str]:

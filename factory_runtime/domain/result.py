@@ -32,10 +32,15 @@ class RenderOrder:
 
 @dataclass(frozen=True, slots=True)
 class ConfirmedEffect:
-    """An effect that was intended in the ledger, and what came of it."""
+    """An effect that was intended in the ledger, and what came of it.
+
+    Attributes:
+        link: where a person finds it.
+    """
 
     kind: str
     reference: str
+    link: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
+from sqlalchemy import and_, or_
+
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.errors import (
     ArtifactNotFoundError,
@@ -113,8 +115,10 @@ class Ledgers:
             return effect
         return self._get_effect(effect.effect_key, effect.kind)
 
-    def confirm_effect(self, effect_key: str, kind: str, reference: str, at: datetime) -> None:
-        """Repeating it changes nothing.
+    def confirm_effect(
+        self, effect_key: str, kind: str, reference: str, at: datetime, *, link: str | None = None
+    ) -> None:
+        """Repeating it changes nothing, but that a link is kept that was not known before.
 
         Raises:
             NotFoundError: it was never intended.
@@ -124,6 +128,7 @@ class Ledgers:
             "status": EffectStatus.CONFIRMED,
             "reference": reference,
             "confirmed_at": at,
+            "link": link,
         }
         confirmed = self._rows.update(
             EFFECTS,
@@ -139,16 +144,31 @@ class Ledgers:
                     f"effect {effect_key} ({kind}) left {stands.reference}, and now {reference}",
                     hint="look at both and remove the one that is too many",
                 )
+            if link is not None and stands.link is None:
+                self._rows.update(
+                    EFFECTS,
+                    {"link": link},
+                    effects.c.effect_key == effect_key,
+                    effects.c.kind == kind,
+                )
 
     def list_effects(
-        self, *, run_id: str | None = None, status: EffectStatus | None = None, limit: int = 1000
+        self,
+        *,
+        run_id: str | None = None,
+        step: str | None = None,
+        status: EffectStatus | None = None,
+        limit: int = 1000,
+        after: Effect | None = None,
     ) -> tuple[Effect, ...]:
-        """Oldest first."""
-        pairs = ((effects.c.run_id, run_id), (effects.c.status, status))
+        """Oldest first; ``after`` continues behind the last one of a page."""
+        pairs = ((effects.c.run_id, run_id), (effects.c.step, step), (effects.c.status, status))
         where: list[Condition] = [
             column == wanted for column, wanted in pairs if wanted is not None
         ]
         order = (effects.c.intended_at, effects.c.effect_key, effects.c.kind)
+        if after is not None:
+            where.append(_behind(after))
         return self._rows.list(EFFECTS, *where, order_by=order, limit=limit)
 
     def _get_effect(self, effect_key: str, kind: str) -> Effect:
@@ -255,3 +275,15 @@ class Ledgers:
         if after_id is not None:
             where.append(memory_records.c.id > after_id)
         return self._rows.list(MEMORIES, *where, order_by=(memory_records.c.id,), limit=limit)
+
+
+def _behind(effect: Effect) -> Condition:
+    columns = effects.c
+    same_kind = and_(columns.effect_key == effect.effect_key, columns.kind > effect.kind)
+    same_moment = or_(columns.effect_key > effect.effect_key, same_kind)
+    at = columns.intended_at
+    # The first condition says nothing new, but it is the one an index can be entered by.
+    return and_(
+        at >= effect.intended_at,
+        or_(at > effect.intended_at, and_(at == effect.intended_at, same_moment)),
+    )

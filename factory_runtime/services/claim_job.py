@@ -35,7 +35,8 @@ def begin_attempt(engine: Engine, walk: Walk, name: str) -> Begun | Ending | Ano
     if name in walk.endings:
         return walk.endings[name]
     planned = walk.plan.job(name)
-    decided = verdict(walk.plan, planned, walk.endings)
+    under_way = _is_under_way(walk.jobs[name])
+    decided = verdict(walk.plan, planned, walk.endings, under_way=under_way)
     wrong: FactoryError | None = None
     try:
         if decided is Verdict.RUN and planned.when and not _holds(walk, planned):
@@ -50,6 +51,8 @@ def begin_attempt(engine: Engine, walk: Walk, name: str) -> Begun | Ending | Ano
     try:
         if wrong is not None:
             raise wrong
+        if planned.undo_of is not None:
+            return begun  # what it is to undo stands in the ledger: it is given nothing else
         begun.with_ = evaluate(planned.with_, _scope(walk, planned))
         job_type = engine.job_types[planned.type]
         _refuse_bad_with(planned, job_type.facts, begun.with_)
@@ -57,6 +60,11 @@ def begin_attempt(engine: Engine, walk: Walk, name: str) -> Begun | Ending | Ano
     except Exception as error:
         return fail_attempt(engine, walk, begun, error)
     return begun
+
+
+def _is_under_way(job: Job) -> bool:
+    """Whether it was begun in this cycle of its run, and may have done something outside."""
+    return job.status is JobStatus.WAITING or job.failures > 0 or job.losses > 0
 
 
 def _claim(engine: Engine, walk: Walk, planned: PlannedJob) -> Begun | AnotherAttempt:

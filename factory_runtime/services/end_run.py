@@ -11,13 +11,17 @@ from factory_runtime.compiler.expressions import evaluate
 from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.errors import FactoryError, IllegalTransitionError
 from factory_runtime.domain.job import Job, JobStatus, SkipReason
-from factory_runtime.domain.progress import Ending, StepOutputs, run_ending
+from factory_runtime.domain.progress import Ending, StepOutputs, compensates, run_ending
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, RunStore, RunTransaction
+from factory_runtime.services.approvals import withdraw
+from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.bodies import to_body
 from factory_runtime.services.engine import Engine, Walk, hold_walk
+from factory_runtime.services.letters import RUN_STOPPED, Failure, bury, settle_letters
 from factory_runtime.services.messages import leave_endings
 from factory_runtime.services.steadily import steadily
+from factory_runtime.services.undo_run import SYSTEM, refuse_undoing, request_undo
 
 
 def run_to_write(
@@ -84,8 +88,13 @@ def _close_run(
     elif status is RunStatus.FAILED:
         failed = sorted(name for name, e in endings.items() if e.status is JobStatus.FAILED)
         changes = {"error": f"failed: {', '.join(failed)}"}
+        if compensates(walk.plan, endings):
+            changes["undo_requested_by"] = run.undo_requested_by or SYSTEM
     closed = run.move_to(status, now, **changes)
     tx.save_run(run, closed)
+    if run.cycle > 0 or any(ending.status is JobStatus.FAILED for ending in endings.values()):
+        settle_letters(tx, closed, now)
+    withdraw(tx, closed, now)
     leave_endings(tx, closed, now)
     return closed
 
@@ -121,38 +130,75 @@ def end_run(
         fence(tx)
         now = clock.now()
         ended = run.move_to(status, now, error=reason)
+        jobs_failed = list[Job]()
         for job in tx.list_jobs(run_id):
             if not job.ended:
-                tx.save_job(job, _stopped(job, status, now, reason), detail={"reason": reason})
+                stopped = _stopped(job, status, now, reason)
+                tx.save_job(job, stopped, detail={"reason": reason})
+                if stopped.status is JobStatus.FAILED:
+                    jobs_failed.append(stopped)
         _close_attempts(tx, run_id, status, now, reason)
         tx.save_run(run, ended, detail={"reason": reason})
+        for job in sorted(
+            jobs_failed, key=lambda job: job.type
+        ):  # kinds are always met in one order
+            bury(tx, ended, job, Failure(RUN_STOPPED, reason), now)
+        settle_letters(tx, ended, now)
+        withdraw(tx, ended, now)
         leave_endings(tx, ended, now)
         return ended
 
 
-def cancel_run(store: RunStore, clock: Clock, tenant_id: str, run_id: str, by: str) -> Run:
+def cancel_run(
+    store: RunStore, clock: Clock, tenant_id: str, run_id: str, by: str, *, undo: bool = False
+) -> Run:
     """Ask a run to stop. One that nobody executes is Cancelled at once.
 
     The executor obeys; where it is dead, the sweep does.
 
+    Args:
+        store: the record.
+        clock: for the times.
+        tenant_id: whose run.
+        run_id: which.
+        by: who asks.
+        undo: whether what it did is taken back then, by a run of its own. It may be asked for
+            after the rest.
+
     Raises:
         RunNotFoundError: no such run.
         IllegalTransitionError: it has ended already.
+        ConflictError: it undoes another run, and is to be undone.
     """
     with store.begin(tenant_id) as tx:
         run = tx.lock_run(run_id)
+        now = clock.now()
         if run.status is RunStatus.CANCELLED:
+            if undo:
+                request_undo(tx, run, by, now)
             return run
         if run.ended:
             raise IllegalTransitionError(f"run {run_id}", run.status, RunStatus.CANCELLED)
+        asked = _asked_to_stop(tx, run, by, now, undo=undo)
         if run.status is RunStatus.RUNNING and run.admitted_at is not None:
-            if run.cancel_requested_at is None:
-                now = clock.now()
-                asked = run.changed(now, cancel_requested_at=now, error=f"cancelled by {by}")
-                tx.save_run(run, asked)
-                return asked
-            return run
+            return asked
     return end_run(store, clock, tenant_id, run_id, RunStatus.CANCELLED, f"cancelled by {by}")
+
+
+def _asked_to_stop(tx: RunTransaction, run: Run, by: str, now: datetime, *, undo: bool) -> Run:
+    """The run with what is asked of it written down: killed after this, a sweep ends it."""
+    changes: dict[str, Any] = {}
+    if run.cancel_requested_at is None:
+        changes = {"cancel_requested_at": now, "error": f"cancelled by {by}"}
+    if undo and run.undo_requested_by is None:
+        refuse_undoing(run)
+        changes["undo_requested_by"] = by
+    if not changes:
+        return run
+    asked = run.changed(now, **changes)
+    tx.save_run(run, asked)
+    leave_audit(tx, by, "run.cancel", run.id, {"undo": undo}, now)
+    return asked
 
 
 def is_last(walk: Walk, ended: Job) -> bool:

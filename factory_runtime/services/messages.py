@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from factory_runtime.domain.ids import new_id
-from factory_runtime.domain.notice import Notice, notice_to_payload
+from factory_runtime.domain.notice import Notice, NoticeKind, notice_to_payload
 from factory_runtime.domain.records import EffectStatus, OutboxMessage
-from factory_runtime.domain.run import Run
+from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunTransaction
 from factory_runtime.services.topics import (
     MEMORY_OF_RUN,
@@ -18,6 +18,8 @@ from factory_runtime.services.topics import (
     SETTLE_EFFECTS,
     SHOW_RUN,
     SHOW_STATUS,
+    TAKE_INVENTORY,
+    UNDO_RUN,
 )
 
 _LATE = timedelta(seconds=30)
@@ -25,12 +27,46 @@ _LATE = timedelta(seconds=30)
 
 
 def leave_endings(tx: RunTransaction, run: Run, now: datetime) -> None:
-    """After the end of a run: remember it, show it, and settle effects that were only intended."""
-    cycle = f"{run.id}:{run.cycle}"
-    for topic in (MEMORY_OF_RUN, SHOW_RUN):
-        leave(tx, topic, cycle, {"run_id": run.id}, now)
+    """After the end of a run: remember it, show it, and settle effects that were only intended.
+
+    One that undoes another is no example of its template: the other's ledger is settled instead.
+    """
+    cycle, this = f"{run.id}:{run.cycle}", {"run_id": run.id}
+    leave(tx, SHOW_RUN, cycle, this, now)
+    if run.undoes is None:
+        leave(tx, MEMORY_OF_RUN, cycle, this, now)
+    else:
+        leave(tx, TAKE_INVENTORY, cycle, {**this, "cycle": run.cycle}, now)
+    leave_notice(
+        tx,
+        Notice(
+            tenant_id=run.tenant_id,
+            kind=NoticeKind.RUN_COMPLETE,
+            key=f"run-complete:{cycle}",
+            title="",  # its words are found when it is told
+            body="",
+            at=now,
+            run_id=run.id,
+            facts={"status": run.status.value, "cycle": run.cycle, "undoes": run.undoes},
+        ),
+    )
     if tx.list_effects(run_id=run.id, status=EffectStatus.INTENDED, limit=1):
-        leave(tx, SETTLE_EFFECTS, cycle, {"run_id": run.id}, now, after=_LATE)
+        leave(tx, SETTLE_EFFECTS, cycle, this, now, after=_LATE)
+    if run.undo_requested_by is not None and run.status is not RunStatus.SUCCEEDED:
+        leave_undo(tx, run, run.undo_requested_by, now)
+
+
+def leave_undo(tx: RunTransaction, run: Run, by: str, now: datetime) -> None:
+    """Have an ended run undone, as soon as no job of it can still be within a call to a host."""
+    payload = {"run_id": run.id, "cycle": run.cycle, "by": by}
+    leave(tx, UNDO_RUN, f"{run.id}:{run.cycle}", payload, now, after=undo_in(tx, run, now))
+
+
+def undo_in(tx: RunTransaction, run: Run, now: datetime) -> timedelta:
+    """How long the undo of an ended run has to wait."""
+    if not tx.list_effects(run_id=run.id, status=EffectStatus.INTENDED, limit=1):
+        return timedelta(0)
+    return max(timedelta(0), (run.completed_at or now) + _LATE - now)
 
 
 def leave_status(tx: RunTransaction, run: Run, now: datetime) -> None:

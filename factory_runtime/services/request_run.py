@@ -19,8 +19,7 @@ from factory_runtime.domain.errors import (
     TransientError,
 )
 from factory_runtime.domain.ids import digest_of, is_slug, new_id
-from factory_runtime.domain.job import Job, JobStatus
-from factory_runtime.domain.plan import Plan
+from factory_runtime.domain.plan import Plan, jobs_of
 from factory_runtime.domain.records import OutboxMessage, RequestRecord, TemplateRecord
 from factory_runtime.domain.run import Run, RunRequest, RunStatus
 from factory_runtime.domain.template import Template
@@ -165,7 +164,7 @@ def _commit(
 ) -> Run:
     now = desk.clock.now()
     requested = _new_run(desk, request, template, plan)
-    jobs = [_new_job(requested, position, plan) for position in range(len(plan.jobs))]
+    jobs = jobs_of(requested, plan)
     with desk.store.begin(request.tenant_id) as tx:
         if request.idempotency_key is not None:
             tx.add_request(
@@ -173,15 +172,19 @@ def _commit(
                     request.tenant_id, request.idempotency_key, body_digest, requested.id, now
                 )
             )
-        _register(tx, desk, template)
+        register_template(tx, template, now)
         tx.add_run(requested, jobs)
         run = requested.move_to(RunStatus.VALIDATED, now)
         tx.save_run(requested, run)
     return run
 
 
-def _register(tx: RunTransaction, desk: RequestDesk, template: Template) -> None:
-    now = desk.clock.now()
+def register_template(tx: RunTransaction, template: Template, now: datetime) -> None:
+    """Write a template's version down; one that is new is remembered.
+
+    Raises:
+        TemplateChangedError: this version stands already, with other content.
+    """
     record = TemplateRecord(
         tenant_id=tx.tenant_id,
         template_id=template.id,
@@ -254,23 +257,6 @@ def _deadline(now: datetime, *limits: timedelta | None) -> datetime | None:
         raise InputError(
             f"a deadline of {min(given).days} days is beyond the calendar", hint="give less time"
         ) from exc
-
-
-def _new_job(run: Run, position: int, plan: Plan) -> Job:
-    planned = plan.jobs[position]
-    return Job(
-        id=f"{run.id}.{position}",
-        tenant_id=run.tenant_id,
-        run_id=run.id,
-        step=planned.name,
-        position=position,
-        type=planned.type,
-        status=JobStatus.PENDING,
-        needs=planned.needs,
-        max_attempts=planned.retry.max_attempts,
-        priority=planned.priority,
-        updated_at=run.requested_at,
-    )
 
 
 def _record_refusal(desk: RequestDesk, request: RunRequest, refusal: FactoryError) -> None:
