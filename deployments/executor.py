@@ -96,6 +96,8 @@ class PrefectServer:
         if len(self._deaths) > _RESTARTS:
             return False
         _LOG.warning("the Prefect server ended with %s; starting it again", self._child.returncode)
+        if self._child.stdin is not None:
+            self._child.stdin.close()
         with suppress(OSError):  # no memory, no descriptor: it counts as one more death
             self.start()
         return True

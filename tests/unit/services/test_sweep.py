@@ -10,10 +10,11 @@ from threading import Barrier
 import pytest
 
 from factory_runtime.domain.attempt import Outcome
-from factory_runtime.domain.errors import PrefectUnavailableError
+from factory_runtime.domain.errors import CorruptStoreError, PrefectUnavailableError
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.result import WaitUntil
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.run_store.transaction import SqlTransaction
 from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.engine import LEASE, keep_walking
 from factory_runtime.services.pause_run import pause_run
@@ -254,3 +255,22 @@ def test_while_prefect_is_away_its_sweep_says_so(factory: SmallFactory):
     prefect.away = True
     with pytest.raises(PrefectUnavailableError):
         sweep_prefect(factory.store, factory.clock, prefect)
+
+
+def test_a_run_that_cannot_be_read_does_not_keep_the_sweep_from_the_others(
+    factory: SmallFactory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    factory.template(CHAIN)
+    broken, other = (factory.request(deadline=timedelta(hours=1)) for _ in range(2))
+    factory.clock.at = after(3600)
+    get_run = SqlTransaction.get_run
+
+    def is_damaged(tx: SqlTransaction, run_id: str) -> Run:
+        if run_id == broken.id:
+            raise CorruptStoreError("its row is damaged")
+        return get_run(tx, run_id)
+
+    monkeypatch.setattr(SqlTransaction, "get_run", is_damaged)
+    assert swept(factory).cancelled == 1
+    assert factory.run(other).status is RunStatus.CANCELLED
+    assert broken.id in caplog.text
