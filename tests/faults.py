@@ -77,7 +77,11 @@ class FaultyStore:
         self._maybe("answer", plan)
 
     @contextmanager
-    def begin_dispatch(self) -> Generator[DispatchTransaction]:
+    def begin_dispatch(self, *, read_only: bool = False) -> Generator[DispatchTransaction]:
+        if read_only:
+            with self._store.begin_dispatch(read_only=True) as dispatch:
+                yield dispatch
+            return
         plan = self._begun()
         with self._store.begin_dispatch() as dispatch:
             yield self._counted(dispatch, plan)

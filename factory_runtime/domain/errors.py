@@ -274,6 +274,10 @@ class PrefectUnavailableError(TransientError):
     """No Prefect server answers."""
 
 
+class PrefectFailedError(PrefectUnavailableError):
+    """A Prefect server answers, but fails at this one request."""
+
+
 class MemoryUnavailableError(TransientError):
     """The memory cannot be read or written now."""
 

@@ -216,3 +216,20 @@ class TopicWait:
     priority: Priority
     since: datetime
     seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """A run that could not be started: others are tried before it is tried again.
+
+    Attributes:
+        times: how often in a row.
+        until: it is not tried again before.
+        reason: why it could not be started, for people.
+    """
+
+    tenant_id: str
+    run_id: str
+    times: int
+    until: datetime
+    reason: str

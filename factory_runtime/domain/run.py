@@ -50,6 +50,11 @@ class Priority(StrEnum):
     NORMAL = "normal"
     LOW = "low"
 
+    @property
+    def rank(self) -> int:
+        """A number that sorts: the lower goes first."""
+        return list(Priority).index(self)
+
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:

@@ -36,6 +36,7 @@ class PrefectLauncher:
 
         Raises:
             PrefectUnavailableError: no server answers.
+            PrefectFailedError: it answers, and fails at this one.
             HostRejectedError: it answers that it cannot take this one, and will again.
         """
         try:

@@ -11,6 +11,7 @@ from prefect.client.orchestration import get_client
 from factory_runtime.domain.errors import (
     HostRejectedError,
     NotFoundError,
+    PrefectFailedError,
     PrefectUnavailableError,
 )
 
@@ -38,6 +39,7 @@ def ask(
 
     Raises:
         PrefectUnavailableError: no server answers, or it cannot answer now.
+        PrefectFailedError: it answers with a failure of its own: 5xx.
         GoneError: it does not know what the path names.
         HostRejectedError: it refuses the body, and will again.
     """
@@ -63,4 +65,6 @@ def _translated(exc: httpx.HTTPStatusError, names: Mapping[str, object]) -> Exce
         return GoneError(what)
     if 400 <= status < 500 and status not in _LATER:
         return HostRejectedError(what)
+    if status >= 500:
+        return PrefectFailedError(what)
     return PrefectUnavailableError(what)

@@ -12,17 +12,19 @@ from factory_runtime.ports.memory import Embedder, MemoryIndex, RecallQuery
 from factory_runtime.ports.notifier import Notifier
 from factory_runtime.ports.operator_records import OperatorRecords
 from factory_runtime.ports.prefect import Launcher
-from factory_runtime.ports.run_store import (
+from factory_runtime.ports.queue_records import (
+    EVERYBODY,
     DispatchTransaction,
     JobKey,
-    Page,
-    RunFilter,
+    QueueRecords,
     RunKey,
-    RunStore,
-    RunTransaction,
+    TopicQueue,
+    WaitingRun,
 )
+from factory_runtime.ports.run_store import Page, RunFilter, RunStore, RunTransaction
 
 __all__ = [
+    "EVERYBODY",
     "ArtifactStorage",
     "Clock",
     "Commit",
@@ -40,6 +42,7 @@ __all__ = [
     "Notifier",
     "OperatorRecords",
     "Page",
+    "QueueRecords",
     "RecallQuery",
     "Repository",
     "RunFilter",
@@ -47,5 +50,7 @@ __all__ = [
     "RunStore",
     "RunTransaction",
     "StoredBody",
+    "TopicQueue",
     "Undoing",
+    "WaitingRun",
 ]

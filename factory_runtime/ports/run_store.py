@@ -27,6 +27,12 @@ from factory_runtime.domain.records import (
 )
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports.operator_records import OperatorRecords
+from factory_runtime.ports.queue_records import (
+    DispatchTransaction,
+    JobKey,
+    QueueRecords,
+    RunKey,
+)
 
 T = TypeVar("T")
 
@@ -51,7 +57,7 @@ class Page(Generic[T]):
     cursor: str | None = None
 
 
-class RunTransaction(OperatorRecords, Protocol):
+class RunTransaction(OperatorRecords, QueueRecords, Protocol):
     """One use case on one tenant's rows: all of it is committed, or none.
 
     Every query it makes adds the tenant it was begun for; a row of another tenant is not there.
@@ -187,16 +193,28 @@ class RunTransaction(OperatorRecords, Protocol):
         """Events of a run with a sequence greater than ``after``, in order."""
         ...
 
+    def find_last_event(self, run_id: str) -> RunEvent | None: ...
+
     # the effect ledger
     def intend_effect(self, effect: Effect) -> Effect:
         """Write it down before it is done; if it stands already, give what stands."""
         ...
 
-    def confirm_effect(self, effect_key: str, kind: str, reference: str, at: datetime) -> None: ...
+    def confirm_effect(
+        self, effect_key: str, kind: str, reference: str, at: datetime, *, link: str | None = None
+    ) -> None: ...
 
     def list_effects(
-        self, *, run_id: str | None = None, status: EffectStatus | None = None, limit: int = 1000
-    ) -> tuple[Effect, ...]: ...
+        self,
+        *,
+        run_id: str | None = None,
+        step: str | None = None,
+        status: EffectStatus | None = None,
+        limit: int = 1000,
+        after: Effect | None = None,
+    ) -> tuple[Effect, ...]:
+        """Oldest first; ``after`` continues behind the last one of a page."""
+        ...
 
     # outbox
     def add_message(self, message: OutboxMessage) -> None:
@@ -267,43 +285,6 @@ class RunTransaction(OperatorRecords, Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class RunKey:
-    """Names a run among those of all tenants."""
-
-    tenant_id: str
-    run_id: str
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class JobKey:
-    """Names a job among those of all tenants."""
-
-    tenant_id: str
-    run_id: str
-    step: str
-
-
-class DispatchTransaction(Protocol):
-    """Who gets a slot, decided by one dispatcher at a time over the runs of all tenants."""
-
-    def count_admitted(self) -> int:
-        """How many slots are taken."""
-        ...
-
-    def waiting_runs(self, now: datetime, limit: int = 10) -> tuple[RunKey, ...]:
-        """Runs that want a slot now, by priority and then by age.
-
-        Validated ones; Queued and Running ones that have none (resumed, retried, or left by a
-        killed process); Waiting ones whose time has come. None that is asked to pause or cancel.
-        """
-        ...
-
-    def of_tenant(self, tenant_id: str) -> RunTransaction:
-        """The same transaction, on one tenant's rows."""
-        ...
-
-
 class RunStore(Protocol):
     """The record. Safe to use from many threads and processes."""
 
@@ -334,8 +315,13 @@ class RunStore(Protocol):
         """
         ...
 
-    def begin_dispatch(self) -> AbstractContextManager[DispatchTransaction]:
-        """A transaction over all tenants, for one dispatcher at a time: the others wait for it."""
+    def begin_dispatch(
+        self, *, read_only: bool = False
+    ) -> AbstractContextManager[DispatchTransaction]:
+        """A transaction over all tenants, for one dispatcher at a time: the others wait for it.
+
+        One that only reads waits for nobody, and refuses to write.
+        """
         ...
 
     def waiting_runs(self, now: datetime, limit: int = 10) -> tuple[RunKey, ...]:

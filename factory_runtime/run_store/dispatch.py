@@ -1,27 +1,51 @@
-"""The dispatcher's transaction: over all tenants, one dispatcher at a time."""
+"""The dispatcher's transaction: over all tenants, one dispatcher at a time.
+
+However many runs stand in the queue, a look at it is one look into an index for each tenant: the
+first run of each, and no more of them than are asked for.
+"""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, Select, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Integer,
+    Select,
+    String,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
 
-from factory_runtime.domain.records import Lock
+from factory_runtime.domain.errors import PermanentError
 from factory_runtime.domain.run import RunStatus
-from factory_runtime.ports import RunKey
-from factory_runtime.run_store.rows import LOCKS, TenantRows
-from factory_runtime.run_store.tables import runs
+from factory_runtime.ports import RunKey, WaitingRun
+from factory_runtime.run_store.queues import SqlTopicQueue, take_turn
+from factory_runtime.run_store.rows import TenantRows
+from factory_runtime.run_store.tables import (
+    queues,
+    runs,
+    set_asides,
+    stands_in_queue,
+    waits_for_a_time,
+)
 from factory_runtime.run_store.transaction import SqlTransaction
 from factory_runtime.run_store.translate import translated
-
-_NOBODY = "*"
-"""No tenant is called that: the row that dispatchers queue for belongs to none."""
 
 _UNDER_WAY = (RunStatus.VALIDATED, RunStatus.QUEUED, RunStatus.RUNNING)
 
 
 def waiting_runs(now: datetime, limit: int) -> Select[tuple[str, str]]:
-    """Keys of the runs that want a slot, the first one first."""
+    """Keys of the runs of all tenants that want a slot, by priority and age."""
     return (
         select(runs.c.tenant_id, runs.c.id)
         .where(
@@ -39,29 +63,153 @@ def waiting_runs(now: datetime, limit: int) -> Select[tuple[str, str]]:
     )
 
 
+def queue_heads(now: datetime) -> Select[Any]:
+    """Of each tenant with runs in the queue the first."""
+    first, after, head = runs.alias("first"), runs.alias("after"), runs.alias("head")
+    # The databases have no way to skip along an index to the next tenant; this is one.
+    tenants = (
+        select(func.min(first.c.tenant_id).label("tenant_id"))
+        .where(stands_in_queue(first))
+        .cte("tenants", recursive=True)
+    )
+    next_tenant = (
+        select(func.min(after.c.tenant_id))
+        .where(stands_in_queue(after), after.c.tenant_id > tenants.c.tenant_id)
+        .scalar_subquery()
+    )
+    tenants = tenants.union_all(select(next_tenant).where(tenants.c.tenant_id.is_not(None)))
+    its_first = (
+        select(head.c.id)
+        .where(
+            stands_in_queue(head),
+            head.c.tenant_id == tenants.c.tenant_id,
+            ~_is_set_aside(head, now),
+        )
+        .order_by(head.c.priority, head.c.requested_at, head.c.id)
+        .limit(1)
+        .correlate(tenants)
+        .scalar_subquery()
+    )
+    is_it = (runs.c.tenant_id == tenants.c.tenant_id) & (runs.c.id == its_first)
+    return select(*_columns(runs)).select_from(tenants.join(runs, is_it))
+
+
+def woken_heads(now: datetime) -> Select[Any]:
+    """Of each tenant with Waiting runs whose time has come the first."""
+    place = func.row_number().over(
+        partition_by=runs.c.tenant_id,
+        order_by=(runs.c.priority, runs.c.requested_at, runs.c.id),
+    )
+    woken = select(*_columns(runs), place.label("place")).where(*_is_woken(now)).subquery()
+    columns: list[ColumnElement[Any]] = [column for column in woken.c if column.name != "place"]
+    return select(*columns).where(woken.c.place == 1)
+
+
+def queue_of(
+    tenant_id: str, now: datetime, limit: int, without_projects: Collection[str]
+) -> tuple[Select[Any], Select[Any]]:
+    """A tenant's runs in the queue, and its Waiting ones whose time has come; each in order."""
+    conditions = [runs.c.tenant_id == tenant_id]
+    if without_projects:
+        conditions.append(runs.c.project_id.not_in(sorted(without_projects)))
+    order = (runs.c.priority, runs.c.requested_at, runs.c.id)
+    queued = (stands_in_queue(runs), ~_is_set_aside(runs, now))
+    return (
+        select(*_columns(runs)).where(*queued, *conditions).order_by(*order).limit(limit),
+        select(*_columns(runs)).where(*_is_woken(now), *conditions).order_by(*order).limit(limit),
+    )
+
+
+def _columns(table: FromClause) -> tuple[ColumnElement[Any], ...]:
+    # Ranks and times as they lie in the table: a damaged one is found out with its run, alone.
+    return (
+        table.c.tenant_id,
+        table.c.id,
+        table.c.project_id,
+        type_coerce(table.c.priority, Integer).label("rank"),
+        type_coerce(table.c.requested_at, String).label("age"),
+    )
+
+
+def _is_woken(now: datetime) -> tuple[ColumnElement[bool], ...]:
+    return waits_for_a_time(runs), runs.c.wake_at <= now, ~_is_set_aside(runs, now)
+
+
+def _is_set_aside(table: FromClause, now: datetime) -> ColumnElement[bool]:
+    return exists().where(
+        set_asides.c.tenant_id == table.c.tenant_id,
+        set_asides.c.run_id == table.c.id,
+        set_asides.c.until > now,
+    )
+
+
 class SqlDispatch:
     """``ports.DispatchTransaction``."""
 
-    def __init__(self, connection: Connection, place: str) -> None:
+    def __init__(self, connection: Connection, place: str, *, read_only: bool = False) -> None:
         self._connection = connection
         self._place = place
+        self._read_only = read_only
 
     def take_turn(self) -> None:
-        """Wait until no other dispatcher is at it. SQLite has one writer at a time anyway."""
-        rows = TenantRows(self._connection, _NOBODY, self._place)
-        while rows.many_writers and not rows.lock(LOCKS, name="dispatch"):
-            rows.insert_if_absent(
-                LOCKS, Lock(_NOBODY, "dispatch", "", datetime.max.replace(tzinfo=UTC))
-            )
+        """Wait until no other dispatcher is at it."""
+        take_turn(self._connection, self._place, "dispatch")
 
     def count_admitted(self) -> int:
         query = select(func.count()).select_from(runs).where(runs.c.admitted_at.is_not(None))
         with translated(self._place):
             return self._connection.execute(query).scalar_one()
 
+    def admitted(self) -> Mapping[tuple[str, str], int]:
+        key = (runs.c.tenant_id, runs.c.project_id)
+        query = select(*key, func.count()).where(runs.c.admitted_at.is_not(None)).group_by(*key)
+        return {(tenant, project): count for tenant, project, count in self._all(query)}
+
     def waiting_runs(self, now: datetime, limit: int = 10) -> tuple[RunKey, ...]:
+        return tuple(RunKey(*row) for row in self._all(waiting_runs(now, limit)))
+
+    def heads(self, now: datetime) -> tuple[WaitingRun, ...]:
+        first: dict[str, WaitingRun] = {}
+        for query in (queue_heads(now), woken_heads(now)):
+            for head in self._waiting(query):
+                known = first.setdefault(head.tenant_id, head)
+                first[head.tenant_id] = min(known, head, key=lambda run: run.place)
+        return tuple(first.values())
+
+    def queue_of(
+        self,
+        tenant_id: str,
+        now: datetime,
+        *,
+        limit: int,
+        without_projects: Collection[str] = (),
+    ) -> tuple[WaitingRun, ...]:
+        queries = queue_of(tenant_id, now, limit, without_projects)
+        found = [run for query in queries for run in self._waiting(query)]
+        return tuple(sorted(found, key=lambda run: run.place)[:limit])
+
+    def served(self) -> Mapping[str, float]:
+        return dict(self._all(select(queues.c.tenant_id, queues.c.served)))
+
+    def serve(self, tenant_id: str, served: float) -> None:
+        if self._read_only:
+            raise PermanentError("this transaction was begun to read only")
+        change = update(queues).where(queues.c.tenant_id == tenant_id).values(served=served)
         with translated(self._place):
-            return tuple(RunKey(*row) for row in self._connection.execute(waiting_runs(now, limit)))
+            if not self._connection.execute(change).rowcount:
+                row = {"tenant_id": tenant_id, "served": served}
+                self._connection.execute(insert(queues), row)
+
+    def topic(self, topic: str) -> SqlTopicQueue:
+        return SqlTopicQueue(self._connection, self._place, topic)
 
     def of_tenant(self, tenant_id: str) -> SqlTransaction:
-        return SqlTransaction(TenantRows(self._connection, tenant_id, self._place))
+        rows = TenantRows(self._connection, tenant_id, self._place, read_only=self._read_only)
+        return SqlTransaction(rows)
+
+    def _waiting(self, query: Select[Any]) -> list[WaitingRun]:
+        return [WaitingRun(*row) for row in self._all(query)]
+
+    def _all(self, query: Select[Any]) -> list[Any]:
+        with translated(self._place):
+            return list(self._connection.execute(query))

@@ -47,6 +47,7 @@ from factory_runtime.domain.records import (
     OutboxMessage,
     RequestRecord,
     RunEvent,
+    SetAside,
     TemplateRecord,
     TopicWait,
 )
@@ -123,6 +124,7 @@ ORDERS = Record(tables.redrive_orders, RedriveOrder)
 APPROVALS = Record(tables.approvals, Approval)
 VOTES = Record(tables.votes, Vote)
 POLICIES = Record(tables.policies, PolicyRecord)
+SET_ASIDES = Record(tables.set_asides, SetAside)
 TOPIC_WAITS = Record(tables.topic_waits, TopicWait)
 AUDIT = Record(tables.audit, AuditEntry)
 
@@ -171,6 +173,11 @@ class TenantRows:
     def many_writers(self) -> bool:
         """Whether another transaction may write while this one does; on SQLite none can."""
         return self._connection.dialect.name != "sqlite"
+
+    @property
+    def everybody(self) -> tuple[Connection, str]:
+        """The connection and what its database is called: for what all tenants share."""
+        return self._connection, self._place
 
     def lock(self, record: Record[T], **key: Any) -> bool:
         """Hold the row until the transaction ends; False where there is none.

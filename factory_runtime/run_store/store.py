@@ -70,10 +70,11 @@ class SqlRunStore:
             return tuple(MESSAGES.value_of(row) for row in connection.execute(query).mappings())
 
     @contextmanager
-    def begin_dispatch(self) -> Generator[SqlDispatch]:
-        with self._connected(read_only=False) as connection:
-            dispatch = SqlDispatch(connection, self._place)
-            dispatch.take_turn()
+    def begin_dispatch(self, *, read_only: bool = False) -> Generator[SqlDispatch]:
+        with self._connected(read_only=read_only) as connection:
+            dispatch = SqlDispatch(connection, self._place, read_only=read_only)
+            if not read_only:
+                dispatch.take_turn()
             yield dispatch
 
     def waiting_runs(self, now: datetime, limit: int = 10) -> tuple[RunKey, ...]:

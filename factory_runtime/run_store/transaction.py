@@ -23,6 +23,7 @@ from factory_runtime.ports import Page, RunFilter
 from factory_runtime.run_store.ledgers import Ledgers
 from factory_runtime.run_store.operators import Operators
 from factory_runtime.run_store.paging import behind, conditions_of, cursor_of
+from factory_runtime.run_store.queues import Queues
 from factory_runtime.run_store.rows import (
     ATTEMPTS,
     CHECKPOINTS,
@@ -39,7 +40,7 @@ _WITHOUT_VERSION = ("lease_expires_at", "progress", "phrase")
 """What heartbeats and notes change of a job between two of its versions."""
 
 
-class SqlTransaction(Ledgers, Operators):
+class SqlTransaction(Ledgers, Operators, Queues):
     """``ports.RunTransaction`` on SQLAlchemy.
 
     Who writes a run's history or its jobs holds the run's row first, so that two of them never wait
@@ -240,6 +241,15 @@ class SqlTransaction(Ledgers, Operators):
             order_by=(run_events.c.sequence,),
             limit=limit,
         )
+
+    def find_last_event(self, run_id: str) -> RunEvent | None:
+        last = self._rows.list(
+            EVENTS,
+            run_events.c.run_id == run_id,
+            order_by=(run_events.c.sequence.desc(),),
+            limit=1,
+        )
+        return last[0] if last else None
 
     def _hold_run(self, run_id: str) -> None:
         if not self._hold(run_id):

@@ -1,40 +1,70 @@
-"""Give runs a slot: ours to decide, by priority and age; Prefect is asked only for those admitted."""
+"""Give runs a slot: ours to decide, fair between tenants; Prefect is asked for those admitted."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import islice
 
 from factory_runtime.domain.errors import (
     ConflictError,
     FactoryError,
+    PermanentError,
+    PrefectFailedError,
     StoreUnavailableError,
     TransientError,
 )
+from factory_runtime.domain.records import SetAside
 from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.ports import Clock, DispatchTransaction, Launcher, RunKey, RunStore
+from factory_runtime.ports import (
+    EVERYBODY,
+    Clock,
+    DispatchTransaction,
+    Launcher,
+    RunKey,
+    RunStore,
+    RunTransaction,
+)
 from factory_runtime.services.end_run import end_run
 from factory_runtime.services.locks import dispatcher_of, find_walker, take_lock, walk_lock
 from factory_runtime.services.messages import leave_status
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.take_back import without_slot
+from factory_runtime.services.turns import LimitsOf, limits_or_none, no_limits, price, turns
 
 START_WITHIN = timedelta(seconds=60)
 """How long a run keeps its slot before some process walks it."""
 
 CANCELLED_IN_PREFECT = "cancelled by somebody in Prefect"
 
-_MANY = 10_000
+ASIDE_FIRST = timedelta(seconds=2)
+"""How long a run that could not be started is set aside at first; each further time doubles it."""
+
+ASIDE_LONGEST = timedelta(minutes=1)
+"""Not for longer: it may not have been the run's fault."""
+
+_ASIDE_AT_ONCE = 3
+"""Runs that one call sets aside before it gives up: Prefect may fail at all of them."""
+
+_LOG = logging.getLogger("factory.dispatch")
 
 
 def dispatch_next(
-    store: RunStore, launcher: Launcher, clock: Clock, cap: int, worker: str
+    store: RunStore,
+    launcher: Launcher,
+    clock: Clock,
+    cap: int,
+    worker: str,
+    limits_of: LimitsOf = no_limits,
 ) -> Run | None:
     """Admit the next run and have its flow run ready to be executed; None where none can start.
 
-    It is the first, by priority and age, of those that want a slot: new ones, those resumed or
-    retried, those whose wait is over, and those that a killed process left. Killed between the
-    admission and Prefect's answer, the sweep takes the slot back.
+    It is the first of those that want a slot (``turns``): new ones, those resumed or retried, those
+    whose wait is over, and those that a killed process left. Killed between the admission and
+    Prefect's answer, the sweep takes the slot back. One that cannot be read, or at which Prefect
+    fails, is set aside for a growing while, and the next is taken.
 
     Args:
         store: the record.
@@ -42,40 +72,85 @@ def dispatch_next(
         clock: for the times.
         cap: how many runs may have a slot at once, over all executors.
         worker: who dispatches, and is to start the run within a minute.
+        limits_of: each tenant's.
 
     Raises:
         PrefectUnavailableError: no flow run could be made; the slot was given back.
     """
-    while store.waiting_runs(clock.now(), limit=1):
+    failed = 0
+    while (key := _next(store, clock, cap, limits_of)) is not None:
         run = None
         try:
             with store.begin_dispatch() as dispatch:
-                free = cap - dispatch.count_admitted()
-                waiting = dispatch.waiting_runs(clock.now(), limit=1)
-                if free < 1 or not waiting:
+                turn = next(_in_turn(dispatch, clock.now(), cap, limits_of), None)
+                if turn is None:
                     return None
-                run = _admit(dispatch, clock, waiting[0], worker)
+                key = turn
+                run = _admit(dispatch, clock, key, worker, limits_of, is_next=True)
         except StoreUnavailableError:
             if run is None or not _was_admitted(store, run):
                 raise
-        launched = _launch(store, launcher, clock, run, worker)
+        except PermanentError as error:  # its row is damaged
+            _set_aside(store, clock, key, error)
+            continue
+        try:
+            launched = _launch(store, launcher, clock, run, worker)
+        except PrefectFailedError:
+            failed += 1
+            if failed == _ASIDE_AT_ONCE:
+                raise
+            continue
         if launched is not None:
             return launched
     return None
 
 
-def admit(store: RunStore, clock: Clock, run: Run, cap: int, worker: str) -> Run:
+def admit(
+    store: RunStore,
+    clock: Clock,
+    run: Run,
+    cap: int,
+    worker: str,
+    limits_of: LimitsOf = no_limits,
+) -> Run:
     """Admit this run if its turn has come; else it stays as it is. The run as it then stands."""
     with store.begin_dispatch() as dispatch:
-        free = cap - dispatch.count_admitted()
-        key = RunKey(run.tenant_id, run.id)
-        if free > 0 and key in dispatch.waiting_runs(clock.now(), limit=min(free, _MANY)):
-            return _admit(dispatch, clock, key, worker)
+        mine = RunKey(run.tenant_id, run.id)
+        for place, key in enumerate(_in_turn(dispatch, clock.now(), cap, limits_of)):
+            if key == mine:
+                return _admit(dispatch, clock, key, worker, limits_of, is_next=place == 0)
         return dispatch.of_tenant(run.tenant_id).get_run(run.id)
 
 
-def give_back(store: RunStore, clock: Clock, run: Run, worker: str) -> None:
-    """Give back the slot of a run that could not be started now."""
+def _next(store: RunStore, clock: Clock, cap: int, limits_of: LimitsOf) -> RunKey | None:
+    """Whose turn it is, without waiting for other dispatchers: mostly it is nobody's."""
+    with store.begin_dispatch(read_only=True) as dispatch:
+        return next(_in_turn(dispatch, clock.now(), cap, limits_of), None)
+
+
+def _in_turn(
+    dispatch: DispatchTransaction, now: datetime, cap: int, limits_of: LimitsOf
+) -> Iterator[RunKey]:
+    """Those whose turn it is while slots are free."""
+    free = max(0, cap - dispatch.count_admitted())
+    if free:
+        yield from (run.key for run in islice(turns(dispatch, now, limits_of), free))
+
+
+def give_back(
+    store: RunStore, clock: Clock, run: Run, worker: str, failure: FactoryError | None = None
+) -> None:
+    """Give back the slot of a run that could not be started now.
+
+    Args:
+        store: the record.
+        clock: for the times.
+        run: as it was admitted.
+        worker: who admitted it.
+        failure: given where it may be the run's own fault: it is set aside, and others are tried.
+    """
+    if failure is not None:
+        _log_aside(RunKey(run.tenant_id, run.id), failure)
 
     def write(again: bool) -> None:
         del again  # what was given back is nobody's to give back once more
@@ -86,6 +161,8 @@ def give_back(store: RunStore, clock: Clock, run: Run, worker: str) -> None:
             if find_walker(tx, run.id, now) is not None:
                 return  # it was started all the same, though the answer was lost
             if current.admitted_at == run.admitted_at and not current.ended:
+                if failure is not None:
+                    _write_aside(tx, run.id, now, failure)
                 back = without_slot(current, now)
                 tx.save_run(current, back)
                 if back.status is not current.status:
@@ -94,10 +171,19 @@ def give_back(store: RunStore, clock: Clock, run: Run, worker: str) -> None:
     steadily(write, START_WITHIN)
 
 
-def _admit(dispatch: DispatchTransaction, clock: Clock, key: RunKey, worker: str) -> Run:
+def _admit(
+    dispatch: DispatchTransaction,
+    clock: Clock,
+    key: RunKey,
+    worker: str,
+    limits_of: LimitsOf,
+    *,
+    is_next: bool,
+) -> Run:
     now = clock.now()
     tx = dispatch.of_tenant(key.tenant_id)
     run = tx.lock_run(key.run_id)
+    _charge(dispatch, key.tenant_id, limits_of, is_next=is_next)
     if run.status is RunStatus.VALIDATED:
         admitted = run.move_to(RunStatus.QUEUED, now, admitted_at=now)
     else:
@@ -106,6 +192,37 @@ def _admit(dispatch: DispatchTransaction, clock: Clock, key: RunKey, worker: str
     # So that a sweep sees that somebody is about to start it.
     take_lock(tx, walk_lock(run.id), dispatcher_of(worker), now, now + START_WITHIN)
     return admitted
+
+
+def _charge(
+    dispatch: DispatchTransaction, tenant_id: str, limits_of: LimitsOf, *, is_next: bool
+) -> None:
+    """Move the tenant on for the slot it gets."""
+    served = dispatch.served()
+    present = served.get(EVERYBODY, 0.0)
+    start = max(served.get(tenant_id, 0.0), present)
+    limits = limits_or_none(limits_of, tenant_id) or no_limits(tenant_id)
+    dispatch.serve(tenant_id, start + price(limits))
+    if is_next and start > present:  # others who stand before it keep their places
+        dispatch.serve(EVERYBODY, start)
+
+
+def _set_aside(store: RunStore, clock: Clock, key: RunKey, failure: FactoryError) -> None:
+    """Set a run aside that cannot even be read."""
+    _log_aside(key, failure)
+    with store.begin(key.tenant_id) as tx:
+        _write_aside(tx, key.run_id, clock.now(), failure)
+
+
+def _write_aside(tx: RunTransaction, run_id: str, now: datetime, failure: FactoryError) -> None:
+    before = tx.find_set_aside(run_id)
+    times = 1 if before is None else before.times + 1
+    wait = min(ASIDE_FIRST * 2 ** min(times - 1, 16), ASIDE_LONGEST)
+    tx.save_set_aside(SetAside(tx.tenant_id, run_id, times, now + wait, failure.explain()))
+
+
+def _log_aside(key: RunKey, failure: FactoryError) -> None:
+    _LOG.warning("run %s of %s is set aside: %s", key.run_id, key.tenant_id, failure)
 
 
 def _was_admitted(store: RunStore, run: Run) -> bool:
@@ -129,6 +246,9 @@ def _launch(store: RunStore, launcher: Launcher, clock: Clock, run: Run, worker:
             end_run(store, clock, run.tenant_id, run.id, RunStatus.CANCELLED, CANCELLED_IN_PREFECT)
             return None
         flow_run_id = launcher.launch(run)
+    except PrefectFailedError as error:
+        give_back(store, clock, run, worker, error)
+        raise
     except TransientError:
         give_back(store, clock, run, worker)
         raise
@@ -147,6 +267,7 @@ def _launch(store: RunStore, launcher: Launcher, clock: Clock, run: Run, worker:
                 return current
             launched = current.changed(clock.now(), flow_run_id=flow_run_id)
             tx.save_run(current, launched)
+            tx.drop_set_aside(run.id)
             return launched
 
     return steadily(write, START_WITHIN)

@@ -46,8 +46,11 @@ class SignallingStore:
         begun = self._store.begin(tenant_id, read_only=read_only, durable=durable)
         return begun if read_only else self._signalling(begun, _caller())
 
-    def begin_dispatch(self) -> AbstractContextManager[DispatchTransaction]:
-        return self._signalling(self._store.begin_dispatch(), _caller())
+    def begin_dispatch(
+        self, *, read_only: bool = False
+    ) -> AbstractContextManager[DispatchTransaction]:
+        begun = self._store.begin_dispatch(read_only=read_only)
+        return begun if read_only else self._signalling(begun, _caller())
 
     @contextmanager
     def _signalling(self, begun: AbstractContextManager[T], caller: FrameType) -> Generator[T]:

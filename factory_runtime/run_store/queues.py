@@ -1,0 +1,88 @@
+"""The run store's transaction: runs that are set aside, and jobs that wait for their topic."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import Connection, select
+
+from factory_runtime.domain.job import JobStatus
+from factory_runtime.domain.records import Lock, SetAside, TopicWait
+from factory_runtime.ports import EVERYBODY, JobKey
+from factory_runtime.run_store.rows import LOCKS, SET_ASIDES, TOPIC_WAITS, TenantRows
+from factory_runtime.run_store.tables import jobs, set_asides, topic_waits
+from factory_runtime.run_store.translate import translated
+
+
+def take_turn(connection: Connection, place: str, name: str) -> None:
+    """Wait until no other transaction is at ``name``. SQLite has one writer at a time anyway."""
+    rows = TenantRows(connection, EVERYBODY, place)
+    while rows.many_writers and not rows.lock(LOCKS, name=name):
+        never = datetime.max.replace(tzinfo=UTC)
+        rows.insert_if_absent(LOCKS, Lock(EVERYBODY, name, "", never))
+
+
+class SqlTopicQueue:
+    """``ports.TopicQueue``."""
+
+    def __init__(self, connection: Connection, place: str, topic: str) -> None:
+        self._connection = connection
+        self._place = place
+        self._topic = topic
+
+    def at_work(self) -> tuple[JobKey, ...]:
+        # Only what is claimed has a lease: these are few, however many jobs there are.
+        query = select(jobs.c.tenant_id, jobs.c.run_id, jobs.c.step).where(
+            jobs.c.lease_expires_at.is_not(None),
+            jobs.c.status == JobStatus.RUNNING,
+            jobs.c.type == self._topic,
+        )
+        with translated(self._place):
+            return tuple(JobKey(*row) for row in self._connection.execute(query))
+
+    def waits(self, seen_after: datetime) -> tuple[TopicWait, ...]:
+        columns = topic_waits.c
+        query = (
+            select(*TOPIC_WAITS.columns)
+            .where(columns.topic == self._topic, columns.seen_at > seen_after)
+            .order_by(columns.priority, columns.since, columns.run_id, columns.step)
+        )
+        with translated(self._place):
+            rows = self._connection.execute(query).mappings()
+            return tuple(TOPIC_WAITS.value_of(row) for row in rows)
+
+
+class Queues:
+    """``ports.QueueRecords``."""
+
+    def __init__(self, rows: TenantRows) -> None:
+        self._rows = rows
+
+    # runs that could not be started
+
+    def find_set_aside(self, run_id: str) -> SetAside | None:
+        return self._rows.find(SET_ASIDES, set_asides.c.run_id == run_id)
+
+    def save_set_aside(self, aside: SetAside) -> None:
+        self._rows.put(SET_ASIDES, aside, key=("tenant_id", "run_id"))
+
+    def drop_set_aside(self, run_id: str) -> None:
+        self._rows.delete(SET_ASIDES, set_asides.c.run_id == run_id)
+
+    # topics
+
+    def lock_topic(self, topic: str) -> SqlTopicQueue:
+        connection, place = self._rows.everybody
+        take_turn(connection, place, f"topic:{topic}")
+        return SqlTopicQueue(connection, place, topic)
+
+    def find_topic_wait(self, run_id: str, step: str) -> TopicWait | None:
+        columns = topic_waits.c
+        return self._rows.find(TOPIC_WAITS, columns.run_id == run_id, columns.step == step)
+
+    def save_topic_wait(self, wait: TopicWait) -> None:
+        self._rows.put(TOPIC_WAITS, wait, key=("tenant_id", "run_id", "step"), keep=("since",))
+
+    def drop_topic_waits(self, run_id: str, step: str | None = None) -> None:
+        of_job = [] if step is None else [topic_waits.c.step == step]
+        self._rows.delete(TOPIC_WAITS, topic_waits.c.run_id == run_id, *of_job)
