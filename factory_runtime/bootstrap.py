@@ -29,6 +29,7 @@ from factory_runtime.settings import Settings
 from factory_runtime.telemetry import environment_name, worker_name
 
 if TYPE_CHECKING:
+    from factory_runtime.domain.policy import NoticeRule
     from factory_runtime.domain.run import Run
     from factory_runtime.services.catalog import TemplateCatalog
     from factory_runtime.services.drain_outbox import Drained
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from factory_runtime.services.index_memory import Librarian
     from factory_runtime.services.policy import PolicyBook
     from factory_runtime.services.request_run import RequestDesk
+    from factory_runtime.services.send_notices import NoticeSender
 
 
 class SystemClock:
@@ -165,6 +167,33 @@ class Runtime:
             **shown,
         }
         return drain_outbox(self.store, self.clock, handlers, worker_name())
+
+    @cached_property
+    def notices(self) -> NoticeSender:
+        """Sends notices. Prefect's events and the rest of the outbox are ``drain``'s."""
+        from factory_runtime.notifications.notifier import AppriseNotifier
+        from factory_runtime.services.send_notices import NoticeSender
+        from factory_runtime.services.tell import Teller
+
+        notifier = AppriseNotifier(self.settings.stack_folder / "notices.log")
+        teller = Teller(self.store, self.storage, self.clock, notifier, self.notice_rules)
+        return NoticeSender(self.store, self.clock, teller, worker_name())
+
+    def tell(self, patience: timedelta = timedelta(0)) -> Drained:
+        """Begin to send the notices that are due, and wait so long for what comes of it."""
+        return self.notices.send_due(patience)
+
+    def look_for_stuck(self) -> int:
+        """Leave notices of runs in which nothing happens any more; how many are new."""
+        from factory_runtime.services.stuck import tell_stuck
+
+        quiet = timedelta(minutes=self.settings.stuck_minutes)
+        return tell_stuck(self.store, self.clock, quiet, self.settings.max_running_runs)
+
+    def notice_rules(self, tenant_id: str) -> tuple[NoticeRule, ...]:
+        """Where a tenant's notices go."""
+        del tenant_id
+        return ()
 
     def has_render(self, tenant_id: str, key: str) -> bool:
         """Whether the cache holds a render of this key whose tree is still there."""

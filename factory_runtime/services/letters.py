@@ -20,6 +20,7 @@ from factory_runtime.domain.job import Job
 from factory_runtime.domain.notice import Notice, NoticeKind, Severity
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunTransaction
+from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.messages import leave, leave_notice
 from factory_runtime.services.topics import GO_ON_REDRIVING
 
@@ -28,6 +29,9 @@ WORKER_LOST = "worker-lost"
 
 RUN_STOPPED = "run-stopped"
 """Error code of a job that was under way when its run was made to fail."""
+
+REDRIVE = "dead-letter.redrive"
+"""What the audit calls sending a letter round again."""
 
 ALL = 10_000
 """More letters than a run has jobs."""
@@ -138,7 +142,12 @@ def settle_letters(tx: RunTransaction, run: Run, now: datetime) -> None:
 
 
 def mark_redriven(
-    tx: RunTransaction, run: Run, steps: Collection[str], order_id: str | None
+    tx: RunTransaction,
+    run: Run,
+    steps: Collection[str],
+    by: str,
+    now: datetime,
+    order_id: str | None = None,
 ) -> tuple[DeadLetter, ...]:
     """Letters of jobs that go round again, as they then stand. The run's row is held."""
     of_run = LetterFilter(run_id=run.id, statuses=(LetterStatus.OPEN, LetterStatus.DISCARDED))
@@ -154,6 +163,8 @@ def mark_redriven(
                 reason=None,
             )
             tx.save_dead_letter(letter, after)
+            detail = {"run_id": run.id, "step": letter.step, "cycle": run.cycle, "order": order_id}
+            leave_audit(tx, by, REDRIVE, letter.id, detail, now)
             redriven.append(after)
     return tuple(redriven)
 

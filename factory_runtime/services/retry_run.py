@@ -14,12 +14,12 @@ from factory_runtime.domain.errors import (
     InputError,
     StaleVersionError,
 )
-from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.job import Job, JobStatus, SkipReason
 from factory_runtime.domain.progress import Ending, carried
-from factory_runtime.domain.records import AuditEntry
+from factory_runtime.domain.records import Effect, EffectStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, RunStore, RunTransaction
+from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.letters import mark_redriven
 from factory_runtime.services.messages import leave_status
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from factory_runtime.services.request_run import RequestDesk
 
 NOTHING = Change()
+_MANY = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +138,7 @@ def plan_round(
         run = _check(tx, tx.get_run(run_id))
         job = None if step is None else tx.get_job(run_id, step)
         jobs = tx.list_jobs(run_id)
+        effects = () if change.is_empty else _standing(tx, run_id)
     again = _all_to_do(run, jobs, desk) if job is None else _job_and_behind(job, jobs, beside)
     if change.is_empty:
         return Round(run, jobs, again)
@@ -144,7 +146,8 @@ def plan_round(
         raise TypeError("a changed plan needs a desk")
     from factory_runtime.services.amend import amend  # it needs the compiler
 
-    return Round(run, jobs, again, change, amend(desk, run, jobs, again, change))
+    touched = {effect.step for effect in effects}
+    return Round(run, jobs, again, change, amend(desk, run, jobs, again, change, touched))
 
 
 def send_round(tx: RunTransaction, round_: Round, now: datetime, asked: Mapping[str, Any]) -> Run:
@@ -165,14 +168,16 @@ def send_round(tx: RunTransaction, round_: Round, now: datetime, asked: Mapping[
     if run.version != round_.run.version:
         raise StaleVersionError(f"run {run.id} changed meanwhile", hint="try it again")
     detail = {**asked, "cycle": run.cycle + 1}
-    changes: Mapping[str, Any] = {}
-    if round_.amended is None:
+    amended, changes = round_.amended, dict[str, Any]()
+    again = {job.step for job in round_.again}
+    if amended is None:
         for job in round_.again:
             tx.save_job(job, fresh(job, now), detail=detail)
     else:
-        changes = round_.amended.run_changes
-        detail |= round_.amended.detail
-        round_.amended.write_jobs(tx, now, detail)
+        changes.update(amended.run_changes)
+        detail.update(amended.detail)
+        again |= amended.again
+        amended.write(tx, run, now, detail)
     queued = run.move_to(
         RunStatus.QUEUED,
         now,
@@ -188,7 +193,8 @@ def send_round(tx: RunTransaction, round_: Round, now: datetime, asked: Mapping[
         **changes,
     )
     tx.save_run(run, queued, detail=detail)
-    mark_redriven(tx, queued, {job.step for job in round_.again}, asked.get("order"))
+    again_steps = {job.step for job in round_.again}
+    mark_redriven(tx, queued, again_steps, asked["by"], now, asked.get("order"))
     leave_status(tx, queued, now)
     return queued
 
@@ -221,8 +227,12 @@ def _send(
         detail |= {"cycle": queued.cycle}
         if round_.amended is not None:
             detail |= round_.amended.detail
-        tx.add_audit([AuditEntry(tx.tenant_id, new_id("aud"), now, by, action, queued.id, detail)])
+        leave_audit(tx, by, action, queued.id, detail, now)
         return queued
+
+
+def _standing(tx: RunTransaction, run_id: str) -> tuple[Effect, ...]:
+    return tx.list_effects(run_id=run_id, status=EffectStatus.CONFIRMED, limit=_MANY)
 
 
 def _check(tx: RunTransaction, run: Run) -> Run:
@@ -250,7 +260,7 @@ def _all_to_do(run: Run, jobs: Sequence[Job], desk: RequestDesk | None) -> tuple
 
 def _carried(run: Run, jobs: Sequence[Job], desk: RequestDesk) -> frozenset[str]:
     """Jobs that failed and that the run went on without."""
-    from factory_runtime.services.amend import read_plan  # it needs the compiler
+    from factory_runtime.services.plans import read_plan  # it needs the compiler
 
     plan = read_plan(desk.storage, run)
     endings = {
