@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from factory_runtime.services.engine import Engine
     from factory_runtime.services.index_memory import Librarian
     from factory_runtime.services.policy import PolicyBook
+    from factory_runtime.services.redrive import Redriver
     from factory_runtime.services.request_run import RequestDesk
     from factory_runtime.services.send_notices import NoticeSender
 
@@ -122,6 +123,12 @@ class Runtime:
         return RequestDesk(self.store, self.storage, self.catalog, self.clock)
 
     @cached_property
+    def redriver(self) -> Redriver:
+        from factory_runtime.services.redrive import Redriver
+
+        return Redriver(self.store, self.clock, self.desk)
+
+    @cached_property
     def engine(self) -> Engine:
         from factory_runtime.services.engine import Engine
 
@@ -164,6 +171,7 @@ class Runtime:
             topics.MEMORY_OF_RUN: self.librarian.index_run,
             topics.MEMORY_OF_TEMPLATE: self.librarian.index_template,
             topics.SETTLE_EFFECTS: settler.settle,
+            topics.GO_ON_REDRIVING: lambda message: self.redriver.handle(message),
             **shown,
         }
         return drain_outbox(self.store, self.clock, handlers, worker_name())
