@@ -120,7 +120,7 @@ class Runtime:
     def desk(self) -> RequestDesk:
         from factory_runtime.services.request_run import RequestDesk
 
-        return RequestDesk(self.store, self.storage, self.catalog, self.clock)
+        return RequestDesk(self.store, self.storage, self.catalog, self.clock, self.policies)
 
     @cached_property
     def redriver(self) -> Redriver:

@@ -29,6 +29,7 @@ _APPROVAL_KEYS = (
 _NOTICE_KEYS = ("name", "to", "kinds")
 _NAME_HINT = "lower case, digits, hyphens, dots, at most 63"
 _BY_HINT = "names of users, or group:NAME"
+_JOB_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,46}[a-z0-9])?")
 _PERSON = re.compile(r"(?:group:)?[^\s:,/]{1,128}")
 _VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]{0,127}")
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,31}://\S{0,2000}")
@@ -43,6 +44,8 @@ def read_approvals(fields: Fields, findings: Findings) -> tuple[tuple[ApprovalRu
     named: Named = []
     rules: list[ApprovalRule] = []
     for inner, name in _entries(fields, findings, "approval", _APPROVAL_KEYS):
+        if name and not _JOB_NAME.fullmatch(name):
+            inner.bad("name", "fit for a job", "lower case, digits, hyphens, at most 48")
         templates = inner.texts("templates")
         if inner.node_of("templates") is not None and not templates:
             inner.bad("templates", "a list of templates", "leave it out for all")

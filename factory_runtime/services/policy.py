@@ -20,6 +20,14 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.ids import is_slug
 from factory_runtime.domain.policy import Limits, NoticeRule, Policy, PolicyRecord
 from factory_runtime.ports import Clock, RunStore
+from factory_runtime.services.policy_check import (
+    PolicyFacts,
+    Ruling,
+    count_day,
+    free_name,
+    refusals,
+    rule_on,
+)
 from factory_runtime.services.policy_folder import PolicyFolder, PolicyText
 
 TABLE = "table"
@@ -83,6 +91,27 @@ class PolicyBook:
                 record = tx.find_policy()
         found = (policy_of_text(text), policy_of_record(record))
         return tuple(policy for policy in found if policy is not None)
+
+    def rule(self, tenant_id: str, facts: PolicyFacts, *, counts: bool = True) -> Ruling:
+        """What the policies ask of a run that they allow.
+
+        Args:
+            tenant_id: whose policies.
+            facts: of the request.
+            counts: whether it counts against quotas; what ran before does not count again.
+
+        Raises:
+            PolicyRefusedError: they do not allow it; every rule that refuses is named.
+            InputError, PolicyUnavailableError: as ``of``.
+        """
+        policies = self.of(tenant_id)
+        found = refusals(policies, facts)
+        store = self._store()
+        if counts and store is not None and any(one.runs_per_day is not None for one in policies):
+            with store.begin(tenant_id, read_only=True) as tx:
+                count_day(tx, policies, self._clock.now(), found)
+        found.raise_any(f"{facts.template_id} {facts.template_version}")
+        return rule_on(policies, facts)
 
     def limits_of(self, tenant_id: str) -> Limits:
         """The limits of all its policies together, some seconds old at most.
@@ -228,15 +257,12 @@ def combined_limits(policies: Iterable[Policy]) -> Limits:
 
 
 def combined_notices(policies: Iterable[Policy]) -> tuple[NoticeRule, ...]:
-    """The targets of all, each under a name of its own: one that is taken gets its source."""
+    """The targets of all, each under a name of its own."""
     found: dict[str, NoticeRule] = {}
     for policy in policies:
         for rule in policy.notices:
-            stands = found.get(rule.name)
-            if stands is None:
-                found[rule.name] = rule
-            elif rule != stands:
-                name = f"{rule.name}-{TABLE}"
+            if found.get(rule.name) != rule:
+                name = free_name(rule.name, found)
                 found[name] = replace(rule, name=name)
     return tuple(found.values())
 

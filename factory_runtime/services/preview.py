@@ -17,7 +17,10 @@ from factory_runtime.domain.tree import pack_folder
 from factory_runtime.jobs.render.box import render_key
 from factory_runtime.ports import JobType
 from factory_runtime.services.catalog import TemplateCatalog
-from factory_runtime.services.request_run import preview_plan, source_folders
+from factory_runtime.services.plan_request import preview_plan
+from factory_runtime.services.policy import PolicyBook
+from factory_runtime.services.policy_check import Ruling
+from factory_runtime.services.request_run import source_folders
 
 
 class RenderForecast(StrEnum):
@@ -36,11 +39,15 @@ class Preview:
     Attributes:
         renders: by job name.
         with_: by job name: the values of ``with`` that need no earlier job.
+        ruling: what the tenant's policies ask of it.
+        capped: whether its template gives it longer than they do.
     """
 
     plan: Plan
     renders: Mapping[str, RenderForecast]
     with_: Mapping[str, Mapping[str, Any]]
+    ruling: Ruling
+    capped: bool
 
 
 def preview_run(
@@ -48,6 +55,7 @@ def preview_run(
     job_types: Mapping[str, JobType],
     request: RunRequest,
     has_render: Callable[[str], bool],
+    policies: PolicyBook | None = None,
 ) -> Preview:
     """Compile the plan and look up its renders; nothing is recorded.
 
@@ -56,11 +64,13 @@ def preview_run(
         job_types: by name.
         request: as for ``request_run``.
         has_render: whether the cache holds a render of this key whose tree is still there.
+        policies: None allows everything.
 
     Raises:
-        InputError: as ``request_run``.
+        InputError, PolicyUnavailableError: as ``request_run``.
     """
-    template, plan = preview_plan(catalog, request)
+    template, plan, ruling = preview_plan(catalog, request, policies)
+    capped = template.deadline is not None and plan.deadline != template.deadline
     digests = {
         name: pack_folder(folder, _Nowhere()).digest
         for name, folder in source_folders(catalog, template, plan).items()
@@ -80,7 +90,7 @@ def preview_run(
         key = render_key(request.tenant_id, job.type, job.type_version, order, plan.sources)
         cached = job.cache.enabled and has_render(key)
         renders[job.name] = RenderForecast.CACHED if cached else RenderForecast.NEW
-    return Preview(plan, renders, known)
+    return Preview(plan, renders, known, ruling, capped)
 
 
 def _known_with(plan: Plan, job: PlannedJob) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from factory_runtime.compiler.json_values import find_bad_value
-from factory_runtime.compiler.plan import compile_plan, plan_to_json
+from factory_runtime.compiler.plan import plan_to_json
 from factory_runtime.domain.body import Body, BodyReference
 from factory_runtime.domain.errors import (
     FactoryError,
@@ -18,7 +18,7 @@ from factory_runtime.domain.errors import (
     StaleVersionError,
     TransientError,
 )
-from factory_runtime.domain.ids import digest_of, is_slug, new_id
+from factory_runtime.domain.ids import digest_of, new_id
 from factory_runtime.domain.plan import Plan, jobs_of
 from factory_runtime.domain.records import OutboxMessage, RequestRecord, TemplateRecord
 from factory_runtime.domain.run import Run, RunRequest, RunStatus
@@ -27,6 +27,9 @@ from factory_runtime.domain.tree import pack_folder
 from factory_runtime.ports import ArtifactStorage, Clock, RunStore, RunTransaction
 from factory_runtime.services.bodies import to_body
 from factory_runtime.services.catalog import TemplateCatalog
+from factory_runtime.services.plan_request import plan_under_policy, refuse_bad_names
+from factory_runtime.services.policy import PolicyBook
+from factory_runtime.services.policy_check import Ruling, hold_quota
 from factory_runtime.services.topics import MEMORY_OF_TEMPLATE
 from factory_runtime.telemetry import new_trace_id
 
@@ -37,12 +40,17 @@ _VERSION_LENGTH = 64
 
 @dataclass(frozen=True)
 class RequestDesk:
-    """What taking a request needs."""
+    """What taking a request needs.
+
+    Attributes:
+        policies: None allows everything.
+    """
 
     store: RunStore
     storage: ArtifactStorage
     catalog: TemplateCatalog
     clock: Clock
+    policies: PolicyBook | None = None
 
 
 def request_run(desk: RequestDesk, request: RunRequest) -> Run:
@@ -53,19 +61,24 @@ def request_run(desk: RequestDesk, request: RunRequest) -> Run:
     was used for another body leaves no record: its run stands already.
 
     Raises:
-        InputError: unknown template, invalid inputs (all of them), an invalid template.
-        TransientError: the store or the disk; nothing is recorded and the request may come again.
+        InputError: unknown template, invalid inputs (all of them), an invalid template; or the
+            tenant's policy refuses it (with all rules that do).
+        TransientError: the store, the disk or a broken policy; nothing is recorded and the request
+            may come again.
         ConflictError: an edited published version, or an idempotency key with another body.
     """
-    _check_names(request)
+    refuse_bad_names(request)
     body_digest = _body_digest(request)
     if (known := _known_run(desk, request, body_digest)) is not None:
         return known
     try:
         template = desk.catalog.load(request.template, request.version)
-        plan = compile_plan(template, request.inputs, desk.catalog.job_types)
-        plan = replace(plan, sources=pack_sources(desk, request.tenant_id, template, plan))
-        return _commit(desk, request, template, plan, body_digest)
+        tenant_id, inputs = request.tenant_id, request.inputs
+        plan, ruling = plan_under_policy(
+            desk.catalog, desk.policies, tenant_id, template, inputs, deadline=request.deadline
+        )
+        plan = replace(plan, sources=pack_sources(desk, tenant_id, template, plan))
+        return _commit(desk, request, template, plan, ruling, body_digest)
     except TransientError:
         raise  # nothing is wrong with the request: it may come again
     except StaleVersionError:
@@ -77,17 +90,6 @@ def request_run(desk: RequestDesk, request: RunRequest) -> Run:
     except FactoryError as refusal:
         _record_refusal(desk, request, refusal)
         raise
-
-
-def preview_plan(catalog: TemplateCatalog, request: RunRequest) -> tuple[Template, Plan]:
-    """The plan that the request would get; nothing is recorded.
-
-    Raises:
-        InputError: as ``request_run``.
-    """
-    _check_names(request)
-    template = catalog.load(request.template, request.version)
-    return template, compile_plan(template, request.inputs, catalog.job_types)
 
 
 def pack_sources(
@@ -115,14 +117,6 @@ def source_folders(catalog: TemplateCatalog, template: Template, plan: Plan) -> 
         facts = catalog.job_types[type_name]
         folders.update({f"{type_name}:{name}": path for name, path in facts.sources.items()})
     return dict(sorted(folders.items()))
-
-
-def _check_names(request: RunRequest) -> None:
-    for what, value in (("tenant", request.tenant_id), ("project", request.project_id)):
-        if not is_slug(value):
-            raise InputError(
-                f"{value!r} cannot be a {what}", hint="use lower-case letters, digits, - _ or ."
-            )
 
 
 def _body_digest(request: RunRequest) -> str:
@@ -160,7 +154,12 @@ def _known_run(desk: RequestDesk, request: RunRequest, body_digest: str) -> Run 
 
 
 def _commit(
-    desk: RequestDesk, request: RunRequest, template: Template, plan: Plan, body_digest: str
+    desk: RequestDesk,
+    request: RunRequest,
+    template: Template,
+    plan: Plan,
+    ruling: Ruling,
+    body_digest: str,
 ) -> Run:
     now = desk.clock.now()
     requested = _new_run(desk, request, template, plan)
@@ -172,11 +171,19 @@ def _commit(
                     request.tenant_id, request.idempotency_key, body_digest, requested.id, now
                 )
             )
+        hold_quota(tx, ruling, requested.requested_at)
         register_template(tx, template, now)
         tx.add_run(requested, jobs)
         run = requested.move_to(RunStatus.VALIDATED, now)
-        tx.save_run(requested, run)
+        tx.save_run(requested, run, detail=_told(request, template, plan))
     return run
+
+
+def _told(request: RunRequest, template: Template, plan: Plan) -> dict[str, Any]:
+    """For the run's history: a deadline that nobody asked for comes from the policy."""
+    if request.deadline is not None or plan.deadline in (None, template.deadline):
+        return {}
+    return {"deadline_of_policy": plan.deadline.total_seconds()}
 
 
 def register_template(tx: RunTransaction, template: Template, now: datetime) -> None:

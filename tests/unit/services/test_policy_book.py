@@ -245,7 +245,7 @@ def test_targets_of_two_policies_add_up_each_under_a_name_of_its_own(site: Site)
     site.write("notify: [{name: ops, to: 'log://'}, {name: mail, to: $MAIL}]")
     site.apply("notify: [{name: ops, to: $OPS}, {name: mail, to: $MAIL}]")
     found = {rule.name: rule.to for rule in site.book.notices_of(TENANT)}
-    assert found == {"ops": "log://", "mail": "$MAIL", "ops-table": "$OPS"}
+    assert found == {"ops": "log://", "mail": "$MAIL", "ops-too": "$OPS"}
 
 
 def test_limits_are_read_anew_after_some_seconds(site: Site):

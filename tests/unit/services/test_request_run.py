@@ -33,7 +33,8 @@ from factory_runtime.domain.tree import read_tree
 from factory_runtime.ports import RunFilter, StoredBody
 from factory_runtime.services import topics
 from factory_runtime.services.bodies import from_body
-from factory_runtime.services.request_run import preview_plan, request_run
+from factory_runtime.services.plan_request import preview_plan
+from factory_runtime.services.request_run import request_run
 from tests.builders import TENANT, a_run_request, after
 from tests.small_factory import SmallFactory, steps
 
@@ -370,7 +371,7 @@ def test_who_commits_a_key_second_gets_the_first_ones_run(
 
 def test_the_plan_alone_is_recorded_nowhere(orders: SmallFactory):
     request = a_run_request(template="demo", inputs={"name": "orders"})
-    template, plan = preview_plan(orders.catalog, request)
+    template, plan, _ = preview_plan(orders.catalog, request)
     assert (template.id, len(plan.jobs)) == ("demo", 2)
     with pytest.raises(InvalidInputsError) as caught:
         preview_plan(orders.catalog, replace(request, inputs={}))
