@@ -35,6 +35,19 @@ def complete_step(ctx: Context, incomplete: str) -> list[str]:
     return []
 
 
+def complete_approval(incomplete: str) -> list[str]:
+    """Ids of what waits to be approved."""
+    with suppress(Exception):
+        from factory_runtime.bootstrap import open_runtime
+        from factory_runtime.domain.approval import ApprovalStatus
+
+        runtime = open_runtime()
+        with runtime.store.begin(runtime.settings.tenant, read_only=True) as tx:
+            found = tx.list_approvals(status=ApprovalStatus.OPEN)
+        return [approval.id for approval in found if approval.id.startswith(incomplete)]
+    return []
+
+
 def complete_run(incomplete: str) -> list[str]:
     """The newest runs' ids."""
     with suppress(Exception):

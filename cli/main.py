@@ -14,7 +14,20 @@ from typing import Annotated
 import typer
 from typer.exceptions import Abort, TyperException
 
-from cli import artifacts, doctor, jobs, memory, prove, run, runs, stack, steer, sweep, templates
+from cli import (
+    approvals,
+    artifacts,
+    doctor,
+    jobs,
+    memory,
+    prove,
+    run,
+    runs,
+    stack,
+    steer,
+    sweep,
+    templates,
+)
 from cli.errors import BAD_INPUT, DONE, RUN_FAILED, report, report_unexpected, report_usage
 from cli.screen import Screen
 from factory_runtime.domain.errors import FactoryError
@@ -35,6 +48,7 @@ app.add_typer(runs.app, name="runs")
 for command in (steer.cancel, steer.pause, steer.resume, steer.retry):
     runs.app.command()(command)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(approvals.app, name="approvals")
 app.add_typer(templates.app, name="templates")
 app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(memory.app, name="memory")

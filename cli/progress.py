@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, Self
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from cli.job_words import attempt_words
 from cli.screen import Screen, is_terminal
-from cli.text import clean, clock_time, duration
+from cli.text import clean, clock_time, duration, one_line
 from cli.watching import JobLine, Watcher
 from factory_runtime.bootstrap import SystemClock
 from factory_runtime.domain.job import JobStatus
@@ -103,6 +103,8 @@ def event_line(event: RunEvent, width: int, lines: dict[str, JobLine] | None = N
         return "  ".join([*what, clean(str(detail.get("message", "")))])
     if event.kind == "request":
         return "  ".join([*what, clean(f"asked to {detail.get('asked')} by {detail.get('by')}")])
+    if event.kind == "approval":
+        return "  ".join([*what, clean(_approval_words(detail))])
     line = JobLine(event.step or "", 0)
     line.take(event)
     what.append((event.to_status or event.kind).ljust(9))
@@ -115,6 +117,16 @@ def event_line(event: RunEvent, width: int, lines: dict[str, JobLine] | None = N
         what.append(f"cycle {cycle}, by {detail.get('by')}")
     what += [duration(line.seconds), cache_word(line.cached), clean(line.words(event.at))]
     return "  ".join(part for part in what if part).rstrip()
+
+
+def _approval_words(detail: Mapping[str, Any]) -> str:
+    """``appr-1 granted by grace: looks good``."""
+    said = f"{detail.get('approval')} {detail.get('said')}"
+    if "who" in detail:
+        return f"{said}: {detail['who']}"
+    by = f" by {detail['by']}" if "by" in detail else ""
+    comment = f": {detail['comment']}" if "comment" in detail else ""
+    return one_line(f"{said}{by}{comment}")
 
 
 class LiveProgress:

@@ -11,6 +11,7 @@ from cli.door import Door
 from cli.screen import status_style
 from cli.text import duration, first_line, local_time, size
 from deployments.stack import find_stack
+from factory_runtime.domain.approval import Approval, ApprovalStatus, spell_deciders
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.body import Body
@@ -33,6 +34,7 @@ class RunFacts:
     attempts: tuple[Attempt, ...]
     artifacts: tuple[Artifact, ...]
     effects: tuple[Effect, ...]
+    approvals: tuple[Approval, ...] = ()
 
     @property
     def repositories(self) -> tuple[Artifact, ...]:
@@ -66,8 +68,9 @@ def read_run(door: Door, run_id: str) -> RunFacts:
         attempts = tx.list_attempts(run_id)
         artifacts = tx.list_artifacts(run_id=run_id, limit=_MANY)
         effects = tx.list_effects(run_id=run_id, limit=_MANY)
+        approvals = tx.list_approvals(run_id=run_id)
     inputs, outputs = value_of(door, run.inputs), value_of(door, run.outputs)
-    return RunFacts(run, inputs, outputs, jobs, attempts, artifacts, effects)
+    return RunFacts(run, inputs, outputs, jobs, attempts, artifacts, effects, approvals)
 
 
 def facts_as_json(facts: RunFacts, flow_run_url: str | None) -> dict[str, Any]:
@@ -83,6 +86,7 @@ def facts_as_json(facts: RunFacts, flow_run_url: str | None) -> dict[str, Any]:
         "attempts": [without(attempt, "traceback") for attempt in facts.attempts],
         "artifacts": to_json(facts.artifacts),
         "effects": to_json(facts.effects),
+        "approvals": to_json(facts.approvals),
         "repositories": [{"name": a.name, "url": a.uri} for a in facts.repositories],
         "commits": [{"step": a.step, "sha": sha_of(a), "url": a.uri} for a in facts.commits],
     }
@@ -140,6 +144,7 @@ def show_run_facts(door: Door, facts: RunFacts, ui_url: str | None, standing: st
             ("run", run.id),
             ("status", run.status + (f": {standing}" if standing else "")),
             ("cycle", f"{run.cycle}, sent round again so often" if run.cycle else ""),
+            ("approval", "\n".join(_waiting_for(facts))),
             ("error", run.error or ""),
             ("template", f"{run.template_id} {run.template_version}"),
             ("project", run.project_id + (f", module {run.module_id}" if run.module_id else "")),
@@ -155,6 +160,15 @@ def show_run_facts(door: Door, facts: RunFacts, ui_url: str | None, standing: st
             ("flow run", flow_run_url(run, ui_url) or run.flow_run_id or ""),
         ]
     )
+
+
+def _waiting_for(facts: RunFacts) -> list[str]:
+    """The approvals that the run waits for, with what to type."""
+    return [
+        f"{one.id} for {one.step}, by {spell_deciders(one.by)}: `factory approvals show {one.id}`"
+        for one in facts.approvals
+        if one.status is ApprovalStatus.OPEN
+    ]
 
 
 def show_failures(door: Door, facts: RunFacts) -> None:

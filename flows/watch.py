@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from enum import Enum
 
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import IllegalTransitionError, TransientError
+from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.engine import keep_walking
@@ -43,6 +44,7 @@ async def watch_run(execution: Execution) -> Why:
         try:
             if (why := await in_thread(_look, execution)) is not None:
                 return why
+            await _hear_who_was_woken(execution)
             if time.monotonic() - renewed > renew_every:
                 if not await in_thread(keep_walking, execution.runtime.engine, execution.walk):
                     return Why.LOST
@@ -74,11 +76,41 @@ def _only_waits(execution: Execution) -> bool:
     return soonest - execution.runtime.clock.now() > WAIT_ELSEWHERE
 
 
+async def _hear_who_was_woken(execution: Execution) -> None:
+    """Have jobs go on whose wait somebody has ended: what they wait for was decided.
+
+    Whoever does so changes the run's version. A job that has only just begun to wait may have been
+    woken before it was said here that it does: so those are looked at as well.
+    """
+    waiting = (execution.version, dict(execution.later))
+    if waiting == execution.heard:
+        return
+    dues = await in_thread(_dues, execution) if execution.later else {}
+    for name, due in dues.items():
+        # One that has gone on by itself meanwhile is in nobody's way.
+        if name in waiting[1] and execution.later.get(name) is waiting[1][name]:
+            execution.bring_forward(name, due)
+    execution.heard = waiting
+
+
+def _dues(execution: Execution) -> dict[str, datetime]:
+    """When the run's jobs that wait go on, by name, as the store has it."""
+    run = execution.walk.run
+    with execution.runtime.store.begin(run.tenant_id, read_only=True) as tx:
+        jobs = tx.list_jobs(run.id)
+    return {
+        job.step: job.not_before
+        for job in jobs
+        if job.status is JobStatus.WAITING and job.not_before is not None
+    }
+
+
 def _look(execution: Execution) -> Why | None:
     """See what is asked of the run; write down what its attempts have to say."""
     runtime, run = execution.runtime, execution.walk.run
     with runtime.store.begin(run.tenant_id, read_only=True) as tx:
         current = tx.get_run(run.id)
+    execution.version = current.version
     if _has_to_stop(runtime, current):
         return Why.CANCEL
     if current.pause_requested_at is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.services.attempt import AnotherAttempt, Begun
@@ -25,6 +26,8 @@ class Execution:
         at_work: jobs whose task is under way.
         stopping: no attempt may begin any more, and those under way give up.
         leaving: this process is to end: jobs under way finish, others are for the next one.
+        version: of the run, as it was seen last.
+        heard: what was so when the store was asked last when the jobs in ``later`` go on.
         entrance: limits how many tasks Prefect prepares at once.
         slots: limits how many jobs are at work at once.
         renders: limits how many render children run at once.
@@ -39,12 +42,21 @@ class Execution:
     at_work: set[str] = field(default_factory=set[str])
     stopping: bool = False
     leaving: bool = False
+    version: int = 0
+    heard: tuple[int, dict[str, AnotherAttempt]] | None = None
     entrance: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ENTRANCE))
 
     @property
     def begins_jobs(self) -> bool:
         """Whether another job may begin."""
         return not self.stopping and not self.walk.suspending.is_set()
+
+    def bring_forward(self, name: str, due: datetime) -> None:
+        """Have a job that waits go on at this time, where that is sooner than was known."""
+        later = self.later[name]
+        if due < later.not_before:
+            self.later[name] = replace(later, not_before=due)
+            self.walk.jobs[name] = replace(self.walk.jobs[name], not_before=due)
 
     async def stop(self) -> None:
         """Have every attempt under way give up; what they have started is killed."""

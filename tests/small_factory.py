@@ -19,6 +19,7 @@ from factory_runtime.domain.result import JobResult, Layer, RenderOrder, WaitUnt
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.hosts.in_memory import InMemoryGitHost
+from factory_runtime.jobs.approval import ApprovalGate
 from factory_runtime.ports import ArtifactStorage, FileTree, GitHost, JobContext, JobType, RunStore
 from factory_runtime.run_store import InMemoryRunStore
 from factory_runtime.services.attempt import AnotherAttempt, Begun
@@ -150,7 +151,11 @@ class SmallFactory:
         self.storage = InMemoryArtifactStorage()
         self.host = InMemoryGitHost()
         self.on: dict[str, Behaviour] = {}
-        self.job_types: dict[str, JobType] = {"act": Act(self.on), "paint": Paint(self.on)}
+        self.job_types: dict[str, JobType] = {
+            "act": Act(self.on),
+            "paint": Paint(self.on),
+            "approval": ApprovalGate(),
+        }
         self.catalog = TemplateCatalog(
             [folder], {name: job_type.facts for name, job_type in self.job_types.items()}
         )
