@@ -1,0 +1,187 @@
+"""Fetch a body over HTTP: bounded in time and size, whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from typing import BinaryIO
+from urllib.parse import SplitResult, urljoin
+
+import certifi
+import httpx
+
+from factory_runtime.domain.errors import DataRefusedError, HostBusyError, HostRejectedError
+from factory_runtime.jobs.report.locations import addresses_of, parse_url, port_of, shown
+
+_MOST_REDIRECTS = 5
+_LONGEST_SILENCE = 10.0
+_CHUNK = 64 * 1024
+_TRY_AGAIN = frozenset({408, 425, 429})
+_PARTIAL = 206
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one download may take.
+
+    Attributes:
+        hosts: that may be asked, as ``FACTORY_DATA_HOSTS`` lists them.
+        size: bytes.
+        time: from the first look-up of a name to the last byte.
+    """
+
+    hosts: tuple[str, ...]
+    size: int
+    time: timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Downloaded:
+    """What a server said of a body."""
+
+    content_type: str
+    size: int
+
+
+def download(
+    url: str, out: BinaryIO, limits: Limits, check: Callable[[], None], now: datetime
+) -> Downloaded:
+    """Write the body of an address to ``out``, which is to be thrown away if this raises.
+
+    Redirects are followed to hosts that are listed as well, and never from https to http.
+
+    Args:
+        url: of http or https.
+        out: a file.
+        limits: of it.
+        check: called between chunks; it raises where nobody wants the body any more.
+        now: for a ``Retry-After`` that names a time.
+
+    Raises:
+        DataRefusedError: an address that may not be asked, or more bytes than allowed.
+        HostBusyError: nobody answers, or not in time, or asks to come back.
+        HostRejectedError: the server refuses.
+    """
+    until = time.monotonic() + limits.time.total_seconds()
+    parts = parse_url(url)
+    try:
+        for _ in range(_MOST_REDIRECTS + 1):
+            moved = _ask(parts, out, limits, check, now, until)
+            if isinstance(moved, Downloaded):
+                return moved
+            if parts.scheme == "https" and moved.scheme == "http":
+                raise DataRefusedError(f"{shown(url)} leads away from https")
+            parts = moved
+    except httpx.TimeoutException as exc:
+        raise _too_slow(url, limits) from exc
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
+        raise HostBusyError(f"{shown(url)} does not answer: {type(exc).__name__}: {exc}") from exc
+    raise DataRefusedError(f"{shown(url)} redirects more than {_MOST_REDIRECTS} times")
+
+
+def _ask(
+    parts: SplitResult,
+    out: BinaryIO,
+    limits: Limits,
+    check: Callable[[], None],
+    now: datetime,
+    until: float,
+) -> Downloaded | SplitResult:
+    """One request: the body, or where it has moved to."""
+    check()
+    addresses = addresses_of(parts, limits.hosts)
+    verify = _trusted() if parts.scheme == "https" else False
+    silence = min(_LONGEST_SILENCE, max(0.1, until - time.monotonic()))
+    with httpx.Client(verify=verify, trust_env=False, timeout=silence) as client:
+        answer = _connect(client, parts, addresses)
+        try:
+            url = parts.geturl()
+            if answer.has_redirect_location:
+                return parse_url(urljoin(url, answer.headers["location"]))
+            _refuse_status(answer, url, now)
+            if "content-encoding" in answer.headers:
+                # Not asked for; unpacked, a few bytes may be very many.
+                raise HostBusyError(f"{shown(url)} answers packed, and was not asked to")
+            size = _copy(answer, out, url, limits, check, until)
+            return Downloaded(answer.headers.get("content-type", ""), size)
+        finally:
+            answer.close()
+
+
+def _connect(client: httpx.Client, parts: SplitResult, addresses: list[str]) -> httpx.Response:
+    """Ask the first of the addresses that answers, and no other: the name is not looked up again."""
+    host, port = port_of(parts)
+    headers = {"Host": parts.netloc, "Accept": "*/*", "Accept-Encoding": "identity"}
+    lost: httpx.ConnectError | None = None
+    for address in addresses:
+        url = httpx.URL(parts._replace(fragment="").geturl()).copy_with(host=address, port=port)
+        request = client.build_request(
+            "GET", url, headers=headers, extensions={"sni_hostname": host}
+        )
+        request.extensions["timeout"] = client.timeout.as_dict()
+        try:
+            return client.send(request, stream=True, follow_redirects=False)
+        except httpx.ConnectError as exc:
+            lost = exc
+    raise lost or httpx.ConnectError(f"{host} has no address")
+
+
+def _copy(
+    answer: httpx.Response,
+    out: BinaryIO,
+    url: str,
+    limits: Limits,
+    check: Callable[[], None],
+    until: float,
+) -> int:
+    size = 0
+    for chunk in answer.iter_raw(_CHUNK):
+        check()
+        size += len(chunk)
+        if size > limits.size:
+            raise DataRefusedError(
+                f"{shown(url)} sends more than {limits.size} bytes", hint="raise max_mib"
+            )
+        if time.monotonic() > until:
+            raise _too_slow(url, limits)
+        out.write(chunk)
+    return size
+
+
+def _refuse_status(answer: httpx.Response, url: str, now: datetime) -> None:
+    status = answer.status_code
+    if answer.is_success and status != _PARTIAL:
+        return
+    message = f"{shown(url)} answers {status}"
+    if status >= 500 or status in _TRY_AGAIN:
+        raise HostBusyError(message, retry_after=_retry_after(answer, now))
+    raise HostRejectedError(message, hint="it will again: look at the address, or at who may ask")
+
+
+def _retry_after(answer: httpx.Response, now: datetime) -> timedelta | None:
+    """Seconds or a date; what is neither, or has passed, says nothing."""
+    asked = answer.headers.get("retry-after", "").strip()
+    if asked.isascii() and asked.isdigit():
+        return timedelta(seconds=min(int(asked[:9]), 86_400))
+    try:
+        due = parsedate_to_datetime(asked)
+    except ValueError:
+        return None
+    left = (due if due.tzinfo else due.replace(tzinfo=UTC)) - now
+    return left if left > timedelta(0) else None
+
+
+def _trusted() -> ssl.SSLContext:
+    """Certificates of the machine's own choice where it has made one."""
+    chosen = os.environ.get("SSL_CERT_FILE")
+    return ssl.create_default_context(cafile=chosen or certifi.where())
+
+
+def _too_slow(url: str, limits: Limits) -> HostBusyError:
+    seconds = limits.time.total_seconds()
+    return HostBusyError(f"{shown(url)} takes longer than {seconds:g} s")
