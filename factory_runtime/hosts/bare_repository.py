@@ -15,7 +15,9 @@ from factory_runtime.hosts.git import git
 from factory_runtime.hosts.history import BRANCH
 from factory_runtime.hosts.written import fsync_folder
 
-_UNFINISHED = ".unfinished-"
+UNFINISHED = ".unfinished-"
+"""How the names of folders begin that nobody needs, once they are old."""
+
 _ABANDONED_AFTER = timedelta(hours=1)
 
 
@@ -29,7 +31,7 @@ def create_repository(place: Path, marks: Mapping[str, str], description: str) -
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     _sweep_unfinished(place.parent)
-    temporary = place.parent / f"{_UNFINISHED}{secrets.token_hex(8)}"
+    temporary = place.parent / f"{UNFINISHED}{secrets.token_hex(8)}"
     try:
         git(temporary, "init", "--bare", "--quiet", "--template=", f"--initial-branch={BRANCH}")
         with (temporary / "config").open("a", encoding="utf-8", errors="replace") as config:
@@ -76,7 +78,7 @@ def _make_durable(folder: Path) -> None:
 
 def _sweep_unfinished(folder: Path) -> None:
     oldest = time.time() - _ABANDONED_AFTER.total_seconds()
-    for leftover in folder.glob(f"{_UNFINISHED}*"):
+    for leftover in folder.glob(f"{UNFINISHED}*"):
         with contextlib.suppress(FileNotFoundError):
             if leftover.stat().st_mtime < oldest:
                 shutil.rmtree(leftover, ignore_errors=True)

@@ -68,7 +68,19 @@ class FastImport:
             sha = cast(IO[bytes], process.stdout).readline().decode().strip()
         return sha  # noqa: RET504 - the end of the block may raise
 
-    def _send_commit(self, out: IO[bytes], head: str | None, content: Mapping[str, str]) -> None:
+    def run_changes(self, head: str, changes: Mapping[str, str | None]) -> str:
+        """As ``run``, of files that the repository has: path → ``<mode> <blob>``, None removes it."""
+        arguments = ["fast-import", "--quiet", "--done", "--date-format=raw"]
+        with git_process(self._place, arguments, keep_open=self._lock) as process:
+            out = cast(IO[bytes], process.stdin)
+            self._send_commit(out, head, changes)
+            out.flush()
+            sha = cast(IO[bytes], process.stdout).readline().decode().strip()
+        return sha  # noqa: RET504 - the end of the block may raise
+
+    def _send_commit(
+        self, out: IO[bytes], head: str | None, content: Mapping[str, str | None]
+    ) -> None:
         moment = f"{max(0, int(self._order.at.timestamp()))} +0000"
         author = f"{author_name(self._order.author)} <{FACTORY_ADDRESS}> {moment}"
         committer = f"Factory Runtime <{FACTORY_ADDRESS}> {moment}"
@@ -78,7 +90,10 @@ class FastImport:
         if head is not None:
             out.write(f"from {head}\n".encode())
         for path, mode_and_blob in content.items():
-            out.write(b"M %b %b\n" % (mode_and_blob.encode(), _quoted(path)))
+            if mode_and_blob is None:
+                out.write(b"D %b\n" % _quoted(path))
+            else:
+                out.write(b"M %b %b\n" % (mode_and_blob.encode(), _quoted(path)))
         out.write(f"\nget-mark {_COMMIT_MARK}\ndone\n".encode())
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
 from factory_runtime.domain.errors import NotFoundError
 from factory_runtime.domain.repository import check_repository_name
@@ -14,6 +15,7 @@ from factory_runtime.hosts.orders import (
     RUN_TRAILER,
     LayerCheck,
     Trailers,
+    changed,
     check_owner,
     checked_trailers,
     full_message,
@@ -28,12 +30,19 @@ _Place = tuple[str, str, str]
 
 @dataclass(frozen=True, slots=True)
 class InMemoryCommit:
-    """A commit as kept: ``files`` is what it wrote, by path."""
+    """A commit as kept.
+
+    Attributes:
+        files: what it wrote, by path; None removed it.
+        before: what was there before it, of these.
+    """
 
     sha: str
     message: str
     trailers: Trailers
-    files: Mapping[str, TreeFile]
+    author: str
+    files: Mapping[str, TreeFile | None]
+    before: Mapping[str, TreeFile | None]
 
 
 @dataclass(slots=True)
@@ -89,7 +98,50 @@ class InMemoryGitHost:
             for file in files:
                 check.add(file.path, _content(file))
                 new[file.path] = file
-            return _commit(place, _append(kept, full_message(order), trailers, new), created=True)
+            return _commit(place, _append(kept, order, new), created=True)
+
+    def remove_repository(
+        self,
+        tenant_id: str,
+        project_id: str,
+        name: str,
+        *,
+        effect_key: str,
+        runs: frozenset[str],
+    ) -> bool:
+        place = _place(tenant_id, project_id, name)
+        with self._lock:
+            kept = self._kept.get(place)
+            if kept is None:
+                return False
+            if not kept.ours:
+                raise changed(project_id, name, "was not made by the factory")
+            if kept.effect_key != effect_key:
+                raise changed(project_id, name, f"was made by {kept.effect_key}")
+            for commit in kept.commits:
+                run = dict(commit.trailers).get(RUN_TRAILER)
+                if run not in runs:
+                    by = run or commit.author
+                    raise changed(project_id, name, f"has commit {commit.sha[:12]} of {by}")
+            del self._kept[place]
+        return True
+
+    def revert_commit(self, tenant_id: str, order: CommitOrder, sha: str) -> Commit | None:
+        trailers = checked_trailers(order.trailers)
+        place = _place(tenant_id, order.project_id, order.repository)
+        with self._lock:
+            kept = self._kept.get(place)
+            if kept is None or not kept.ours:
+                return None
+            found = _find(place, kept, trailers[:2])
+            if found is not None:
+                return found
+            commit = next((one for one in kept.commits if one.sha == sha), None)
+            if commit is None:
+                return None
+            return _commit(
+                place, _append(kept, order, _reverting(place, kept, commit)), created=True
+            )
 
     def find_commit(
         self, tenant_id: str, project_id: str, repository: str, trailers: Trailers
@@ -113,7 +165,8 @@ class InMemoryGitHost:
         with self._lock:
             place = _place(tenant_id, project_id, name)
             kept = self._kept.setdefault(place, _Kept(ours=False))
-            _append(kept, "By hand\n", (), {file.path: file for file in files})
+            hand = replace(_BY_HAND, project_id=project_id, repository=name)
+            _append(kept, hand, {file.path: file for file in files})
 
     def _get(self, tenant_id: str, project_id: str, name: str) -> _Kept:
         kept = self._kept.get(_place(tenant_id, project_id, name))
@@ -122,16 +175,42 @@ class InMemoryGitHost:
         return kept
 
 
+_BY_HAND = CommitOrder("", "", "By hand\n", (), "Ann", datetime(2026, 1, 1, tzinfo=UTC))
+
+
 def _append(
-    kept: _Kept, message: str, trailers: Trailers, files: Mapping[str, TreeFile]
+    kept: _Kept, order: CommitOrder, files: Mapping[str, TreeFile | None]
 ) -> InMemoryCommit:
     parent = kept.commits[-1].sha if kept.commits else ""
+    message = full_message(order) if order.trailers else order.message
     text = f"{parent}\n{message}\n{[(path, _content(file)) for path, file in files.items()]}"
     sha = hashlib.sha1(text.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()
-    commit = InMemoryCommit(sha, message, trailers, files)
+    before = {path: kept.tree.get(path) for path in files}
+    commit = InMemoryCommit(sha, message, order.trailers, order.author, files, before)
     kept.commits.append(commit)
-    kept.tree.update(files)
+    for path, file in files.items():
+        if file is None:
+            kept.tree.pop(path, None)
+        else:
+            kept.tree[path] = file
     return commit
+
+
+def _reverting(place: _Place, kept: _Kept, commit: InMemoryCommit) -> dict[str, TreeFile | None]:
+    """The files as they were before a commit, of those that are not so by now."""
+    if RUN_TRAILER not in dict(commit.trailers):
+        raise changed(*place[1:], f"has commit {commit.sha[:12]} of {commit.author}")
+    later = kept.commits[kept.commits.index(commit) + 1 :]
+    wanted: dict[str, TreeFile | None] = {}
+    for path, after in commit.files.items():
+        before, there = commit.before[path], kept.tree.get(path)
+        if there not in (before, after):
+            last = next(one for one in reversed(later) if path in one.files)
+            by = f"since commit {last.sha[:7]} of {last.author}"
+            raise changed(*place[1:], f"has another {path}, {by}")
+        if there != before:
+            wanted[path] = before
+    return wanted
 
 
 def _find(place: _Place, kept: _Kept, naming: Trailers) -> Commit | None:
@@ -154,7 +233,9 @@ def _written(order: CommitOrder, kept: _Kept) -> dict[str, dict[str, str]]:
     }
 
 
-def _content(file: TreeFile) -> str:
+def _content(file: TreeFile | None) -> str:
+    if file is None:
+        return ""
     digest = hashlib.sha256(file.content).hexdigest()
     return f"{file.executable} {file.link} {digest}"
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from factory_runtime.domain.disk import disk_errors
-from factory_runtime.domain.errors import FactoryError, HostBusyError
+from factory_runtime.domain.errors import FactoryError, HostBusyError, NotFoundError
 from factory_runtime.domain.repository import check_repository_name
 from factory_runtime.domain.tree import TreeFile
 from factory_runtime.hosts.bare_repository import create_repository, read_marks
@@ -20,19 +21,24 @@ from factory_runtime.hosts.orders import (
     RUN_TRAILER,
     LayerCheck,
     Trailers,
+    changed,
     check_owner,
     checked_trailers,
     no_repository,
     taken,
     unfollowed,
 )
+from factory_runtime.hosts.removal import Removal
 from factory_runtime.hosts.repository_lock import (
     remove_leftover_lock,
     repository_lock,
     sweep_leftovers,
 )
+from factory_runtime.hosts.revert import changes_to_revert
 from factory_runtime.hosts.written import fsync_folder, read_written, save_written
 from factory_runtime.ports import Commit, CommitOrder, Repository
+
+T = TypeVar("T")
 
 _TRIES = 10
 # Every commit is a pack of its own; from here on they slow git down.
@@ -71,8 +77,14 @@ class LocalGitHost:
             _refuse_clash(place)
             created = not os.path.lexists(place) and create_repository(place, marks, description)
             if not created:
-                _adopt(place)
-        return self._repository(place, created=created)
+                try:
+                    _adopt(place)
+                except FactoryError:
+                    if os.path.lexists(place):
+                        raise
+                    # It was removed while it was looked at.
+                    created = create_repository(place, marks, description)
+            return self._repository(place, created=created)
 
     def ensure_commit(
         self, tenant_id: str, order: CommitOrder, files: Iterable[TreeFile]
@@ -85,14 +97,34 @@ class LocalGitHost:
             with repository_lock(place) as lock:
                 sweep_leftovers(place)
                 importing = FastImport(place, order, files, lock)
-                for _ in range(_TRIES):
-                    commit = _try_commit(place, order, naming, importing)
-                    if commit is not None:
-                        return commit
-        raise HostBusyError(
-            f"others keep moving {BRANCH} of {order.project_id}/{order.repository}",
-            hint="try again when nobody pushes to it",
-        )
+                return _steadily(place, lambda: _try_commit(place, order, naming, importing))
+
+    def remove_repository(
+        self,
+        tenant_id: str,
+        project_id: str,
+        name: str,
+        *,
+        effect_key: str,
+        runs: frozenset[str],
+    ) -> bool:
+        place = self._place(tenant_id, project_id, name)
+        with disk_errors(place):
+            if os.path.lexists(place) and not _is_ours(place):
+                raise changed(project_id, name, "was not made by the factory")
+            return Removal(place, effect_key, runs).run()
+
+    def revert_commit(self, tenant_id: str, order: CommitOrder, sha: str) -> Commit | None:
+        naming = checked_trailers(order.trailers)[:2]
+        place = self._place(tenant_id, order.project_id, order.repository)
+        with disk_errors(place):
+            if not _is_ours(place):
+                return None
+            with contextlib.suppress(NotFoundError), repository_lock(place) as lock:
+                sweep_leftovers(place)
+                importing = FastImport(place, order, (), lock)
+                return _steadily(place, lambda: _try_revert(place, sha, naming, importing))
+        return None
 
     def find_commit(
         self, tenant_id: str, project_id: str, repository: str, trailers: Trailers
@@ -139,23 +171,53 @@ def _adopt(place: Path) -> None:
             raise taken(project, place.stem, f"has commits of people, like {logged.sha[:12]}")
 
 
-def _try_commit(
-    place: Path, order: CommitOrder, naming: Trailers, importing: FastImport
-) -> Commit | None:
-    """The commit, found or made; None where it is to be tried again."""
+def _try_commit(place: Path, order: CommitOrder, naming: Trailers, importing: FastImport) -> Commit:
+    """The commit, found or made.
+
+    Raises:
+        BranchMovedError: it is to be tried again.
+    """
     head = head_of(place)
     logged = read_log(place, head, naming[0])
     found = _find_commit(place, logged, naming)
     if found is not None:
         return found
     check = LayerCheck(order, paths_at(place, head), _written(place, order, logged))
-    try:
-        sha = importing.run(head, check, partial(save_written, place, naming))
-    except BranchMovedError:
+    sha = importing.run(head, check, partial(save_written, place, naming))
+    return _made(place, sha, naming)
+
+
+def _try_revert(place: Path, sha: str, naming: Trailers, importing: FastImport) -> Commit | None:
+    """As ``_try_commit``, of the commit that takes another back; None where that one is gone."""
+    head = head_of(place)
+    if head is None:
         return None
-    except LeftoverLockError as exc:
-        remove_leftover_lock(place, exc)
+    logged = read_log(place, head)
+    found = _find_commit(place, logged, naming)
+    if found is not None:
+        return found
+    changes = changes_to_revert(place, head, logged, sha)
+    if changes is None:
         return None
+    return _made(place, importing.run_changes(head, changes), naming)
+
+
+def _steadily(place: Path, make: Callable[[], T]) -> T:
+    """What is made on top of the branch, again where somebody else has moved it."""
+    for _ in range(_TRIES):
+        try:
+            return make()
+        except BranchMovedError:
+            continue
+        except LeftoverLockError as exc:
+            remove_leftover_lock(place, exc)
+    raise HostBusyError(
+        f"others keep moving {BRANCH} of {place.parent.name}/{place.stem}",
+        hint="try again when nobody pushes to it",
+    )
+
+
+def _made(place: Path, sha: str, naming: Trailers) -> Commit:
     # git makes its files durable, but not their names.
     fsync_folder(place / "objects" / "pack")
     fsync_folder(place / "refs" / "heads")

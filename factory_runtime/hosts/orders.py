@@ -11,6 +11,7 @@ from factory_runtime.domain.errors import (
     InputError,
     LayerConflictError,
     NotFoundError,
+    RepositoryChangedError,
     RepositoryTakenError,
 )
 from factory_runtime.domain.ids import is_slug
@@ -143,4 +144,12 @@ def taken(project_id: str, name: str, why: str) -> RepositoryTakenError:
     return RepositoryTakenError(
         f"the repository {project_id}/{name} is taken: it {why}",
         hint="choose another name or project, or move that work to another branch or repository",
+    )
+
+
+def changed(project_id: str, name: str, how: str) -> RepositoryChangedError:
+    """The error for a repository that is not to be touched, because people work in it."""
+    return RepositoryChangedError(
+        f"the repository {project_id}/{name} is not as the factory left it: it {how}",
+        hint="look at it, and remove by hand what nobody needs",
     )

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from factory_runtime.domain.errors import HostBusyError
+from factory_runtime.domain.errors import HostBusyError, NotFoundError
 from factory_runtime.hosts.git import LOCK_PATIENCE, LeftoverLockError
+from factory_runtime.hosts.orders import no_repository
 
 _WAIT = timedelta(seconds=90)
 _POLL = timedelta(milliseconds=5)
@@ -28,8 +29,13 @@ def repository_lock(place: Path) -> Generator[int, None, None]:
 
     Raises:
         HostBusyError: another process has held it for a long time.
+        NotFoundError: the repository was removed while it was waited for.
     """
-    handle = os.open(place / "factory" / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+    file = place / "factory" / "lock"
+    try:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    except FileNotFoundError as exc:
+        raise _gone(place) from exc
     try:
         until = time.monotonic() + _WAIT.total_seconds()
         while not _try_lock(handle):
@@ -39,6 +45,9 @@ def repository_lock(place: Path) -> Generator[int, None, None]:
                     hint="look for a stopped `git fast-import` and end it",
                 )
             time.sleep(_POLL.total_seconds())
+        # Whoever held it may have put the repository elsewhere; another may stand in its place.
+        if not _is_of(handle, file):
+            raise _gone(place)
         yield handle
     finally:
         os.close(handle)
@@ -70,6 +79,17 @@ def remove_leftover_lock(place: Path, found: LeftoverLockError) -> None:
     with contextlib.suppress(FileNotFoundError):
         if time.time() - path.stat().st_mtime >= LOCK_PATIENCE.total_seconds():
             path.unlink()
+
+
+def _is_of(handle: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), file.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _gone(place: Path) -> NotFoundError:
+    return no_repository(place.parent.name, place.stem)
 
 
 def _try_lock(handle: int) -> bool:

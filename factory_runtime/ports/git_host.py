@@ -99,3 +99,53 @@ class GitHost(Protocol):
     ) -> Commit | None:
         """The commit with these trailers: the probe that tells whether an effect was done."""
         ...
+
+    def remove_repository(
+        self,
+        tenant_id: str,
+        project_id: str,
+        name: str,
+        *,
+        effect_key: str,
+        runs: frozenset[str],
+    ) -> bool:
+        """Remove a repository, if it still is as those runs have left it.
+
+        Nobody's push is lost: one that comes meanwhile is refused, or keeps the repository there.
+        Killed on the way, the next call ends it.
+
+        Args:
+            tenant_id: whose.
+            project_id: where it lives.
+            name: of the repository.
+            effect_key: of the job that made it.
+            runs: whose commits may be in it.
+
+        Returns:
+            Whether there was one; False where it is gone already.
+
+        Raises:
+            RepositoryChangedError: it was made by another job, or has commits, branches or tags of
+                somebody else; the message names one. It stays as it is.
+        """
+        ...
+
+    def revert_commit(self, tenant_id: str, order: CommitOrder, sha: str) -> Commit | None:
+        """Put the files of a commit back as they were before it, in one commit, exactly once.
+
+        What came later, on other files, stays. A file that is as before already is let be.
+
+        Args:
+            tenant_id: whose.
+            order: of the commit to be made, named by its trailers as in ``ensure_commit``.
+            sha: the commit to be taken back.
+
+        Returns:
+            The commit that takes it back; None where the repository is gone, or the commit is no
+            longer on the default branch.
+
+        Raises:
+            RepositoryChangedError: a file is no longer as the commit left it, or the commit is
+                none of ours. Nothing is changed.
+        """
+        ...

@@ -6,9 +6,6 @@ import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Protocol
 
 import pytest
 
@@ -21,125 +18,8 @@ from factory_runtime.domain.errors import (
     RepositoryTakenError,
 )
 from factory_runtime.domain.tree import TreeFile
-from factory_runtime.hosts.in_memory import InMemoryGitHost
-from factory_runtime.hosts.local import LocalGitHost
-from factory_runtime.ports import Commit, CommitOrder, GitHost, Repository
-
-AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
-
-
-class Outside(Protocol):
-    """A host, and what people can see and do there."""
-
-    @property
-    def host(self) -> GitHost: ...
-
-    def files(self, name: str) -> dict[str, TreeFile]: ...
-
-    def messages(self, name: str) -> list[str]:
-        """Of the default branch's commits, oldest first."""
-        ...
-
-    def push(self, name: str, *files: TreeFile) -> None: ...
-
-
-class MemoryOutside:
-    def __init__(self) -> None:
-        self.host = InMemoryGitHost()
-
-    def files(self, name: str) -> dict[str, TreeFile]:
-        return self.host.files("acme", "shop", name)
-
-    def messages(self, name: str) -> list[str]:
-        return [commit.message for commit in self.host.commits("acme", "shop", name)]
-
-    def push(self, name: str, *files: TreeFile) -> None:
-        self.host.push("acme", "shop", name, *files)
-
-
-class LocalOutside:
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.host = LocalGitHost(folder / "git host")
-
-    def git(self, *arguments: str, cwd: Path | None = None) -> str:
-        done = subprocess.run(
-            ["git", "-c", "user.name=Ann", "-c", "user.email=ann@example.org", *arguments],
-            cwd=cwd or self.folder,
-            check=True,
-            capture_output=True,
-        )
-        return done.stdout.decode()
-
-    def clone(self, name: str) -> Path:
-        self.cloned = getattr(self, "cloned", 0) + 1
-        place = self.folder / f"clone-{self.cloned}"
-        url = (self.folder / "git host" / "acme" / "shop" / f"{name}.git").as_uri()
-        self.git("clone", "--quiet", url, str(place))
-        return place
-
-    def files(self, name: str) -> dict[str, TreeFile]:
-        place = self.clone(name)
-        found: dict[str, TreeFile] = {}
-        for path in self.git("ls-files", "-z", cwd=place).split("\0")[:-1]:
-            file = place / path
-            if file.is_symlink():
-                found[path] = TreeFile(path, b"", link=str(file.readlink()))
-            else:
-                found[path] = TreeFile(path, file.read_bytes(), bool(file.stat().st_mode & 0o100))
-        return found
-
-    def messages(self, name: str) -> list[str]:
-        place = self.clone(name)
-        printed = self.git("log", "--reverse", "--format=%B%x00", "origin/main", cwd=place)
-        return [message.lstrip("\n") for message in printed.split("\0")[:-1]]
-
-    def push(self, name: str, *files: TreeFile) -> None:
-        bare = self.folder / "git host" / "acme" / "shop" / f"{name}.git"
-        if not bare.exists():
-            self.git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
-        place = self.clone(name)
-        for file in files:
-            (place / file.path).parent.mkdir(parents=True, exist_ok=True)
-            (place / file.path).write_bytes(file.content)
-        self.git("add", ".", cwd=place)
-        self.git("commit", "--quiet", "-m", "By hand", cwd=place)
-        self.git("push", "--quiet", "origin", "HEAD:main", cwd=place)
-
-
-@pytest.fixture(params=["memory", "local"])
-def outside(request: pytest.FixtureRequest, tmp_path: Path) -> Outside:
-    return MemoryOutside() if request.param == "memory" else LocalOutside(tmp_path)
-
-
-def ensure_repository(outside: Outside, run: str = "run-1", name: str = "orders") -> Repository:
-    return outside.host.ensure_repository(
-        "acme", "shop", name, effect_key=f"{run}:generate", description="Takes orders"
-    )
-
-
-def an_order(
-    step: str, run: str = "run-1", *, follows: tuple[str, ...] = (), message: str = "Do it"
-) -> CommitOrder:
-    return CommitOrder(
-        project_id="shop",
-        repository="orders",
-        message=message,
-        trailers=(("Factory-Run", run), ("Factory-Step", step), ("Factory-Template", "t@1.0.0")),
-        author="Ann Example",
-        at=AT,
-        follows=frozenset(follows),
-    )
-
-
-def commit(outside: Outside, order: CommitOrder, **files: str) -> Commit:
-    tree = [TreeFile(path, content.encode()) for path, content in files.items()]
-    return outside.host.ensure_commit("acme", order, iter(tree))
-
-
-def contents(outside: Outside) -> dict[str, str]:
-    return {path: file.content.decode() for path, file in outside.files("orders").items()}
-
+from factory_runtime.ports import Commit
+from tests.git_hosts import Outside, an_order, commit, contents, ensure_repository
 
 # --- repositories
 
