@@ -11,7 +11,6 @@ from factory_runtime.compiler.syntax import parse_text
 from factory_runtime.compiler.yaml_nodes import Node
 from factory_runtime.domain.approval import Question
 from factory_runtime.domain.errors import ExpressionError
-from factory_runtime.domain.ids import is_slug
 from factory_runtime.domain.notice import NoticeKind
 from factory_runtime.domain.policy import ANY, ApprovalRule, NoticeRule
 from factory_runtime.domain.redaction import redact_text
@@ -27,9 +26,9 @@ _APPROVAL_KEYS = (
     "message",
 )
 _NOTICE_KEYS = ("name", "to", "kinds")
-_NAME_HINT = "lower case, digits, hyphens, dots, at most 63"
+_NAME_HINT = "lower case, digits, hyphens and underscores, at most 48"
 _BY_HINT = "names of users, or group:NAME"
-_JOB_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,46}[a-z0-9])?")
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,46}[a-z0-9])?")
 _PERSON = re.compile(r"(?:group:)?[^\s:,/]{1,128}")
 _VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]{0,127}")
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,31}://\S{0,2000}")
@@ -44,10 +43,9 @@ def read_approvals(fields: Fields, findings: Findings) -> tuple[tuple[ApprovalRu
     named: Named = []
     rules: list[ApprovalRule] = []
     for inner, name in _entries(fields, findings, "approval", _APPROVAL_KEYS):
-        if name and not _JOB_NAME.fullmatch(name):
-            inner.bad("name", "fit for a job", "lower case, digits, hyphens, at most 48")
         templates = inner.texts("templates")
-        if inner.node_of("templates") is not None and not templates:
+        given = inner.node_of("templates")
+        if given is not None and given.items == []:
             inner.bad("templates", "a list of templates", "leave it out for all")
         named += templates
         rules.append(
@@ -91,8 +89,8 @@ def _entries(
         if inner is None:
             continue
         name = inner.text("name", required="a short name; refusals and people call it by that")
-        if name and not is_slug(name):
-            inner.bad("name", "a slug", _NAME_HINT)
+        if name and not _NAME.fullmatch(name):
+            inner.bad("name", "short and plain", _NAME_HINT)
         elif name and name in taken:
             inner.bad("name", "the only one of that name", f"{name} stands further up")
         taken.add(name)
