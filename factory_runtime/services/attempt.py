@@ -206,10 +206,11 @@ class AttemptContext:
         if saved is None:
             return None
         kind = self._engine.job_types[self._begun.planned.type].facts
-        if saved.job_type_version not in {kind.version, *kind.reads_checkpoints_of}:
+        readable = {kind.version, *kind.reads_checkpoints_of}
+        if saved.job_type != kind.name or saved.job_type_version not in readable:
             self.log(
                 f"begins anew: its checkpoint is of version {saved.job_type_version} of"
-                f" {kind.name}, which version {kind.version} does not read"
+                f" {saved.job_type}, which version {kind.version} of {kind.name} does not read"
             )
             return None
         return from_body(self._engine.storage, facts.tenant_id, saved.state)

@@ -12,7 +12,6 @@ from factory_runtime.domain.errors import (
     ArtifactNotFoundError,
     ConflictError,
     CorruptArtifactError,
-    CorruptStoreError,
     LeaseLostError,
 )
 from factory_runtime.domain.ids import new_id
@@ -76,16 +75,20 @@ class Walk:
 
     def run_facts(self) -> dict[str, Any]:
         """What expressions see as ``run``."""
-        run = self.run
-        return {
-            "id": run.id,
-            "tenant": run.tenant_id,
-            "project": run.project_id,
-            "module": run.module_id,
-            "template": run.template_id,
-            "version": run.template_version,
-            "requested_by": run.requested_by,
-        }
+        return run_facts(self.run)
+
+
+def run_facts(run: Run) -> dict[str, Any]:
+    """What expressions see as ``run``."""
+    return {
+        "id": run.id,
+        "tenant": run.tenant_id,
+        "project": run.project_id,
+        "module": run.module_id,
+        "template": run.template_id,
+        "version": run.template_version,
+        "requested_by": run.requested_by,
+    }
 
 
 def begin_walk(engine: Engine, tenant_id: str, run_id: str, flow_run_id: str) -> Walk | Run:
@@ -186,20 +189,20 @@ def _take_over(
 
 def _walk_of(engine: Engine, holder: str, run: Run, jobs: tuple[Job, ...]) -> Walk:
     # Imported here: the compiler is needed by those who execute, not by those who cancel.
-    from factory_runtime.compiler.plan import plan_from_json
     from factory_runtime.services.bodies import from_body
+    from factory_runtime.services.plans import read_plan
 
-    if run.plan is None or run.plan.reference is None:
-        raise CorruptStoreError(f"run {run.id} has no plan")
+    plan = read_plan(engine.storage, run)
+    # Jobs that a changed plan has no more are history: nothing waits for them or counts them.
+    planned = {job.step: job for job in jobs if job.step in plan.by_name}
+    walk = Walk(run, plan, planned, holder)
     try:
-        text = engine.storage.read(run.tenant_id, run.plan.reference.digest).decode()
-        walk = Walk(run, plan_from_json(text), {job.step: job for job in jobs}, holder)
-        for job in jobs:
+        for job in planned.values():
             if job.ended:
                 walk.endings[job.step] = Ending(job.status, job.skip_reason)
             if job.status is JobStatus.SUCCEEDED:
                 walk.outputs[job.step] = from_body(engine.storage, run.tenant_id, job.outputs) or {}
     except ArtifactNotFoundError as error:
-        # Not found is what a caller asked for in vain; this was put there when it was accepted.
+        # Not found is what a caller asked for in vain; this was put there when the job ended.
         raise CorruptArtifactError(f"a body of run {run.id} is gone: {error}") from error
     return walk

@@ -140,6 +140,9 @@ def plan_round(
         jobs = tx.list_jobs(run_id)
         effects = () if change.is_empty else _standing(tx, run_id)
     again = _all_to_do(run, jobs, desk) if job is None else _job_and_behind(job, jobs, beside)
+    compiles_anew = change.inputs is not None or change.template_version is not None
+    if desk is not None and not compiles_anew:
+        _check_policy(desk, run)
     if change.is_empty:
         return Round(run, jobs, again)
     if desk is None:
@@ -251,6 +254,18 @@ def _check(tx: RunTransaction, run: Run) -> Run:
             f"what run {run.id} made is being undone {by}", hint="request the run anew"
         )
     return run
+
+
+def _check_policy(desk: RequestDesk, run: Run) -> None:
+    """Refuse what the tenant may not ask for any more, as a withdrawn version; as it was before."""
+    if desk.policies is None or run.undoes is not None:
+        return  # whatever is withdrawn may be taken back
+    from factory_runtime.services.bodies import from_body
+    from factory_runtime.services.policy_check import PolicyFacts  # it needs the compiler
+
+    inputs = from_body(desk.storage, run.tenant_id, run.inputs)
+    facts = PolicyFacts(run.template_id, run.template_version, inputs)
+    desk.policies.rule(run.tenant_id, facts, counts=False)
 
 
 def _all_to_do(run: Run, jobs: Sequence[Job], desk: RequestDesk | None) -> tuple[Job, ...]:

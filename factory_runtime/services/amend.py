@@ -1,0 +1,359 @@
+"""Work out what a run becomes where its inputs, its timeouts or its template's version change."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from factory_runtime.compiler.ask_again import ask_again, is_successor, without_successors
+from factory_runtime.compiler.gates import APPROVAL
+from factory_runtime.compiler.misfits import Misfit, Side, changed_inputs, misfits
+from factory_runtime.compiler.plan import plan_to_json
+from factory_runtime.domain.body import Body, BodyReference
+from factory_runtime.domain.dead_letter import Change
+from factory_runtime.domain.errors import (
+    ConflictError,
+    FactoryError,
+    InputError,
+    InvalidInputsError,
+    Problem,
+    TemplateChangedError,
+    UnknownTemplateError,
+)
+from factory_runtime.domain.ids import digest_of
+from factory_runtime.domain.job import Job, JobStatus, SkipReason
+from factory_runtime.domain.plan import Plan, PlannedJob
+from factory_runtime.domain.progress import Ending, carried
+from factory_runtime.domain.run import Run
+from factory_runtime.domain.template import Template
+from factory_runtime.ports import RunTransaction
+from factory_runtime.services.bodies import from_body, to_body
+from factory_runtime.services.engine import run_facts
+from factory_runtime.services.plan_request import plan_under_policy
+from factory_runtime.services.plans import read_plan
+from factory_runtime.services.request_run import RequestDesk, pack_sources, register_template
+from factory_runtime.services.retry_run import fresh
+
+
+@dataclass(frozen=True)
+class Amended:
+    """A run's next plan, and what it makes of the run and its jobs. Nothing of it is recorded.
+
+    Attributes:
+        plan: the next one; where nothing changed, the one before.
+        template: that it was compiled from; None where only timeouts changed.
+        run_changes: fields of the run.
+        detail: facts for its events and the audit.
+        jobs: the run's jobs as they were read.
+        again: names of those that are Pending again.
+        added: names of planned jobs that the run has not had so far.
+    """
+
+    plan: Plan
+    template: Template | None
+    run_changes: Mapping[str, Any]
+    detail: Mapping[str, Any]
+    jobs: tuple[Job, ...]
+    again: frozenset[str]
+    added: frozenset[str]
+
+    def write(self, tx: RunTransaction, run: Run, now: datetime, detail: Mapping[str, Any]) -> None:
+        """Write the jobs as they are from now on; with the run's row locked, before it is saved."""
+        if self.template is not None:
+            register_template(tx, self.template, now)
+        places = {job.name: position for position, job in enumerate(self.plan.jobs)}
+        end = len(places)
+        for job in self.jobs:
+            if job.step in places:
+                facts = _facts(self.plan.job(job.step), places[job.step])
+                if job.step in self.again:
+                    _save_fresh(tx, job, facts, now, detail)
+                elif any(getattr(job, name) != value for name, value in facts.items()):
+                    tx.save_job(job, job.changed(now, **facts))
+            else:
+                _save_unplanned(tx, job, end, now, detail)
+                end += 1
+        tx.add_jobs(
+            [
+                _new_job(run, self.plan.job(name), places[name], now)
+                for name in sorted(self.added, key=places.__getitem__)
+            ]
+        )
+
+
+def amend(
+    desk: RequestDesk,
+    run: Run,
+    jobs: Sequence[Job],
+    again: Sequence[Job],
+    change: Change,
+    touched: Collection[str] = (),
+) -> Amended:
+    """The plan that the run goes on with, and what follows for its jobs.
+
+    New inputs replace the old ones and are validated with them; the template is compiled in the
+    version that is asked for, else in the run's own. Jobs that succeeded stay as they are, so they
+    have to fit. What was granted for the plan before is asked again.
+
+    Reads the plan, the outputs and the template; puts the new plan and its sources into storage.
+
+    Args:
+        desk: the ports.
+        run: a Failed one.
+        jobs: all of its jobs.
+        again: those that go round again.
+        change: what is to be otherwise; not empty.
+        touched: names of jobs that have done something outside which stands, whatever became of
+            them.
+
+    Raises:
+        InvalidInputsError: the inputs do not validate, with every problem; or a job that succeeded
+            would not fit the plan they give, with every such job.
+        UnknownTemplateError, InvalidTemplateError: there is no such version, or it is broken.
+        TemplateChangedError: the version is no longer what the run began with.
+        PolicyRefusedError: the tenant's policy does not allow them, or the version.
+        PolicyUnavailableError: it cannot be read.
+        ConflictError: a job that succeeded would not fit the template's new version.
+        InputError: the timeout is none, or the run undoes another and has no inputs of its own.
+    """
+    before = read_plan(desk.storage, run)
+    statuses = {job.step: job for job in jobs}
+    names = {job.step for job in again}
+    plan, template = without_successors(before), None
+    if change.inputs is not None or change.template_version is not None:
+        template = _load(desk, run, change)
+        plan = _recompile(desk, run, plan, template, change)
+        names |= _decided_anew(plan, before, statuses)
+        _refuse_misfits(desk, run, before, plan, template, statuses, names, change, touched)
+    if change.timeout_seconds is not None:
+        plan = _with_timeout(plan, names | (plan.by_name.keys() - statuses.keys()), change)
+    if plan == without_successors(before):
+        plan, names = before, {job.step for job in again}
+    else:
+        plan = _ask_again(plan, run, statuses, names)
+    return Amended(
+        plan=plan,
+        template=template,
+        run_changes=_run_changes(desk, run, plan, template),
+        detail=_detail(run, before, plan, change),
+        jobs=tuple(jobs),
+        again=frozenset(names & plan.by_name.keys()),
+        added=frozenset(plan.by_name.keys() - statuses.keys()),
+    )
+
+
+# --- the plan
+
+
+def _load(desk: RequestDesk, run: Run, change: Change) -> Template:
+    if run.undoes is not None:
+        raise InputError(
+            f"run {run.id} undoes {run.undoes}: it has no inputs and no version of its own",
+            hint="only its timeouts can be changed",
+        )
+    version = change.template_version or run.template_version
+    try:
+        template = desk.catalog.load(run.template_id, version)
+    except UnknownTemplateError as error:
+        if change.template_version is None:
+            error.hint = f"{error.hint}; `--template-version` goes on with another version"
+        raise
+    if version == run.template_version and template.digest != run.template_digest:
+        raise TemplateChangedError(
+            f"template {template.id} {version} is no longer what run {run.id} began with",
+            hint="give what was edited a version of its own, and retry with that one",
+        )
+    return template
+
+
+def _recompile(
+    desk: RequestDesk, run: Run, before: Plan, template: Template, change: Change
+) -> Plan:
+    merged = {**before.inputs, **(change.inputs or {})}
+    taken_away = {name for name, value in (change.inputs or {}).items() if value is None}
+    inputs = {name: value for name, value in merged.items() if name not in taken_away}
+    plan, _ = plan_under_policy(
+        desk.catalog, desk.policies, run.tenant_id, template, inputs, counts=False
+    )
+    if template.digest == before.template_digest:
+        # Longer timeouts that an earlier retry gave stay.
+        plan = replace(plan, jobs=tuple(_timed_as_before(job, before) for job in plan.jobs))
+    return replace(plan, sources=pack_sources(desk, run.tenant_id, template, plan))
+
+
+def _timed_as_before(job: PlannedJob, before: Plan) -> PlannedJob:
+    known = before.by_name.get(job.name)
+    return job if known is None else replace(job, timeout=known.timeout)
+
+
+def _with_timeout(plan: Plan, names: Collection[str], change: Change) -> Plan:
+    seconds = change.timeout_seconds or 0
+    try:
+        timeout = timedelta(seconds=seconds)
+    except (OverflowError, ValueError) as exc:
+        raise InputError(f"{seconds} seconds are no timeout", hint="give less time") from exc
+    if timeout <= timedelta(0):
+        raise InputError(f"{seconds} seconds are no timeout", hint="give it more time than none")
+    jobs = (replace(job, timeout=timeout) if job.name in names else job for job in plan.jobs)
+    return replace(plan, jobs=tuple(jobs))
+
+
+def _ask_again(plan: Plan, run: Run, jobs: Mapping[str, Job], again: Collection[str]) -> Plan:
+    settled = {name for name in plan.by_name if name in jobs and name not in again}
+    granted = {
+        name
+        for name in settled
+        if jobs[name].type == APPROVAL and jobs[name].status is JobStatus.SUCCEEDED
+    }
+    return ask_again(plan, granted, settled, run.cycle + 1)
+
+
+# --- what becomes of the jobs
+
+
+def _decided_anew(plan: Plan, before: Plan, jobs: Mapping[str, Job]) -> set[str]:
+    """Jobs beside those that were asked for: the changed plan may think otherwise of them."""
+    skipped = {
+        name
+        for name, job in jobs.items()
+        if job.status is JobStatus.SKIPPED
+        and name in plan.by_name
+        and not (job.skip_reason is SkipReason.CONDITION and plan.job(name).skip)
+    }
+    return skipped | (_carried(before, jobs) - _carried(plan, jobs))
+
+
+def _carried(plan: Plan, jobs: Mapping[str, Job]) -> frozenset[str]:
+    endings = {
+        name: Ending(job.status, job.skip_reason)
+        for name, job in jobs.items()
+        if name in plan.by_name
+    }
+    return carried(plan, endings)
+
+
+def _refuse_misfits(
+    desk: RequestDesk,
+    run: Run,
+    before: Plan,
+    plan: Plan,
+    template: Template,
+    jobs: Mapping[str, Job],
+    again: Collection[str],
+    change: Change,
+    touched: Collection[str],
+) -> None:
+    succeeded = {name for name, job in jobs.items() if job.status is JobStatus.SUCCEEDED}
+    kept = {
+        name
+        for name in (succeeded | set(touched)) & before.by_name.keys()
+        if not (is_successor(name) or _is_only_asked_again(jobs[name], plan))
+    }
+    outputs: dict[str, Mapping[str, Any]] = {
+        name: from_body(desk.storage, run.tenant_id, jobs[name].outputs) or {} for name in succeeded
+    }
+    to_do = set(again) & plan.by_name.keys() | (plan.by_name.keys() - jobs.keys())
+    old = Side(before, run_facts(run))
+    new = Side(plan, run_facts(replace(run, template_version=template.version)))
+    if found := list(misfits(old, new, template, kept, outputs, to_do)):
+        raise _refusal(run, found, change)
+
+
+def _is_only_asked_again(job: Job, plan: Plan) -> bool:
+    """Whether it is a granted approval: the plan's own question takes its place."""
+    now = plan.by_name.get(job.step)
+    granted = job.type == APPROVAL and job.status is JobStatus.SUCCEEDED
+    return granted and (now is None or now.type == APPROVAL)
+
+
+def _refusal(run: Run, found: Sequence[Misfit], change: Change) -> FactoryError:
+    names = list(dict.fromkeys(misfit.job for misfit in found))
+    jobs = f"{len(names)} job{'s' if len(names) > 1 else ''}"
+    what = f"{jobs} of run {run.id} would not fit what was changed"
+    hint = "what they made stays as it is; to have it otherwise, request a new run"
+    if change.inputs is None:
+        return ConflictError(f"{what}: {'; '.join(map(str, found))}", hint=hint)
+    problems = [Problem("inputs", 0, 0, "does-not-fit", str(misfit)) for misfit in found]
+    return InvalidInputsError(what, problems, hint=hint)
+
+
+# --- what is written
+
+
+def _run_changes(
+    desk: RequestDesk, run: Run, plan: Plan, template: Template | None
+) -> dict[str, Any]:
+    stored = desk.storage.put(run.tenant_id, plan_to_json(plan).encode())
+    changes: dict[str, Any] = {"plan": Body(reference=BodyReference(stored.digest, stored.size))}
+    if template is None:
+        return changes
+    return {
+        **changes,
+        "inputs": to_body(desk.storage, run.tenant_id, plan.inputs),
+        "inputs_digest": digest_of(plan.inputs),
+        "template_version": template.version,
+        "template_digest": template.digest,
+    }
+
+
+def _detail(run: Run, before: Plan, plan: Plan, change: Change) -> dict[str, Any]:
+    reference = run.plan.reference if run.plan is not None else None
+    told: dict[str, Any] = {
+        "inputs": sorted(changed_inputs(before.inputs, plan.inputs)),
+        "timeout_seconds": change.timeout_seconds,
+        "template_version": change.template_version,
+        "plan_before": reference.digest if reference is not None and plan != before else None,
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+def _facts(planned: PlannedJob, position: int) -> dict[str, Any]:
+    """What a job's row repeats of its plan."""
+    return {
+        "position": position,
+        "type": planned.type,
+        "needs": planned.needs,
+        "max_attempts": planned.retry.max_attempts,
+        "priority": planned.priority,
+    }
+
+
+def _save_fresh(
+    tx: RunTransaction, job: Job, facts: Mapping[str, Any], now: datetime, detail: Mapping[str, Any]
+) -> None:
+    if job.skip_reason not in (None, SkipReason.NEED_FAILED, SkipReason.NOT_PLANNED):
+        # A good reason to skip it was one of the plan before, which counts no more.
+        before, job = job, job.changed(now, skip_reason=SkipReason.NOT_PLANNED)
+        tx.save_job(before, job)
+    tx.save_job(job, fresh(job, now, **facts), detail=detail)
+
+
+def _save_unplanned(
+    tx: RunTransaction, job: Job, position: int, now: datetime, detail: Mapping[str, Any]
+) -> None:
+    """A job that is no longer planned stands behind those that are, and counts no more."""
+    place = {"position": position}
+    if job.status is JobStatus.FAILED or job.skip_reason is SkipReason.NEED_FAILED:
+        pending = fresh(job, now)
+        tx.save_job(job, pending, detail=detail)
+        reason = SkipReason.NOT_PLANNED
+        skipped = pending.move_to(
+            JobStatus.SKIPPED, now, skip_reason=reason, error=job.error, **place
+        )
+        tx.save_job(pending, skipped, detail={"reason": reason.value})
+    elif job.position != position:
+        tx.save_job(job, job.changed(now, **place))
+
+
+def _new_job(run: Run, planned: PlannedJob, position: int, now: datetime) -> Job:
+    return Job(
+        id=f"{run.id}.{run.cycle + 1}.{position}",
+        tenant_id=run.tenant_id,
+        run_id=run.id,
+        step=planned.name,
+        status=JobStatus.PENDING,
+        updated_at=now,
+        **_facts(planned, position),
+    )
