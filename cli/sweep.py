@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Annotated, Any
 
 import typer
@@ -20,6 +21,9 @@ from cli.text import one_line
 from factory_runtime.domain.errors import PrefectUnavailableError, TransientError
 
 Shown = Mapping[str, Callable[[Any], None]]
+
+_TELL_WITHIN = timedelta(seconds=20)
+"""A target that hangs is left by its notifier before that."""
 
 
 @dataclass(frozen=True)
@@ -86,24 +90,23 @@ def tidy(door: Door) -> Tidied:
         with _prefect_at(door, api_url):
             stopped, shown, prefect = _ask_prefect(door)
             drained = runtime.drain(shown)
-    return Tidied(
-        swept.cancelled, swept.left, swept.jobs, stopped, drained.done, drained.failed, prefect
-    )
+    runtime.look_for_stuck()
+    told = runtime.tell(patience=_TELL_WITHIN)
+    done, failed = drained.done + told.done, drained.failed + told.failed
+    return Tidied(swept.cancelled, swept.left, swept.jobs, stopped, done, failed, prefect)
 
 
 def _ask_prefect(door: Door) -> tuple[int, Shown, str]:
     """Runs stopped in Prefect, its part of the outbox, and how it is."""
-    from factory_runtime.orchestration.show_run import RunShowcase
+    from factory_runtime.orchestration.shown import shown_by_prefect
     from factory_runtime.services.sweep import sweep_prefect
-    from factory_runtime.services.topics import SHOW_RUN, SHOW_STATUS
 
     runtime = door.runtime
     try:
         stopped = sweep_prefect(runtime.store, runtime.clock, runtime.launcher)
     except PrefectUnavailableError as error:
         return 0, {}, one_line(str(error))
-    showcase = RunShowcase(runtime.store, runtime.clock)
-    return stopped, {SHOW_RUN: showcase.show, SHOW_STATUS: showcase.show_status}, "up"
+    return stopped, shown_by_prefect(runtime.store, runtime.clock), "up"
 
 
 def _api_url(door: Door) -> str | None:

@@ -29,7 +29,6 @@ from factory_runtime.settings import Settings
 from factory_runtime.telemetry import environment_name, worker_name
 
 if TYPE_CHECKING:
-    from factory_runtime.domain.policy import NoticeRule
     from factory_runtime.domain.run import Run
     from factory_runtime.services.catalog import TemplateCatalog
     from factory_runtime.services.drain_outbox import Drained
@@ -184,7 +183,8 @@ class Runtime:
         from factory_runtime.services.tell import Teller
 
         notifier = AppriseNotifier(self.settings.stack_folder / "notices.log")
-        teller = Teller(self.store, self.storage, self.clock, notifier, self.notice_rules)
+        rules_of = self.policies.notices_of
+        teller = Teller(self.store, self.storage, self.clock, notifier, rules_of)
         return NoticeSender(self.store, self.clock, teller, worker_name())
 
     def tell(self, patience: timedelta = timedelta(0)) -> Drained:
@@ -197,11 +197,6 @@ class Runtime:
 
         quiet = timedelta(minutes=self.settings.stuck_minutes)
         return tell_stuck(self.store, self.clock, quiet, self.settings.max_running_runs)
-
-    def notice_rules(self, tenant_id: str) -> tuple[NoticeRule, ...]:
-        """Where a tenant's notices go."""
-        del tenant_id
-        return ()
 
     def has_render(self, tenant_id: str, key: str) -> bool:
         """Whether the cache holds a render of this key whose tree is still there."""

@@ -43,6 +43,9 @@ class Settings(BaseSettings):
     lease_seconds: float = Field(
         default=60, ge=1, description="how long a worker that says nothing keeps what it is at"
     )
+    stuck_minutes: float = Field(
+        default=60, gt=0, description="an open run in which nothing happens for so long is told of"
+    )
     render_seconds: int = Field(default=60, ge=1, description="wall time of one render")
     render_cpu_seconds: int = Field(default=30, ge=1)
     render_memory_mib: int = Field(default=1024, ge=64)

@@ -13,8 +13,7 @@ from prefect.client.schemas.objects import FlowRun, State
 from prefect.logging import get_logger
 
 from factory_runtime.bootstrap import Runtime, open_runtime
-from factory_runtime.orchestration.show_run import RunShowcase
-from factory_runtime.services.topics import SHOW_RUN, SHOW_STATUS
+from factory_runtime.orchestration.shown import shown_by_prefect
 from tasks.threads import in_thread
 
 _runtime: Runtime | None = None
@@ -46,5 +45,4 @@ async def after_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) 
 async def drain() -> None:
     """Do what commits left to be done."""
     runtime = shared_runtime()
-    showcase = RunShowcase(runtime.store, runtime.clock)
-    await in_thread(runtime.drain, {SHOW_RUN: showcase.show, SHOW_STATUS: showcase.show_status})
+    await in_thread(runtime.drain, shown_by_prefect(runtime.store, runtime.clock))

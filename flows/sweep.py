@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import timedelta
 
 from prefect import flow
 
@@ -10,6 +11,8 @@ from factory_runtime.services.sweep import sweep as sweep_store
 from factory_runtime.services.sweep import sweep_prefect
 from flows.hooks import drain, shared_runtime
 from tasks.threads import in_thread
+
+_TELL_WITHIN = timedelta(seconds=20)
 
 
 @flow(name="sweep", persist_result=False, log_prints=False)
@@ -19,4 +22,6 @@ async def sweep() -> dict[str, int]:
     swept = await in_thread(sweep_store, runtime.store, runtime.clock)
     stopped = await in_thread(sweep_prefect, runtime.store, runtime.clock, runtime.launcher)
     await drain()
+    await in_thread(runtime.look_for_stuck)
+    await in_thread(runtime.tell, _TELL_WITHIN)
     return {**asdict(swept), "stopped": stopped}

@@ -1,0 +1,1 @@
+"""How people are told: Apprise for services outside, and a log of our own."""

@@ -19,6 +19,10 @@ HOLD = timedelta(minutes=5)
 _LONGEST_WAIT = timedelta(minutes=10)
 
 
+class GivenUpError(Exception):
+    """A handler raises it where no other try is to be made: the message is done, with the error."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drained:
     """What a drain did."""
@@ -62,21 +66,55 @@ def _drain_some(
 ) -> Drained:
     done = failed = 0
     for listed in store.due_messages(due_at, topics=handlers):
-        if (message := _hold(store, clock, listed, holder, due_at)) is None:
-            continue
-        try:
-            handlers[message.topic](message)
-        except Exception as error:
-            failed += 1
-            _put_back(store, clock, message, error, holder)
-        else:
-            done += 1
-            with store.begin(message.tenant_id) as tx:
-                tx.save_message(
-                    replace(message, attempts=message.attempts + 1, done_at=clock.now(), error=None)
-                )
-                tx.unlock(_lock_name(message), holder)
+        handler = handlers[listed.topic]
+        stands = handle_message(store, clock, handler, listed, holder, due_at)
+        if stands is not None:
+            done += stands.done_at is not None
+            failed += stands.done_at is None
     return Drained(done, failed)
+
+
+def handle_message(
+    store: RunStore,
+    clock: Clock,
+    handler: Handler,
+    listed: OutboxMessage,
+    holder: str,
+    due_at: datetime,
+) -> OutboxMessage | None:
+    """Handle one message; as it then stands, done or put back for later.
+
+    None where another drain has it, had it meanwhile, or put it back. ``holder`` names this drain
+    alone, also among those of its process.
+    """
+    if (message := _hold(store, clock, listed, holder, due_at)) is None:
+        return None
+    tried = replace(message, attempts=message.attempts + 1)
+    try:
+        handler(message)
+    except GivenUpError as error:
+        tried = replace(tried, done_at=clock.now(), error=str(error))
+    except Exception as error:
+        wait = min(timedelta(seconds=2 ** min(tried.attempts, 10)), _LONGEST_WAIT)
+        why = f"{type(error).__name__}: {error}"
+        tried = replace(tried, not_before=clock.now() + wait, error=why)
+    else:
+        tried = replace(tried, done_at=clock.now(), error=None)
+    _save(store, tried, holder)
+    return tried
+
+
+def put_off(
+    store: RunStore,
+    clock: Clock,
+    listed: OutboxMessage,
+    holder: str,
+    due_at: datetime,
+    until: datetime,
+) -> None:
+    """Leave a message for later without a try."""
+    if message := _hold(store, clock, listed, holder, due_at):
+        _save(store, replace(message, not_before=until), holder)
 
 
 def _hold(
@@ -94,21 +132,9 @@ def _hold(
         return message
 
 
-def _put_back(
-    store: RunStore, clock: Clock, message: OutboxMessage, error: Exception, holder: str
-) -> None:
-    now = clock.now()
-    attempts = message.attempts + 1
-    wait = min(timedelta(seconds=2 ** min(attempts, 10)), _LONGEST_WAIT)
+def _save(store: RunStore, message: OutboxMessage, holder: str) -> None:
     with store.begin(message.tenant_id) as tx:
-        tx.save_message(
-            replace(
-                message,
-                attempts=attempts,
-                not_before=now + wait,
-                error=f"{type(error).__name__}: {error}",
-            )
-        )
+        tx.save_message(message)
         tx.unlock(_lock_name(message), holder)
 
 

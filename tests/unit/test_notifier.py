@@ -1,0 +1,147 @@
+"""Sending a notice to real receivers: delivered, refused, or given up in time; no secret told."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Generator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from factory_runtime.domain.errors import FactoryError, HostBusyError, InputError
+from factory_runtime.domain.notice import Severity
+from factory_runtime.notifications.notifier import AppriseNotifier
+from tests.receivers import WebReceiver, a_notice, mail_receiver, web_receiver
+
+CANARY = "s3cr3tCanary7391"
+
+
+@pytest.fixture
+def web() -> Generator[WebReceiver]:
+    with web_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def log_file(tmp_path: Path) -> Path:
+    return tmp_path / "stack" / "notices.log"
+
+
+@pytest.fixture
+def notifier(log_file: Path) -> AppriseNotifier:
+    return AppriseNotifier(log_file, {"CANARY": CANARY})
+
+
+def test_a_web_service_is_given_text_severity_key_and_facts(
+    notifier: AppriseNotifier, web: WebReceiver
+):
+    notice = a_notice(severity=Severity.FAILURE, run_id="run-1", facts={"letters": 3, "type": "x"})
+    notifier.send(web.address("/in"), notice)
+    (request,) = web.requests
+    assert request.path == "/in"
+    assert request.headers["X-Factory-Notice"] == notice.key
+    assert request.body["title"] == notice.title
+    assert request.body["message"] == f"{notice.body}\n\n({notice.key})"
+    assert request.body["type"] == "failure"  # a fact of that name does not take its place
+    assert (request.body["kind"], request.body["run"]) == ("dead-letter", "run-1")
+    assert request.body["letters"] == 3
+
+
+def test_a_letter_is_sent_by_mail(notifier: AppriseNotifier):
+    notice = a_notice(title="two\r\nBcc: everybody@example.com lines")
+    with mail_receiver() as mail:
+        notifier.send(mail.address(), notice)
+    (letter,) = mail.letters
+    assert letter["Subject"] == "two Bcc: everybody@example.com lines"
+    assert letter["Bcc"] is None
+    assert letter["X-Factory-Notice"] == notice.key
+
+
+@pytest.mark.parametrize("status", [302, 401, 503])
+def test_who_does_not_take_it_is_to_be_tried_again(
+    notifier: AppriseNotifier, web: WebReceiver, status: int
+):
+    web.answers = [status]
+    with pytest.raises(HostBusyError, match=f"answered {status}"):
+        notifier.send(web.address("/moved"), a_notice())
+    assert len(web.requests) == 1
+
+
+def test_who_is_not_there_is_to_be_tried_again(notifier: AppriseNotifier):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        with pytest.raises(HostBusyError, match="cannot be reached"):
+            notifier.send(f"json://127.0.0.1:{nobody.getsockname()[1]}/", a_notice())
+
+
+@pytest.mark.parametrize("path", ["/hang", "/trickle"])
+def test_who_never_ends_his_answer_is_left_in_time(log_file: Path, web: WebReceiver, path: str):
+    impatient = AppriseNotifier(log_file, patience=timedelta(seconds=2))
+    # Apprise itself would wait a minute for each next byte.
+    with pytest.raises(HostBusyError, match="in time"):
+        impatient.send(web.address(f"{path}?rto=60&cto=60"), a_notice())
+
+
+@pytest.mark.parametrize("address", ["", "nope://x", "json://", "not an address"])
+def test_an_address_that_makes_no_sense_is_refused(notifier: AppriseNotifier, address: str):
+    with pytest.raises(InputError, match="no sense"):
+        notifier.send(address, a_notice())
+
+
+def test_a_name_in_an_address_is_read_from_the_environment(
+    notifier: AppriseNotifier, web: WebReceiver
+):
+    notifier.send(web.address("/hooks/$CANARY"), a_notice())
+    assert [request.path for request in web.requests] == [f"/hooks/{CANARY}"]
+    with pytest.raises(InputError, match="the environment has no FACTORY_NOBODY_SET_IT"):
+        notifier.send(web.address("/$FACTORY_NOBODY_SET_IT"), a_notice())
+
+
+def test_no_error_and_no_log_tells_an_address(
+    log_file: Path,
+    web: WebReceiver,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+):
+    caplog.set_level(logging.DEBUG)
+    notifier = AppriseNotifier(log_file, {"CANARY": CANARY}, timedelta(seconds=2))
+    web.answers = [403]
+    places = [
+        web.address("/$CANARY"),
+        web.address("/hang/$CANARY"),
+        "json://user:$CANARY@127.0.0.1:1/$CANARY",
+        f"nope://{CANARY}",
+        "slack://$CANARY",
+        f"json://127.0.0.1:99999999/{CANARY}",
+    ]
+    for place in places:
+        with pytest.raises(FactoryError) as raised:
+            notifier.send(place, a_notice())
+        assert CANARY not in raised.value.explain()
+        assert CANARY not in repr(raised.value.__cause__)
+    out, err = capfd.readouterr()
+    assert CANARY not in caplog.text + out + err
+    assert not log_file.exists()
+
+
+def test_the_log_of_our_own_keeps_all_of_it(notifier: AppriseNotifier, log_file: Path):
+    notice = a_notice(title="one\x1b[31m line\nand another")
+    notifier.send("log:", notice)
+    notifier.send("log://", a_notice(key="second"))
+    lines = log_file.read_text().splitlines()
+    assert lines[:5] == [
+        "2026-11-21T12:00:00+00:00 info dead-letter acme: one [31m line and another",
+        "    the host is gone",
+        "    factory dead-letters list",
+        "    (dead-letter:abc)",
+        "2026-11-21T12:00:00+00:00 info dead-letter acme: A new kind of failure",
+    ]
+    assert log_file.stat().st_mode & 0o077 == 0
+
+
+def test_a_log_that_cannot_be_written_is_tried_again(tmp_path: Path):
+    (tmp_path / "notices.log").mkdir()
+    with pytest.raises(HostBusyError, match="cannot be written"):
+        AppriseNotifier(tmp_path / "notices.log").send("log:", a_notice())
