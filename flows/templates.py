@@ -154,8 +154,8 @@ def _adopt(runtime: Runtime, template_id: str, inputs: dict[str, Any], flow_run_
             ),
         )
     if run.status is RunStatus.VALIDATED:
-        cap = runtime.settings.max_running_runs
-        run = admit(runtime.store, runtime.clock, run, cap, runtime.engine.worker)
+        cap, limits_of = runtime.settings.max_running_runs, runtime.policies.limits_of
+        run = admit(runtime.store, runtime.clock, run, cap, runtime.engine.worker, limits_of)
     return run
 
 

@@ -32,7 +32,15 @@ from factory_runtime.services.locks import dispatcher_of, find_walker, take_lock
 from factory_runtime.services.messages import leave_status
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.take_back import without_slot
-from factory_runtime.services.turns import LimitsOf, limits_or_none, no_limits, price, turns
+from factory_runtime.services.turns import (
+    AskedLimits,
+    LimitsOf,
+    Line,
+    SeenLine,
+    no_limits,
+    price,
+    turns,
+)
 
 START_WITHIN = timedelta(seconds=60)
 """How long a run keeps its slot before some process walks it."""
@@ -77,16 +85,18 @@ def dispatch_next(
     Raises:
         PrefectUnavailableError: no flow run could be made; the slot was given back.
     """
-    failed = 0
-    while (key := _next(store, clock, cap, limits_of)) is not None:
+    failed, limits = 0, AskedLimits(limits_of)
+    while (key := _next(store, clock, cap, limits)) is not None:
         run = None
         try:
             with store.begin_dispatch() as dispatch:
-                turn = next(_in_turn(dispatch, clock.now(), cap, limits_of), None)
+                turn = next(_in_turn(dispatch, clock.now(), cap, limits.recall), None)
+                if limits.missed:
+                    continue  # somebody came before those that were looked at
                 if turn is None:
                     return None
                 key = turn
-                run = _admit(dispatch, clock, key, worker, limits_of, is_next=True)
+                run = _admit(dispatch, clock, key, worker, limits, is_next=True)
         except StoreUnavailableError:
             if run is None or not _was_admitted(store, run):
                 raise
@@ -114,27 +124,31 @@ def admit(
     limits_of: LimitsOf = no_limits,
 ) -> Run:
     """Admit this run if its turn has come; else it stays as it is. The run as it then stands."""
-    with store.begin_dispatch() as dispatch:
-        mine = RunKey(run.tenant_id, run.id)
-        for place, key in enumerate(_in_turn(dispatch, clock.now(), cap, limits_of)):
-            if key == mine:
-                return _admit(dispatch, clock, key, worker, limits_of, is_next=place == 0)
-        return dispatch.of_tenant(run.tenant_id).get_run(run.id)
+    mine, limits = RunKey(run.tenant_id, run.id), AskedLimits(limits_of)
+    while mine in _in_turn(SeenLine(store, clock.now()), clock.now(), cap, limits.ask):
+        with store.begin_dispatch() as dispatch:
+            for place, key in enumerate(_in_turn(dispatch, clock.now(), cap, limits.recall)):
+                if limits.missed:
+                    break  # somebody came before those that were looked at
+                if key == mine:
+                    return _admit(dispatch, clock, key, worker, limits, is_next=place == 0)
+            else:
+                break
+    with store.begin(run.tenant_id, read_only=True) as tx:
+        return tx.get_run(run.id)
 
 
-def _next(store: RunStore, clock: Clock, cap: int, limits_of: LimitsOf) -> RunKey | None:
+def _next(store: RunStore, clock: Clock, cap: int, limits: AskedLimits) -> RunKey | None:
     """Whose turn it is, without waiting for other dispatchers: mostly it is nobody's."""
-    with store.begin_dispatch(read_only=True) as dispatch:
-        return next(_in_turn(dispatch, clock.now(), cap, limits_of), None)
+    now = clock.now()
+    return next(_in_turn(SeenLine(store, now), now, cap, limits.ask), None)
 
 
-def _in_turn(
-    dispatch: DispatchTransaction, now: datetime, cap: int, limits_of: LimitsOf
-) -> Iterator[RunKey]:
+def _in_turn(line: Line, now: datetime, cap: int, limits_of: LimitsOf) -> Iterator[RunKey]:
     """Those whose turn it is while slots are free."""
-    free = max(0, cap - dispatch.count_admitted())
+    free = max(0, cap - sum(line.admitted().values()))
     if free:
-        yield from (run.key for run in islice(turns(dispatch, now, limits_of), free))
+        yield from (run.key for run in islice(turns(line, now, limits_of), free))
 
 
 def give_back(
@@ -176,14 +190,14 @@ def _admit(
     clock: Clock,
     key: RunKey,
     worker: str,
-    limits_of: LimitsOf,
+    limits: AskedLimits,
     *,
     is_next: bool,
 ) -> Run:
     now = clock.now()
     tx = dispatch.of_tenant(key.tenant_id)
     run = tx.lock_run(key.run_id)
-    _charge(dispatch, key.tenant_id, limits_of, is_next=is_next)
+    _charge(dispatch, key.tenant_id, price(limits.recall(key.tenant_id)), is_next=is_next)
     if run.status is RunStatus.VALIDATED:
         admitted = run.move_to(RunStatus.QUEUED, now, admitted_at=now)
     else:
@@ -195,14 +209,13 @@ def _admit(
 
 
 def _charge(
-    dispatch: DispatchTransaction, tenant_id: str, limits_of: LimitsOf, *, is_next: bool
+    dispatch: DispatchTransaction, tenant_id: str, slot_price: float, *, is_next: bool
 ) -> None:
     """Move the tenant on for the slot it gets."""
     served = dispatch.served()
     present = served.get(EVERYBODY, 0.0)
     start = max(served.get(tenant_id, 0.0), present)
-    limits = limits_or_none(limits_of, tenant_id) or no_limits(tenant_id)
-    dispatch.serve(tenant_id, start + price(limits))
+    dispatch.serve(tenant_id, start + slot_price)
     if is_next and start > present:  # others who stand before it keep their places
         dispatch.serve(EVERYBODY, start)
 

@@ -8,13 +8,14 @@ back is next. Who had nothing to ask for is brought up to the present: idling sa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from heapq import heapify, heappop, heappush
+from typing import Protocol
 
 from factory_runtime.domain.errors import PolicyUnavailableError
 from factory_runtime.domain.policy import Limits
-from factory_runtime.ports import EVERYBODY, DispatchTransaction, WaitingRun
+from factory_runtime.ports import EVERYBODY, RunStore, WaitingRun
 
 LimitsOf = Callable[[str], Limits]
 """A tenant's limits.
@@ -50,25 +51,101 @@ def full_projects(limits: Limits, taken: Counter[tuple[str, str]], tenant_id: st
     return {name for name, most in limits.projects.items() if taken[tenant_id, name] >= most}
 
 
-def turns(
-    dispatch: DispatchTransaction, now: datetime, limits_of: LimitsOf
-) -> Iterator[WaitingRun]:
+class Line(Protocol):
+    """What there is to know of the queue: a part of ``DispatchTransaction``."""
+
+    def admitted(self) -> Mapping[tuple[str, str], int]: ...
+
+    def heads(self, now: datetime) -> tuple[WaitingRun, ...]: ...
+
+    def served(self) -> Mapping[str, float]: ...
+
+    def queue_of(
+        self,
+        tenant_id: str,
+        now: datetime,
+        *,
+        limit: int,
+        without_projects: Collection[str] = (),
+    ) -> tuple[WaitingRun, ...]: ...
+
+
+class SeenLine:
+    """A ``Line`` as it stood when it was looked at; no transaction is open meanwhile."""
+
+    def __init__(self, store: RunStore, now: datetime) -> None:
+        self._store = store
+        with store.begin_dispatch(read_only=True) as dispatch:
+            self._heads = dispatch.heads(now)
+            self._admitted = dispatch.admitted()
+            self._served = dispatch.served()
+
+    def admitted(self) -> Mapping[tuple[str, str], int]:
+        return self._admitted
+
+    def heads(self, now: datetime) -> tuple[WaitingRun, ...]:
+        del now
+        return self._heads
+
+    def served(self) -> Mapping[str, float]:
+        return self._served
+
+    def queue_of(
+        self,
+        tenant_id: str,
+        now: datetime,
+        *,
+        limit: int,
+        without_projects: Collection[str] = (),
+    ) -> tuple[WaitingRun, ...]:
+        with self._store.begin_dispatch(read_only=True) as dispatch:
+            return dispatch.queue_of(tenant_id, now, limit=limit, without_projects=without_projects)
+
+
+class AskedLimits:
+    """Limits that were asked for outside of transactions, to be known inside of them."""
+
+    def __init__(self, limits_of: LimitsOf) -> None:
+        self.missed = False
+        self._limits_of = limits_of
+        self._known: dict[str, Limits | None] = {}
+
+    def ask(self, tenant_id: str) -> Limits:
+        """As a ``LimitsOf``; the answer stays known."""
+        self.missed = False
+        if tenant_id not in self._known:
+            try:
+                self._known[tenant_id] = self._limits_of(tenant_id)
+            except PolicyUnavailableError:
+                self._known[tenant_id] = None
+        return self.recall(tenant_id)
+
+    def recall(self, tenant_id: str) -> Limits:
+        """As a ``LimitsOf``, without asking: ``missed`` tells of a tenant that was not asked of."""
+        self.missed = self.missed or tenant_id not in self._known
+        limits = self._known.get(tenant_id)
+        if limits is None:
+            raise PolicyUnavailableError(f"the limits of {tenant_id} cannot be read now")
+        return limits
+
+
+def turns(line: Line, now: datetime, limits_of: LimitsOf) -> Iterator[WaitingRun]:
     """The runs that want a slot in the order in which they get one, while no slot comes free.
 
     Nothing is written. Those whose tenant or project is at its limit are left out. Only as much of
     the queue is read as the caller takes.
     """
-    lanes = {head.tenant_id: _Lane(dispatch, now, head) for head in dispatch.heads(now)}
-    taken = Counter(dispatch.admitted())
-    served = dispatch.served()
+    lanes = {head.tenant_id: _Lane(line, now, head) for head in line.heads(now)}
+    taken = Counter(line.admitted())
+    served = line.served()
     present = served.get(EVERYBODY, 0.0)
-    line = [
+    order = [
         (max(served.get(tenant_id, 0.0), present), lane.head.age, lane.head.run_id, tenant_id)
         for tenant_id, lane in lanes.items()
     ]
-    heapify(line)
-    while line:
-        start, _, _, tenant_id = heappop(line)
+    heapify(order)
+    while order:
+        start, _, _, tenant_id = heappop(order)
         lane = lanes[tenant_id]
         limits = limits_or_none(limits_of, tenant_id)
         if limits is None or (run := lane.take(limits, taken)) is None:
@@ -76,15 +153,15 @@ def turns(
         yield run
         taken[run.tenant_id, run.project_id] += 1
         if (head := lane.look()) is not None:
-            heappush(line, (start + price(limits), head.age, head.run_id, tenant_id))
+            heappush(order, (start + price(limits), head.age, head.run_id, tenant_id))
 
 
 class _Lane:
     """One tenant's runs, read as far as they are needed."""
 
-    def __init__(self, dispatch: DispatchTransaction, now: datetime, head: WaitingRun) -> None:
+    def __init__(self, line: Line, now: datetime, head: WaitingRun) -> None:
         self.head = head
-        self._dispatch = dispatch
+        self._line = line
         self._now = now
         self._ready = [head]
         self._seen = {head.run_id}
@@ -114,7 +191,7 @@ class _Lane:
     def _read_on(self, full: set[str]) -> bool:
         """Read further; False at the end."""
         self._read = max(_FIRST_LOOK, 4 * self._read)
-        found = self._dispatch.queue_of(
+        found = self._line.queue_of(
             self.head.tenant_id, self._now, limit=self._read, without_projects=full
         )
         self._ready = [run for run in found if run.run_id not in self._seen]

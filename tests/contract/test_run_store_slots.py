@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from factory_runtime.domain.errors import RunNotFoundError
+from factory_runtime.domain.errors import PermanentError, RunNotFoundError
 from factory_runtime.domain.job import Job, JobStatus
+from factory_runtime.domain.records import SetAside
 from factory_runtime.domain.run import RUN_ENDED, Priority, Run, RunStatus
-from factory_runtime.ports import JobKey, RunFilter, RunKey, RunStore
+from factory_runtime.ports import EVERYBODY, JobKey, RunFilter, RunKey, RunStore
 from tests.builders import TENANT, a_claimed_job, a_job, a_run, after
 
 OTHER = "umbrella"
@@ -170,6 +171,118 @@ def test_the_row_that_dispatchers_queue_for_is_no_tenants(run_store: RunStore) -
         assert tx.try_lock("dispatch", "ada", after(0), after(60))
     with run_store.begin_dispatch() as dispatch:
         assert dispatch.count_admitted() == 0
+
+
+# --- whose turn it is
+
+
+def heads(store: RunStore) -> dict[str, str]:
+    """The first run of each tenant, a minute after noon."""
+    with store.begin_dispatch(read_only=True) as dispatch:
+        found = dispatch.heads(after(60))
+    assert len(found) == len({head.tenant_id for head in found})
+    return {head.tenant_id: head.run_id for head in found}
+
+
+def queue_of(store: RunStore, limit: int = 10, without: tuple[str, ...] = ()) -> list[str]:
+    with store.begin_dispatch(read_only=True) as dispatch:
+        found = dispatch.queue_of(TENANT, after(60), limit=limit, without_projects=without)
+    return [run.run_id for run in found]
+
+
+def test_each_tenant_has_one_head_its_urgent_and_then_its_oldest(run_store: RunStore) -> None:
+    added(run_store, a_validated_run(requested_at=after(1)))
+    first = added(run_store, a_validated_run(requested_at=after(3), priority=Priority.HIGH))
+    added(run_store, a_validated_run(requested_at=after(2), priority=Priority.LOW))
+    woken = added(run_store, a_run(tenant_id=OTHER, **WANTING["waiting, and its time has come"]))
+    added(run_store, a_validated_run(tenant_id=OTHER, requested_at=after(1)))
+    alone = added(run_store, a_validated_run(tenant_id="zebra"))
+    assert heads(run_store) == {TENANT: first.id, OTHER: woken.id, "zebra": alone.id}
+
+
+@pytest.mark.parametrize("why", WANTING)
+def test_a_run_heads_its_queue_that_is(run_store: RunStore, why: str) -> None:
+    run = added(run_store, a_run(**WANTING[why]))
+    assert heads(run_store) == {TENANT: run.id}
+    assert queue_of(run_store) == [run.id]
+
+
+def test_no_other_run_stands_in_a_queue(run_store: RunStore) -> None:
+    for values in NOT_WANTING.values():
+        added(run_store, a_run(**values))
+    assert heads(run_store) == {}
+    assert queue_of(run_store) == []
+
+
+def test_a_queue_is_read_in_its_order_part_by_part_and_without_some_projects(
+    run_store: RunStore,
+) -> None:
+    shop = added(run_store, a_validated_run(requested_at=after(1)))
+    blog = added(run_store, a_validated_run(requested_at=after(2), project_id="blog"))
+    waits = {"status": RunStatus.WAITING, "wake_at": after(60)}
+    woken = added(run_store, a_run(requested_at=after(1.5), **waits))
+    added(run_store, a_validated_run(tenant_id=OTHER))
+    assert queue_of(run_store) == [shop.id, woken.id, blog.id]
+    assert queue_of(run_store, limit=2) == [shop.id, woken.id]
+    assert queue_of(run_store, without=("shop", "nobody's")) == [blog.id]
+
+
+def test_a_run_that_is_set_aside_stands_in_no_queue_until_its_time(run_store: RunStore) -> None:
+    first = added(run_store, a_validated_run(requested_at=after(1)))
+    second = added(run_store, a_validated_run(requested_at=after(2)))
+    waits = {"status": RunStatus.WAITING, "wake_at": after(1)}
+    woken = added(run_store, a_run(tenant_id=OTHER, **waits))
+
+    def set_aside(run: Run, until: float) -> None:
+        with run_store.begin(run.tenant_id) as tx:
+            tx.save_set_aside(SetAside(run.tenant_id, run.id, 1, after(until), "it fails"))
+
+    set_aside(first, 61)
+    set_aside(woken, 61)
+    assert heads(run_store) == {TENANT: second.id}
+    assert queue_of(run_store) == [second.id]
+    set_aside(first, 60)
+    assert heads(run_store) == {TENANT: first.id}
+    assert queue_of(run_store) == [first.id, second.id]
+    with run_store.begin(OTHER) as tx:
+        tx.drop_set_aside(woken.id)
+    assert heads(run_store) == {TENANT: first.id, OTHER: woken.id}
+
+
+def test_slots_are_counted_by_tenant_and_project(run_store: RunStore) -> None:
+    for tenant, project in ((TENANT, "shop"), (TENANT, "shop"), (TENANT, "blog"), (OTHER, "shop")):
+        running = {"status": RunStatus.RUNNING, "admitted_at": after(1)}
+        added(run_store, a_run(tenant_id=tenant, project_id=project, **running))
+    added(run_store, a_validated_run())
+    with run_store.begin_dispatch(read_only=True) as dispatch:
+        assert dispatch.admitted() == {(TENANT, "shop"): 2, (TENANT, "blog"): 1, (OTHER, "shop"): 1}
+
+
+def test_virtual_time_is_kept_and_written_all_or_nothing(run_store: RunStore) -> None:
+    with run_store.begin_dispatch() as dispatch:
+        assert dispatch.served() == {}
+        dispatch.serve(TENANT, 1.5)
+        dispatch.serve(EVERYBODY, 1 / 3)
+
+    def move_on_and_raise() -> None:
+        with run_store.begin_dispatch() as dispatch:
+            dispatch.serve(TENANT, 2.5)
+            assert dispatch.served()[TENANT] == 2.5
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        move_on_and_raise()
+    with run_store.begin_dispatch(read_only=True) as dispatch:
+        assert dispatch.served() == {TENANT: 1.5, EVERYBODY: 1 / 3}
+
+
+def test_who_only_looks_at_the_queue_cannot_write(run_store: RunStore) -> None:
+    run = added(run_store, a_validated_run())
+    with run_store.begin_dispatch(read_only=True) as dispatch:
+        with pytest.raises(PermanentError, match="read only"):
+            dispatch.serve(TENANT, 1)
+        with pytest.raises(PermanentError, match="read only"):
+            dispatch.of_tenant(TENANT).lock_run(run.id)
 
 
 # --- what a sweep looks for

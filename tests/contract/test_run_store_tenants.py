@@ -17,7 +17,7 @@ from factory_runtime.domain.errors import (
     PermanentError,
     StaleVersionError,
 )
-from factory_runtime.domain.records import EffectStatus
+from factory_runtime.domain.records import EffectStatus, SetAside, TopicWait
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import RunFilter, RunStore, RunTransaction
 from tests.builders import (
@@ -67,6 +67,8 @@ APPROVAL = an_approval(JOB)
 VOTE = a_vote(APPROVAL)
 POLICY = a_policy_record()
 AUDIT = an_audit_entry()
+ASIDE = SetAside(TENANT, RUN.id, 1, after(60), "it fails")
+WAIT = TopicWait(TENANT, RUN.id, JOB.step, JOB.type, JOB.priority, after(0), after(1))
 LETTERS = LetterFilter()
 
 
@@ -98,6 +100,7 @@ NOT_FOUND: dict[str, Call] = {
     "get_approval": lambda tx: tx.get_approval(APPROVAL.id),
     "add_approval": lambda tx: tx.add_approval(foreign(APPROVAL)),
     "add_vote": lambda tx: tx.add_vote(foreign(VOTE)),
+    "save_set_aside": lambda tx: tx.save_set_aside(foreign(ASIDE)),
     "settle_effect": lambda tx: tx.settle_effect(
         EFFECT.effect_key, EFFECT.kind, EffectStatus.UNDONE, after(1)
     ),
@@ -144,6 +147,8 @@ EMPTY: dict[str, Call] = {
     "find_undoing_run": lambda tx: tx.find_undoing_run(RUN.id),
     "find_policy": lambda tx: tx.find_policy(),
     "count_runs_since": lambda tx: tx.count_runs_since(after(-60)),
+    "find_set_aside": lambda tx: tx.find_set_aside(RUN.id),
+    "find_topic_wait": lambda tx: tx.find_topic_wait(RUN.id, JOB.step),
     "list_audit": lambda tx: tx.list_audit(),
 }
 # Each makes a row of the intruder's own under a key that the other tenant uses too, or nothing.
@@ -165,6 +170,10 @@ BESIDE: dict[str, Call] = {
     "add_redrive_order": lambda tx: tx.add_redrive_order(foreign(ORDER)),
     "save_policy": lambda tx: tx.save_policy(foreign(POLICY)),
     "add_audit": lambda tx: tx.add_audit([foreign(AUDIT)]),
+    "drop_set_aside": lambda tx: tx.drop_set_aside(RUN.id),
+    "lock_topic": lambda tx: tx.lock_topic(JOB.type),
+    "save_topic_wait": lambda tx: tx.save_topic_wait(foreign(WAIT)),
+    "drop_topic_waits": lambda tx: tx.drop_topic_waits(RUN.id),
 }
 SMUGGLED: dict[str, Call] = {
     "add_run": lambda tx: tx.add_run(RUN),
@@ -186,6 +195,8 @@ SMUGGLED: dict[str, Call] = {
     "add_vote": lambda tx: tx.add_vote(VOTE),
     "save_policy": lambda tx: tx.save_policy(POLICY),
     "add_audit": lambda tx: tx.add_audit([AUDIT]),
+    "save_set_aside": lambda tx: tx.save_set_aside(ASIDE),
+    "save_topic_wait": lambda tx: tx.save_topic_wait(WAIT),
 }
 
 
@@ -219,6 +230,8 @@ def store(run_store: RunStore) -> RunStore:
         tx.add_vote(VOTE)
         tx.save_policy(POLICY)
         tx.add_audit([AUDIT])
+        tx.save_set_aside(ASIDE)
+        tx.save_topic_wait(WAIT)
         assert tx.try_lock("cache", "ada", after(0), after(60))
     return run_store
 

@@ -42,6 +42,7 @@ from tests.property.lifecycle_model import (
     RECIPES,
     WAIT,
     ModelJob,
+    ModelQueues,
     ModelRun,
     Recipe,
     RefusedError,
@@ -124,6 +125,7 @@ class Lifecycles(RuleBasedStateMachine):
         self.engines = tuple(factory.engine_of(worker) for worker in WORKERS)
         self.world = World()
         self.runs: list[ModelRun] = []
+        self.queues = ModelQueues()
         self.requests: dict[tuple[str, str], tuple[Any, ModelRun]] = {}
         self.walks: list[Walking] = []
         self.tries: list[Trying] = []
@@ -165,17 +167,20 @@ class Lifecycles(RuleBasedStateMachine):
         run = self._requested(pick % 2, _of(RECIPES, other), 1, flow=f"born-{next(self.numbers)}")
         now, worker = self.clock.now(), WORKERS[pick % 2]
         free = CAP - sum(run.slot for run in self.runs)
-        if run in first_in_line(self.runs, now)[:free]:
+        line = first_in_line(self.runs, now, self.queues)
+        if run in line[:free]:
+            self.queues.charge(run.tenant, is_next=run is line[0])
             run.admit(f"{worker}-dispatcher", now)
         admitted = admit(self.store, self.clock, self._row(run), CAP, worker)
         assert (admitted.admitted_at is not None) == run.slot
 
     def _dispatch(self, pick: int, other: int, how: str) -> None:
         name, now = WORKERS[pick % 2], self.clock.now()
-        waiting = first_in_line(self.runs, now)
+        waiting = first_in_line(self.runs, now, self.queues)
         free = CAP - sum(run.slot for run in self.runs)
         expected = waiting[0] if waiting and free > 0 else None
         if expected is not None:
+            self.queues.charge(expected.tenant, is_next=True)
             expected.admit(f"{name}-dispatcher", now)
         self.prefect.away = other == 0
         try:

@@ -362,7 +362,33 @@ def _is_to_do(job: ModelJob) -> bool:
     return job.status == "Failed" or (job.status == "Skipped" and job.out_of_reach)
 
 
-def first_in_line(runs: Iterable[ModelRun], now: datetime) -> list[ModelRun]:
-    """Those that want a slot, by priority and age."""
+@dataclass
+class ModelQueues:
+    """Where tenants stand in virtual time: each slot moves one on by 1, and the last is next."""
+
+    present: int = 0
+    served: dict[str, int] = field(default_factory=dict[str, int])
+
+    def start(self, tenant: str) -> int:
+        return max(self.served.get(tenant, 0), self.present)
+
+    def charge(self, tenant: str, *, is_next: bool) -> None:
+        start = self.start(tenant)
+        self.served[tenant] = start + 1
+        if is_next:
+            self.present = start
+
+
+def first_in_line(runs: Iterable[ModelRun], now: datetime, queues: ModelQueues) -> list[ModelRun]:
+    """Those that want a slot: fair between tenants, by priority and age within each."""
     waiting = [run for run in runs if run.wants_slot(now)]
-    return sorted(waiting, key=lambda run: (run.rank, run.requested_at, run.id))
+    waiting.sort(key=lambda run: (run.rank, run.requested_at, run.id))
+    starts = {run.tenant: queues.start(run.tenant) for run in waiting}
+    line: list[ModelRun] = []
+    while waiting:
+        heads = {run.tenant: run for run in reversed(waiting)}.values()
+        first = min(heads, key=lambda run: (starts[run.tenant], run.requested_at, run.id))
+        starts[first.tenant] += 1
+        waiting.remove(first)
+        line.append(first)
+    return line
