@@ -39,7 +39,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class RunFilter:
-    """Which runs to list. Newest request first."""
+    """Which runs to list. Newest request first.
+
+    Attributes:
+        since, until: when it was requested; ``until`` itself is no longer in.
+        ended_since, ended_until: likewise, when it ended.
+        error: a part of what the run or one of its jobs failed of, in any case.
+        not_since_succeeded: no run of the same project, template and inputs has Succeeded after it.
+        can_be_retried: it Failed, was not refused, and nobody undoes it.
+    """
 
     project_id: str | None = None
     template_id: str | None = None
@@ -47,6 +55,11 @@ class RunFilter:
     requested_by: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    ended_since: datetime | None = None
+    ended_until: datetime | None = None
+    error: str | None = None
+    not_since_succeeded: bool = False
+    can_be_retried: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +103,8 @@ class RunTransaction(OperatorRecords, QueueRecords, Protocol):
     def list_runs(
         self, where: RunFilter, *, limit: int = 50, cursor: str | None = None
     ) -> Page[Run]: ...
+
+    def count_runs(self, where: RunFilter) -> int: ...
 
     def find_run_by_flow_run(self, flow_run_id: str) -> Run | None: ...
 

@@ -6,13 +6,13 @@ import base64
 import json
 from datetime import datetime
 
-from sqlalchemy import and_, or_
+from sqlalchemy import and_, exists, or_
 
 from factory_runtime.domain.errors import InputError
-from factory_runtime.domain.run import Run
+from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunFilter
 from factory_runtime.run_store.rows import Condition
-from factory_runtime.run_store.tables import runs
+from factory_runtime.run_store.tables import jobs, runs
 
 
 def conditions_of(where: RunFilter) -> list[Condition]:
@@ -25,13 +25,57 @@ def conditions_of(where: RunFilter) -> list[Condition]:
     conditions: list[Condition] = [
         column == wanted for column, wanted in pairs if wanted is not None
     ]
+    windows = (
+        (runs.c.requested_at, where.since, where.until),
+        (runs.c.completed_at, where.ended_since, where.ended_until),
+    )
+    for column, since, until in windows:
+        if since is not None:
+            conditions.append(column >= since)
+        if until is not None:
+            conditions.append(column < until)
     if where.statuses:
         conditions.append(runs.c.status.in_(where.statuses))
-    if where.since is not None:
-        conditions.append(runs.c.requested_at >= where.since)
-    if where.until is not None:
-        conditions.append(runs.c.requested_at < where.until)
+    if where.error is not None:
+        conditions.append(_failed_of(where.error))
+    if where.not_since_succeeded:
+        conditions.append(_not_since_succeeded())
+    if where.can_be_retried:
+        conditions += _can_be_retried()
     return conditions
+
+
+def _failed_of(text: str) -> Condition:
+    of_job = exists().where(
+        jobs.c.tenant_id == runs.c.tenant_id,
+        jobs.c.run_id == runs.c.id,
+        jobs.c.error.icontains(text, autoescape=True),
+    )
+    return or_(runs.c.error.icontains(text, autoescape=True), of_job)
+
+
+def _not_since_succeeded() -> Condition:
+    later = runs.alias("later")
+    return ~exists().where(
+        later.c.tenant_id == runs.c.tenant_id,
+        later.c.inputs_digest == runs.c.inputs_digest,
+        later.c.project_id == runs.c.project_id,
+        later.c.template_id == runs.c.template_id,
+        later.c.status == RunStatus.SUCCEEDED,
+        later.c.undoes.is_(None),
+        later.c.completed_at > runs.c.completed_at,
+    )
+
+
+def _can_be_retried() -> list[Condition]:
+    undoing = runs.alias("undoing")
+    undone = exists().where(undoing.c.tenant_id == runs.c.tenant_id, undoing.c.undoes == runs.c.id)
+    return [
+        runs.c.status == RunStatus.FAILED,
+        runs.c.plan.is_not(None),
+        runs.c.undo_requested_by.is_(None),
+        ~undone,
+    ]
 
 
 def cursor_of(run: Run) -> str:

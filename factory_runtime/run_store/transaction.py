@@ -107,6 +107,9 @@ class SqlTransaction(Ledgers, Operators, Queues):
         items = found[:limit]
         return Page(items, cursor_of(items[-1]) if len(found) > limit else None)
 
+    def count_runs(self, where: RunFilter) -> int:
+        return self._rows.count(RUNS, *conditions_of(where))
+
     def find_run_by_flow_run(self, flow_run_id: str) -> Run | None:
         return self._rows.find(RUNS, runs.c.flow_run_id == flow_run_id)
 

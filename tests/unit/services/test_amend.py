@@ -185,7 +185,8 @@ def test_what_is_written_otherwise_and_means_the_same_fits(factory: SmallFactory
 
 def test_one_is_not_the_same_as_yes(factory: SmallFactory):
     factory.on["z"] = fails(NO)
-    run = failed(factory, "a: with: {any: '${{ inputs.any }}'}", "z:")
+    painted = "  - {name: a, type: paint, with: {source: files, data: {x: '${{ inputs.any }}'}}}\n"
+    run = failed(factory, "z:", more=painted)
     with pytest.raises(InvalidInputsError, match="would not fit"):
         again(factory, run, inputs={"any": True})
 
@@ -467,10 +468,14 @@ def test_a_changed_retry_of_one_job_leaves_what_failed_elsewhere(factory: SmallF
 def test_what_changes_nothing_keeps_the_plan(factory: SmallFactory):
     factory.on["b"] = fails(NO)
     run = failed(factory, "a:", "b: needs: [a]", "c: needs: [b]")
-    for change in ({}, {"inputs": {}}, {"inputs": {"number": 1}}, {"template_version": "1.0.0"}):
-        round_ = plan_round(
-            factory.store, TENANT, run.id, change=Change(**change), desk=factory.desk
-        )
+    changes = [
+        Change(),
+        Change(inputs={}),
+        Change(inputs={"number": 1}),
+        Change(template_version="1.0.0"),
+    ]
+    for change in changes:
+        round_ = plan_round(factory.store, TENANT, run.id, change=change, desk=factory.desk)
         assert {job.step for job in round_.again} == {"b", "c"}
         if round_.amended is not None:
             assert round_.amended.run_changes["plan"] == run.plan

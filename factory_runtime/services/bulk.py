@@ -1,0 +1,64 @@
+"""Do one thing to many runs: those that a filter chooses, each in a transaction of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from factory_runtime.domain.errors import FactoryError, TransientError
+from factory_runtime.domain.run import Run
+from factory_runtime.ports import RunFilter, RunStore
+
+PAGE = 200
+"""Runs that are read at once; no more of them are held."""
+
+Act = Callable[[str], Run]
+"""One use case on one run, by its id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What came of one run: it as it then stands, or why nothing was done to it."""
+
+    run_id: str
+    run: Run | None = None
+    error: FactoryError | None = None
+
+
+def choose(store: RunStore, tenant_id: str, where: RunFilter) -> Iterator[Run]:
+    """The runs that pass, newest request first, a page at a time.
+
+    What is done to one that was given does not change which others follow.
+    """
+    cursor: str | None = None
+    while True:
+        with store.begin(tenant_id, read_only=True) as tx:
+            page = tx.list_runs(where, limit=PAGE, cursor=cursor)
+        yield from page.items
+        if page.cursor is None:
+            return
+        cursor = page.cursor
+
+
+def count(store: RunStore, tenant_id: str, where: RunFilter) -> int:
+    """How many runs pass."""
+    with store.begin(tenant_id, read_only=True) as tx:
+        return tx.count_runs(where)
+
+
+def do_to_all(store: RunStore, tenant_id: str, where: RunFilter, act: Act) -> Iterator[Told]:
+    """Have it done to each run that passes, and tell of each as soon as it is done.
+
+    A run that cannot be told, because it moved meanwhile or does not allow it, does not keep the
+    others. Started again after it was stopped half way, it does what is left.
+
+    Raises:
+        TransientError: the store is away, or a policy cannot be read: the others would fail alike.
+    """
+    for run in choose(store, tenant_id, where):
+        try:
+            yield Told(run.id, act(run.id))
+        except TransientError:
+            raise
+        except FactoryError as error:
+            yield Told(run.id, error=error)
