@@ -17,6 +17,7 @@ from factory_runtime.jobs.publishing import (
     probe_commit,
     publish_layer,
 )
+from factory_runtime.jobs.undoing import REVERT_COMMIT, revert_commits
 from factory_runtime.ports import FileTree, GitHost, JobContext
 
 _NAME = "pipeline-generation"
@@ -52,6 +53,7 @@ class PipelineGeneration:
         with_schema=_SCHEMA,
         source_keys=(),
         sources={flavour: _FOLDER / flavour for flavour in _FLAVOURS},
+        undos=(REVERT_COMMIT,),
         hosts=("git",),
     )
 
@@ -72,6 +74,10 @@ class PipelineGeneration:
 
     def probe(self, host: GitHost, effect: Effect) -> str | None:
         return probe_commit(host, effect)
+
+    def undo(self, context: JobContext, undo: str, effects: tuple[Effect, ...]) -> JobResult:
+        del undo  # there is one
+        return revert_commits(context, effects)
 
 
 def _is_pipeline(path: str) -> bool:

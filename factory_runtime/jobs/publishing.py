@@ -35,6 +35,9 @@ LAYER_SCHEMA: Mapping[str, Any] = {
 """What a ``with`` holds that puts one rendered source into a repository."""
 
 
+_COMMITS = frozenset({"commit", "undo-commit"})
+
+
 def commit_tree(
     context: JobContext, repository: str, tree: FileTree | None, subject: str
 ) -> Commit:
@@ -49,7 +52,7 @@ def commit_tree(
         raise PermanentError(f"job {context.facts.step} has no rendered files to publish")
     facts = context.facts
     trailers = (
-        *_naming(facts.run_id, facts.step),
+        *naming_of(facts.run_id, facts.step),
         ("Factory-Template", f"{facts.template_id}@{facts.template_version}"),
     )
     place = f"{facts.project_id}/{check_repository_name(repository)}"
@@ -76,13 +79,15 @@ def commit_tree(
 def probe_commit(host: GitHost, effect: Effect) -> str | None:
     """The id of the commit that this effect was to make, if it stands; None for other effects.
 
+    Of an undoing job, it is the commit that takes another back.
+
     Raises:
         TransientError: the host cannot tell now.
     """
     place = probed_place(effect)
-    if effect.kind != "commit" or place is None:
+    if effect.kind not in _COMMITS or place is None:
         return None
-    naming = _naming(effect.run_id, effect.step)
+    naming = naming_of(effect.run_id, effect.step)
     commit = host.find_commit(effect.tenant_id, *place, naming)
     return None if commit is None else commit.sha
 
@@ -141,7 +146,7 @@ def publish_layer(
             "files": commit.files,
         },
         artifacts=(*commit_artifacts(repository, commit, tree), *artifacts),
-        effects=(ConfirmedEffect("commit", commit.sha),),
+        effects=(ConfirmedEffect("commit", commit.sha, commit.url),),
     )
 
 
@@ -161,7 +166,7 @@ def _message(context: JobContext, subject: str) -> str:
     return f"{' '.join(subject.split())}\n\n{body}"
 
 
-def _naming(run_id: str, step: str) -> tuple[tuple[str, str], ...]:
+def naming_of(run_id: str, step: str) -> tuple[tuple[str, str], ...]:
     """The trailers that tell a job's commit from all others."""
     return ("Factory-Run", run_id), ("Factory-Step", step)
 

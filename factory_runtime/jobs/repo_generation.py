@@ -18,6 +18,13 @@ from factory_runtime.jobs.publishing import (
     probe_commit,
     probed_place,
 )
+from factory_runtime.jobs.undoing import (
+    DELETE_REPOSITORY,
+    REVERT_COMMIT,
+    delete_repository,
+    probe_removal,
+    revert_commits,
+)
 from factory_runtime.ports import FileTree, GitHost, JobContext, Repository
 
 _SCHEMA: Mapping[str, Any] = {
@@ -39,7 +46,7 @@ class RepoGeneration:
         name="repo-generation",
         version="1",
         with_schema=_SCHEMA,
-        undos=("delete-repository",),
+        undos=(DELETE_REPOSITORY, REVERT_COMMIT),
         hosts=("git",),
     )
 
@@ -68,8 +75,8 @@ class RepoGeneration:
             },
             artifacts=(draft, *commit_artifacts(name, commit, tree)),
             effects=(
-                ConfirmedEffect("repository", repository.id),
-                ConfirmedEffect("commit", commit.sha),
+                ConfirmedEffect("repository", repository.id, repository.url),
+                ConfirmedEffect("commit", commit.sha, commit.url),
             ),
             external_ids={"repo_id": repository.id},
         )
@@ -77,7 +84,11 @@ class RepoGeneration:
     def probe(self, host: GitHost, effect: Effect) -> str | None:
         if effect.kind == "repository":
             return _probe_repository(host, effect)
-        return probe_commit(host, effect)
+        return probe_removal(host, effect) or probe_commit(host, effect)
+
+    def undo(self, context: JobContext, undo: str, effects: tuple[Effect, ...]) -> JobResult:
+        take_back = delete_repository if undo == DELETE_REPOSITORY else revert_commits
+        return take_back(context, effects)
 
 
 def _ensure_repository(context: JobContext, name: str, description: str) -> Repository:

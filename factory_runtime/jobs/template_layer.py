@@ -10,6 +10,7 @@ from factory_runtime.domain.records import Effect
 from factory_runtime.domain.result import JobResult, Layer, RenderOrder
 from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.jobs.publishing import LAYER_SCHEMA, probe_commit, publish_layer
+from factory_runtime.jobs.undoing import REVERT_COMMIT, revert_commits
 from factory_runtime.ports import FileTree, GitHost, JobContext
 
 
@@ -17,7 +18,11 @@ class TemplateLayer:
     """Commits one rendered source. Outputs: repository, commit, url (of the commit), files."""
 
     facts = JobTypeFacts(
-        name="template-layer", version="1", with_schema=LAYER_SCHEMA, hosts=("git",)
+        name="template-layer",
+        version="1",
+        with_schema=LAYER_SCHEMA,
+        undos=(REVERT_COMMIT,),
+        hosts=("git",),
     )
 
     def render(self, with_: Mapping[str, Any]) -> RenderOrder | None:
@@ -31,6 +36,10 @@ class TemplateLayer:
 
     def probe(self, host: GitHost, effect: Effect) -> str | None:
         return probe_commit(host, effect)
+
+    def undo(self, context: JobContext, undo: str, effects: tuple[Effect, ...]) -> JobResult:
+        del undo  # there is one
+        return revert_commits(context, effects)
 
 
 def _subject(step: str, source: str) -> str:

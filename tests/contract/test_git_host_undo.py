@@ -116,7 +116,8 @@ def test_of_many_who_remove_it_at_once_nobody_is_told_of_trouble(outside: Outsid
     ensure_repository(outside)
     commit(outside, an_order("generate"), one="1")
     with ThreadPoolExecutor(4) as pool:
-        removed = list(pool.map(lambda _: remove(outside), range(8)))
+        removing = [pool.submit(remove, outside) for _ in range(8)]
+    removed = [one.result() for one in removing]
     assert any(removed)
     assert not is_there(outside)
 

@@ -69,8 +69,8 @@ def test_every_problem_of_a_with_is_named() -> None:
 
 def test_only_what_is_offered_can_be_undone() -> None:
     undos = {job_type.facts.name: job_type.facts.undos for job_type in TYPES}
-    assert undos.pop("repo-generation") == ("delete-repository",)
-    assert set(undos.values()) == {()}
+    assert undos.pop("repo-generation") == ("delete-repository", "revert-commit")
+    assert set(undos.values()) == {("revert-commit",)}
 
 
 def test_none_of_them_begins_while_the_git_host_is_down() -> None:
