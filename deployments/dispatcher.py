@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import timedelta
 from uuid import UUID
 
 import httpx
@@ -18,6 +20,7 @@ from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import (
     ConflictError,
     FactoryError,
+    PrefectFailedError,
     TransientError,
 )
 from factory_runtime.domain.run import Run, RunStatus
@@ -40,6 +43,14 @@ _TIDY_EVERY = 2.0
 _OBEY_EVERY = 1.0
 """Seconds between two looks for what somebody cancelled in Prefect: children are to be gone soon."""
 
+_TELL_EVERY = 1.0
+"""Seconds between two looks for notices to be sent."""
+
+_TELL_WITHIN = timedelta(seconds=5)
+"""What is not sent by then, when this process is to end, another one sends."""
+
+_LOOK_FOR_STUCK_EVERY = 60.0
+
 _FINISH_SECONDS = 30.0
 
 
@@ -60,6 +71,7 @@ class Dispatcher:
         beside = [
             asyncio.create_task(self._tidy_now_and_then()),
             asyncio.create_task(self._obey_prefect()),
+            asyncio.create_task(self._tell_now_and_then()),
         ]
         try:
             while not stop.is_set() and server_lives():
@@ -73,6 +85,7 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
         await self._drain()
+        await self._tell(_TELL_WITHIN)
 
     def leave(self) -> None:
         """Begin no more jobs: those under way finish, and their runs are put down."""
@@ -97,6 +110,7 @@ class Dispatcher:
                 runtime.clock,
                 runtime.settings.max_running_runs,
                 runtime.engine.worker,
+                runtime.policies.limits_of,
             )
         except FactoryError as error:
             _LOG.warning("no run could be started: %s", error)
@@ -133,9 +147,9 @@ class Dispatcher:
             if isinstance(left.__cause__, TransientError):
                 await in_thread(self._give_back, run)
         except Exception as error:
-            if _passes(error):
+            if passes(error):
                 _LOG.warning("run %s is left for the next look: %s", run.id, error)
-                await in_thread(self._give_back, run)
+                await in_thread(self._give_back, run, _failure_of(error))
                 return
             _LOG.exception("run %s", run.id)
             await in_thread(self._give_up, run, error)
@@ -147,11 +161,11 @@ class Dispatcher:
         # One that failed, and was sent round again since, is Queued too: with another slot, or none.
         return current.status is RunStatus.QUEUED and current.admitted_at == run.admitted_at
 
-    def _give_back(self, run: Run) -> None:
+    def _give_back(self, run: Run, failure: FactoryError | None = None) -> None:
         """Give its slot back at once; where the store is away too, the sweep does it later."""
         runtime = self._runtime
         with suppress(FactoryError):
-            give_back(runtime.store, runtime.clock, run, runtime.engine.worker)
+            give_back(runtime.store, runtime.clock, run, runtime.engine.worker, failure)
 
     def _give_up(self, run: Run, error: Exception) -> None:
         runtime = self._runtime
@@ -186,6 +200,32 @@ class Dispatcher:
                 _LOG.exception("what Prefect cancelled goes on")
             await asyncio.sleep(_OBEY_EVERY)
 
+    async def _tell_now_and_then(self) -> None:
+        """Beside the rest: a target of notices may hang."""
+        look_at = time.monotonic()
+        while True:
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + _LOOK_FOR_STUCK_EVERY
+                await self._look_for_stuck()
+            await self._tell()
+            await asyncio.sleep(_TELL_EVERY)
+
+    async def _look_for_stuck(self) -> None:
+        try:
+            await in_thread(self._runtime.look_for_stuck)
+        except FactoryError as error:
+            _LOG.warning("nobody looks for runs that are stuck: %s", error)
+        except Exception:
+            _LOG.exception("nobody looks for runs that are stuck")
+
+    async def _tell(self, patience: timedelta = timedelta(0)) -> None:
+        try:
+            await in_thread(self._runtime.tell, patience)
+        except FactoryError as error:
+            _LOG.warning("notices wait: %s", error)
+        except Exception:
+            _LOG.exception("notices wait")
+
     async def _sweep(self) -> None:
         runtime = self._runtime
         try:
@@ -204,7 +244,7 @@ class Dispatcher:
             _LOG.exception("the outbox waits")
 
 
-def _passes(error: BaseException | None) -> bool:
+def passes(error: BaseException | None) -> bool:
     """Whether the error says nothing of the run: it is another's, or Prefect or the store is away."""
     match error:
         case None:
@@ -215,6 +255,21 @@ def _passes(error: BaseException | None) -> bool:
             status = error.response.status_code
             return status >= 500 or status in (408, 429)
         case RuntimeError():  # Prefect's own, where its first call of all fails
-            return _passes(error.__cause__ or error.__context__)
+            return passes(error.__cause__ or error.__context__)
         case _:
             return False
+
+
+def _failure_of(error: BaseException | None) -> FactoryError | None:
+    """Prefect's failure at this one run; None where others would fare no better."""
+    match error:
+        case None:
+            return None
+        case PrefectFailedError():
+            return error
+        case httpx.HTTPStatusError() if error.response.status_code >= 500:
+            return PrefectFailedError(f"Prefect answers with {error.response.status_code}")
+        case RuntimeError():
+            return _failure_of(error.__cause__ or error.__context__)
+        case _:
+            return None

@@ -57,6 +57,7 @@ class RunReport:
         letters: ids of its open dead letters.
         undoing: the run that undoes this one.
         undone, left: of a run that undoes another: effects taken back, and left as they are.
+        unsettled: of a run that undoes another: effects of which neither is known yet.
         orphans: effects of this run, or of the one it undoes, that a person has to look at.
     """
 
@@ -70,6 +71,7 @@ class RunReport:
     undoing: Run | None = None
     undone: int = 0
     left: int = 0
+    unsettled: int = 0
     orphans: int = 0
 
     @property
@@ -147,7 +149,9 @@ def report_of(
     if run.undoes is not None:
         mine = [effect for effect in effects if effect.undone_by == run.id]
         undone = sum(effect.status is EffectStatus.UNDONE for effect in mine)
-        return replace(report, undone=undone, left=len(mine) - undone)
+        open_ones = (EffectStatus.INTENDED, EffectStatus.CONFIRMED)
+        unsettled = sum(effect.status in open_ones for effect in effects)
+        return replace(report, undone=undone, left=len(mine) - undone, unsettled=unsettled)
     if not run.ended or run.status is RunStatus.SUCCEEDED:
         return report
     standing = [effect for effect in effects if effect.status is EffectStatus.CONFIRMED]

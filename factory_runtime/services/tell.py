@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from factory_runtime.domain.errors import FactoryError, HostBusyError, InputError
+from factory_runtime.domain.errors import FactoryError, HostBusyError, InputError, TransientError
 from factory_runtime.domain.notice import (
     Notice,
     NoticeKind,
@@ -25,6 +25,9 @@ from factory_runtime.services.topics import SEND_NOTICE
 
 GIVE_UP_AFTER = timedelta(days=1)
 """A target that took nothing for so long is not asked again for this notice."""
+
+SETTLED_WITHIN = timedelta(minutes=10)
+"""How long the end of an undo waits to be told for the count of what it left."""
 
 EVERYTHING_TO_THE_LOG = (NoticeRule("log", "log:"),)
 """What holds where a tenant's policy names no target."""
@@ -56,6 +59,7 @@ class Teller:
 
         Raises:
             PolicyUnavailableError: the policy cannot be read now.
+            TransientError: what an undo left is not known yet.
             RunNotFoundError: the run that it is about is gone.
         """
         notice = self._whole(notice_from_payload(message.payload))
@@ -111,6 +115,8 @@ class Teller:
         report = read_report(self.store, self.storage, notice.tenant_id, notice.run_id)
         if not report.run.ended or report.run.cycle != notice.facts.get("cycle"):
             return None  # sent round again: its next end leaves a notice of its own
+        if report.unsettled and self.clock.now() - notice.at < SETTLED_WITHIN:
+            raise TransientError(f"what {report.run.undoes} has left is still being counted")
         return report_notice(report, notice)
 
     def _note_given_up(self, notice: Notice, target: str, why: str) -> None:

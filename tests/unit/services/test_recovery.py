@@ -191,6 +191,17 @@ def test_a_run_that_undoes_another_tells_how_much_it_undid():
     assert severity(report) is Severity.WARNING
 
 
+def test_what_an_undo_has_not_settled_yet_is_known_as_that():
+    run = ended(RunStatus.SUCCEEDED, undoes="run-0")
+    other = a_run(id="run-0")
+    effects = [
+        an_effect(other, kind="a", status=EffectStatus.UNDONE, undone_by="run-1"),
+        an_effect(other, kind="b", status=EffectStatus.CONFIRMED),
+    ]
+    report = report_of(run, [], None, effects)
+    assert (report.undone, report.left, report.unsettled) == (1, 0, 1)
+
+
 def test_of_many_only_some_are_named_and_the_rest_counted():
     run = ended(RunStatus.FAILED)
     jobs = [failed(run, f"f{number}", error="no") for number in range(8)] + [

@@ -14,18 +14,19 @@ import pytest
 from factory_runtime.domain.errors import HostBusyError, InputError, PolicyUnavailableError
 from factory_runtime.domain.notice import Notice, Severity
 from factory_runtime.domain.policy import NoticeRule
-from factory_runtime.domain.records import OutboxMessage
+from factory_runtime.domain.records import EffectStatus, OutboxMessage
+from factory_runtime.domain.run import RunStatus
 from factory_runtime.notifications.notifier import AppriseNotifier
 from factory_runtime.ports import Notifier
 from factory_runtime.services import topics
 from factory_runtime.services.drain_outbox import HOLD, Drained, drain_outbox
 from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.engine import stop_walking
-from factory_runtime.services.messages import leave_notice
+from factory_runtime.services.messages import leave_endings, leave_notice
 from factory_runtime.services.retry_run import retry_run
 from factory_runtime.services.send_notices import NoticeSender
 from factory_runtime.services.tell import Teller
-from tests.builders import TENANT
+from tests.builders import NOON, TENANT, a_run, an_effect
 from tests.receivers import Board, WebReceiver, a_notice, web_receiver
 from tests.small_factory import SmallFactory, fails, steps
 
@@ -398,3 +399,26 @@ def test_a_cancelled_run_is_told_with_who_did_it(desk: Desk, board: Board, facto
     desk.send()
     ((_, notice),) = board.sent
     assert (notice.severity, notice.body) == (Severity.WARNING, "cancelled by ada")
+
+
+def test_the_end_of_an_undo_is_told_once_it_is_known_what_it_left(
+    desk: Desk, board: Board, factory: SmallFactory
+):
+    undone = a_run(status=RunStatus.FAILED, completed_at=NOON)
+    undoing = a_run(status=RunStatus.SUCCEEDED, undoes=undone.id, completed_at=NOON)
+    effect = an_effect(undone, status=EffectStatus.CONFIRMED)
+    with factory.store.begin(TENANT) as tx:
+        tx.add_run(undone)
+        tx.add_run(undoing)
+        tx.intend_effect(effect)
+        leave_endings(tx, undoing, NOON)
+    assert desk.send() == Drained(failed=1)
+    with factory.store.begin(TENANT) as tx:
+        tx.settle_effect(
+            effect.effect_key, effect.kind, EffectStatus.UNDONE, NOON, undone_by=undoing.id
+        )
+    factory.clock.pass_time(timedelta(seconds=2))
+    desk.send()
+    assert [notice.title for _, notice in board.sent] == [
+        f"microservice {undoing.id} Succeeded: of {undone.id} undone: 1, left: 0"
+    ]
