@@ -97,12 +97,17 @@ class PrefectLauncher:
             name=run.id,
             parameters=self._inputs_of(run),
             labels={RUN_ID: run.id, TENANT_ID: run.tenant_id, TRACE_ID: run.trace_id},
-            tags=[f"tenant:{run.tenant_id}", f"project:{run.project_id}"],
+            tags=_tags(run),
             idempotency_key=f"{run.id}:{run.cycle}",
             state=to_state_create(Pending()),
         )
         body = wanted.model_dump(mode="json", exclude_unset=True)
         return Shown.of(ask("POST", "/flow_runs/", body))
+
+
+def _tags(run: Run) -> list[str]:
+    tags = [f"tenant:{run.tenant_id}", f"project:{run.project_id}"]
+    return tags if run.undoes is None else [*tags, f"undoes:{run.undoes}"]
 
 
 def _made_ready(shown: Shown, run: Run) -> str:
