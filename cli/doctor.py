@@ -207,6 +207,15 @@ def _templates(name: str, door: Door) -> Check:
     return Check(name, "ok", ", ".join(catalog.names()))
 
 
+def _policies(name: str, door: Door) -> Check:
+    """One that cannot be read refuses whatever its tenants ask for."""
+    broken = list(door.runtime.policies.broken())
+    if broken:
+        return Check(name, "fail", one_line("; ".join(broken)), "`factory policy check FILE`")
+    folder = door.settings.policy_folder
+    return Check(name, "ok", "in order" if folder is None else f"in order, those in {folder} too")
+
+
 def _stack(name: str, door: Door) -> Check:
     import httpx
 
@@ -252,6 +261,7 @@ LOOKS: dict[str, Callable[[str, Door], Check]] = {
     "job types": _job_types,
     "hosts": _hosts,
     "templates": _templates,
+    "policies": _policies,
     "stack": _stack,
     "memory": _memory,
 }

@@ -20,6 +20,7 @@ from cli import (
     doctor,
     jobs,
     memory,
+    policy,
     prove,
     run,
     runs,
@@ -51,6 +52,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(templates.app, name="templates")
 app.add_typer(artifacts.app, name="artifacts")
+app.add_typer(policy.app, name="policy")
 app.add_typer(memory.app, name="memory")
 app.command("up")(stack.up)
 app.command("down")(stack.down)

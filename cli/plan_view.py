@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cli.as_json import print_json
 from cli.door import Door
+from cli.policy_words import question_words
 from cli.text import clean, duration
 from factory_runtime.compiler.expressions import evaluate, scope_name
 from factory_runtime.compiler.plan import plan_to_json
@@ -44,6 +45,8 @@ def show_plan(door: Door, request: RunRequest, preview: Preview) -> None:
         document = json.loads(plan_to_json(plan))
         document["renders"] = preview.renders
         document["touches"] = {name: str(outside) for name, outside in touched.items()}
+        document["approvals"] = preview.ruling.approvals
+        document["deadline_capped"] = preview.capped
         print_json(document)
         return
     from rich.console import Console
@@ -53,7 +56,8 @@ def show_plan(door: Door, request: RunRequest, preview: Preview) -> None:
         [
             ("template", f"{plan.template_id} {plan.template_version}"),
             ("project", request.project_id),
-            ("deadline", duration(min(limits)) if limits else "none"),
+            ("deadline", (duration(min(limits)) if limits else "none") + _whose(preview, request)),
+            *(("approval", question_words(one.question)) for one in preview.ruling.approvals),
             *((name, _spelled(value)) for name, value in plan.inputs.items()),
         ]
     )
@@ -141,6 +145,14 @@ def _exceptions(job: PlannedJob) -> str:
     elif job.on_failure.action != "fail":
         told.append(f"if it fails: {job.on_failure.action}")
     return "".join(f", {text}" for text in told)
+
+
+def _whose(preview: Preview, request: RunRequest) -> str:
+    """Why the deadline is not the one of the request or of the template."""
+    longest = preview.ruling.max_deadline
+    if request.deadline is not None or longest is None or preview.plan.deadline != longest:
+        return ""
+    return ", the policy's: the template would take longer" if preview.capped else ", the policy's"
 
 
 def _spelled(value: Any) -> str:

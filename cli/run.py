@@ -69,6 +69,7 @@ def _preview(door: Door, request: RunRequest) -> int:
         runtime.job_types,
         request,
         lambda key: runtime.has_render(door.tenant, key),
+        runtime.policies,
     )
     show_plan(door, request, preview)
     return 0

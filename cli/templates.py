@@ -11,9 +11,15 @@ import typer
 from cli.as_json import print_json, to_json
 from cli.door import Door, open_door
 from cli.errors import BAD_INPUT, DONE
-from cli.options import Json, TemplateName
+from cli.options import Json, TemplateName, Tenant
 from cli.text import duration, one_line
-from factory_runtime.domain.errors import FactoryError, InputError, NotFoundError, Problem
+from factory_runtime.domain.errors import (
+    FactoryError,
+    InputError,
+    NotFoundError,
+    Problem,
+    TransientError,
+)
 
 if TYPE_CHECKING:
     from factory_runtime.domain.template import Template
@@ -22,10 +28,11 @@ app = typer.Typer(help="The templates at hand: list, show and check them.", no_a
 
 
 @app.command("list")
-def list_templates(json: Json = False) -> None:
-    """List the templates there are."""
-    door = open_door(json=json)
+def list_templates(tenant: Tenant = None, json: Json = False) -> None:
+    """List the templates there are, and what the tenant's policy does not allow."""
+    door = open_door(tenant=tenant, json=json)
     rows = [_summary(door, name) for name in door.runtime.catalog.names()]
+    refused = _mark_refused(door, rows)
     if json:
         print_json({"templates": rows})
         return
@@ -34,6 +41,8 @@ def list_templates(json: Json = False) -> None:
         [(row["id"], row["version"], row["title"], row["problem"] or "") for row in rows],
         flexible=("title", "problem"),
     )
+    if refused is not None:
+        door.screen.line(refused, "warn")
 
 
 @app.command()
@@ -115,6 +124,22 @@ def _summary(door: Door, name: str) -> dict[str, Any]:
         "description": template.description,
         "problem": None,
     }
+
+
+def _mark_refused(door: Door, rows: Sequence[dict[str, Any]]) -> str | None:
+    """Name the rule that refuses a template as its problem; why none can be asked for, if so."""
+    from factory_runtime.services.policy_check import template_refusals
+
+    try:
+        policies = door.runtime.policies.of(door.tenant)
+    except TransientError as error:
+        return str(error)
+    for row in rows:
+        refusals = template_refusals(policies, row["id"], row["version"])
+        row["allowed"] = not refusals
+        if row["problem"] is None and refusals:
+            row["problem"] = str(refusals[0])
+    return None
 
 
 def _show(door: Door, template: Template) -> None:

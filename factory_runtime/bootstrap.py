@@ -34,10 +34,12 @@ if TYPE_CHECKING:
     from factory_runtime.services.drain_outbox import Drained
     from factory_runtime.services.engine import Engine
     from factory_runtime.services.index_memory import Librarian
+    from factory_runtime.services.inventory import Inventory
     from factory_runtime.services.policy import PolicyBook
     from factory_runtime.services.redrive import Redriver
     from factory_runtime.services.request_run import RequestDesk
     from factory_runtime.services.send_notices import NoticeSender
+    from factory_runtime.services.undo_run import Undoer
 
 
 class SystemClock:
@@ -74,6 +76,11 @@ class Runtime:
 
         make_home(self.settings)
         return open_run_store(self.settings.run_store_url)
+
+    def find_store(self) -> RunStore | None:
+        """The run store, but for one below ``FACTORY_HOME`` that nothing has been written to yet."""
+        is_new = self.settings.database_url is None and not self.settings.database_file.exists()
+        return None if is_new else self.store
 
     @cached_property
     def storage(self) -> ArtifactStorage:
@@ -113,7 +120,7 @@ class Runtime:
 
         folder = self.settings.policy_folder
         absolute = None if folder is None else folder.expanduser().absolute()
-        return PolicyBook(lambda: self.store, absolute, self.clock)
+        return PolicyBook(self.find_store, absolute, self.clock)
 
     @cached_property
     def desk(self) -> RequestDesk:
@@ -158,6 +165,20 @@ class Runtime:
 
         return PrefectLauncher(self.inputs_of)
 
+    @cached_property
+    def undoer(self) -> Undoer:
+        """Makes the runs that undo others."""
+        from factory_runtime.services.undo_run import Undoer
+
+        return Undoer(self.store, self.storage, self.clock)
+
+    @cached_property
+    def inventory(self) -> Inventory:
+        """Settles what is left of undone runs."""
+        from factory_runtime.services.inventory import Inventory
+
+        return Inventory(self.store, self.storage, self.host, self.job_types, self.clock)
+
     def drain(self, shown: Mapping[str, Callable[[Any], None]] = MappingProxyType({})) -> Drained:
         """Handle what the outbox holds; ``shown`` is Prefect's part of it, where it is there."""
         from factory_runtime.services import topics
@@ -170,6 +191,8 @@ class Runtime:
             topics.MEMORY_OF_RUN: self.librarian.index_run,
             topics.MEMORY_OF_TEMPLATE: self.librarian.index_template,
             topics.SETTLE_EFFECTS: settler.settle,
+            topics.UNDO_RUN: self.undoer.begin,
+            topics.TAKE_INVENTORY: self.inventory.take,
             topics.GO_ON_REDRIVING: lambda message: self.redriver.handle(message),
             **shown,
         }

@@ -58,8 +58,13 @@ class Settings(BaseSettings):
         return self.home.expanduser().absolute()
 
     @property
+    def database_file(self) -> Path:
+        """Where the run store lies unless ``database_url`` says otherwise."""
+        return self.root / "factory.db"
+
+    @property
     def run_store_url(self) -> str:
-        return self.database_url or f"sqlite:///{self.root / 'factory.db'}"
+        return self.database_url or f"sqlite:///{self.database_file}"
 
     @property
     def artifacts_folder(self) -> Path:

@@ -101,12 +101,14 @@ def refusals(policies: Iterable[Policy], facts: PolicyFacts) -> Refusals:
     return found
 
 
-def is_allowed(policies: Iterable[Policy], template_id: str, version: str) -> bool:
-    """Whether a template may be asked for at all in this version."""
+def template_refusals(
+    policies: Iterable[Policy], template_id: str, version: str
+) -> tuple[Problem, ...]:
+    """The rules that refuse a template in this version, whatever its inputs."""
     facts, found = PolicyFacts(template_id, version, {}), Refusals()
     for policy in policies:
         _check_template(policy, facts, found)
-    return not found.problems
+    return tuple(found.problems)
 
 
 def rule_on(policies: Sequence[Policy], facts: PolicyFacts) -> Ruling:
@@ -122,7 +124,7 @@ def count_day(
     quotas = [(p.source, p.runs_per_day) for p in policies if p.runs_per_day is not None]
     if not quotas:
         return
-    day = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    day = day_of(at)
     count = tx.count_runs_since(day)
     for source, quota in quotas:
         if count >= quota:
@@ -130,6 +132,11 @@ def count_day(
             message = f"{count} of {quota} runs were accepted today"
             hint = f"it begins anew at {resets:%Y-%m-%d %H:%M} UTC"
             found.add(source, "quotas.runs_per_day", message, hint)
+
+
+def day_of(at: datetime) -> datetime:
+    """When the day began, in UTC."""
+    return at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def hold_quota(tx: RunTransaction, ruling: Ruling, at: datetime) -> None:

@@ -31,8 +31,8 @@ from factory_runtime.services.policy_check import (
     PolicyFacts,
     Ruling,
     check_policy,
-    is_allowed,
     rule_on,
+    template_refusals,
 )
 from factory_runtime.services.preview import preview_run
 from factory_runtime.services.request_run import RequestDesk
@@ -75,8 +75,8 @@ def test_a_template_that_is_not_named_is_refused():
 
 def test_the_rule_for_all_others_is_not_for_those_with_their_own():
     text = "templates: {'*': {}, microservice: {versions: '<1'}}"
-    assert not is_allowed([policy(text)], "microservice", "1.2.0")
-    assert is_allowed([policy(text)], "report", "9.9.9")
+    assert template_refusals([policy(text)], "microservice", "1.2.0")
+    assert not template_refusals([policy(text)], "report", "9.9.9")
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,11 @@ def test_the_rule_for_all_others_is_not_for_those_with_their_own():
 )
 def test_versions_are_compared_as_versions(versions: str, version: str, allowed: bool):
     rules = [policy(f"templates: {{microservice: {{versions: '{versions}'}}}}")]
-    assert is_allowed(rules, "microservice", version) is allowed
+    assert bool(template_refusals(rules, "microservice", version)) is not allowed
 
 
 def test_without_specifiers_every_version_is_allowed():
-    assert is_allowed([policy("templates: {a: {}}")], "a", "1.0.0-alpha.beta")
+    assert not template_refusals([policy("templates: {a: {}}")], "a", "1.0.0-alpha.beta")
 
 
 def test_a_withdrawn_version_is_refused_with_its_reason():
