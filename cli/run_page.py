@@ -5,22 +5,34 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from cli.door import Door
 from cli.job_words import attempt_words, note_of
 from cli.progress import cache_word
 from cli.run_facts import RunFacts, error_line, show_made, show_run_facts
+from cli.run_report import show_report
 from cli.text import duration, local_time, size
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.records import Effect
 from factory_runtime.domain.redaction import redact
 
+if TYPE_CHECKING:
+    from factory_runtime.services.recovery import RunReport
 
-def show_run(door: Door, facts: RunFacts, ui_url: str | None, standing: str) -> None:
+
+def show_run(
+    door: Door,
+    facts: RunFacts,
+    ui_url: str | None,
+    standing: str,
+    report: RunReport | None = None,
+) -> None:
     """All there is to know about a run; ``standing`` is why it stands where it does."""
     show_run_facts(door, facts, ui_url, standing)
+    if report is not None:
+        show_report(door, report)
     _show_values(door, "Inputs", facts.inputs)
     _show_values(door, "Outputs", facts.outputs)
     _show_jobs(door, facts)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
 from typing import Annotated
 
 import typer
 
 from cli.as_json import print_json, to_json, without
-from cli.door import Door, open_door
+from cli.door import open_door
 from cli.jobs import find_job
-from cli.options import Json, RunId, Tenant, duration_option
+from cli.options import Json, RunId, Tenant
 from cli.text import duration, first_line, local_time
+from cli.where import Choice, NotSinceSucceeded, Where
 from factory_runtime.domain.records import RunEvent
-from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.domain.run import Run
 
 app = typer.Typer(
     help="Runs: what happened in them, and what they are to do.", no_args_is_help=True
@@ -31,8 +31,13 @@ def list_runs(
         list[str] | None, typer.Option(help="Only runs in this status; repeat it for more.")
     ] = None,
     since: Annotated[
-        str | None, typer.Option(metavar="DURATION", help="Only runs asked for since, like 30d.")
+        str | None, typer.Option(metavar="TIME", help="Only runs asked for since, like 30d.")
     ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only runs asked for before.")
+    ] = None,
+    where: Where = None,
+    not_since_succeeded: NotSinceSucceeded = False,
     limit: Annotated[int, typer.Option(min=1, max=_MANY, help="How many to show.")] = 20,
     cursor: Annotated[str | None, typer.Option(help="Go on where a list ended.")] = None,
     tenant: Tenant = None,
@@ -41,22 +46,20 @@ def list_runs(
     """List runs, the newest first."""
     from factory_runtime.ports import RunFilter
 
-    length = duration_option(since, "--since")
     door = open_door(tenant=tenant, json=json)
-    where = RunFilter(
-        project_id=project,
-        template_id=template,
-        statuses=tuple(_status(name) for name in status or ()),
-        since=_ago(door, length),
-    )
+    words = [f"status={name}" for name in status or ()]
+    words += [f"project={project}"] if project is not None else []
+    words += [f"template={template}"] if template is not None else []
+    choice = Choice([*words, *(where or ())], since, until, not_since_succeeded)
+    chosen = choice.filter(door.runtime.clock.now())
     with door.reading() as tx:
-        page = tx.list_runs(where, limit=limit, cursor=cursor)
+        page = tx.list_runs(chosen, limit=limit, cursor=cursor)
     if json:
         runs = [without(run, "inputs", "outputs", "plan") for run in page.items]
         print_json({"runs": runs, "cursor": page.cursor})
         return
     if not page.items:
-        door.screen.line("no runs" if where == RunFilter() else "no runs like that")
+        door.screen.line("no runs" if chosen == RunFilter() else "no runs like that")
         return
     door.screen.table(
         ("run", "status", "template", "project", "requested", "took", "error"),
@@ -72,17 +75,20 @@ def show(run_id: RunId, tenant: Tenant = None, json: Json = False) -> None:
     """Show all there is to know about a run."""
     from cli.run_facts import facts_as_json, find_ui_url, flow_run_url, read_run
     from cli.run_page import show_run
+    from cli.run_report import find_report, report_as_json
     from cli.standing import whole_standing
 
     door = open_door(tenant=tenant, json=json)
     facts = read_run(door, run_id)
+    report = find_report(door, facts)
     ui_url = find_ui_url(door)
     words = whole_standing(door, facts.run, facts.jobs)
     if json:
         url = flow_run_url(facts.run, ui_url)
-        print_json({**facts_as_json(facts, url), "standing": words or None})
+        more = {"standing": words or None, "report": report_as_json(report)}
+        print_json({**facts_as_json(facts, url), **more})
     else:
-        show_run(door, facts, ui_url, words)
+        show_run(door, facts, ui_url, words, report)
 
 
 @app.command()
@@ -132,15 +138,3 @@ def _row(run: Run) -> tuple[str, ...]:
     requested = local_time(run.requested_at)
     error = first_line(run.error or "")
     return (run.id, run.status, template, run.project_id, requested, took, error)
-
-
-def _status(name: str) -> RunStatus:
-    for status in RunStatus:
-        if status.lower() == name.lower():
-            return status
-    known = ", ".join(RunStatus)
-    raise typer.BadParameter(f"{name!r} is no status of a run; there are: {known}")
-
-
-def _ago(door: Door, length: timedelta | None) -> datetime | None:
-    return None if length is None else door.runtime.clock.now() - length
