@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Generator
 from datetime import timedelta
 from pathlib import Path
@@ -82,6 +86,16 @@ def test_who_never_ends_his_answer_is_left_in_time(log_file: Path, web: WebRecei
     # Apprise itself would wait a minute for each next byte.
     with pytest.raises(HostBusyError, match="in time"):
         impatient.send(web.address(f"{path}?rto=60&cto=60"), a_notice())
+
+
+def test_what_sends_ends_by_itself_though_nobody_is_left_to_end_it(web: WebReceiver):
+    order = {"to": web.address("/hang?rto=60"), "title": "", "body": "x", "severity": "info"}
+    order |= {"key": "k", "extras": {}, "seconds": 2}
+    done = subprocess.run(
+        [sys.executable, "-m", "factory_runtime.notifications.sending"],
+        input=json.dumps(order), capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (-signal.SIGALRM, "")
 
 
 @pytest.mark.parametrize("address", ["", "nope://x", "json://", "not an address"])
