@@ -27,6 +27,7 @@ from factory_runtime.domain.records import Effect, EffectStatus
 from factory_runtime.domain.result import ConfirmedEffect, JobResult, WaitUntil
 from factory_runtime.domain.run import Priority, Run, RunStatus
 from factory_runtime.ports import JobContext
+from factory_runtime.services.approvals import wake
 from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.claim_job import begin_attempt
 from factory_runtime.services.dispatch import admit, dispatch_next
@@ -63,7 +64,7 @@ WHAT = (
     "finish", "finish", "finish", "dispatch", "dispatch", "take_up", "heartbeat", "put_down",
     "close_if_done", "stop_walking", "pass_time", "pass_time", "sweep", "lose_all_workers",
     "lose_all_workers", "retry", "retry_a_job", "pause", "pause", "resume", "resume",
-    "request", "request_in_prefect", "obey_a_cancel", "cancel",
+    "request", "request_in_prefect", "obey_a_cancel", "cancel", "decide", "decide",
 )  # fmt: skip
 TICK = timedelta(milliseconds=1)
 
@@ -298,6 +299,17 @@ class Lifecycles(RuleBasedStateMachine):
     def _resume(self, pick: int, other: int, how: str) -> None:
         run = _of(self.runs, pick)
         _agree(run.ask_to_resume, partial(resume_run, *self._of_run(run)))
+
+    def _decide(self, pick: int, other: int, how: str) -> None:
+        """Somebody decides what a job waits for, whoever walks its run or does not."""
+        run, now = _of(self.runs, pick), self.clock.now()
+        if run.ended:
+            return
+        waiting = [name for name, job in run.jobs.items() if job.status == "Waiting"]
+        name = _of(waiting or list(run.jobs), other)
+        run.wake(name, now)
+        with self.store.begin(run.tenant) as tx:
+            wake(tx, tx.lock_run(run.id), name, now)
 
     def _retry(self, pick: int, other: int, how: str) -> None:
         run = _of([run for run in self.runs if run.status == "Failed"] or self.runs, pick)

@@ -264,6 +264,14 @@ class ModelRun:
         else:
             self.pause = True
 
+    def wake(self, name: str, now: datetime) -> None:
+        """Who decides takes the job from nobody: its version stays."""
+        job = self.jobs[name]
+        if job.status == "Waiting":
+            job.not_before = now
+        if self.status == "Waiting":
+            self.wake_at = now
+
     def ask_to_resume(self) -> None:
         if self.ended or self.cancel:
             raise RefusedError
