@@ -56,7 +56,9 @@ def show(tenant: Tenant = None, json: Json = False) -> None:
         screen.heading(policy.source + _told(door, policy.source, record))
         screen.table(("rule", "says"), rule_rows(policy), flexible=("says",))
     screen.heading("together")
-    screen.facts([*limit_rows(limits), ("runs accepted today", str(today))])
+    quotas = [one.runs_per_day for one in policies if one.runs_per_day is not None]
+    of = f" of {min(quotas)}" if quotas else ""
+    screen.facts([*limit_rows(limits), ("runs accepted today", f"{today}{of}")])
 
 
 @app.command()
