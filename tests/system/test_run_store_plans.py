@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from benchmarks.sweep import NOW, STUCK, StoppedClock, add_stuck, fill, look, wi
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import RunFilter, RunKey
 from factory_runtime.run_store import SqlRunStore, open_run_store
+from factory_runtime.services.stuck import tell_stuck
 from factory_runtime.services.sweep import sweep
 from tests.builders import TENANT, a_message, a_run, after, an_event
 from tests.services import PostgresServer
@@ -188,6 +189,24 @@ def test_a_whole_sweep_reads_no_table_through(crowded_store: SqlRunStore) -> Non
     assert len(plans) > STUCK
     for plan in plans:
         assert not read_whole(plan), plan
+
+
+class LaterClock(StoppedClock):
+    """Two hours after the others."""
+
+    def now(self) -> datetime:
+        return NOW + timedelta(hours=2)
+
+
+def test_looking_for_runs_that_are_stuck_reads_no_table_through(
+    crowded_store: SqlRunStore,
+) -> None:
+    with explained(crowded_store) as plans:
+        found = tell_stuck(crowded_store, LaterClock(), timedelta(hours=1), cap=10_000)
+    assert found >= STUCK
+    for plan in plans:
+        assert not read_whole(plan), plan
+        assert not re.search(r"SCAN run_events|Seq Scan on run_events", plan), plan
 
 
 def test_reading_a_whole_table_would_be_seen(crowded_store: SqlRunStore) -> None:
