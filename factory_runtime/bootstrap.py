@@ -218,8 +218,8 @@ class Runtime:
         """Leave notices of runs in which nothing happens any more; how many are new."""
         from factory_runtime.services.stuck import tell_stuck
 
-        quiet = timedelta(minutes=self.settings.stuck_minutes)
-        return tell_stuck(self.store, self.clock, quiet, self.settings.max_running_runs)
+        quiet, cap = timedelta(minutes=self.settings.stuck_minutes), self.settings.max_running_runs
+        return tell_stuck(self.store, self.clock, quiet, cap, self.policies.limits_of)
 
     def has_render(self, tenant_id: str, key: str) -> bool:
         """Whether the cache holds a render of this key whose tree is still there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from itertools import islice
 
 from factory_runtime.domain.errors import PermanentError
 from factory_runtime.domain.job import Job, JobStatus
@@ -12,36 +13,39 @@ from factory_runtime.domain.notice import Notice, NoticeKind, Severity
 from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.redaction import redact_text
 from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.ports import Clock, RunKey, RunStore
+from factory_runtime.ports import Clock, RunKey, RunStore, RunTransaction
 from factory_runtime.services.locks import find_walker
 from factory_runtime.services.messages import leave_notice
+from factory_runtime.services.turns import LimitsOf, SeenLine, no_limits, turns
 
-_LOOKED_AT = 200
 _NAMED = 5
 _PHRASE = 200
 
 _LOG = logging.getLogger("factory.sweep")
 
 
-def tell_stuck(store: RunStore, clock: Clock, quiet: timedelta, cap: int) -> int:
+def tell_stuck(
+    store: RunStore, clock: Clock, quiet: timedelta, cap: int, limits_of: LimitsOf = no_limits
+) -> int:
     """Leave a notice of each run that stands still and should not; how many were found.
 
-    Looked at are runs with a slot, and while slots are free those that want one, but for runs of a
-    tenant that has others under way: its limits may hold them back. A run is stuck when nothing has
-    happened in it for so long: no event, no change, no heartbeat of a job, and nothing was due. One
-    that is paused, or waits for a person or a time to come, is not.
+    Looked at are runs with a slot, and those that the slots that are free are for. A run is stuck
+    when nothing has happened in it for so long: no event, no change, no heartbeat of a job, no look
+    of one for its turn, and nothing was due. One that is paused, that its tenant's limits hold
+    back, or that waits for a person or a time to come, is not.
 
     Args:
         store: the record.
         clock: for the times.
         quiet: how long nothing has to have happened.
         cap: how many runs may have a slot at once.
+        limits_of: a tenant's.
 
     Raises:
         StoreUnavailableError: the store does not answer.
     """
     found, now = 0, clock.now()
-    for key in _looked_at(store, now, cap):
+    for key in _looked_at(store, now, cap, limits_of):
         try:
             found += _tell_if_stuck(store, key, now, quiet)
         except PermanentError:
@@ -49,13 +53,12 @@ def tell_stuck(store: RunStore, clock: Clock, quiet: timedelta, cap: int) -> int
     return found
 
 
-def _looked_at(store: RunStore, now: datetime, cap: int) -> Iterator[RunKey]:
+def _looked_at(store: RunStore, now: datetime, cap: int, limits_of: LimitsOf) -> Iterator[RunKey]:
     running = store.running_runs()
     yield from running
     if len(running) < cap:
-        busy = {key.tenant_id for key in running}
-        waiting = store.waiting_runs(now, limit=_LOOKED_AT)
-        yield from (key for key in waiting if key.tenant_id not in busy)
+        next_ones = turns(SeenLine(store, now), now, limits_of)
+        yield from (waiting.key for waiting in islice(next_ones, cap - len(running)))
 
 
 def _tell_if_stuck(store: RunStore, key: RunKey, now: datetime, quiet: timedelta) -> bool:
@@ -65,7 +68,8 @@ def _tell_if_stuck(store: RunStore, key: RunKey, now: datetime, quiet: timedelta
             return False
         jobs, last = tx.list_jobs(run.id), tx.find_last_event(run.id)
         walker = find_walker(tx, run.id, now)
-    since = last_sign(run, jobs, last)
+        turn = _last_look(tx, jobs)
+    since = last_sign(run, jobs, last, turn)
     if now - since < quiet:
         return False
     with store.begin(key.tenant_id) as tx:
@@ -73,9 +77,19 @@ def _tell_if_stuck(store: RunStore, key: RunKey, now: datetime, quiet: timedelta
     return True
 
 
-def last_sign(run: Run, jobs: Sequence[Job], last: RunEvent | None) -> datetime:
+def _last_look(tx: RunTransaction, jobs: Sequence[Job]) -> datetime | None:
+    """When a job that could begin last looked whether its type has room for it."""
+    ended = {job.step for job in jobs if job.ended}
+    ready = [j for j in jobs if j.status is JobStatus.PENDING and ended.issuperset(j.needs)]
+    waits = (tx.find_topic_wait(job.run_id, job.step) for job in ready)
+    return max((wait.seen_at for wait in waits if wait is not None), default=None)
+
+
+def last_sign(
+    run: Run, jobs: Sequence[Job], last: RunEvent | None, look: datetime | None = None
+) -> datetime:
     """When something last happened in an open run, or was or is due in it."""
-    signs = [run.updated_at, run.wake_at, last and last.at]
+    signs = [run.updated_at, run.wake_at, last and last.at, look]
     for job in jobs:
         if not job.ended:
             # A heartbeat moves the end of the lease, and nothing else.

@@ -9,15 +9,17 @@ import pytest
 
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.notice import Notice, NoticeKind, notice_from_payload
+from factory_runtime.domain.policy import Limits
+from factory_runtime.domain.records import TopicWait
 from factory_runtime.domain.result import WaitUntil
-from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.domain.run import Priority, Run, RunStatus
 from factory_runtime.services import topics
 from factory_runtime.services.end_run import end_run
 from factory_runtime.services.engine import Walk, keep_walking
 from factory_runtime.services.pause_run import pause_run
 from factory_runtime.services.put_down import put_down
 from factory_runtime.services.stuck import tell_stuck
-from tests.builders import TENANT
+from tests.builders import NOON, TENANT
 from tests.small_factory import SmallFactory, steps
 
 HOUR = timedelta(hours=1)
@@ -93,12 +95,24 @@ def test_a_run_that_waits_for_a_slot_is_not_stuck(factory: SmallFactory):
     assert run.id not in {notice.run_id for notice in notices(factory)}
 
 
-def test_a_run_that_its_tenants_limits_may_hold_back_is_not_stuck(factory: SmallFactory):
-    factory.admit(requested(factory))
-    run = requested(factory)
+def test_a_run_that_its_tenants_limits_hold_back_is_not_stuck(factory: SmallFactory):
+    requested(factory)
     factory.clock.pass_time(HOUR)
-    look(factory)
-    assert run.id not in {notice.run_id for notice in notices(factory)}
+    held = Limits(running_runs=0)
+    assert tell_stuck(factory.store, factory.clock, HOUR, 4, lambda _tenant: held) == 0
+    assert look(factory) == 1
+
+
+def test_a_run_whose_job_waits_for_room_in_its_topic_is_not_stuck(factory: SmallFactory):
+    walk = factory.start(steps("a:"))
+    factory.clock.pass_time(2 * HOUR)
+    now = factory.clock.at
+    waiting = TopicWait(TENANT, walk.run.id, "a", "act", Priority.NORMAL, NOON, now)
+    with factory.store.begin(TENANT) as tx:
+        tx.save_topic_wait(waiting)
+    assert look(factory) == 0
+    factory.clock.pass_time(HOUR)
+    assert look(factory) == 1
 
 
 def waits(factory: SmallFactory, wait: timedelta) -> Run:
