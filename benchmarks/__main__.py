@@ -27,6 +27,7 @@ NAMES = (
     "compile",
     "recall",
     "sweep",
+    "dispatch",
 )
 
 

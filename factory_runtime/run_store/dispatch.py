@@ -6,8 +6,10 @@ first run of each, and no more of them than are asked for.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -15,8 +17,10 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Integer,
+    ScalarSelect,
     Select,
     String,
+    bindparam,
     exists,
     func,
     insert,
@@ -29,6 +33,7 @@ from sqlalchemy import (
 from factory_runtime.domain.errors import PermanentError
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import RunKey, WaitingRun
+from factory_runtime.run_store.column_types import UtcTime
 from factory_runtime.run_store.queues import SqlTopicQueue, take_turn
 from factory_runtime.run_store.rows import TenantRows
 from factory_runtime.run_store.tables import (
@@ -63,29 +68,26 @@ def waiting_runs(now: datetime, limit: int) -> Select[tuple[str, str]]:
     )
 
 
-def queue_heads(now: datetime) -> Select[Any]:
-    """Of each tenant with runs in the queue the first."""
+# Built once: that costs more than a database needs to carry them out.
+
+
+@cache
+def queue_heads() -> Select[Any]:
+    """Of each tenant with runs in the queue the first; wants ``now``."""
     first, after, head = runs.alias("first"), runs.alias("after"), runs.alias("head")
-    # The databases have no way to skip along an index to the next tenant; this is one.
-    tenants = (
-        select(func.min(first.c.tenant_id).label("tenant_id"))
-        .where(stands_in_queue(first))
-        .cte("tenants", recursive=True)
-    )
-    next_tenant = (
-        select(func.min(after.c.tenant_id))
-        .where(stands_in_queue(after), after.c.tenant_id > tenants.c.tenant_id)
-        .scalar_subquery()
-    )
-    tenants = tenants.union_all(select(next_tenant).where(tenants.c.tenant_id.is_not(None)))
+    # The databases have no way to skip along an index from tenant to tenant; this is one. Ordered
+    # by the whole of the index, it is the only one that serves, whatever a planner thinks of others.
+    tenants = select(_first_tenant(first).label("tenant_id")).cte("tenants", recursive=True)
+    following = _first_tenant(after, after.c.tenant_id > tenants.c.tenant_id)
+    tenants = tenants.union_all(select(following).where(tenants.c.tenant_id.is_not(None)))
     its_first = (
         select(head.c.id)
         .where(
             stands_in_queue(head),
             head.c.tenant_id == tenants.c.tenant_id,
-            ~_is_set_aside(head, now),
+            ~_is_set_aside(head),
         )
-        .order_by(head.c.priority, head.c.requested_at, head.c.id)
+        .order_by(*_place(head))
         .limit(1)
         .correlate(tenants)
         .scalar_subquery()
@@ -94,30 +96,50 @@ def queue_heads(now: datetime) -> Select[Any]:
     return select(*_columns(runs)).select_from(tenants.join(runs, is_it))
 
 
-def woken_heads(now: datetime) -> Select[Any]:
-    """Of each tenant with Waiting runs whose time has come the first."""
-    place = func.row_number().over(
-        partition_by=runs.c.tenant_id,
-        order_by=(runs.c.priority, runs.c.requested_at, runs.c.id),
-    )
-    woken = select(*_columns(runs), place.label("place")).where(*_is_woken(now)).subquery()
+@cache
+def woken_heads() -> Select[Any]:
+    """Of each tenant with Waiting runs whose time has come the first; wants ``now``."""
+    place = func.row_number().over(partition_by=runs.c.tenant_id, order_by=_place(runs))
+    woken = select(*_columns(runs), place.label("place")).where(*_is_woken()).subquery()
     columns: list[ColumnElement[Any]] = [column for column in woken.c if column.name != "place"]
     return select(*columns).where(woken.c.place == 1)
 
 
-def queue_of(
-    tenant_id: str, now: datetime, limit: int, without_projects: Collection[str]
-) -> tuple[Select[Any], Select[Any]]:
-    """A tenant's runs in the queue, and its Waiting ones whose time has come; each in order."""
-    conditions = [runs.c.tenant_id == tenant_id]
+@cache
+def queued_of(*, without_projects: bool) -> Select[Any]:
+    """A tenant's runs in the queue; wants ``now``, ``tenant_id``, ``most`` and ``projects``."""
+    # By tenant, too, which is the same for all: so that one index alone serves.
+    order = (runs.c.tenant_id, *_place(runs))
+    of_tenant = _of_tenant(without_projects)
+    queued = (stands_in_queue(runs), ~_is_set_aside(runs), *of_tenant)
+    return select(*_columns(runs)).where(*queued).order_by(*order).limit(_MOST)
+
+
+@cache
+def woken_of(*, without_projects: bool) -> Select[Any]:
+    """A tenant's Waiting runs whose time has come; wants what ``queued_of`` wants."""
+    woken = (*_is_woken(), *_of_tenant(without_projects))
+    return select(*_columns(runs)).where(*woken).order_by(*_place(runs)).limit(_MOST)
+
+
+_NOW = bindparam("now", type_=UtcTime)
+_MOST = bindparam("most", type_=Integer)
+
+
+def _first_tenant(table: FromClause, *conditions: ColumnElement[bool]) -> ScalarSelect[Any]:
+    query = select(table.c.tenant_id).where(stands_in_queue(table), *conditions)
+    return query.order_by(table.c.tenant_id, *_place(table)).limit(1).scalar_subquery()
+
+
+def _of_tenant(without_projects: bool) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [runs.c.tenant_id == bindparam("tenant_id")]
     if without_projects:
-        conditions.append(runs.c.project_id.not_in(sorted(without_projects)))
-    order = (runs.c.priority, runs.c.requested_at, runs.c.id)
-    queued = (stands_in_queue(runs), ~_is_set_aside(runs, now))
-    return (
-        select(*_columns(runs)).where(*queued, *conditions).order_by(*order).limit(limit),
-        select(*_columns(runs)).where(*_is_woken(now), *conditions).order_by(*order).limit(limit),
-    )
+        conditions.append(runs.c.project_id.not_in(bindparam("projects", expanding=True)))
+    return conditions
+
+
+def _place(table: FromClause) -> tuple[ColumnElement[Any], ...]:
+    return table.c.priority, table.c.requested_at, table.c.id
 
 
 def _columns(table: FromClause) -> tuple[ColumnElement[Any], ...]:
@@ -131,15 +153,15 @@ def _columns(table: FromClause) -> tuple[ColumnElement[Any], ...]:
     )
 
 
-def _is_woken(now: datetime) -> tuple[ColumnElement[bool], ...]:
-    return waits_for_a_time(runs), runs.c.wake_at <= now, ~_is_set_aside(runs, now)
+def _is_woken() -> tuple[ColumnElement[bool], ...]:
+    return waits_for_a_time(runs), runs.c.wake_at <= _NOW, ~_is_set_aside(runs)
 
 
-def _is_set_aside(table: FromClause, now: datetime) -> ColumnElement[bool]:
+def _is_set_aside(table: FromClause) -> ColumnElement[bool]:
     return exists().where(
         set_asides.c.tenant_id == table.c.tenant_id,
         set_asides.c.run_id == table.c.id,
-        set_asides.c.until > now,
+        set_asides.c.until > _NOW,
     )
 
 
@@ -161,17 +183,17 @@ class SqlDispatch:
             return self._connection.execute(query).scalar_one()
 
     def admitted(self) -> Mapping[tuple[str, str], int]:
-        key = (runs.c.tenant_id, runs.c.project_id)
-        query = select(*key, func.count()).where(runs.c.admitted_at.is_not(None)).group_by(*key)
-        return {(tenant, project): count for tenant, project, count in self._all(query)}
+        # Counted here: to group them, SQLite would rather walk an index of all runs.
+        query = select(runs.c.tenant_id, runs.c.project_id).where(runs.c.admitted_at.is_not(None))
+        return Counter((tenant, project) for tenant, project in self._all(query))
 
     def waiting_runs(self, now: datetime, limit: int = 10) -> tuple[RunKey, ...]:
         return tuple(RunKey(*row) for row in self._all(waiting_runs(now, limit)))
 
     def heads(self, now: datetime) -> tuple[WaitingRun, ...]:
         first: dict[str, WaitingRun] = {}
-        for query in (queue_heads(now), woken_heads(now)):
-            for head in self._waiting(query):
+        for query in (queue_heads(), woken_heads()):
+            for head in self._waiting(query, now=now):
                 known = first.setdefault(head.tenant_id, head)
                 first[head.tenant_id] = min(known, head, key=lambda run: run.place)
         return tuple(first.values())
@@ -184,8 +206,14 @@ class SqlDispatch:
         limit: int,
         without_projects: Collection[str] = (),
     ) -> tuple[WaitingRun, ...]:
-        queries = queue_of(tenant_id, now, limit, without_projects)
-        found = [run for query in queries for run in self._waiting(query)]
+        wanted: dict[str, Any] = {"now": now, "tenant_id": tenant_id, "most": limit}
+        if without_projects:
+            wanted["projects"] = sorted(without_projects)
+        found = [
+            run
+            for query in (queued_of, woken_of)
+            for run in self._waiting(query(without_projects=bool(without_projects)), **wanted)
+        ]
         return tuple(sorted(found, key=lambda run: run.place)[:limit])
 
     def served(self) -> Mapping[str, float]:
@@ -207,9 +235,9 @@ class SqlDispatch:
         rows = TenantRows(self._connection, tenant_id, self._place, read_only=self._read_only)
         return SqlTransaction(rows)
 
-    def _waiting(self, query: Select[Any]) -> list[WaitingRun]:
-        return [WaitingRun(*row) for row in self._all(query)]
+    def _waiting(self, query: Select[Any], **wanted: Any) -> list[WaitingRun]:
+        return [WaitingRun(*row) for row in self._all(query, **wanted)]
 
-    def _all(self, query: Select[Any]) -> list[Any]:
+    def _all(self, query: Select[Any], **wanted: Any) -> list[Any]:
         with translated(self._place):
-            return list(self._connection.execute(query))
+            return list(self._connection.execute(query, wanted))
