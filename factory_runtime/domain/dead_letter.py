@@ -107,12 +107,30 @@ class FailureKind:
 
 
 @dataclass(frozen=True, slots=True)
+class LetterCount:
+    """A tenant's open dead letters of one kind, counted; the store keeps it with each letter.
+
+    Attributes:
+        runs: how many runs they hold up.
+        first_failed_at, last_failed_at: of all that there ever were.
+    """
+
+    tenant_id: str
+    fingerprint: str
+    letters: int
+    runs: int
+    first_failed_at: datetime
+    last_failed_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class LetterGroup:
     """Open dead letters of one fingerprint.
 
     Attributes:
         letters: how many.
         runs: how many runs they hold up.
+        first_seen, last_seen: the first failure of the kind that there ever was, and the last.
         tenants: whose they are, in order; at most ten are named, ``tenant_count`` has all.
     """
 

@@ -1,75 +1,121 @@
-"""Open dead letters by fingerprint: one pass over an index of the open ones alone."""
+"""Open dead letters by fingerprint: counted with each letter that is written, and listed."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, distinct, func, select
+from sqlalchemy import Connection, case, func, select, tuple_
 
-from factory_runtime.domain.dead_letter import LetterGroup, LetterStatus
-from factory_runtime.run_store.tables import dead_letters, failure_kinds
+from factory_runtime.domain.dead_letter import DeadLetter, LetterCount, LetterGroup, LetterStatus
+from factory_runtime.run_store.rows import LETTER_COUNTS, LETTERS, TenantRows
+from factory_runtime.run_store.tables import dead_letters, failure_kinds, letter_counts
 
 _NAMED = 10
 """How many tenants of a group are named."""
+
+# --- counting
+
+
+def count_letters(rows: TenantRows, before: DeadLetter | None, after: DeadLetter) -> None:
+    """Keep the counts as a letter is written, in its transaction.
+
+    The run's row is held by whoever writes its letters, so nobody else counts the run meanwhile.
+    """
+    was_open = before is not None and before.status is LetterStatus.OPEN
+    is_open = after.status is LetterStatus.OPEN
+    if before is not None and was_open and is_open and before.fingerprint == after.fingerprint:
+        if before.failed_at != after.failed_at:
+            _add(rows, after, letters=0, runs=0)
+        return
+    if before is not None and was_open:
+        _add(rows, before, letters=-1, runs=-_is_only_one(rows, before))
+    if is_open:
+        _add(rows, after, letters=1, runs=_is_only_one(rows, after))
+
+
+def _is_only_one(rows: TenantRows, letter: DeadLetter) -> int:
+    """1 where the run has no other open letter of this kind, else 0."""
+    columns = dead_letters.c
+    others = rows.count(
+        LETTERS,
+        columns.run_id == letter.run_id,
+        columns.fingerprint == letter.fingerprint,
+        columns.status == LetterStatus.OPEN,
+        columns.id != letter.id,
+    )
+    return 0 if others else 1
+
+
+def _add(rows: TenantRows, letter: DeadLetter, *, letters: int, runs: int) -> None:
+    columns, at = letter_counts.c, letter.failed_at
+    changes: dict[str, Any] = {
+        "letters": columns.letters + letters,
+        "runs": columns.runs + runs,
+        "first_failed_at": case((columns.first_failed_at > at, at), else_=columns.first_failed_at),
+        "last_failed_at": case((columns.last_failed_at < at, at), else_=columns.last_failed_at),
+    }
+    mine = columns.fingerprint == letter.fingerprint
+    if rows.update(LETTER_COUNTS, changes, mine):
+        return
+    first = LetterCount(letter.tenant_id, letter.fingerprint, letters, runs, at, at)
+    if not rows.insert_if_absent(LETTER_COUNTS, first):
+        rows.update(LETTER_COUNTS, changes, mine)
+
+
+# --- listing
 
 
 def letter_groups(
     connection: Connection, tenant_id: str | None, limit: int
 ) -> tuple[LetterGroup, ...]:
     """The largest group first; of all tenants, or of one."""
-    letters = dead_letters.c
-    count, runs, tenants, first, last = (
-        func.count(),
-        func.count(distinct(letters.tenant_id + "/" + letters.run_id)),
-        func.count(distinct(letters.tenant_id)),
-        func.min(letters.failed_at),
-        func.max(letters.failed_at),
-    )
+    columns = letter_counts.c
+    letters = func.sum(columns.letters)
     query = (
-        select(letters.fingerprint, count, runs, tenants, first, last)
-        .where(letters.status == LetterStatus.OPEN)
-        .group_by(letters.fingerprint)
-        .order_by(count.desc(), letters.fingerprint)
+        select(
+            columns.fingerprint,
+            letters,
+            func.sum(columns.runs),
+            func.min(columns.first_failed_at),
+            func.max(columns.last_failed_at),
+            func.aggregate_strings(columns.tenant_id, ","),
+        )
+        .where(columns.letters > 0)
+        .group_by(columns.fingerprint)
+        .order_by(letters.desc(), columns.fingerprint)
         .limit(limit)
     )
     if tenant_id is not None:
-        query = query.where(letters.tenant_id == tenant_id)
-    found = connection.execute(query).all()
+        query = query.where(columns.tenant_id == tenant_id)
+    found = [
+        (fingerprint, *counts, sorted(tenants.split(",")))
+        for fingerprint, *counts, tenants in connection.execute(query)
+    ]
+    words = _words(connection, {row[0]: row[-1][0] for row in found})
     return tuple(
         LetterGroup(
             fingerprint=fingerprint,
-            letters=letters,
-            runs=runs,
-            tenant_count=tenant_count,
+            letters=int(letters),
+            runs=int(runs),
+            tenants=tuple(tenants[:_NAMED]),
+            tenant_count=len(tenants),
             first_seen=first_seen,
             last_seen=last_seen,
-            **_words(connection, fingerprint, tenant_id),
+            **words[fingerprint],
         )
-        for fingerprint, letters, runs, tenant_count, first_seen, last_seen in found
+        for fingerprint, letters, runs, first_seen, last_seen, tenants in found
     )
 
 
-def _words(connection: Connection, fingerprint: str, tenant_id: str | None) -> dict[str, Any]:
-    """What the kind of failure is called, and whose letters they are."""
-    letters, kinds = dead_letters.c, failure_kinds.c
-    kind = select(kinds.job_type, kinds.error_code, kinds.message).where(
-        kinds.fingerprint == fingerprint
-    )
-    if tenant_id is not None:
-        kind = kind.where(kinds.tenant_id == tenant_id)
-    job_type, error_code, message = connection.execute(kind.limit(1)).one()
-    tenants = (
-        select(letters.tenant_id)
-        .where(letters.status == LetterStatus.OPEN, letters.fingerprint == fingerprint)
-        .distinct()
-        .order_by(letters.tenant_id)
-        .limit(_NAMED)
-    )
-    if tenant_id is not None:
-        tenants = tenants.where(letters.tenant_id == tenant_id)
-    return {
-        "job_type": job_type,
-        "error_code": error_code,
-        "message": message,
-        "tenants": tuple(connection.execute(tenants).scalars()),
-    }
+def _words(connection: Connection, tenant_of: dict[str, str]) -> dict[str, dict[str, str]]:
+    """What the kinds of failure are called, by fingerprint: as one of their tenants has it."""
+    columns = failure_kinds.c
+    named = [(tenant_id, fingerprint) for fingerprint, tenant_id in tenant_of.items()]
+    query = select(
+        columns.fingerprint, columns.job_type, columns.error_code, columns.message
+    ).where(tuple_(columns.tenant_id, columns.fingerprint).in_(named))
+    unnamed = {"job_type": "", "error_code": "", "message": ""}
+    words = dict.fromkeys(tenant_of, unnamed)
+    for fingerprint, job_type, error_code, message in connection.execute(query):
+        words[fingerprint] = {"job_type": job_type, "error_code": error_code, "message": message}
+    return words

@@ -33,7 +33,12 @@ from sqlalchemy.exc import IntegrityError
 from factory_runtime.domain.approval import Approval, Vote
 from factory_runtime.domain.artifact import Artifact
 from factory_runtime.domain.attempt import Attempt
-from factory_runtime.domain.dead_letter import DeadLetter, FailureKind, RedriveOrder
+from factory_runtime.domain.dead_letter import (
+    DeadLetter,
+    FailureKind,
+    LetterCount,
+    RedriveOrder,
+)
 from factory_runtime.domain.errors import InputError, PermanentError
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.memory import Memory
@@ -119,6 +124,7 @@ REQUESTS = Record(tables.requests, RequestRecord)
 MEMORIES = Record(tables.memory_records, Memory)
 LOCKS = Record(tables.locks, Lock)
 LETTERS = Record(tables.dead_letters, DeadLetter)
+LETTER_COUNTS = Record(tables.letter_counts, LetterCount)
 FAILURE_KINDS = Record(tables.failure_kinds, FailureKind)
 ORDERS = Record(tables.redrive_orders, RedriveOrder)
 APPROVALS = Record(tables.approvals, Approval)

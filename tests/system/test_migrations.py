@@ -126,7 +126,7 @@ def test_every_row_names_its_tenant_and_tenants_come_first_in_every_key() -> Non
         "ix_runs_admitted",
         "ix_runs_wake",
         "ix_jobs_lease",
-        "ix_dead_letters_open",
+        "ix_letter_counts_open",
         "ix_topic_waits_topic",
     }
     for table in metadata.tables.values():

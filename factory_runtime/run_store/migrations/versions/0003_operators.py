@@ -108,10 +108,21 @@ def _dead_letters() -> None:
     op.create_index("ix_dead_letters_fingerprint", "dead_letters", by_kind)
     for column in ("project_id", "trace_id"):
         op.create_index(f"ix_dead_letters_{column}", "dead_letters", ["tenant_id", column])
-    of_all = ("fingerprint", "tenant_id", "run_id", "failed_at")
-    _index("ix_dead_letters_open", "dead_letters", *of_all, where="status = 'open'")
     given = "order_id IS NOT NULL"
     _index("ix_dead_letters_order_id", "dead_letters", "tenant_id", "order_id", where=given)
+    op.create_table(
+        "letter_counts",
+        Column("tenant_id", _text(64), nullable=False),
+        Column("fingerprint", _text(64), nullable=False),
+        Column("letters", sa.Integer(), nullable=False),
+        Column("runs", sa.Integer(), nullable=False),
+        Column("first_failed_at", _TIME, nullable=False),
+        Column("last_failed_at", _TIME, nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "fingerprint", name="pk_letter_counts"),
+    )
+    _index(
+        "ix_letter_counts_open", "letter_counts", "fingerprint", "tenant_id", where="letters > 0"
+    )
     op.create_table(
         "failure_kinds",
         Column("tenant_id", _text(64), nullable=False),
