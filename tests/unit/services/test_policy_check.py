@@ -19,6 +19,7 @@ from factory_runtime.domain.errors import (
     PolicyUnavailableError,
     UnknownJobTypeError,
 )
+from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.policy import Policy, PolicyRecord
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.jobs.approval import ApprovalGate
@@ -296,6 +297,17 @@ def test_an_approval_that_a_policy_wants_stands_before_every_job(governed: Gover
     assert second.needs == ("a",)
     assert list(governed.factory.jobs(run)) == ["policy-large", "a", "b"]
     assert len(read_plan(governed.factory.storage, governed.factory.request()).jobs) == 2
+
+
+def test_the_job_before_all_others_asks_whom_the_policy_names(governed: Governed):
+    governed.rules("approval: [{name: all, by: [grace], message: 'May ${{ it }} run?'}]")
+    walk = governed.factory.take_up(governed.factory.request())
+    assert governed.factory.ready(walk) == ["policy-all"]
+    governed.factory.attempt(walk, "policy-all")
+    assert governed.factory.jobs(walk.run)["policy-all"].status is JobStatus.WAITING
+    with governed.factory.store.begin(TENANT, read_only=True) as tx:
+        (approval,) = tx.list_approvals(run_id=walk.run.id)
+    assert (approval.by, approval.message) == (("grace",), "May ${{ it }} run?")
 
 
 def test_a_preview_tells_what_will_need_an_approval_and_by_whom(governed: Governed):
