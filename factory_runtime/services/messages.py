@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from factory_runtime.domain.ids import new_id
-from factory_runtime.domain.notice import Notice, NoticeKind, notice_to_payload
+from factory_runtime.domain.notice import Notice, NoticeKind, Severity, notice_to_payload
 from factory_runtime.domain.records import EffectStatus, OutboxMessage
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunTransaction
@@ -22,12 +22,14 @@ from factory_runtime.services.topics import (
     UNDO_RUN,
 )
 
+_SEVERITIES = {RunStatus.SUCCEEDED: Severity.SUCCESS, RunStatus.FAILED: Severity.FAILURE}
+
 _LATE = timedelta(seconds=30)
 """How long a job that was cut off may still be within its call to a host: longer than its grace."""
 
 
 def leave_endings(tx: RunTransaction, run: Run, now: datetime) -> None:
-    """After the end of a run: remember it, show it, and settle effects that were only intended.
+    """After the end of a run: remember it, show it, tell it, settle what was only intended.
 
     One that undoes another is no example of its template: the other's ledger is settled instead.
     """
@@ -37,23 +39,26 @@ def leave_endings(tx: RunTransaction, run: Run, now: datetime) -> None:
         leave(tx, MEMORY_OF_RUN, cycle, this, now)
     else:
         leave(tx, TAKE_INVENTORY, cycle, {**this, "cycle": run.cycle}, now)
-    leave_notice(
-        tx,
-        Notice(
-            tenant_id=run.tenant_id,
-            kind=NoticeKind.RUN_COMPLETE,
-            key=f"run-complete:{cycle}",
-            title="",  # its words are found when it is told
-            body="",
-            at=now,
-            run_id=run.id,
-            facts={"status": run.status.value, "cycle": run.cycle, "undoes": run.undoes},
-        ),
-    )
+    leave_notice(tx, _notice_of_end(run, now))
     if tx.list_effects(run_id=run.id, status=EffectStatus.INTENDED, limit=1):
         leave(tx, SETTLE_EFFECTS, cycle, this, now, after=_LATE)
     if run.undo_requested_by is not None and run.status is not RunStatus.SUCCEEDED:
         leave_undo(tx, run, run.undo_requested_by, now)
+
+
+def _notice_of_end(run: Run, now: datetime) -> Notice:
+    """Its words are found when it is told: what was done instead may still be under way."""
+    return Notice(
+        tenant_id=run.tenant_id,
+        kind=NoticeKind.RUN_COMPLETE,
+        key=f"run-complete:{run.id}:{run.cycle}",
+        title="",
+        body="",
+        at=now,
+        severity=_SEVERITIES.get(run.status, Severity.WARNING),
+        run_id=run.id,
+        facts={"status": run.status.value, "cycle": run.cycle, "undoes": run.undoes},
+    )
 
 
 def leave_undo(tx: RunTransaction, run: Run, by: str, now: datetime) -> None:

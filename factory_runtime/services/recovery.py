@@ -158,7 +158,7 @@ def report_of(
     return replace(
         report,
         standing=tuple(_line(effect.target) for effect in standing),
-        undoable=undoing is None and plan is not None and _any_undo(plan, standing),
+        undoable=_is_undoable(run, plan, standing) and undoing is None,
     )
 
 
@@ -271,7 +271,10 @@ def _stand_in(name: str, jobs: Mapping[str, Job], plan: Plan) -> str | None:
     return None
 
 
-def _any_undo(plan: Plan, standing: Sequence[Effect]) -> bool:
+def _is_undoable(run: Run, plan: Plan | None, standing: Sequence[Effect]) -> bool:
+    """Whether there is something that could be undone, and nobody has asked for it."""
+    if plan is None or run.undo_requested_by is not None:
+        return False
     planned = (plan.by_name.get(effect.step) for effect in standing)
     return any(job is not None and job.undo is not None for job in planned)
 

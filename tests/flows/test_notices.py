@@ -69,6 +69,7 @@ def test_prefect_has_the_event_with_the_run_its_tenant_and_its_flow_run(factory:
     (event,) = events()
     assert event["event"] == "factory.run-complete"
     assert event["payload"]["facts"] == {"status": "Succeeded", "cycle": 0}
+    assert event["payload"]["severity"] == "success"
     roles = {r["prefect.resource.role"]: r["prefect.resource.id"] for r in event["related"]}
     assert roles["tenant"] == f"factory.tenant.{TENANT}"
     assert roles["flow-run"] == f"prefect.flow-run.{run.flow_run_id}"

@@ -165,6 +165,8 @@ def test_an_undo_that_is_offered_is_proposed_until_somebody_asked_for_it():
     report = report_of(run, [failed(run, "b")], plan, [effect], undoing=undoing)
     assert "factory runs undo run-1" not in report.commands
     assert "Undone by run-2, which is Running" in report_lines(report)
+    asked = ended(RunStatus.FAILED, undo_requested_by="ada")
+    assert not report_of(asked, [], plan, [effect]).undoable
     without = a_plan(planned("a"), planned("b"))
     assert not report_of(run, [], without, [effect]).undoable
 
