@@ -58,15 +58,16 @@ def test_whatever_lies_in_the_place_of_a_policy_is_none_or_is_read(body: bytes):
 
 
 _CAPS = st.dictionaries(st.sampled_from(["a", "b"]), st.integers(0, 3))
-_QUOTAS = st.fixed_dictionaries(
-    {},
+_NOTHING: dict[str, st.SearchStrategy[Any]] = {}
+_QUOTAS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    _NOTHING,
     optional={
         "templates": st.dictionaries(
             st.sampled_from(["a", "*"]),
             st.sampled_from([{}, {"versions": ">=2"}, {"withdrawn": {"1.0.0": "old"}}]),
         ),
         "quotas": st.fixed_dictionaries(
-            {}, optional={"running_runs": st.integers(0, 3), "projects": _CAPS}
+            _NOTHING, optional={"running_runs": st.integers(0, 3), "projects": _CAPS}
         ),
         "topics": _CAPS,
         "max_deadline": st.sampled_from(["1h", "2h", "3h"]),
