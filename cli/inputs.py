@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 from factory_runtime.domain.errors import InputError, InvalidInputsError, Problem
@@ -17,7 +18,10 @@ _BOOLEANS = {"true": True, "yes": True, "false": False, "no": False}
 
 
 def gather_inputs(
-    settings: Sequence[str], file: str | None, schema: Mapping[str, Any]
+    settings: Sequence[str],
+    file: str | None,
+    schema: Mapping[str, Any],
+    base: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The inputs that the options give; what is set wins over what the file says.
 
@@ -25,11 +29,12 @@ def gather_inputs(
         settings: texts like ``name=value`` or ``name.inner=value``.
         file: a path to YAML or JSON, ``-`` for standard input, or None.
         schema: the template's, so that ``123`` stays text where text is asked for.
+        base: inputs that are there already; what is set within one of them changes it.
 
     Raises:
         InputError: an option is no ``name=value``, or a value or the file cannot be read.
     """
-    inputs = read_inputs(file) if file is not None else {}
+    inputs = {**base, **(read_inputs(file) if file is not None else {})}
     given: dict[tuple[str, ...], Any] = {}
     for path, text in (_split(setting, schema) for setting in settings):
         inner = _schema_at(schema, path)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from cli.as_json import print_json, to_json
+from cli.changes import Asked, InputsFile, Set, TemplateVersion, Timeout
 from cli.door import Door, open_door, person
 from cli.options import AnyStep, Json, RunId, Step, Tenant
 from cli.steer import Watch, tell_and_watch
@@ -70,17 +71,35 @@ def logs(
 
 @app.command()
 def retry(
-    run_id: RunId, step: Step, watch: Watch = False, tenant: Tenant = None, json: Json = False
+    run_id: RunId,
+    step: Step,
+    set_: Set = None,
+    inputs: InputsFile = None,
+    timeout: Timeout = None,
+    template_version: TemplateVersion = None,
+    watch: Watch = False,
+    tenant: Tenant = None,
+    json: Json = False,
 ) -> int:
     """Send a failed run round again for this job, and all behind it that did not succeed."""
     door = open_door(tenant=tenant, json=json)
+    asked = Asked(set_, inputs, timeout, template_version)
 
     def act(door: Door, run_id: str) -> Run:
         from factory_runtime.services.retry_run import retry_job
 
         find_job(door, run_id, step)
         runtime = door.runtime
-        return retry_job(runtime.store, runtime.clock, door.tenant, run_id, step, person())
+        return retry_job(
+            runtime.store,
+            runtime.clock,
+            door.tenant,
+            run_id,
+            step,
+            person(),
+            change=asked.of_run(door, run_id),
+            desk=runtime.desk,
+        )
 
     return tell_and_watch(door, [run_id], act, watch=watch)
 

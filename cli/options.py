@@ -23,6 +23,14 @@ RunIds = Annotated[
         metavar="RUN_ID", help="One or more, like run-01k….", autocompletion=complete_run
     ),
 ]
+AnyRunIds = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN_ID]...",
+        help="Like run-01k…; or choose runs with --where.",
+        autocompletion=complete_run,
+    ),
+]
 _STEP = typer.Argument(
     metavar="STEP", help="The job, like apply-domain[order].", autocompletion=complete_step
 )

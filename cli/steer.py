@@ -8,15 +8,19 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 
 from cli.as_json import print_json, to_json, without
+from cli.bulk import Preview, Yes, cancel_chosen, check_named_or_chosen, retry_chosen
+from cli.changes import Asked, InputsFile, Set, TemplateVersion, Timeout
 from cli.door import Door, open_door, person
 from cli.errors import DONE, exit_code_of, facts_of, report
-from cli.options import Json, RunIds, Tenant, duration_option
+from cli.options import AnyRunIds, Json, RunIds, Tenant, duration_option
 from cli.screen import status_style
+from cli.where import Choice, NotSinceSucceeded, Where
 from factory_runtime.domain.errors import (
     FactoryError,
     IllegalTransitionError,
@@ -57,16 +61,33 @@ class Told:
 
 
 def cancel(
-    run_ids: RunIds,
+    run_ids: AnyRunIds = None,
+    where: Where = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Choose runs asked for since, like 2h.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Choose runs asked for before.")
+    ] = None,
+    preview: Preview = False,
+    yes: Yes = False,
     wait: Wait = False,
     wait_for: For = None,
     tenant: Tenant = None,
     json: Json = False,
 ) -> int:
-    """Stop runs for good; what they made stays. One that nobody executes ends at once."""
+    """Stop runs for good; what they made stays. One that nobody executes ends at once.
+
+    Name them, or choose them: `--where status=Queued --where project=shop --preview`.
+    """
     limit = _limit(wait, wait_for)
+    choice = Choice(where, since, until)
+    alone = {"--wait": wait}
+    check_named_or_chosen(run_ids, choice, alone, {"--preview": preview, "--yes": yes})
     door = open_door(tenant=tenant, json=json)
-    return _tell_and_wait(door, run_ids, _cancel, _is_cancelled, limit)
+    if not choice.is_made:
+        return _tell_and_wait(door, run_ids or (), _cancel, _is_cancelled, limit)
+    return cancel_chosen(door, choice, partial(_cancel, door), preview=preview, yes=yes)
 
 
 def pause(
@@ -87,9 +108,39 @@ def resume(run_ids: RunIds, watch: Watch = False, tenant: Tenant = None, json: J
     return tell_and_watch(open_door(tenant=tenant, json=json), run_ids, _resume, watch=watch)
 
 
-def retry(run_ids: RunIds, watch: Watch = False, tenant: Tenant = None, json: Json = False) -> int:
-    """Send failed runs round again, from what failed in them; what succeeded stays."""
-    return tell_and_watch(open_door(tenant=tenant, json=json), run_ids, _retry, watch=watch)
+def retry(
+    run_ids: AnyRunIds = None,
+    where: Where = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Choose runs that failed since, like 2h.")
+    ] = None,
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Choose runs that failed before.")
+    ] = None,
+    not_since_succeeded: NotSinceSucceeded = False,
+    preview: Preview = False,
+    yes: Yes = False,
+    set_: Set = None,
+    inputs: InputsFile = None,
+    timeout: Timeout = None,
+    template_version: TemplateVersion = None,
+    watch: Watch = False,
+    tenant: Tenant = None,
+    json: Json = False,
+) -> int:
+    """Send failed runs round again, from what failed in them; what succeeded stays.
+
+    Name them, or choose them: `--since 2h --not-since-succeeded --preview`.
+    """
+    choice = Choice(where, since, until, not_since_succeeded, ended=True)
+    alone = {"--watch": watch}
+    check_named_or_chosen(run_ids, choice, alone, {"--preview": preview, "--yes": yes})
+    door = open_door(tenant=tenant, json=json)
+    asked = Asked(set_, inputs, timeout, template_version)
+    if not choice.is_made:
+        act = partial(_retry, asked=asked)
+        return tell_and_watch(door, run_ids or (), act, watch=watch)
+    return retry_chosen(door, choice, partial(_retry, door, asked=asked), preview=preview, yes=yes)
 
 
 # --- what each does
@@ -113,10 +164,19 @@ def _resume(door: Door, run_id: str) -> Run:
     return resume_run(door.runtime.store, door.runtime.clock, door.tenant, run_id, person())
 
 
-def _retry(door: Door, run_id: str) -> Run:
+def _retry(door: Door, run_id: str, *, asked: Asked) -> Run:
     from factory_runtime.services.retry_run import retry_run
 
-    return retry_run(door.runtime.store, door.runtime.clock, door.tenant, run_id, person())
+    runtime = door.runtime
+    return retry_run(
+        runtime.store,
+        runtime.clock,
+        door.tenant,
+        run_id,
+        person(),
+        change=asked.of_run(door, run_id),
+        desk=runtime.desk,
+    )
 
 
 # --- one after the other
