@@ -85,6 +85,7 @@ NOT_FOUND: dict[str, Call] = {
     "save_run": lambda tx: tx.save_run(foreign(RUN), foreign(MOVED)),
     "get_job": lambda tx: tx.get_job(RUN.id, JOB.step),
     "save_job": lambda tx: tx.save_job(foreign(JOB), foreign(JOB.changed(after(1)))),
+    "add_jobs": lambda tx: tx.add_jobs([foreign(replace(JOB, id="job-9", step="x"))]),
     "add_attempt": lambda tx: tx.add_attempt(foreign(replace(ATTEMPT, key="run-1:x:2"))),
     "save_attempt": lambda tx: tx.save_attempt(foreign(ATTEMPT)),
     "add_artifacts": lambda tx: tx.add_artifacts([foreign(ARTIFACT)]),
@@ -119,10 +120,12 @@ STALE: dict[str, Call] = {
 }
 EMPTY: dict[str, Call] = {
     "list_runs": lambda tx: tx.list_runs(RunFilter()).items,
+    "count_runs": lambda tx: tx.count_runs(RunFilter()),
     "find_run_by_flow_run": lambda tx: tx.find_run_by_flow_run("flow-1"),
     "list_jobs": lambda tx: tx.list_jobs(RUN.id),
     "list_attempts": lambda tx: tx.list_attempts(RUN.id),
     "list_artifacts": lambda tx: tx.list_artifacts(),
+    "find_last_event": lambda tx: tx.find_last_event(RUN.id),
     "list_events": lambda tx: tx.list_events(RUN.id),
     "list_effects": lambda tx: tx.list_effects(),
     "list_templates": lambda tx: tx.list_templates(),
@@ -162,6 +165,7 @@ BESIDE: dict[str, Call] = {
     "try_lock": lambda tx: tx.try_lock("cache", "intruder", after(1), after(99)),
     "unlock": lambda tx: tx.unlock("cache", "ada"),
     "renew_lock": lambda tx: tx.renew_lock("cache", "ada", after(99)),
+    "wake_job": lambda tx: tx.wake_job(RUN.id, JOB.step, after(1)),
     "renew_leases": lambda tx: tx.renew_leases(RUN.id, str(JOB.lease_owner), after(99)),
     "lock_breaker": lambda tx: tx.lock_breaker(BREAKER.host),
     "save_breaker": lambda tx: tx.save_breaker(replace(foreign(BREAKER), failures=9)),
@@ -177,6 +181,7 @@ BESIDE: dict[str, Call] = {
 }
 SMUGGLED: dict[str, Call] = {
     "add_run": lambda tx: tx.add_run(RUN),
+    "add_jobs": lambda tx: tx.add_jobs([replace(JOB, id="job-9", step="x")]),
     "add_attempt": lambda tx: tx.add_attempt(ATTEMPT),
     "save_attempt": lambda tx: tx.save_attempt(ATTEMPT),
     "add_artifacts": lambda tx: tx.add_artifacts([ARTIFACT]),
