@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,12 +33,21 @@ IfVersion = Annotated[
 
 
 @app.command()
-def show(tenant: Tenant = None, json: Json = False) -> None:
+def show(
+    tenant: Tenant = None,
+    text: Annotated[
+        bool, typer.Option("--text", help="The one in the table, as it was applied.")
+    ] = False,
+    json: Json = False,
+) -> None:
     """Show a tenant's rules, where each comes from, and what they come to together."""
     from factory_runtime.services.policy import combined_limits, combined_notices
     from factory_runtime.services.policy_check import day_of
 
     door = open_door(tenant=tenant, json=json)
+    if text:
+        _show_text(door)
+        return
     policies = door.runtime.policies.of(door.tenant)
     with door.reading() as tx:
         record = tx.find_policy()
@@ -117,6 +127,18 @@ def remove(tenant: Tenant = None, if_version: IfVersion = None, json: Json = Fal
         print_json({"tenant": door.tenant, **(_record_facts(removed.record) or {})})
     else:
         door.screen.line(f"the policy of {door.tenant} is out of the table", "good")
+
+
+def _show_text(door: Door) -> None:
+    """Even where it cannot be read as a policy: so that it can be mended."""
+    with door.reading() as tx:
+        record = tx.find_policy()
+    if record is None or not record.document:
+        raise NotFoundError(f"tenant {door.tenant} has no policy in the table")
+    if door.json:
+        print_json({**(_record_facts(record) or {}), "document": record.document})
+    else:
+        sys.stdout.write(record.document)
 
 
 def _body_of(file: Path) -> bytes:

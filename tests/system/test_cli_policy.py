@@ -79,6 +79,14 @@ def test_a_removed_policy_is_gone_and_can_be_removed_once(factory: Factory, file
     assert factory("policy", "remove").code == 3
 
 
+def test_the_text_in_the_table_can_be_had_back_as_it_was_applied(factory: Factory, file: Path):
+    assert factory("policy", "show", "--text").code == 3
+    factory("policy", "apply", str(file))
+    assert factory("policy", "show", "--text").out == file.read_text()
+    shown = factory("policy", "show", "--text", "--json").json
+    assert (shown["document"], shown["version"]) == (file.read_text(), 1)
+
+
 def test_a_policy_of_one_tenant_is_nobody_elses(factory: Factory, file: Path):
     factory("policy", "apply", str(file), "--tenant", "acme")
     assert "everything is allowed" in factory("policy", "show").out
