@@ -7,12 +7,21 @@ from hashlib import sha256
 from typing import Any
 
 import pytest
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
+    temporary_settings,
+)
 
+from deployments.stack import read_state
+from factory_runtime.domain.notice import notice_to_payload
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.orchestration.events import NoticeEvents
 from factory_runtime.services import topics
+from tests.builders import a_message
 from tests.factory import Factory, until
-from tests.receivers import WebReceiver, web_receiver
+from tests.receivers import WebReceiver, a_notice, web_receiver
 from tests.recipes import a_source, a_template
 
 pytestmark = pytest.mark.slow
@@ -73,6 +82,27 @@ def test_prefect_has_the_event_with_the_run_its_tenant_and_its_flow_run(factory:
     roles = {r["prefect.resource.role"]: r["prefect.resource.id"] for r in event["related"]}
     assert roles["tenant"] == f"factory.tenant.{TENANT}"
     assert roles["flow-run"] == f"prefect.flow-run.{run.flow_run_id}"
+
+
+def test_an_event_that_is_told_again_is_the_same_event(factory: Factory):
+    state = read_state(factory.settings)
+    assert state is not None
+    wanted = {"filter": {"resource": {"id": [f"factory.tenant.{TENANT}"]}}, "limit": 10}
+    events = NoticeEvents(factory.runtime.store)
+    with temporary_settings(
+        {PREFECT_API_URL: state.api_url, PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False}
+    ):
+        for key in ("told", "told", "last"):
+            at = factory.runtime.clock.now()
+            notice = a_notice(tenant_id=TENANT, key=key, at=at)
+            events.tell(a_message(tenant_id=TENANT, payload=notice_to_payload(notice)))
+
+    def keys() -> list[str]:
+        found = factory.prefect("POST", "/events/filter", wanted)["events"]
+        return sorted(event["payload"]["key"] for event in found)
+
+    until(lambda: "last" in keys(), "the last one has arrived")
+    assert keys() == ["last", "told"]
 
 
 def test_without_a_target_it_stands_in_the_log_of_the_stack(factory: Factory, run: Run):
