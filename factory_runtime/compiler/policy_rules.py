@@ -9,7 +9,7 @@ from datetime import timedelta
 from factory_runtime.compiler.findings import Fields, Findings, did_you_mean
 from factory_runtime.compiler.syntax import parse_text
 from factory_runtime.compiler.yaml_nodes import Node
-from factory_runtime.domain.approval import Question
+from factory_runtime.domain.approval import GROUP, Question
 from factory_runtime.domain.errors import ExpressionError
 from factory_runtime.domain.notice import NoticeKind
 from factory_runtime.domain.policy import ANY, ApprovalRule, NoticeRule
@@ -100,10 +100,12 @@ def _entries(
 def _question(fields: Fields, findings: Findings, name: str) -> Question:
     by = _people(fields, "by")
     count = _count(fields)
-    if by and count > len(by) and not any(one.startswith("group:") for one in by):
-        fields.bad("count", f"at most {len(by)}, as many as may decide", "name more, or a group")
     expires = fields.duration("expires") or Question("").expires
     after, to = _escalation(fields, findings)
+    deciders = {*by, *to}
+    if by and count > len(deciders) and not any(one.startswith(GROUP) for one in deciders):
+        hint = "name more, or a group"
+        fields.bad("count", f"at most {len(deciders)}, as many as may decide", hint)
     if after is not None and after >= expires:
         hint = f"it expires after {expires}: escalate earlier"
         fields.bad("escalate", "earlier than its expiry", hint)

@@ -10,9 +10,12 @@ from typing import NoReturn
 
 from factory_runtime.compiler.yaml_nodes import MAX_BYTES
 from factory_runtime.domain.errors import PolicyUnavailableError
+from factory_runtime.domain.ids import is_slug
 
 DEFAULT = "default"
 SUFFIX = ".yaml"
+_MISSPELT = ".yml"
+_LOOKS_LIKE_ONE = {SUFFIX, _MISSPELT, ".json"}
 _TRIES = 3
 
 
@@ -49,23 +52,26 @@ class PolicyFolder:
         return _read(self._folder / f"{DEFAULT}{SUFFIX}") if text is None else text
 
     def paths(self) -> tuple[Path, ...]:
-        """Every policy there, in the order of names.
+        """Every file there that looks like a policy, in the order of names.
 
         Raises:
             PolicyUnavailableError: the folder is not there, or cannot be read.
         """
         self._refuse_if_away()
         try:
-            return tuple(sorted(p for p in self._folder.iterdir() if p.suffix == SUFFIX))
+            found = [p for p in self._folder.iterdir() if p.suffix.lower() in _LOOKS_LIKE_ONE]
         except OSError as exc:
             _unavailable(self._folder, f"cannot be read: {exc.strerror}", exc)
+        return tuple(sorted(found))
 
     def read(self, path: Path) -> PolicyText:
         """One of ``paths``.
 
         Raises:
-            PolicyUnavailableError: it cannot be read, or is gone.
+            PolicyUnavailableError: it cannot be read, is gone, or is called like no tenant.
         """
+        if path.suffix != SUFFIX or not is_slug(path.stem):
+            _unavailable(path, f"is no tenant's: call it TENANT{SUFFIX}")
         text = _read(path)
         return _unavailable(path, "is gone") if text is None else text
 
@@ -83,9 +89,11 @@ def _read(path: Path) -> PolicyText | None:
         try:
             body = _read_once(path)
         except FileNotFoundError as exc:
-            if not path.is_symlink():
-                return None
-            _unavailable(path, "is a link to nothing", exc)
+            if path.is_symlink():
+                _unavailable(path, "is a link to nothing", exc)
+            if os.path.lexists(path.with_suffix(_MISSPELT)):
+                _unavailable(path.with_suffix(_MISSPELT), f"is not called {path.name}", exc)
+            return None
         except OSError as exc:
             _unavailable(path, f"cannot be read: {exc.strerror}", exc)
         if body is not None:

@@ -228,6 +228,11 @@ def test_bad_approval_rules_are_refused(rule: str, said: str):
     assert found.line == 2
 
 
+def test_those_it_is_escalated_to_count_as_well():
+    text = "approval: [{name: a, by: [ada], count: 2, escalate: {after: 1d, to: [bob]}}]"
+    assert loaded(text).approvals[0].question.count == 2
+
+
 def test_a_group_may_be_asked_for_more_votes_than_names():
     assert loaded('approval: [{name: a, by: ["group:ops"], count: 3}]').approvals[0].question.count
 

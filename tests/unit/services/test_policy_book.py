@@ -132,6 +132,12 @@ def test_a_folder_in_the_place_of_a_file_refuses(site: Site):
     assert "acme.yaml cannot be read" in refusal(site)
 
 
+@pytest.mark.parametrize("name", ["acme.yml", "default.yml"])
+def test_a_file_with_another_ending_refuses_rather_than_being_passed_over(site: Site, name: str):
+    (site.folder / name).write_text(GOOD)
+    assert f"{name} is not called" in refusal(site)
+
+
 def test_a_pipe_in_the_place_of_a_file_refuses_without_waiting_for_a_writer(site: Site):
     os.mkfifo(site.folder / "acme.yaml")
     assert "acme.yaml is not a file" in refusal(site)
@@ -307,6 +313,14 @@ def test_every_broken_policy_is_listed(site: Site):
     first, second = site.book.broken()
     assert "acme.yaml:1:9" in first
     assert "third in the table" in second
+
+
+@pytest.mark.parametrize("name", ["acme.yml", "Acme.yaml", "acme.json", "a b.yaml"])
+def test_a_file_that_is_no_tenants_is_listed_as_broken(site: Site, name: str):
+    (site.folder / name).write_text(GOOD)
+    (site.folder / "README.md").write_text("What our tenants may ask for.")
+    (told,) = site.book.broken()
+    assert f"{name} is no tenant's: call it TENANT.yaml" in told
 
 
 def test_a_missing_folder_is_listed_as_broken(tmp_path: Path):
