@@ -13,6 +13,7 @@ SKIPPED: Mapping[str, str] = {
     SkipReason.CONDITION: "its condition is false",
     SkipReason.NEED_FAILED: "a job it needs failed",
     SkipReason.FALLBACK_NOT_NEEDED: "nothing failed that it stands in for",
+    SkipReason.NOT_PLANNED: "the run's plan was changed, and has it no more",
 }
 
 

@@ -61,14 +61,14 @@ def _jobs(plan: Plan, asks: Mapping[str, str], settled: frozenset[str]) -> Itera
     for job in plan.jobs:  # each follows its needs
         mine = tuple(
             dict.fromkeys(
-                asks[approval]
+                approval
                 for need in job.needs
                 for approval in ((need,) if need in asks else behind.get(need, ()))
             )
         )
         waiting = replace(
             job,
-            needs=tuple(dict.fromkeys((*job.needs, *mine))),
+            needs=tuple(dict.fromkeys((*job.needs, *(asks[approval] for approval in mine)))),
             # Where people say no this time, what stands in for the approval runs.
             fallback_for=tuple(
                 dict.fromkeys((*job.fallback_for, *(asks.get(n, n) for n in job.fallback_for)))

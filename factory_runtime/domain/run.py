@@ -43,6 +43,10 @@ RUN_WITHOUT_SLOT = RUN_ENDED | {_S.WAITING, _S.PAUSED}
 """Entering one of these gives the run's slot back."""
 
 
+PLAN_CHANGED_BY = "plan_changed_by"
+"""Key of a run's metadata: names of people."""
+
+
 class Priority(StrEnum):
     """Which queue a run or job stands in."""
 
@@ -161,3 +165,8 @@ class Run:
     @property
     def ended(self) -> bool:
         return self.status in RUN_ENDED
+
+    @property
+    def plan_changed_by(self) -> tuple[str, ...]:
+        """Who changed its plan since it was requested, and so may not approve it either."""
+        return tuple(self.metadata.get(PLAN_CHANGED_BY, ()))

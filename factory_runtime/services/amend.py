@@ -59,6 +59,11 @@ class Amended:
     again: frozenset[str]
     added: frozenset[str]
 
+    @property
+    def plan_changed(self) -> bool:
+        """Whether the plan is another one than before."""
+        return "plan_before" in self.detail
+
     def write(self, tx: RunTransaction, run: Run, now: datetime, detail: Mapping[str, Any]) -> None:
         """Write the jobs as they are from now on; with the run's row locked, before it is saved."""
         if self.template is not None:

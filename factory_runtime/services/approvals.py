@@ -255,6 +255,11 @@ def _refuse(
             f"{person} may not decide {approval.id}: {person} {why}",
             hint=f"ask {spell_deciders(approval.deciders(now))}",
         )
+    if person in run.plan_changed_by:
+        raise NotAllowedError(
+            f"{person} may not decide {approval.id}: {person} changed the plan",
+            hint=f"ask another of {spell_deciders(approval.deciders(now))}",
+        )
     if approval.status is not ApprovalStatus.OPEN:
         raise ConflictError(f"approval {approval.id} is {approval.status} already")
     if run.ended or run.cancel_requested_at is not None:

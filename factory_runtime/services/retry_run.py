@@ -17,7 +17,7 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.job import Job, JobStatus, SkipReason
 from factory_runtime.domain.progress import Ending, carried
 from factory_runtime.domain.records import Effect, EffectStatus
-from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.domain.run import PLAN_CHANGED_BY, Run, RunStatus
 from factory_runtime.ports import Clock, RunStore, RunTransaction
 from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.letters import mark_redriven
@@ -178,6 +178,9 @@ def send_round(tx: RunTransaction, round_: Round, now: datetime, asked: Mapping[
             tx.save_job(job, fresh(job, now), detail=detail)
     else:
         changes.update(amended.run_changes)
+        if amended.plan_changed:
+            people = sorted({*run.plan_changed_by, str(asked["by"])})
+            changes["metadata"] = {**run.metadata, PLAN_CHANGED_BY: people}
         detail.update(amended.detail)
         again |= amended.again
         amended.write(tx, run, now, detail)
