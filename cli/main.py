@@ -18,6 +18,7 @@ from cli import (
     approvals,
     artifacts,
     doctor,
+    effects,
     jobs,
     memory,
     policy,
@@ -28,6 +29,7 @@ from cli import (
     steer,
     sweep,
     templates,
+    undo,
 )
 from cli.errors import BAD_INPUT, DONE, RUN_FAILED, report, report_unexpected, report_usage
 from cli.screen import Screen
@@ -46,10 +48,11 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.add_typer(runs.app, name="runs")
-for command in (steer.cancel, steer.pause, steer.resume, steer.retry):
+for command in (steer.cancel, steer.pause, steer.resume, steer.retry, undo.undo):
     runs.app.command()(command)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(approvals.app, name="approvals")
+app.add_typer(effects.app, name="effects")
 app.add_typer(templates.app, name="templates")
 app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(policy.app, name="policy")

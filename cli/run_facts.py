@@ -25,7 +25,11 @@ _MANY = 10_000
 
 @dataclass(frozen=True)
 class RunFacts:
-    """One run with all that belongs to it."""
+    """One run with all that belongs to it.
+
+    Attributes:
+        undoing: the run that undoes it, if one does.
+    """
 
     run: Run
     inputs: Any
@@ -35,6 +39,7 @@ class RunFacts:
     artifacts: tuple[Artifact, ...]
     effects: tuple[Effect, ...]
     approvals: tuple[Approval, ...] = ()
+    undoing: Run | None = None
 
     @property
     def repositories(self) -> tuple[Artifact, ...]:
@@ -69,8 +74,9 @@ def read_run(door: Door, run_id: str) -> RunFacts:
         artifacts = tx.list_artifacts(run_id=run_id, limit=_MANY)
         effects = tx.list_effects(run_id=run_id, limit=_MANY)
         approvals = tx.list_approvals(run_id=run_id)
+        undoing = tx.find_undoing_run(run_id)
     inputs, outputs = value_of(door, run.inputs), value_of(door, run.outputs)
-    return RunFacts(run, inputs, outputs, jobs, attempts, artifacts, effects, approvals)
+    return RunFacts(run, inputs, outputs, jobs, attempts, artifacts, effects, approvals, undoing)
 
 
 def facts_as_json(facts: RunFacts, flow_run_url: str | None) -> dict[str, Any]:
@@ -82,6 +88,7 @@ def facts_as_json(facts: RunFacts, flow_run_url: str | None) -> dict[str, Any]:
             "outputs": to_json(facts.outputs),
         },
         "flow_run_url": flow_run_url,
+        "undone_by": facts.undoing.id if facts.undoing is not None else None,
         "jobs": [without(job, "outputs") for job in facts.jobs],
         "attempts": [without(attempt, "traceback") for attempt in facts.attempts],
         "artifacts": to_json(facts.artifacts),
@@ -146,6 +153,8 @@ def show_run_facts(door: Door, facts: RunFacts, ui_url: str | None, standing: st
             ("cycle", f"{run.cycle}, sent round again so often" if run.cycle else ""),
             ("approval", "\n".join(_waiting_for(facts))),
             ("error", run.error or ""),
+            ("undoes", run.undoes or ""),
+            ("undone by", _undone_by(facts)),
             ("template", f"{run.template_id} {run.template_version}"),
             ("project", run.project_id + (f", module {run.module_id}" if run.module_id else "")),
             ("requested", f"{local_time(run.requested_at)} by {run.requested_by}"),
@@ -169,6 +178,13 @@ def _waiting_for(facts: RunFacts) -> list[str]:
         for one in facts.approvals
         if one.status is ApprovalStatus.OPEN
     ]
+
+
+def _undone_by(facts: RunFacts) -> str:
+    run = facts.run
+    if facts.undoing is not None:
+        return f"{facts.undoing.id}, {facts.undoing.status}"
+    return f"a run of its own soon, for {run.undo_requested_by}" if run.undo_requested_by else ""
 
 
 def show_failures(door: Door, facts: RunFacts) -> None:

@@ -12,7 +12,7 @@ from cli.job_words import attempt_words, note_of
 from cli.progress import cache_word
 from cli.run_facts import RunFacts, error_line, show_made, show_run_facts
 from cli.run_report import show_report
-from cli.text import duration, local_time, size
+from cli.text import duration, local_time, one_line, size
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.records import Effect
@@ -98,10 +98,14 @@ def _attempt_row(attempt: Attempt) -> tuple[str, ...]:
 
 def show_effects(door: Door, effects: Iterable[Effect]) -> None:
     """A table of effects outside: done, or only intended as far as is known."""
-    rows = [(e.step, e.kind, e.status.value, e.target, e.reference or "") for e in effects]
+    rows = [(e.step, e.kind, e.status.value, e.target, _what_came(e)) for e in effects]
     door.screen.table(
         ("job", "kind", "is", "target", "reference"), rows, flexible=("job", "reference")
     )
+
+
+def _what_came(effect: Effect) -> str:
+    return one_line(effect.reason or "") or effect.reference or ""
 
 
 def _spelled(value: Any) -> str:

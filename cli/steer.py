@@ -71,12 +71,15 @@ def cancel(
     ] = None,
     preview: Preview = False,
     yes: Yes = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Then take back what they did, as `runs undo` does.")
+    ] = False,
     wait: Wait = False,
     wait_for: For = None,
     tenant: Tenant = None,
     json: Json = False,
 ) -> int:
-    """Stop runs for good; what they made stays. One that nobody executes ends at once.
+    """Stop runs for good; what they made stays, but for --undo. Unexecuted ones end at once.
 
     Name them, or choose them: `--where status=Queued --where project=shop --preview`.
     """
@@ -86,8 +89,10 @@ def cancel(
     check_named_or_chosen(run_ids, choice, alone, {"--preview": preview, "--yes": yes})
     door = open_door(tenant=tenant, json=json)
     if not choice.is_made:
-        return _tell_and_wait(door, run_ids or (), _cancel, _is_cancelled, limit)
-    return cancel_chosen(door, choice, partial(_cancel, door), preview=preview, yes=yes)
+        act = partial(_cancel, undo=undo)
+        return _tell_and_wait(door, run_ids or (), act, _is_cancelled, limit)
+    act_on = partial(_cancel, door, undo=undo)
+    return cancel_chosen(door, choice, act_on, preview=preview, yes=yes)
 
 
 def pause(
@@ -146,10 +151,11 @@ def retry(
 # --- what each does
 
 
-def _cancel(door: Door, run_id: str) -> Run:
+def _cancel(door: Door, run_id: str, *, undo: bool) -> Run:
     from factory_runtime.services.end_run import cancel_run
 
-    return cancel_run(door.runtime.store, door.runtime.clock, door.tenant, run_id, person())
+    runtime = door.runtime
+    return cancel_run(runtime.store, runtime.clock, door.tenant, run_id, person(), undo=undo)
 
 
 def _pause(door: Door, run_id: str) -> Run:
