@@ -89,9 +89,14 @@ class FaultyStore:
         self._maybe("answer", plan)
 
     def due_messages(
-        self, now: datetime, limit: int = 100, *, topics: Collection[str] | None = None
+        self,
+        now: datetime,
+        limit: int = 100,
+        *,
+        topics: Collection[str] | None = None,
+        after: OutboxMessage | None = None,
     ) -> tuple[OutboxMessage, ...]:
-        return self._store.due_messages(now, limit, topics=topics)
+        return self._store.due_messages(now, limit, topics=topics, after=after)
 
     def waiting_runs(self, now: datetime, limit: int = 10) -> tuple[RunKey, ...]:
         return self._store.waiting_runs(now, limit)

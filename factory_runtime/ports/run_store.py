@@ -322,11 +322,17 @@ class RunStore(Protocol):
         ...
 
     def due_messages(
-        self, now: datetime, limit: int = 100, *, topics: Collection[str] | None = None
+        self,
+        now: datetime,
+        limit: int = 100,
+        *,
+        topics: Collection[str] | None = None,
+        after: OutboxMessage | None = None,
     ) -> tuple[OutboxMessage, ...]:
         """Outbox messages of every tenant that are to be handled now, oldest first.
 
-        Of these topics alone, where they are given: many of another must not hide them.
+        Of these topics alone, where they are given: many of another must not hide them. ``after``
+        continues behind the last one of a page.
         """
         ...
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, select
+from sqlalchemy import Connection, Engine, Select, literal, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from factory_runtime.domain.dead_letter import LetterGroup
@@ -56,7 +56,12 @@ class SqlRunStore:
             )
 
     def due_messages(
-        self, now: datetime, limit: int = 100, *, topics: Collection[str] | None = None
+        self,
+        now: datetime,
+        limit: int = 100,
+        *,
+        topics: Collection[str] | None = None,
+        after: OutboxMessage | None = None,
     ) -> tuple[OutboxMessage, ...]:
         query = (
             select(*MESSAGES.columns)
@@ -66,6 +71,9 @@ class SqlRunStore:
         )
         if topics is not None:
             query = query.where(outbox.c.topic.in_(topics))
+        if after is not None:
+            place = tuple_(literal(after.created_at, outbox.c.created_at.type), literal(after.id))
+            query = query.where(tuple_(outbox.c.created_at, outbox.c.id) > place)
         with self._connected(read_only=True) as connection, translated(self._place):
             return tuple(MESSAGES.value_of(row) for row in connection.execute(query).mappings())
 

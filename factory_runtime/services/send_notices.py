@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import defaultdict
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import datetime, timedelta
@@ -19,7 +20,7 @@ from factory_runtime.services.topics import NOTICE, SEND_NOTICE
 AT_ONCE = 8
 """Targets that are sent to at once in this process."""
 
-_MANY = 1000
+_PAGE = 200
 _LONGEST_REST = timedelta(minutes=10)
 
 _LOG = logging.getLogger("factory.notices")
@@ -45,6 +46,7 @@ class NoticeSender:
         self._lock = threading.Lock()
         self._under_way: dict[Lane, Future[Drained]] = {}
         self._failures: dict[Lane, int] = defaultdict(int)
+        self._last: OutboxMessage | None = None
 
     def send_due(self, patience: timedelta = timedelta(0)) -> Drained:
         """Begin to send all that is due, and wait so long for it; what came of it by then.
@@ -55,13 +57,14 @@ class NoticeSender:
         fanned = drain_outbox(
             self._store, self._clock, {NOTICE: self._teller.fan_out}, self._holder
         )
-        begun = self._begin_lanes()
-        ended, _ = wait(begun, timeout=patience.total_seconds())
-        sent = [lane.result() for lane in ended]
-        return Drained(
-            fanned.done + sum(one.done for one in sent),
-            fanned.failed + sum(one.failed for one in sent),
-        )
+        done, failed = fanned.done, fanned.failed
+        until = time.monotonic() + patience.total_seconds()
+        while True:
+            ended, _ = wait(self._begin_lanes(), timeout=max(0, until - time.monotonic()))
+            done += sum(lane.result().done for lane in ended)
+            failed += sum(lane.result().failed for lane in ended)
+            if self._last is None or time.monotonic() >= until:
+                return Drained(done, failed)
 
     def close(self) -> None:
         """Begin nothing more. What is under way ends by itself."""
@@ -71,7 +74,7 @@ class NoticeSender:
         """Give every target that is not sent to already a thread, or a place in the queue."""
         due_at = self._clock.now()
         due: dict[Lane, list[OutboxMessage]] = defaultdict(list)
-        for message in self._store.due_messages(due_at, _MANY, topics=[SEND_NOTICE]):
+        for message in self._next_page(due_at):
             due[message.tenant_id, target_of(message)].append(message)
         with self._lock:
             for lane, messages in due.items():
@@ -79,6 +82,15 @@ class NoticeSender:
                     sending = self._pool.submit(self._send_lane, lane, messages, due_at)
                     self._under_way[lane] = sending
             return list(self._under_way.values())
+
+    def _next_page(self, due_at: datetime) -> tuple[OutboxMessage, ...]:
+        """What is due, page by page, then from the start: much for one target hides no other's."""
+        with self._lock:
+            after = self._last
+        page = self._store.due_messages(due_at, _PAGE, topics=[SEND_NOTICE], after=after)
+        with self._lock:
+            self._last = page[-1] if len(page) == _PAGE else None
+        return page
 
     def _send_lane(self, lane: Lane, messages: list[OutboxMessage], due_at: datetime) -> Drained:
         try:

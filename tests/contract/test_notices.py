@@ -18,6 +18,7 @@ from factory_runtime.notifications.notifier import AppriseNotifier
 from factory_runtime.ports import Notifier, RunStore
 from factory_runtime.run_store import SqlRunStore
 from factory_runtime.run_store.tables import metadata
+from factory_runtime.services import topics
 from factory_runtime.services.drain_outbox import Drained
 from factory_runtime.services.messages import leave_notice
 from factory_runtime.services.send_notices import NoticeSender
@@ -92,6 +93,16 @@ def test_a_failed_run_is_told_after_its_target_failed(factory: SmallFactory, sen
     factory.clock.pass_time(timedelta(seconds=2))
     sender.send_due(PATIENCE)
     assert [notice.title for _, notice in board.sent] == [f"demo {run.id} Failed (1 job failed)"]
+
+
+def test_due_messages_are_read_page_by_page(factory: SmallFactory):
+    leave(factory.store, *(f"letter-{number}" for number in range(7)))
+    now, seen = factory.clock.at, list[str]()
+    page = factory.store.due_messages(now, 3, topics=[topics.NOTICE])
+    while page:
+        seen += [message.key for message in page]
+        page = factory.store.due_messages(now, 3, topics=[topics.NOTICE], after=page[-1])
+    assert sorted(seen) == sorted(f"letter-{number}" for number in range(7))
 
 
 def test_the_last_event_of_a_run_is_found(factory: SmallFactory):

@@ -27,6 +27,7 @@ from factory_runtime.services.retry_run import retry_run
 from factory_runtime.services.send_notices import NoticeSender
 from factory_runtime.services.tell import Teller
 from tests.builders import NOON, TENANT, a_run, an_effect
+from tests.factory import until
 from tests.receivers import Board, WebReceiver, a_notice, web_receiver
 from tests.small_factory import SmallFactory, fails, steps
 
@@ -266,6 +267,35 @@ def test_no_row_and_no_error_has_an_address(desk: Desk, board: Board):
         "HostBusyError: target mail: it answered 503",
     ]
     assert "s3cr3t" not in repr(orders)
+
+
+def test_much_for_a_slow_target_hides_nothing_for_another(desk: Desk):
+    class Slow(Board):
+        def __init__(self) -> None:
+            super().__init__()
+            self.go_on = threading.Event()
+
+        def send(self, to: str, notice: Notice) -> None:
+            if to == "slow":
+                assert self.go_on.wait(30)
+            super().send(to, notice)
+
+    slow = Slow()
+    desk.teller = replace(desk.teller, notifier=slow)
+    desk.sender = desk.another_sender()
+    desk.to("slow")
+    desk.leave(*(a_notice(key=f"letter-{number}") for number in range(450)))
+    desk.sender.send_due()
+    desk.to("slow", "quick")
+    desk.factory.clock.pass_time()
+    desk.leave(a_notice(key="last", at=desk.factory.clock.at))
+    for _ in range(3):  # pages
+        desk.sender.send_due()
+    until(lambda: told(slow) == [("quick", "last")], "the quick one was told")
+    slow.go_on.set()
+    while desk.orders():
+        desk.send()
+    assert len(slow.sent) == 452
 
 
 # --- at once, and killed
