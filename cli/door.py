@@ -82,7 +82,11 @@ def read_settings() -> Settings:
     except SettingsError as exc:
         name = str(exc).split('"')[1] if '"' in str(exc) else "a setting"
         problem = Problem(
-            f"FACTORY_{name.upper()}", 0, 0, "json", 'is no JSON list, like ["/one", "/two"]'
+            f"FACTORY_{name.upper()}",
+            0,
+            0,
+            "json",
+            'is no JSON, like ["/one", "/two"] or {"one": 2}',
         )
         raise _bad_settings([problem]) from exc
 

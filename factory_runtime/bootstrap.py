@@ -148,6 +148,8 @@ class Runtime:
             worker=worker_name(),
             environment=environment_name(profile),
             lease=timedelta(seconds=self.settings.lease_seconds),
+            limits_of=self.policies.limits_of,
+            topic_caps=self.settings.topic_caps,
         )
 
     @cached_property

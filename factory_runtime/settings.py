@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -25,6 +26,8 @@ class Settings(BaseSettings):
         policy_folder: with ``<tenant>.yaml`` and ``default.yaml``: what tenants may ask for; None
             is no such files. Without a policy everything is allowed.
         max_running_runs: how many runs are worked on at once, over all executors of one store.
+        topic_caps: how many jobs of a type are at work at once, over all tenants and executors, like
+            ``{"repo-generation": 8}``; a type that is not named has no cap.
     """
 
     model_config = SettingsConfigDict(env_prefix="FACTORY_", extra="ignore", frozen=True)
@@ -40,6 +43,7 @@ class Settings(BaseSettings):
     prefect_api_url: str | None = None
     policy_folder: Path | None = None
     max_running_runs: int = Field(default=4, ge=1, le=64)
+    topic_caps: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     lease_seconds: float = Field(
         default=60, ge=1, description="how long a worker that says nothing keeps what it is at"
     )

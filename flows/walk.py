@@ -26,12 +26,13 @@ from factory_runtime.services.put_down import put_down
 from flows.progress import Progress
 from flows.watch import Why, watch_run, why_left
 from tasks.execution import Execution, JobCall
+from tasks.gate import Gate
 from tasks.run_job import STOP_GRACE, job_task
 from tasks.threads import JOBS, RENDERS, in_thread
 
 _LOOK_AGAIN = 0.5
 
-_limits: tuple[asyncio.Semaphore, asyncio.Semaphore] | None = None
+_limits: tuple[Gate, asyncio.Semaphore] | None = None
 _under_way: set[Execution] = set()
 
 
@@ -163,7 +164,7 @@ async def _run_until_ended(execution: Execution, name: str) -> None:
                 await asyncio.sleep(min(left, _LOOK_AGAIN))
                 continue
             del execution.later[name]
-        await execution.entrance.acquire()
+        await execution.entrance.enter(execution.rank(name), walk.jobs[name].position)
         call = JobCall(execution, name)
         try:
             if execution.begins_jobs:  # it may have waited for its turn
@@ -250,9 +251,9 @@ def _as_it_stands(runtime: Runtime, run: Run) -> Run:
         return tx.get_run(run.id)
 
 
-def _shared_limits() -> tuple[asyncio.Semaphore, asyncio.Semaphore]:
+def _shared_limits() -> tuple[Gate, asyncio.Semaphore]:
     """Of jobs at work and of renders, for all the runs of this process."""
     global _limits
     if _limits is None:
-        _limits = asyncio.Semaphore(JOBS), asyncio.Semaphore(RENDERS)
+        _limits = Gate(JOBS), asyncio.Semaphore(RENDERS)
     return _limits

@@ -9,6 +9,8 @@ from datetime import datetime
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.engine import Walk
+from factory_runtime.services.topic_slots import urgency
+from tasks.gate import Gate
 from tasks.threads import in_thread
 
 AT_ENTRANCE = 4
@@ -28,14 +30,14 @@ class Execution:
         leaving: this process is to end: jobs under way finish, others are for the next one.
         version: of the run, as it was seen last.
         heard: what was so when the store was asked last when the jobs in ``later`` go on.
-        entrance: limits how many tasks Prefect prepares at once.
-        slots: limits how many jobs are at work at once.
+        entrance: limits how many tasks Prefect prepares at once; the urgent go in first.
+        slots: limits how many jobs are at work at once; likewise.
         renders: limits how many render children run at once.
     """
 
     runtime: Runtime
     walk: Walk
-    slots: asyncio.Semaphore
+    slots: Gate
     renders: asyncio.Semaphore
     attempts: dict[str, Begun] = field(default_factory=dict[str, Begun])
     later: dict[str, AnotherAttempt] = field(default_factory=dict[str, AnotherAttempt])
@@ -44,7 +46,7 @@ class Execution:
     leaving: bool = False
     version: int = 0
     heard: tuple[int, dict[str, AnotherAttempt]] | None = None
-    entrance: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ENTRANCE))
+    entrance: Gate = field(default_factory=lambda: Gate(AT_ENTRANCE))
 
     @property
     def begins_jobs(self) -> bool:
@@ -57,6 +59,10 @@ class Execution:
         if due < later.not_before:
             self.later[name] = replace(later, not_before=due)
             self.walk.jobs[name] = replace(self.walk.jobs[name], not_before=due)
+
+    def rank(self, name: str) -> int:
+        """How urgent a job is: the lower starts first."""
+        return urgency(self.walk.run, self.walk.plan.job(name).priority).rank
 
     async def stop(self) -> None:
         """Have every attempt under way give up; what they have started is killed."""
@@ -85,4 +91,4 @@ class JobCall:
         """Leave the entrance to the next; the first time counts."""
         if not self._inside:
             self._inside = True
-            self.execution.entrance.release()
+            self.execution.entrance.leave()

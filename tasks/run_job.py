@@ -80,7 +80,8 @@ async def run_job(call: JobCall) -> Any:
     await asyncio.sleep(0)  # still at the entrance: jobs that are ready begin before others come
     call.go_in()
     await _until_allowed(call)
-    async with execution.slots:  # before it is claimed and its time begins
+    # Before the job is claimed and its time begins.
+    async with execution.slots.inside(execution.rank(call.name)):
         if execution.stopping:
             return Cancelled(message="the run is being stopped")
         if not execution.begins_jobs:

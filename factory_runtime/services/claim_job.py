@@ -8,14 +8,19 @@ from typing import Any
 
 from factory_runtime.compiler.expressions import evaluate
 from factory_runtime.domain.attempt import Attempt, Outcome
-from factory_runtime.domain.errors import FactoryError, InvalidInputsError, Problem
+from factory_runtime.domain.errors import (
+    FactoryError,
+    InvalidInputsError,
+    PolicyUnavailableError,
+    Problem,
+)
 from factory_runtime.domain.ids import attempt_key
 from factory_runtime.domain.job import Job, JobStatus, SkipReason
 from factory_runtime.domain.plan import PlannedJob
 from factory_runtime.domain.progress import Ending, StepOutputs, Verdict, verdict
 from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.jobs.registry import check_with
-from factory_runtime.services import breaker
+from factory_runtime.services import breaker, topic_slots
 from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.end_job import end_job, stands
 from factory_runtime.services.engine import Engine, Walk, hold_walk
@@ -83,16 +88,25 @@ def _claim(engine: Engine, walk: Walk, planned: PlannedJob) -> Begun | AnotherAt
         span_id=new_span_id(),
     )
     attempt = _opened(engine, walk, job, now)
+    try:
+        caps = topic_slots.find_caps(engine, walk.run.tenant_id, planned.type)
+    except PolicyUnavailableError as error:
+        return topic_slots.unreadable(engine, error)
 
-    def write(again: bool) -> datetime | None:
+    def write(again: bool) -> AnotherAttempt | None:
         # Nothing outside is done before an intent is written down durably.
         with engine.store.begin(walk.run.tenant_id, durable=False) as tx:
             if again and stands(tx, job):
                 return None
-            if hosts:
+            if hosts or caps is not None:
                 tx.lock_run(walk.run.id)  # before the breaker, as whoever ends a job does
-                if (later := breaker.open_until(tx, hosts, now)) is not None:
+            if caps is not None:
+                later = topic_slots.refuse(tx, walk.run, before, caps, now)
+                if later is not None:
                     return later
+            if hosts and (until := breaker.open_until(tx, hosts, now)) is not None:
+                reason = f"{', '.join(hosts)} is down: nothing is asked of it now"
+                return AnotherAttempt(until, Outcome.WAITING, reason)
             tx.add_attempt(attempt)
             tx.save_job(before, job, detail={"attempt": job.attempt})
             hold_walk(engine, tx, walk)
@@ -100,8 +114,7 @@ def _claim(engine: Engine, walk: Walk, planned: PlannedJob) -> Begun | AnotherAt
 
     later = steadily(write, engine.lease)
     if later is not None:
-        reason = f"{', '.join(hosts)} is down: nothing is asked of it now"
-        return AnotherAttempt(later, Outcome.WAITING, reason)
+        return later
     walk.jobs[job.step] = job
     return Begun(planned, job, attempt, hosts=hosts)
 

@@ -23,6 +23,7 @@ from factory_runtime.ports import ArtifactStorage, Clock, GitHost, JobType, RunS
 from factory_runtime.services.locks import is_dispatcher, take_lock, walk_lock
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.take_back import take_back
+from factory_runtime.services.turns import LimitsOf, no_limits
 
 LEASE = timedelta(seconds=60)
 
@@ -34,6 +35,8 @@ class Engine:
     Attributes:
         worker: host and process, like ``build-7:4211``.
         environment: which profile and interpreter.
+        limits_of: each tenant's.
+        topic_caps: jobs of a type at once, over all tenants, by its name.
     """
 
     store: RunStore
@@ -44,6 +47,8 @@ class Engine:
     worker: str
     environment: str
     lease: timedelta = LEASE
+    limits_of: LimitsOf = no_limits
+    topic_caps: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass

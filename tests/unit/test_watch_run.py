@@ -17,6 +17,7 @@ from factory_runtime.services.engine import Engine
 from flows import watch
 from flows.watch import Why, watch_run
 from tasks.execution import Execution
+from tasks.gate import Gate
 from tests.small_factory import SmallFactory, steps
 
 
@@ -61,7 +62,7 @@ def factory(tmp_path: Path) -> Generator[SmallFactory]:
 def watched(factory: SmallFactory, store: Any, lease: timedelta) -> Execution:
     walk = factory.start(steps("a:"))
     parts = cast(Runtime, Parts(factory, store, lease))
-    return Execution(parts, walk, asyncio.Semaphore(1), asyncio.Semaphore(1))
+    return Execution(parts, walk, Gate(1), asyncio.Semaphore(1))
 
 
 def test_a_walk_whose_lease_cannot_be_renewed_for_its_whole_length_is_lost(
