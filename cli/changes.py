@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,6 +69,22 @@ class Asked:
             timeout_seconds=None if timeout is None else timeout.total_seconds(),
             template_version=self.version,
         )
+
+    def of_group(self, door: Door, run_id: str) -> Change:
+        """What they come to for many runs, of which this is one: its template says what texts mean.
+
+        Raises:
+            RunNotFoundError, InputError: as ``of_run``.
+        """
+        change = self.of_run(door, run_id)
+        if not self.settings and self.file is None:
+            return change
+        with door.reading() as tx:
+            run = tx.get_run(run_id)
+        schema = _schema(door, run.template_id, self.version or run.template_version)
+        # What this run has already, another may not have.
+        inputs = gather_inputs(self.settings or (), None, schema, deepcopy(self._in_file))
+        return replace(change, inputs=inputs)
 
     def _inputs(self, door: Door, run: Run) -> dict[str, Any]:
         current: Mapping[str, Any] = door.runtime.inputs_of(run)

@@ -48,6 +48,31 @@ def complete_approval(incomplete: str) -> list[str]:
     return []
 
 
+def complete_letter(incomplete: str) -> list[str]:
+    """Ids of the newest open dead letters."""
+    with suppress(Exception):
+        from factory_runtime.bootstrap import open_runtime
+        from factory_runtime.domain.dead_letter import LetterFilter
+
+        runtime = open_runtime()
+        with runtime.store.begin(runtime.settings.tenant, read_only=True) as tx:
+            found = tx.list_dead_letters(LetterFilter())
+        return [letter.id for letter in found if letter.id.startswith(incomplete)]
+    return []
+
+
+def complete_fingerprint(incomplete: str) -> list[str]:
+    """Fingerprints of open dead letters, as the list shows them."""
+    with suppress(Exception):
+        from factory_runtime.bootstrap import open_runtime
+
+        runtime = open_runtime()
+        groups = runtime.store.letter_groups(tenant_id=runtime.settings.tenant)
+        shown = [group.fingerprint[:12] for group in groups]
+        return [fingerprint for fingerprint in shown if fingerprint.startswith(incomplete)]
+    return []
+
+
 def complete_run(incomplete: str) -> list[str]:
     """The newest runs' ids."""
     with suppress(Exception):

@@ -17,6 +17,7 @@ from typer.exceptions import Abort, TyperException
 from cli import (
     approvals,
     artifacts,
+    dead_letters,
     doctor,
     effects,
     jobs,
@@ -51,6 +52,7 @@ app.add_typer(runs.app, name="runs")
 for command in (steer.cancel, steer.pause, steer.resume, steer.retry, undo.undo):
     runs.app.command()(command)
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(approvals.app, name="approvals")
 app.add_typer(effects.app, name="effects")
 app.add_typer(templates.app, name="templates")

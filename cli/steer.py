@@ -51,7 +51,7 @@ class NotYetError(TransientError):
 class Told:
     """What came of telling one run: it as it then stands, or an error."""
 
-    run_id: str
+    run_id: str  # or another id that names it, where it could not be told
     run: Run | None = None
     error: FactoryError | None = None
 
@@ -199,7 +199,7 @@ def tell_and_watch(door: Door, run_ids: Iterable[str], act: Act, *, watch: bool)
     for one in told:
         if one.run is not None:
             sys.stdout.flush()
-            code = max(code, follow_run(door, one.run_id))
+            code = max(code, follow_run(door, one.run.id))
     return code
 
 
@@ -298,7 +298,7 @@ def _print(door: Door, told: Sequence[Told]) -> None:
             words = standing(door, one.run)
             cycle = f", cycle {one.run.cycle}" if one.run.cycle else ""
             told_of = f"  {words}" if words else ""
-            line = f"{one.run_id}  {one.run.status}{cycle}{told_of}"
+            line = f"{one.run.id}  {one.run.status}{cycle}{told_of}"
             door.screen.line(line, status_style(one.run.status))
             unmoved = unmoved or _waits_for_executor(one.run)
     if unmoved and not _is_executed(door):
@@ -308,7 +308,7 @@ def _print(door: Door, told: Sequence[Told]) -> None:
 def _print_json(door: Door, told: Sequence[Told], *, as_lines: bool) -> None:
     rows: list[dict[str, Any]] = [
         {
-            "run_id": one.run_id,
+            "run_id": one.run.id if one.run else one.run_id,
             "run": without(one.run, "inputs", "outputs", "plan") if one.run else None,
             "error": facts_of(one.error) if one.error else None,
         }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -59,10 +59,19 @@ class Redriver:
     clock: Clock
     desk: RequestDesk
 
-    def redrive(self, tenant_id: str, letter_id: str, by: str, change: Change = NOTHING) -> Run:
+    def redrive(
+        self,
+        tenant_id: str,
+        letter_id: str,
+        by: str,
+        change: Change = NOTHING,
+        *,
+        beside: Collection[str] = (),
+    ) -> Run:
         """Send the job of a letter round again, with what is behind it; its run, Queued.
 
-        Open letters of the same run and kind go along: a run goes round once.
+        Open letters of the same run and kind go along: a run goes round once. So do failed jobs of
+        the run that are named ``beside`` it.
 
         Raises:
             DeadLetterNotFoundError: no such letter.
@@ -72,7 +81,7 @@ class Redriver:
         """
         with self.store.begin(tenant_id, read_only=True) as tx:
             letter = tx.get_dead_letter(letter_id)
-        return self._send(letter, by, change)
+        return self._send(letter, by, change, beside=beside)
 
     def order(
         self,
@@ -168,13 +177,14 @@ class Redriver:
         order_id: str | None = None,
         also: _Also = lambda _tx, _count: None,
         durable: bool = True,
+        beside: Collection[str] = (),
     ) -> Run:
         if letter.status not in _MAY_GO:
             raise _why_not(self.store, letter)
         tenant_id, run_id = letter.tenant_id, letter.run_id
         of_kind = LetterFilter(run_id=run_id, fingerprint=letter.fingerprint)
         with self.store.begin(tenant_id, read_only=True) as tx:
-            beside = {other.step for other in tx.list_dead_letters(of_kind, limit=ALL)}
+            same = {other.step for other in tx.list_dead_letters(of_kind, limit=ALL)}
         asked = {"by": by, "step": letter.step}
         if order_id is not None:
             asked["order"] = order_id
@@ -184,7 +194,7 @@ class Redriver:
                 tenant_id,
                 run_id,
                 step=letter.step,
-                beside=beside,
+                beside={*same, *beside},
                 change=change,
                 desk=self.desk,
             )
@@ -196,7 +206,7 @@ class Redriver:
                     )
                 run = send_round(tx, round_, self.clock.now(), asked)
                 going = {job.step for job in round_.again}
-                also(tx, len({letter.step, *beside} & going))
+                also(tx, len({letter.step, *same} & going))
                 return run
         except ConflictError as error:
             # Somebody may have been faster: then they are what to tell of.
