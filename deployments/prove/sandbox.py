@@ -115,6 +115,7 @@ class Sandbox:
             "home": self.folder,
             "database_url": None,
             "prefect_api_url": None,
+            "policy_folder": None,  # it says who may run a template, not whether it can be resumed
             "max_running_runs": 1,
         }
         self.settings = Settings(**{**settings.model_dump(), **own})

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
+from deployments.prove.sandbox import Sandbox
+from factory_runtime.bootstrap import Runtime, open_runtime
 from tests.cli_home import Factory
 
 POLICY = """
@@ -178,6 +180,14 @@ def test_a_broken_policy_refuses_until_it_is_mended(factory: Factory, folder: Pa
     broken.write_text("weight: 3\n")
     assert factory(*ASKED).code == 0
     assert _doctors(factory, "policies")["state"] == "ok"
+
+
+def test_a_proof_asks_no_policy(runtime: Runtime, folder: Path):
+    settings = open_runtime().settings
+    assert settings.policy_folder == folder
+    sandbox = Sandbox(settings)
+    sandbox.folder.rmdir()  # nothing was put there yet
+    assert sandbox.settings.policy_folder is None
 
 
 def test_templates_that_are_not_allowed_are_marked_with_the_rule(factory: Factory, file: Path):
