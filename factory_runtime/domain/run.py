@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from factory_runtime.domain.body import Body
 from factory_runtime.domain.errors import IllegalTransitionError
@@ -169,4 +169,5 @@ class Run:
     @property
     def plan_changed_by(self) -> tuple[str, ...]:
         """Who changed its plan since it was requested, and so may not approve it either."""
-        return tuple(self.metadata.get(PLAN_CHANGED_BY, ()))
+        names = self.metadata.get(PLAN_CHANGED_BY)
+        return tuple(map(str, cast("list[Any]", names))) if isinstance(names, list) else ()
