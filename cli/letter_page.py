@@ -89,7 +89,7 @@ def show_letter(door: Door, facts: LetterFacts) -> None:
     screen.heading("Error")
     screen.line(letter.error, "bad")
     # A terminal is looked at by more people than the one who typed a password.
-    shown = cast(Mapping[str, Any], redact(facts.with_)) if facts.with_ else {}
+    shown = cast(Mapping[str, Any], redact(facts.with_ or {}))
     if shown:
         screen.heading("What it was told")
         screen.facts((name, _spelled(value)) for name, value in shown.items())
