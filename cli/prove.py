@@ -39,6 +39,9 @@ def prove(
         list[str] | None,
         typer.Option(metavar="POINT", help="Only this point of each job; repeat it for more."),
     ] = None,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Kill the undo of runs that have ended, not the runs.")
+    ] = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the sandbox there, and say where.")
     ] = False,
@@ -48,7 +51,7 @@ def prove(
 
     All of it happens in a sandbox. Points: claimed, before-effect, after-effect, before-commit,
     after-commit. The exit code is 1 where a killed run has left something else than one that was
-    not disturbed.
+    not disturbed. With --undo, each run ends in peace, and what is killed is its undo.
     """
     door = open_door(json=json)
     wanted = _points(point or [])
@@ -62,7 +65,7 @@ def prove(
         requested_by=person(),
     )
     with Sandbox(door.settings, keep=keep) as sandbox:
-        proof = _prove(sandbox, request, wanted)
+        proof = _prove(sandbox, request, wanted, undo=undo)
     kept = sandbox if keep else None
     if json:
         print_json(_as_json(proof, kept))
@@ -71,7 +74,9 @@ def prove(
     return RUN_FAILED if proof.failed else DONE
 
 
-def _prove(sandbox: Sandbox, request: RunRequest, wanted: tuple[Point, ...]) -> Proof:
+def _prove(
+    sandbox: Sandbox, request: RunRequest, wanted: tuple[Point, ...], *, undo: bool
+) -> Proof:
     from deployments.prove.proof import prove as prove_template
 
     watched = is_terminal(sys.stderr)
@@ -88,7 +93,7 @@ def _prove(sandbox: Sandbox, request: RunRequest, wanted: tuple[Point, ...]) -> 
     if watched:
         screen.line(f"preparing a sandbox in {sandbox.folder}", "dim")
     try:
-        return prove_template(sandbox, request, wanted, tell)
+        return prove_template(sandbox, request, wanted, tell, undo=undo)
     except FactoryError as error:
         error.run_id = None  # recorded in the sandbox alone
         raise
@@ -139,7 +144,8 @@ def _show(screen: Screen, proof: Proof, kept: Sandbox | None) -> None:
             screen.line(name)
     screen.line()
     killed = sum(row.killed for row in proof.rows)
-    spoken = f"{proof.template} {proof.version}: killed {killed} times, {len(proof.failed)} failed"
+    what = f"{'the undo of ' if proof.undo else ''}{proof.template} {proof.version}"
+    spoken = f"{what}: killed {killed} times, {len(proof.failed)} failed"
     screen.line(spoken, "bad" if proof.failed else "good")
     if kept is not None:
         screen.line(f"the sandbox is kept in {kept.folder}")
@@ -167,6 +173,7 @@ def _as_json(proof: Proof, kept: Sandbox | None) -> dict[str, Any]:
     return {
         "template": proof.template,
         "version": proof.version,
+        "undo": proof.undo,
         "undisturbed": _row_as_json(proof.undisturbed),
         "rows": [_row_as_json(row) for row in proof.rows],
         "failed": len(proof.failed),

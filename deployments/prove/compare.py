@@ -60,7 +60,7 @@ def compare(reference: Reference, left: Left, finished: Mapping[str, int]) -> Di
         "run": tuple(_run(reference.left, left)),
         "tree": tuple(_trees(reference, left)),
         "artifacts": tuple(_artifacts(reference, left)),
-        "effects": tuple(_effects(reference.left, left)),
+        "effects": (*_effects(reference.left, left), *_undone(reference.left, left)),
         "attempts": tuple(_attempts(left, finished)),
     }
 
@@ -130,9 +130,26 @@ def _effect(effect: LeftEffect, good: EffectStatus | None, left: Left) -> Iterab
     elif effect.trouble is not None:
         yield f"{name}: its probe fails: {effect.trouble}"
     elif effect.found is None:
-        yield f"{name} is confirmed, and its probe does not find it"
+        if left.undone is None:  # a commit that takes another back goes with its repository
+            yield f"{name} is confirmed, and its probe does not find it"
     elif effect.found != effect.reference:
         yield f"{name} is {effect.reference} in the ledger, and its probe finds {effect.found}"
+
+
+def _undone(good: Left, left: Left) -> Iterable[str]:
+    """What an undo has not settled, or only says that it has."""
+    lines = {(effect.step, effect.kind): effect.status for effect in good.undone or ()}
+    now = {(effect.step, effect.kind) for effect in left.undone or ()}
+    yield from _missing_or_new("effect", map(" ".join, lines), map(" ".join, now))
+    for effect in left.undone or ():
+        name = f"{effect.step} {effect.kind}"
+        wanted = lines.get((effect.step, effect.kind), effect.status)
+        if effect.status not in (EffectStatus.UNDONE, EffectStatus.ORPHANED):
+            yield f"{name} is still {effect.status} in the ledger after the undo"
+        elif effect.status is not wanted:
+            yield f"{name} is {effect.status}, not {wanted}"
+        elif effect.status is EffectStatus.UNDONE and effect.found is not None:
+            yield f"{name} is undone in the ledger, and its probe finds {effect.found}"
 
 
 def _commits(repository: str, step: str, count: int, good: int) -> Iterable[str]:

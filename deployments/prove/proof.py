@@ -70,6 +70,7 @@ class Proof:
         undisturbed: the run that the others are compared with.
         varying: repositories and artifacts that hold something of the run itself: of these, only
             paths and counts are compared.
+        undo: whether undos were killed, and not the runs themselves.
     """
 
     template: str
@@ -77,6 +78,7 @@ class Proof:
     undisturbed: Row
     rows: tuple[Row, ...]
     varying: tuple[str, ...]
+    undo: bool = False
 
     @property
     def failed(self) -> tuple[Row, ...]:
@@ -92,6 +94,8 @@ def prove(
     request: RunRequest,
     wanted: Collection[Point] = CRASH_POINTS,
     told: Told = lambda _row, _number, _total: None,
+    *,
+    undo: bool = False,
 ) -> Proof:
     """Run the template undisturbed, then once per point, and compare what is left.
 
@@ -103,13 +107,14 @@ def prove(
         request: for each of the runs.
         wanted: only these points.
         told: of each row at once.
+        undo: kill the undo of an ended run, each time, and not the run itself.
 
     Raises:
         InputError: the template or the inputs make no sense.
         PermanentError: the undisturbed run does not end.
         PrefectUnavailableError: the sandbox breaks down.
     """
-    prover = Prover(sandbox, request)
+    prover = Prover(sandbox, request, undo=undo)
     first = prover.request_next()  # refused, if it is, before a server is started
     sandbox.start()
     undisturbed = prover.run_undisturbed(first)
@@ -126,6 +131,7 @@ def prove(
         undisturbed,
         tuple(rows),
         prover.reference.varying,
+        undo,
     )
 
 
@@ -136,9 +142,10 @@ class Prover:
         reference: what every run has to leave, once there was an undisturbed one.
     """
 
-    def __init__(self, sandbox: Sandbox, request: RunRequest) -> None:
+    def __init__(self, sandbox: Sandbox, request: RunRequest, *, undo: bool = False) -> None:
         self._sandbox = sandbox
         self._request = request
+        self._undo = undo
         self._requested = 0
         self._limit = _LIMIT_SECONDS
         self._jobs: tuple[str, ...] = ()
@@ -153,12 +160,13 @@ class Prover:
 
     def run_undisturbed(self, run: Run) -> Row:
         """The run that the others are compared with, and one more: what differs may differ."""
+        run = self._to_be_killed(run)
         began = time.monotonic()
         self._reached = self._walk_undisturbed(run)
         seconds = time.monotonic() - began
         left = self._look(run)
         differs = {**check_alone(left), "processes": self._processes()}
-        twin = self.request_next()
+        twin = self._to_be_killed(self.request_next())
         self._walk_undisturbed(twin)
         self.reference = reference_of(left, self._look(twin))
         self._limit = max(_LIMIT_SECONDS, _TIMES_AS_LONG * seconds)
@@ -192,7 +200,7 @@ class Prover:
         """Kill a run there, have another process go on with it, and compare what it leaves."""
         runtime = self._sandbox.runtime
         began = time.monotonic()
-        run = self.request_next()
+        run = self._to_be_killed(self.request_next())
         died = self._sandbox.walk(run, point.trap, self._limit)
         finished = attempts_of_finished(runtime, run)
         went_on = self._sandbox.walk(run, None, self._limit)
@@ -217,6 +225,16 @@ class Prover:
             seconds=time.monotonic() - began,
             differs=differs,
         )
+
+    def _to_be_killed(self, run: Run) -> Run:
+        """The run itself; or, once that has ended, the one that undoes it."""
+        if not self._undo:
+            return run
+        self._walk_undisturbed(run)
+        undoing = self._sandbox.runtime.undoer.undo(run.tenant_id, run.id, run.requested_by)
+        if undoing is None:
+            raise PermanentError(f"nobody can tell what the undisturbed run {run.id} did outside")
+        return undoing
 
     def _walk_undisturbed(self, run: Run) -> tuple[Moment, ...]:
         walked = self._sandbox.walk(run, None, self._limit)

@@ -27,12 +27,13 @@ from factory_runtime.ports import (
     MemoryIndex,
     RunStore,
     RunTransaction,
+    Undoing,
 )
 
 _publishing: ContextVar[str | None] = ContextVar("publishing", default=None)
 """The job whose publishing half runs here. A host is not told who asks."""
 
-_ENSURE = "ensure_"
+_HAVE_EFFECTS = ("ensure_", "remove_", "revert_")
 """How the names of those methods of a host begin that have an effect."""
 
 
@@ -175,11 +176,11 @@ class WatchedHost:
 
     def __getattr__(self, name: str) -> Any:
         asked = getattr(self._host, name)
-        if not name.startswith(_ENSURE):
+        if not name.startswith(_HAVE_EFFECTS):
             return asked
 
         def ask(*arguments: Any, **named: Any) -> Any:
-            noun = name.removeprefix(_ENSURE)
+            noun = name.partition("_")[2]
             return self._watch.ask(_publishing.get(), noun, lambda: asked(*arguments, **named))
 
         return ask
@@ -205,9 +206,20 @@ class WatchedJobType:
     def publish(
         self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
     ) -> JobResult | WaitUntil:
+        return self._watched(context, lambda: self._job_type.publish(context, with_, tree))
+
+    def undo(
+        self, context: JobContext, undo: str, effects: tuple[Effect, ...]
+    ) -> JobResult | WaitUntil:
+        job_type = cast(Undoing, self._job_type)  # who asks has seen that it offers this undo
+        return self._watched(context, lambda: job_type.undo(context, undo, effects))
+
+    def _watched(
+        self, context: JobContext, act: Callable[[], JobResult | WaitUntil]
+    ) -> JobResult | WaitUntil:
         token = _publishing.set(context.facts.step)
         try:
-            result = self._job_type.publish(context, with_, tree)
+            result = act()
         finally:
             _publishing.reset(token)
         self._watch.published(context.facts.step)

@@ -67,6 +67,7 @@ class Left:
         effects: those of the ledger, and what each one's probe finds.
         attempts: how many each job has had.
         unclosed: keys of attempts that stand as if they were under way.
+        undone: effects of the run that this one undoes; None where it undoes none.
     """
 
     status: RunStatus
@@ -79,6 +80,7 @@ class Left:
     effects: tuple[LeftEffect, ...]
     attempts: Mapping[str, int]
     unclosed: tuple[str, ...]
+    undone: tuple[LeftEffect, ...] | None = None
 
 
 NOTHING = Left(RunStatus.REQUESTED, None, None, {}, {}, {}, {}, (), {}, ())
@@ -99,8 +101,6 @@ def look(runtime: Runtime, run: Run, flow_run: Callable[[str], str | None]) -> L
         jobs = tx.list_jobs(run.id)
         attempts = tx.list_attempts(run.id)
         artifacts = tx.list_artifacts(run_id=run.id, limit=_MANY)
-        effects = tx.list_effects(run_id=run.id, limit=_MANY)
-    types = {job.step: job.type for job in jobs}
     return Left(
         status=current.status,
         error=current.error,
@@ -109,10 +109,18 @@ def look(runtime: Runtime, run: Run, flow_run: Callable[[str], str | None]) -> L
         skipped={job.step: _why_skipped(job) for job in jobs if job.status is JobStatus.SKIPPED},
         repositories=_repositories(runtime.settings.git_folder, run),
         artifacts=_by_sort(artifacts),
-        effects=tuple(_probed(runtime, types[effect.step], effect) for effect in effects),
+        effects=_effects(runtime, run.tenant_id, run.id),
         attempts=Counter(attempt.step for attempt in attempts),
         unclosed=tuple(attempt.key for attempt in attempts if attempt.outcome is None),
+        undone=None if run.undoes is None else _effects(runtime, run.tenant_id, run.undoes),
     )
+
+
+def _effects(runtime: Runtime, tenant_id: str, run_id: str) -> tuple[LeftEffect, ...]:
+    with runtime.store.begin(tenant_id, read_only=True) as tx:
+        types = {job.step: job.type for job in tx.list_jobs(run_id)}
+        effects = tx.list_effects(run_id=run_id, limit=_MANY)
+    return tuple(_probed(runtime, types[effect.step], effect) for effect in effects)
 
 
 def _why_skipped(job: Job) -> str:
@@ -142,7 +150,7 @@ def _repository(place: Path, run: Run) -> LeftRepository:
     commits: Counter[str] = Counter()
     for logged in read_log(place, head):
         trailers = dict(logged.trailers)
-        ours = trailers.get("Factory-Run") == run.id
+        ours = trailers.get("Factory-Run") in (run.id, run.undoes or run.id)
         commits[trailers.get("Factory-Step", "") if ours else ""] += 1
     return LeftRepository(tree, tuple(sorted(paths_at(place, head))), commits)
 
