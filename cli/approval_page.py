@@ -17,6 +17,7 @@ from factory_runtime.domain.job import Job
 from factory_runtime.domain.plan import Plan, PlannedJob
 from factory_runtime.domain.redaction import redact
 from factory_runtime.domain.run import Run, RunRequest
+from factory_runtime.services.approvals import why_not
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class ApprovalFacts:
         plan: the one that is approved, found by its digest.
         does: what each of its jobs will do, by name.
         behind: names of the jobs that wait for the approval.
-        may_decide: whether who reads this may.
+        why_not: why who reads this may not decide; None where nothing is in the way.
     """
 
     approval: Approval
@@ -37,7 +38,7 @@ class ApprovalFacts:
     plan: Plan
     does: Mapping[str, str]
     behind: frozenset[str]
-    may_decide: bool
+    why_not: str | None
 
 
 def read_approval(door: Door, approval_id: str) -> ApprovalFacts:
@@ -51,9 +52,10 @@ def read_approval(door: Door, approval_id: str) -> ApprovalFacts:
         approval = tx.get_approval(approval_id)
         votes = tx.list_votes(approval_id)
         run, jobs = tx.get_run(approval.run_id), tx.list_jobs(approval.run_id)
+        now = door.runtime.clock.now()
+        why = why_not(tx, approval, run, person(), person_groups(), now)
     body = door.runtime.storage.read(door.tenant, approval.plan_digest)
     plan = plan_from_json(body.decode())
-    now = door.runtime.clock.now()
     return ApprovalFacts(
         approval=approval,
         votes=votes,
@@ -62,7 +64,7 @@ def read_approval(door: Door, approval_id: str) -> ApprovalFacts:
         plan=plan,
         does=_what_jobs_do(run, plan),
         behind=_behind(plan, approval.step),
-        may_decide=approval.may_decide(person(), person_groups(), now),
+        why_not=why,
     )
 
 
@@ -72,7 +74,7 @@ def approval_as_json(facts: ApprovalFacts) -> dict[str, Any]:
     return {
         "approval": to_json(facts.approval),
         "votes": to_json(facts.votes),
-        "may_decide": facts.may_decide,
+        "may_decide": facts.why_not is None,
         "run": without(facts.run, "inputs", "outputs", "plan"),
         "inputs": to_json(facts.plan.inputs),
         "jobs": [
@@ -124,12 +126,12 @@ def show_approval(door: Door, facts: ApprovalFacts) -> None:
 
 def _how_to_decide(facts: ApprovalFacts) -> str:
     approval = facts.approval
-    if facts.may_decide:
-        return (
-            f"`factory approvals grant {approval.id}`, or"
-            f" `factory approvals deny {approval.id} --comment REASON`"
-        )
-    return f"{person()} may not decide it"
+    if facts.why_not is not None:
+        return f"{person()} may not decide it: {person()} {facts.why_not}"
+    return (
+        f"`factory approvals grant {approval.id}`, or"
+        f" `factory approvals deny {approval.id} --comment REASON`"
+    )
 
 
 def _show_inputs(door: Door, plan: Plan) -> None:

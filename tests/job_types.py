@@ -10,7 +10,8 @@ from types import MappingProxyType
 from typing import Any
 
 from factory_runtime.artifacts.in_memory import InMemoryArtifactStorage
-from factory_runtime.domain.artifact import ArtifactDraft, ArtifactKind
+from factory_runtime.domain.approval import Approval, Question, Vote
+from factory_runtime.domain.artifact import Artifact, ArtifactDraft, ArtifactKind
 from factory_runtime.domain.errors import (
     CancelledError,
     LeaseLostError,
@@ -123,6 +124,15 @@ class Context:
 
     def start_child(self, arguments: Sequence[str], **_: Any) -> subprocess.Popen[bytes]:
         raise NotImplementedError(arguments)
+
+    def ask(self, question: Question) -> Approval:
+        raise NotImplementedError(question)
+
+    def list_votes(self, approval: Approval) -> tuple[Vote, ...]:
+        raise NotImplementedError(approval)
+
+    def find_last_copy(self, kind: ArtifactKind, name: str) -> Artifact | None:
+        raise NotImplementedError((kind, name))
 
     def log(self, message: str) -> None:
         self.lines.append(message)

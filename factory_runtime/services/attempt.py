@@ -23,7 +23,7 @@ from factory_runtime.domain.records import Checkpoint, Effect, EffectStatus
 from factory_runtime.domain.result import RenderOrder
 from factory_runtime.domain.tree import TreeFile, TreeReference, read_tree
 from factory_runtime.ports import ArtifactStorage, GitHost, JobFacts
-from factory_runtime.services.approvals import ask
+from factory_runtime.services.ask_people import ask
 from factory_runtime.services.bodies import from_body, to_body
 from factory_runtime.services.children import Children
 from factory_runtime.services.engine import Engine, Walk

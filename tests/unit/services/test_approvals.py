@@ -14,6 +14,7 @@ import pytest
 from factory_runtime.domain.approval import Approval, ApprovalStatus, Question, Vote
 from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.body import Body, BodyReference
+from factory_runtime.domain.dead_letter import Change
 from factory_runtime.domain.errors import (
     ApprovalNotFoundError,
     ConflictError,
@@ -29,7 +30,8 @@ from factory_runtime.domain.result import JobResult, WaitUntil
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunKey
 from factory_runtime.run_store import SqlRunStore
-from factory_runtime.services.approvals import Decided, ask, decide
+from factory_runtime.services.approvals import Decided, decide
+from factory_runtime.services.ask_people import ask
 from factory_runtime.services.attempt import AnotherAttempt, AttemptContext
 from factory_runtime.services.end_run import cancel_run, end_run
 from factory_runtime.services.engine import Walk, stop_walking
@@ -722,3 +724,36 @@ def test_a_grant_is_for_its_plan_alone(factory: SmallFactory):
     assert (asked.status, asked.plan_digest) == (ApprovalStatus.OPEN, "d" * 64)
     assert asked.id != granted.id
     assert (again.id, again.status) == (granted.id, ApprovalStatus.GRANTED)
+
+
+def test_who_changed_the_plan_may_not_decide_it(factory: SmallFactory):
+    run = waiting(factory, asks(by=["grace", "linus"]))
+    vote(factory, approval_of(factory, run), "linus", granted=False)
+    go_on(factory, run)
+    changed = Change(timeout_seconds=77)
+    again = retry_run(
+        factory.store, factory.clock, TENANT, run.id, "grace", desk=factory.desk, change=changed
+    )
+    walk = factory.take_up(again, str(run.flow_run_id))
+    factory.attempt(walk, "gate")
+    asked = approval_of(factory, run)
+    assert asked.plan_digest != approval_digest_of(run)
+    with pytest.raises(NotAllowedError, match="grace changed the run's plan"):
+        vote(factory, asked, "grace")
+    assert vote(factory, asked, "linus").approval.status is ApprovalStatus.GRANTED
+
+
+def approval_digest_of(run: Run) -> str:
+    assert run.plan is not None
+    assert run.plan.reference is not None
+    return run.plan.reference.digest
+
+
+def test_who_sent_the_same_plan_round_again_may_decide_it(factory: SmallFactory):
+    run = waiting(factory)
+    vote(factory, approval_of(factory, run), granted=False)
+    go_on(factory, run)
+    again = retry_run(factory.store, factory.clock, TENANT, run.id, "grace")
+    factory.attempt(factory.take_up(again, str(run.flow_run_id)), "gate")
+    decided = vote(factory, approval_of(factory, run), "grace")
+    assert decided.approval.status is ApprovalStatus.GRANTED

@@ -1,0 +1,132 @@
+"""Put a question to people, once for a run's plan, and see how it stands by now."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from factory_runtime.domain.approval import Approval, ApprovalStatus, Question, spell_deciders
+from factory_runtime.domain.errors import CorruptStoreError
+from factory_runtime.domain.ids import new_id
+from factory_runtime.domain.job import Job
+from factory_runtime.domain.notice import Notice, NoticeKind, Severity
+from factory_runtime.domain.records import RunEvent
+from factory_runtime.domain.run import Run
+from factory_runtime.ports import RunTransaction
+from factory_runtime.services.messages import leave_notice
+
+_STANDS = frozenset({ApprovalStatus.OPEN, ApprovalStatus.GRANTED})
+"""What was asked in an earlier cycle of the run and need not be asked again."""
+
+
+def ask(tx: RunTransaction, run: Run, job: Job, question: Question, now: datetime) -> Approval:
+    """Put a question to people, once for the run's plan, and see how it stands by now.
+
+    One that was denied, expired or withdrawn in an earlier cycle of the run is put anew.
+
+    Raises:
+        LeaseLostError: another worker holds the job by now.
+    """
+    tx.hold_job(job)
+    digest = plan_digest(run)
+    stands = tx.find_approval(run.id, job.step, digest)
+    if stands is None or (stands.cycle < run.cycle and stands.status not in _STANDS):
+        stands = tx.add_approval(_asked(run, job, question, digest, now))
+        _tell(tx, run, stands, now)
+    return _by_now(tx, run, stands, now)
+
+
+def plan_digest(run: Run) -> str:
+    """SHA-256 of the run's plan: what an approval is bound to.
+
+    Raises:
+        CorruptStoreError: it has none.
+    """
+    if run.plan is None or run.plan.reference is None:
+        raise CorruptStoreError(f"run {run.id} has no plan")
+    return run.plan.reference.digest
+
+
+def _asked(run: Run, job: Job, question: Question, digest: str, now: datetime) -> Approval:
+    after = question.escalate_after
+    return Approval(
+        id=new_id("appr"),
+        tenant_id=run.tenant_id,
+        run_id=run.id,
+        step=job.step,
+        project_id=run.project_id,
+        plan_digest=digest,
+        requested_by=run.requested_by,
+        message=question.message,
+        by=question.by,
+        count=question.count,
+        requested_at=now,
+        expires_at=now + question.expires,
+        escalate_at=None if after is None else now + after,
+        escalate_to=question.escalate_to,
+        cycle=run.cycle,
+    )
+
+
+def _by_now(tx: RunTransaction, run: Run, approval: Approval, now: datetime) -> Approval:
+    """An open approval whose time has come is expired, or told to those who may decide as well."""
+    if approval.status is not ApprovalStatus.OPEN:
+        return approval
+    if approval.expires_at <= now:
+        expired = approval.changed(status=ApprovalStatus.EXPIRED, decided_at=now)
+        tx.save_approval(approval, expired)
+        note(tx, expired, now, said="expired")
+        return expired
+    if approval.is_escalated(now) and approval.escalated_at is None:
+        escalated = approval.changed(escalated_at=now)
+        tx.save_approval(approval, escalated)
+        _tell(tx, run, escalated, now)
+        return escalated
+    return approval
+
+
+def _tell(tx: RunTransaction, run: Run, approval: Approval, now: datetime) -> None:
+    """Tell people that they are asked, or that they are now."""
+    again = approval.escalated_at is not None
+    who = spell_deciders(approval.deciders(now))
+    first_line = approval.message.strip().partition("\n")[0][:200]
+    command = f"factory approvals grant {approval.id} --tenant {approval.tenant_id}"
+    body = [
+        approval.message.strip(),
+        f"{approval.step} of {run.id} ({run.template_id} {run.template_version}, project"
+        f" {run.project_id}), requested by {run.requested_by}, waits for {who}"
+        f"{f', {approval.count} of them' if approval.count > 1 else ''},"
+        f" until {approval.expires_at:%Y-%m-%d %H:%M} UTC.",
+        f"To see what it would do: {command.replace(' grant ', ' show ')}",
+        f"To decide: {command}, or {command.replace(' grant ', ' deny ')} --comment REASON",
+    ]
+    leave_notice(
+        tx,
+        Notice(
+            tenant_id=approval.tenant_id,
+            kind=NoticeKind.APPROVAL_WANTED,
+            key=f"{NoticeKind.APPROVAL_WANTED}:{approval.id}{':escalated' if again else ''}",
+            title=f"Approval {'still ' if again else ''}wanted: {first_line}",
+            body="\n".join(body),
+            at=now,
+            severity=Severity.WARNING if again else Severity.INFO,
+            run_id=run.id,
+            facts={
+                "approval_id": approval.id,
+                "step": approval.step,
+                "plan_digest": approval.plan_digest,
+                "deciders": list(approval.deciders(now)),
+                "count": approval.count,
+                "expires_at": approval.expires_at.isoformat(),
+                "escalated": again,
+            },
+        ),
+    )
+    note(tx, approval, now, said="escalated" if again else "asked", who=who)
+
+
+def note(tx: RunTransaction, approval: Approval, now: datetime, **detail: str) -> None:
+    """A line of the run's history."""
+    facts = {"approval": approval.id, **{name: text for name, text in detail.items() if text}}
+    tx.add_event(
+        RunEvent(approval.tenant_id, approval.run_id, now, "approval", approval.step, detail=facts)
+    )
