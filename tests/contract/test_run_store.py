@@ -334,6 +334,30 @@ def test_a_worker_with_an_old_fencing_token_cannot_write(run_store: RunStore) ->
         tx.save_job(paused, paused.move_to(JobStatus.SUCCEEDED, after(1)))
 
 
+def test_a_run_gets_more_jobs_where_its_plan_is_changed(run_store: RunStore) -> None:
+    run = a_run()
+    first = a_job(run, step="a", position=0)
+    added(run_store, run, first)
+    more = [a_job(run, step=step, position=at) for step, at in (("c", 2), ("b", 1))]
+    with run_store.begin(TENANT) as tx:
+        tx.add_jobs(more)
+        tx.add_jobs([])
+    with run_store.begin(TENANT, read_only=True) as tx:
+        assert tx.list_jobs(run.id) == (first, more[1], more[0])
+    with pytest.raises(StaleVersionError), run_store.begin(TENANT) as tx:
+        tx.add_jobs([a_job(run, step="b")])
+
+
+def test_a_job_that_is_no_longer_planned_may_be_planned_again(run_store: RunStore) -> None:
+    run = a_run()
+    gone = a_job(run, status=JobStatus.SKIPPED, skip_reason=SkipReason.NOT_PLANNED)
+    added(run_store, run, gone)
+    back = gone.move_to(JobStatus.PENDING, after(1), skip_reason=None)
+    with run_store.begin(TENANT) as tx:
+        tx.save_job(gone, back)
+        assert tx.get_job(run.id, gone.step) == back
+
+
 def test_a_job_skipped_by_its_condition_stays_skipped(run_store: RunStore) -> None:
     run = a_run()
     good = a_job(run, step="a", status=JobStatus.SKIPPED, skip_reason=SkipReason.CONDITION)

@@ -118,6 +118,34 @@ def test_the_queries_of_every_day_use_an_index(database_store: SqlRunStore) -> N
         assert "Seq Scan" not in plan
 
 
+def test_whether_it_has_succeeded_since_is_looked_up_by_the_digest_of_inputs(
+    database_store: SqlRunStore,
+) -> None:
+    with database_store.begin(TENANT) as tx:
+        for number in range(2000):
+            status = RunStatus.FAILED if number % 100 == 0 else RunStatus.SUCCEEDED
+            digest = f"{number // 2:064}"
+            tx.add_run(
+                a_run(
+                    id=f"run-{number}",
+                    status=status,
+                    requested_at=after(number),
+                    completed_at=after(number),
+                    inputs_digest=digest,
+                )
+            )
+    with database_store.engine.connect() as connection:
+        connection.exec_driver_sql("ANALYZE")
+        connection.commit()
+    failed = (RunStatus.FAILED,)
+    where = RunFilter(statuses=failed, ended_until=after(99_999), not_since_succeeded=True)
+    with explained(database_store) as plans, database_store.begin(TENANT, read_only=True) as tx:
+        assert tx.count_runs(where) == 0  # each has its like a second later
+        assert tx.count_runs(replace(where, not_since_succeeded=False)) == 20
+    assert "ix_runs_inputs_digest" in plans[0], plans[0]
+    assert not read_whole(plans[0].replace("SCAN later", "SCAN runs")), plans[0]
+
+
 def read_whole(plan: str) -> bool:
     """Whether it reads all runs or all jobs; walking a partial index is not that."""
     tables = ("runs", "jobs")
