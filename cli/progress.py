@@ -99,7 +99,7 @@ def event_line(event: RunEvent, width: int, lines: dict[str, JobLine] | None = N
     """One event as one line; ``width`` is that of the longest step's name."""
     detail = event.detail
     what = [clock_time(event.at), (event.step or "run").ljust(width)]
-    if event.kind == "log":
+    if event.kind in ("log", "notice-given-up"):
         return "  ".join([*what, clean(str(detail.get("message", "")))])
     if event.kind == "request":
         return "  ".join([*what, clean(f"asked to {detail.get('asked')} by {detail.get('by')}")])

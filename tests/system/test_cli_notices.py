@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from factory_runtime.bootstrap import Runtime
+from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.run import Run
 from factory_runtime.services.messages import leave_notice
 from tests.cli_home import Factory, accept_run, fail_run
@@ -62,3 +63,11 @@ def test_a_run_under_way_has_nothing_that_became_of_it(factory: Factory) -> None
     run = accept_run(factory.runtime)
     assert factory("runs", "show", run.id, "--json").json["report"] is None
     assert "What became of it" not in factory("runs", "show", run.id).out
+
+
+def test_the_log_of_a_run_tells_who_was_not_told(factory: Factory, failed: Run) -> None:
+    now = factory.runtime.clock.now()
+    detail = {"target": "pager", "message": "pager was not told: it answered 503"}
+    with factory.runtime.store.begin("local") as tx:
+        tx.add_event(RunEvent("local", failed.id, now, "notice-given-up", detail=detail))
+    assert "pager was not told: it answered 503" in factory("runs", "logs", failed.id).out
