@@ -18,6 +18,7 @@ from factory_runtime.ports.queue_records import (
     JobKey,
     QueueRecords,
     RunKey,
+    SlotHolder,
     TopicQueue,
     WaitingRun,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "RunKey",
     "RunStore",
     "RunTransaction",
+    "SlotHolder",
     "StoredBody",
     "TopicQueue",
     "Undoing",

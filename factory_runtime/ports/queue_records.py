@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
-from factory_runtime.domain.records import SetAside, TopicWait
+from factory_runtime.domain.records import Breaker, SetAside, TopicWait
 
 if TYPE_CHECKING:
     from factory_runtime.ports.run_store import RunTransaction
@@ -59,6 +59,15 @@ class WaitingRun:
         return (self.rank, self.age, self.run_id)
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class SlotHolder:
+    """A run that has a slot."""
+
+    tenant_id: str
+    project_id: str
+    run_id: str
+
+
 class TopicQueue(Protocol):
     """The jobs of one type, of all tenants: what caps are decided by."""
 
@@ -83,8 +92,8 @@ class DispatchTransaction(Protocol):
         """How many slots are taken."""
         ...
 
-    def admitted(self) -> Mapping[tuple[str, str], int]:
-        """How many slots are taken, by tenant and project."""
+    def holders(self) -> tuple[SlotHolder, ...]:
+        """The runs that have a slot."""
         ...
 
     def waiting_runs(self, now: datetime, limit: int = 10) -> tuple[RunKey, ...]:
@@ -135,6 +144,11 @@ class QueueRecords(Protocol):
 
     def drop_set_aside(self, run_id: str) -> None: ...
 
+    # hosts
+    def open_breakers(self, now: datetime) -> tuple[Breaker, ...]:
+        """Of the hosts of which nothing is asked now."""
+        ...
+
     # topics
     def lock_topic(self, topic: str) -> TopicQueue:
         """The topic, once no other transaction, of any tenant, decides on it.
@@ -144,6 +158,10 @@ class QueueRecords(Protocol):
         ...
 
     def find_topic_wait(self, run_id: str, step: str) -> TopicWait | None: ...
+
+    def list_topic_waits(self, run_id: str) -> tuple[TopicWait, ...]:
+        """Those of a run's jobs."""
+        ...
 
     def save_topic_wait(self, wait: TopicWait) -> None:
         """Insert, or write when it was seen again."""

@@ -6,7 +6,6 @@ first run of each, and no more of them than are asked for.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from functools import cache
@@ -32,7 +31,7 @@ from sqlalchemy import (
 
 from factory_runtime.domain.errors import PermanentError
 from factory_runtime.domain.run import RunStatus
-from factory_runtime.ports import RunKey, WaitingRun
+from factory_runtime.ports import RunKey, SlotHolder, WaitingRun
 from factory_runtime.run_store.column_types import UtcTime
 from factory_runtime.run_store.queues import SqlTopicQueue, take_turn
 from factory_runtime.run_store.rows import TenantRows
@@ -182,10 +181,10 @@ class SqlDispatch:
         with translated(self._place):
             return self._connection.execute(query).scalar_one()
 
-    def admitted(self) -> Mapping[tuple[str, str], int]:
-        # Counted here: to group them, SQLite would rather walk an index of all runs.
-        query = select(runs.c.tenant_id, runs.c.project_id).where(runs.c.admitted_at.is_not(None))
-        return Counter((tenant, project) for tenant, project in self._all(query))
+    def holders(self) -> tuple[SlotHolder, ...]:
+        columns = (runs.c.tenant_id, runs.c.project_id, runs.c.id)
+        query = select(*columns).where(runs.c.admitted_at.is_not(None))
+        return tuple(SlotHolder(*row) for row in self._all(query))
 
     def waiting_runs(self, now: datetime, limit: int = 10) -> tuple[RunKey, ...]:
         return tuple(RunKey(*row) for row in self._all(waiting_runs(now, limit)))

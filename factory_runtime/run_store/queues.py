@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, select
 
 from factory_runtime.domain.job import JobStatus
-from factory_runtime.domain.records import Lock, SetAside, TopicWait
+from factory_runtime.domain.records import Breaker, Lock, SetAside, TopicWait
 from factory_runtime.ports import EVERYBODY, JobKey
-from factory_runtime.run_store.rows import LOCKS, SET_ASIDES, TOPIC_WAITS, TenantRows
-from factory_runtime.run_store.tables import jobs, set_asides, topic_waits
+from factory_runtime.run_store.rows import BREAKERS, LOCKS, SET_ASIDES, TOPIC_WAITS, TenantRows
+from factory_runtime.run_store.tables import breakers, jobs, set_asides, topic_waits
 from factory_runtime.run_store.translate import translated
 
 
@@ -69,6 +69,11 @@ class Queues:
     def drop_set_aside(self, run_id: str) -> None:
         self._rows.delete(SET_ASIDES, set_asides.c.run_id == run_id)
 
+    # hosts
+
+    def open_breakers(self, now: datetime) -> tuple[Breaker, ...]:
+        return self._rows.list(BREAKERS, breakers.c.open_until > now, order_by=(breakers.c.host,))
+
     # topics
 
     def lock_topic(self, topic: str) -> SqlTopicQueue:
@@ -79,6 +84,9 @@ class Queues:
     def find_topic_wait(self, run_id: str, step: str) -> TopicWait | None:
         columns = topic_waits.c
         return self._rows.find(TOPIC_WAITS, columns.run_id == run_id, columns.step == step)
+
+    def list_topic_waits(self, run_id: str) -> tuple[TopicWait, ...]:
+        return self._rows.list(TOPIC_WAITS, topic_waits.c.run_id == run_id)
 
     def save_topic_wait(self, wait: TopicWait) -> None:
         self._rows.put(TOPIC_WAITS, wait, key=("tenant_id", "run_id", "step"), keep=("since",))

@@ -146,7 +146,7 @@ def _next(store: RunStore, clock: Clock, cap: int, limits: AskedLimits) -> RunKe
 
 def _in_turn(line: Line, now: datetime, cap: int, limits_of: LimitsOf) -> Iterator[RunKey]:
     """Those whose turn it is while slots are free."""
-    free = max(0, cap - sum(line.admitted().values()))
+    free = max(0, cap - len(line.holders()))
     if free:
         yield from (run.key for run in islice(turns(line, now, limits_of), free))
 

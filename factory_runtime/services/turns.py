@@ -15,7 +15,7 @@ from typing import Protocol
 
 from factory_runtime.domain.errors import PolicyUnavailableError
 from factory_runtime.domain.policy import Limits
-from factory_runtime.ports import EVERYBODY, RunStore, WaitingRun
+from factory_runtime.ports import EVERYBODY, RunStore, SlotHolder, WaitingRun
 
 LimitsOf = Callable[[str], Limits]
 """A tenant's limits.
@@ -54,7 +54,7 @@ def full_projects(limits: Limits, taken: Counter[tuple[str, str]], tenant_id: st
 class Line(Protocol):
     """What there is to know of the queue: a part of ``DispatchTransaction``."""
 
-    def admitted(self) -> Mapping[tuple[str, str], int]: ...
+    def holders(self) -> tuple[SlotHolder, ...]: ...
 
     def heads(self, now: datetime) -> tuple[WaitingRun, ...]: ...
 
@@ -77,11 +77,11 @@ class SeenLine:
         self._store = store
         with store.begin_dispatch(read_only=True) as dispatch:
             self._heads = dispatch.heads(now)
-            self._admitted = dispatch.admitted()
+            self._holders = dispatch.holders()
             self._served = dispatch.served()
 
-    def admitted(self) -> Mapping[tuple[str, str], int]:
-        return self._admitted
+    def holders(self) -> tuple[SlotHolder, ...]:
+        return self._holders
 
     def heads(self, now: datetime) -> tuple[WaitingRun, ...]:
         del now
@@ -136,7 +136,7 @@ def turns(line: Line, now: datetime, limits_of: LimitsOf) -> Iterator[WaitingRun
     the queue is read as the caller takes.
     """
     lanes = {head.tenant_id: _Lane(line, now, head) for head in line.heads(now)}
-    taken = Counter(line.admitted())
+    taken = Counter((holder.tenant_id, holder.project_id) for holder in line.holders())
     served = line.served()
     present = served.get(EVERYBODY, 0.0)
     order = [

@@ -13,7 +13,7 @@ from factory_runtime.domain.errors import PermanentError, RunNotFoundError
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.records import SetAside
 from factory_runtime.domain.run import RUN_ENDED, Priority, Run, RunStatus
-from factory_runtime.ports import EVERYBODY, JobKey, RunFilter, RunKey, RunStore
+from factory_runtime.ports import EVERYBODY, JobKey, RunFilter, RunKey, RunStore, SlotHolder
 from tests.builders import TENANT, a_claimed_job, a_job, a_run, after
 
 OTHER = "umbrella"
@@ -249,13 +249,27 @@ def test_a_run_that_is_set_aside_stands_in_no_queue_until_its_time(run_store: Ru
     assert heads(run_store) == {TENANT: first.id, OTHER: woken.id}
 
 
-def test_slots_are_counted_by_tenant_and_project(run_store: RunStore) -> None:
-    for tenant, project in ((TENANT, "shop"), (TENANT, "shop"), (TENANT, "blog"), (OTHER, "shop")):
-        running = {"status": RunStatus.RUNNING, "admitted_at": after(1)}
-        added(run_store, a_run(tenant_id=tenant, project_id=project, **running))
+def test_the_holders_of_slots_are_named_with_their_projects(run_store: RunStore) -> None:
+    expected = {
+        SlotHolder(run.tenant_id, run.project_id, run.id)
+        for tenant, project in ((TENANT, "shop"), (TENANT, "shop"), (OTHER, "blog"))
+        for run in [
+            added(
+                run_store,
+                a_run(
+                    tenant_id=tenant,
+                    project_id=project,
+                    status=RunStatus.RUNNING,
+                    admitted_at=after(1),
+                ),
+            )
+        ]
+    }
     added(run_store, a_validated_run())
     with run_store.begin_dispatch(read_only=True) as dispatch:
-        assert dispatch.admitted() == {(TENANT, "shop"): 2, (TENANT, "blog"): 1, (OTHER, "shop"): 1}
+        found = dispatch.holders()
+    assert len(found) == 3
+    assert set(found) == expected
 
 
 def test_virtual_time_is_kept_and_written_all_or_nothing(run_store: RunStore) -> None:

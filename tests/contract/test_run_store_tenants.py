@@ -51,7 +51,7 @@ PLAN = Body(reference=BodyReference("c" * 64, 999))
 RUN = a_run(id="run-1", status=RunStatus.VALIDATED, flow_run_id="flow-1", plan=PLAN)
 JOB = a_claimed_job(RUN)
 CHECKPOINT = a_checkpoint(JOB)
-BREAKER = a_breaker()
+BREAKER = a_breaker(failures=5, open_until=after(60))
 ATTEMPT = an_attempt(JOB)
 ARTIFACT = an_artifact(RUN)
 EFFECT = an_effect(RUN)
@@ -152,6 +152,8 @@ EMPTY: dict[str, Call] = {
     "count_runs_since": lambda tx: tx.count_runs_since(after(-60)),
     "find_set_aside": lambda tx: tx.find_set_aside(RUN.id),
     "find_topic_wait": lambda tx: tx.find_topic_wait(RUN.id, JOB.step),
+    "list_topic_waits": lambda tx: tx.list_topic_waits(RUN.id),
+    "open_breakers": lambda tx: tx.open_breakers(after(1)),
     "list_audit": lambda tx: tx.list_audit(),
 }
 # Each makes a row of the intruder's own under a key that the other tenant uses too, or nothing.
