@@ -109,7 +109,8 @@ def _notes_of(
 def _section(
     name: str, facts: Mapping[str, Any], found: Mapping[str, Any], picture: Picture | None
 ) -> Section:
-    lines = [f"as of {_time(facts)}", f"{facts['rows']:,} rows from {facts.get('location', '?')}"]
+    fresh = f"as of {_time(facts)}" if facts.get("fetched_at") else "sample data"
+    lines = [fresh, f"{facts['rows']:,} rows from {facts.get('location', '?')}"]
     if found["others"]:
         lines.append(f"no numbers: {', '.join(found['others'][:20])}")
     if not found["trends"]:
@@ -124,10 +125,10 @@ def _row(trend: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def number(value: float | None) -> str:
-    """Five digits that count; a dash where there is none."""
-    return "–" if value is None else f"{value:,.5g}"
+    """Four digits that count; a dash where there is none."""
+    return "–" if value is None else f"{value:,.4g}"
 
 
 def _time(facts: Mapping[str, Any]) -> str:
-    at = facts.get("fetched_at")
-    return "no time (sample data)" if at is None else f"{at[:10]} {at[11:16]} UTC"
+    at = facts.get("fetched_at") or ""
+    return f"{at[:10]} {at[11:16]} UTC" if at else "an unknown time"

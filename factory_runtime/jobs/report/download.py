@@ -20,7 +20,6 @@ from factory_runtime.jobs.report.locations import addresses_of, parse_url, port_
 
 _MOST_REDIRECTS = 5
 _LONGEST_SILENCE = 10.0
-_CHUNK = 64 * 1024
 _TRY_AGAIN = frozenset({408, 425, 429})
 _PARTIAL = 206
 
@@ -140,7 +139,7 @@ def _copy(
     until: float,
 ) -> int:
     size = 0
-    for chunk in answer.iter_raw(_CHUNK):
+    for chunk in answer.iter_raw():  # as it comes: gathered, a trickle would never be looked at
         check()
         size += len(chunk)
         if size > limits.size:

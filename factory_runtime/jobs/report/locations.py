@@ -135,10 +135,11 @@ def open_file(location: str, roots: Iterable[Path]) -> Generator[tuple[BinaryIO,
         if not any(path.is_relative_to(root.expanduser().absolute()) for root in roots):
             raise _outside(location) from None  # nor is it told what is there
         raise HostBusyError(f"{shown(location)} cannot be read: {exc.strerror}") from exc
+    facts = os.fstat(handle)
+    if not stat.S_ISREG(facts.st_mode):
+        os.close(handle)
+        raise DataRefusedError(f"{shown(location)} is no file")
     with os.fdopen(handle, "rb") as body:
-        facts = os.fstat(handle)
-        if not stat.S_ISREG(facts.st_mode):
-            raise DataRefusedError(f"{shown(location)} is no file")
         yield body, facts
 
 

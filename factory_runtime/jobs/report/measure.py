@@ -28,6 +28,9 @@ _MOST_POINTS = 200
 _TOO_BIG = 1e150
 """From here on, a square is no number any more."""
 
+_FOR_READING = 8 * 1024 * 1024
+"""What reading takes beside the data: the interpreter asks for memory by the mebibyte."""
+
 _MOSTLY = 0.9
 """So many of its values have to be numbers for a column to be one of numbers."""
 
@@ -147,7 +150,7 @@ def _finite(number: Any) -> float | None:
 
 
 def _bound_memory(mebibytes: int) -> None:
-    """From here on, take no more than this above what is taken by now.
+    """From here on, take no more than this for data, above what is taken by now.
 
     Where the kernel does not say how much that is, the estimate before it is all there is.
     """
@@ -157,7 +160,7 @@ def _bound_memory(mebibytes: int) -> None:
 
     with open("/proc/self/statm", encoding="ascii") as facts:  # noqa: PTH123 - quicker, and no path
         taken = int(facts.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
-    limit = taken + mebibytes * 1024 * 1024
+    limit = taken + _FOR_READING + mebibytes * 1024 * 1024
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 

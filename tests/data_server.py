@@ -1,0 +1,121 @@
+"""A real web server on the loopback that serves data, or misbehaves as a test says."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+ROWS = b"day,orders\n1,10\n2,12\n3,14\n4,16\n"
+
+
+@dataclass
+class DataServer:
+    """Answers each path as it was told to.
+
+    Attributes:
+        host: with its port, as ``FACTORY_DATA_HOSTS`` lists it.
+        asked: paths and their headers, in order.
+        ending: set when the tests are done with it, so that nothing it holds goes on.
+    """
+
+    host: str = ""
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list[Any])
+    ending: threading.Event = field(default_factory=threading.Event)
+    _answers: dict[str, Callable[[BaseHTTPRequestHandler], None]] = field(
+        default_factory=dict[str, Callable[[BaseHTTPRequestHandler], None]]
+    )
+
+    def url(self, path: str) -> str:
+        return f"http://{self.host}{path}"
+
+    def serves(self, path: str, body: bytes = ROWS, status: int = 200, **headers: str) -> None:
+        """A whole answer; ``content_type`` and the like are headers."""
+
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            request.send_response(status)
+            given = {"Content-Type": "text/csv", "Content-Length": str(len(body))}
+            for name, value in {**given, **_headers(headers)}.items():
+                request.send_header(name, value)
+            request.end_headers()
+            request.wfile.write(body)
+
+        self._answers[path] = answer
+
+    def hangs(self, path: str) -> None:
+        """Takes the request and says nothing."""
+        self._answers[path] = lambda _request: self._hold()
+
+    def trickles(self, path: str) -> None:
+        """Gives a byte now and then, for ever."""
+
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            request.send_response(200)
+            request.send_header("Content-Type", "text/csv")
+            request.end_headers()
+            while not self.ending.wait(0.05):
+                request.wfile.write(b"1")
+
+        self._answers[path] = answer
+
+    def breaks_off(self, path: str, body: bytes = ROWS) -> None:
+        """Promises the whole body, and closes half way."""
+
+        def answer(request: BaseHTTPRequestHandler) -> None:
+            request.send_response(200)
+            request.send_header("Content-Type", "text/csv")
+            request.send_header("Content-Length", str(len(body)))
+            request.end_headers()
+            request.wfile.write(body[: len(body) // 2])
+
+        self._answers[path] = answer
+
+    def paths(self) -> list[str]:
+        return [path for path, _ in self.asked]
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None:
+        self.asked.append((request.path, dict(request.headers.items())))
+        path = request.path.partition("?")[0]
+        if path in self._answers:
+            self._answers[path](request)
+        else:
+            request.send_error(404)
+
+    def _hold(self) -> None:
+        self.ending.wait(60)
+
+
+def _headers(named: dict[str, str]) -> dict[str, str]:
+    return {name.replace("_", "-").title(): value for name, value in named.items()}
+
+
+@contextmanager
+def data_server() -> Generator[DataServer]:
+    """One on a fresh port."""
+    told = DataServer()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            try:
+                told.answer(self)
+            except (BrokenPipeError, ConnectionResetError):
+                time.sleep(0)  # who asked has gone
+
+        def log_message(self, format: str, *args: Any) -> None:
+            del format, args
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    told.host = f"127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield told
+    finally:
+        told.ending.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
