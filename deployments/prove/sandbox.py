@@ -44,6 +44,9 @@ _PRELOAD = [
     "factory_runtime.jobs.infrastructure",
     "factory_runtime.jobs.pipeline_generation",
     "factory_runtime.jobs.repo_generation",
+    "factory_runtime.jobs.report.document",
+    "factory_runtime.jobs.report.download",
+    "factory_runtime.jobs.report.fetch",
     "factory_runtime.jobs.template_layer",
     "factory_runtime.memory.in_memory",
     "factory_runtime.orchestration.launch",
@@ -51,10 +54,14 @@ _PRELOAD = [
     "factory_runtime.services.drain_outbox",
     "factory_runtime.services.index_memory",
     "factory_runtime.services.settle_effects",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
     "prefect.concurrency.services",
     "prefect.task_engine",
     "prefect.utilities.visualization",
     "pydantic.v1",
+    "reportlab.pdfbase.ttfonts",
+    "reportlab.platypus",
 ]
 """What a child would import else, each time. Not LanceDB: it does not survive a fork."""
 
