@@ -28,7 +28,7 @@ _VARYING = re.compile(
     | (?P<path>(?<![\w.~@+:\\-])(?:[A-Za-z]:)?[\w.~@+-]*+(?:[/\\][\w.@+=,\[\]-]+)+[/\\]?)
     | (?P<host>(?<![\w.-])(?:[\w-]++\.?)++:\d{2,5}\b | \b\d{1,3}(?:\.\d{1,3}){3}\b)
     | (?P<item>(?<=\w)\[[^\]\n]{0,200}\])
-    | (?P<hex>\b0x[0-9a-fA-F]+\b | \b(?=[a-f]*[0-9])[0-9a-f]{7,}\b)
+    | (?P<hex>\b0x[0-9a-fA-F]+\b | \b(?=[a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{7,}\b)
     | (?P<n>\d+(?:[.,_]\d+)*)
     """,
     re.VERBOSE,
@@ -71,4 +71,6 @@ def _normalised(message: str, names: Iterable[str]) -> str:
 
 def _placeholder(found: re.Match[str]) -> str:
     kind = found.lastgroup
+    if kind == "hex":
+        kind = "n"  # the short form of a digest may have no letter in it
     return found[0] if kind == "keep" else f"<{kind}>"
