@@ -33,6 +33,10 @@ PATIENCE = timedelta(seconds=15)
 _GRACE = 2.0
 """Seconds beyond that for the child to begin and to end; it stops itself in time."""
 
+_TITLE = 250
+_BODY = 10_000
+"""Characters; services refuse what is longer, or cut it themselves."""
+
 _VARIABLE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 _INHERITED = re.compile(
     r"PATH|HOME|LANG|LC_.*|TZ|TMPDIR|(https?|no|all)_proxy|SSL_CERT_.*|REQUESTS_CA_BUNDLE|LD_.*",
@@ -81,17 +85,19 @@ class AppriseNotifier:
     def _send_outside(self, address: str, notice: Notice) -> None:
         order = {
             "to": address,
-            "title": one_line(notice.title),
-            "body": f"{plain(notice.body)}\n\n({one_line(notice.key)})".strip(),
+            "title": one_line(notice.title)[:_TITLE],
+            "body": f"{plain(notice.body)[:_BODY]}\n\n({one_line(notice.key)})".strip(),
             "severity": notice.severity.value,
-            "key": one_line(notice.key),
+            "key": one_line(notice.key).encode("ascii", "replace").decode(),  # it is a header
             "extras": _extras(notice),
             "seconds": self._patience,
         }
         try:
-            said = _said_by_child(order, self._patience + _GRACE)
+            code, said = _said_by_child(order, self._patience + _GRACE)
         except OSError as exc:
             raise HostBusyError(f"nothing can be sent now: {exc.strerror}") from exc
+        if code > 0:
+            raise HostBusyError(f"the process that sends ended with {code}")
         _raise_unless_sent(said)
 
 
@@ -109,7 +115,8 @@ def _extras(notice: Notice) -> dict[str, Any]:
     return {**facts, **ours}
 
 
-def _said_by_child(order: Mapping[str, Any], seconds: float) -> bytes:
+def _said_by_child(order: Mapping[str, Any], seconds: float) -> tuple[int, bytes]:
+    """How the child ended, below 0 by a signal, and what it said; nothing where it took too long."""
     with subprocess.Popen(
         [sys.executable, "-P", "-s", "-m", "factory_runtime.notifications.sending"],
         stdin=subprocess.PIPE,
@@ -119,11 +126,12 @@ def _said_by_child(order: Mapping[str, Any], seconds: float) -> bytes:
         start_new_session=True,
     ) as child:
         try:
-            return child.communicate(json.dumps(order).encode(), timeout=seconds)[0]
+            said, _ = child.communicate(json.dumps(order).encode(), timeout=seconds)
         except subprocess.TimeoutExpired:
-            return b""
+            said = b""
         finally:
             _end(child)
+        return child.wait(), said
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

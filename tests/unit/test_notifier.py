@@ -98,6 +98,22 @@ def test_what_sends_ends_by_itself_though_nobody_is_left_to_end_it(web: WebRecei
     assert (done.returncode, done.stdout) == (-signal.SIGALRM, "")
 
 
+def test_a_child_that_cannot_work_is_no_target_that_is_slow(
+    notifier: AppriseNotifier, web: WebReceiver, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(HostBusyError, match="ended with 1"):
+        notifier.send(web.address(), a_notice())
+
+
+def test_a_key_and_texts_of_any_kind_are_sent(notifier: AppriseNotifier, web: WebReceiver):
+    notifier.send(
+        web.address(), a_notice(key="schl\u00fcssel-\u2713", title="t" * 999, body="\ud800\0")
+    )
+    assert web.keys == ["schl?ssel-?"]
+    assert len(web.requests[0].body["title"]) == 250
+
+
 @pytest.mark.parametrize("address", ["", "nope://x", "json://", "not an address"])
 def test_an_address_that_makes_no_sense_is_refused(notifier: AppriseNotifier, address: str):
     with pytest.raises(InputError, match="no sense"):
