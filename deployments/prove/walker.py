@@ -17,6 +17,7 @@ from functools import partial
 from multiprocessing import connection, parent_process
 
 from deployments.dispatcher import Dispatcher
+from deployments.prove.people import see_run
 from deployments.prove.points import Moment
 from deployments.prove.sandbox import Errand
 from deployments.prove.watched import Watch, WatchedRuntime
@@ -93,8 +94,8 @@ class _Later:
 
 
 def _has_ended(runtime: WatchedRuntime, errand: Errand) -> bool:
-    with runtime.store.begin(errand.tenant_id, read_only=True) as tx:
-        return tx.get_run(errand.run_id).ended
+    # Beside what is watched: people are no part of the process that dies.
+    return see_run(runtime.inner, errand.tenant_id, errand.run_id).ended
 
 
 def _end_with_parent() -> None:

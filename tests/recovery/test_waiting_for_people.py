@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from factory_runtime.domain.approval import Approval, ApprovalStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.services.approvals import Decided, decide
 from tests.executors import Site
-from tests.work_types import lines_of
+from tests.recovery.test_prove import Prover, failures, places
+from tests.work_types import a_work_template, lines_of
 
 pytestmark = pytest.mark.slow
 
@@ -87,3 +90,25 @@ def test_what_is_denied_while_the_walk_has_other_work_stops_what_is_behind_it(si
     assert "denied by grace: not today" in str(site.jobs(run)["gate"].error)
     assert lines_of(site.file("long")) == [f"{run.id}:long"]
     assert not site.file("behind").exists()
+
+
+@pytest.mark.timeout(600)
+def test_a_job_that_asks_people_can_be_killed_at_every_point(tmp_path: Path):
+    prover = Prover(tmp_path, "tests.work_types")
+    file = tmp_path / "lines"
+    prover.factory.template(
+        "gated",
+        a_work_template(
+            "gated",
+            "name: gate, type: approval, with: {message: May it?, by: [grace, 'group:ops'], count: 2}",
+            f"name: line, type: touch, needs: [gate], with: {{file: {file}}}",
+        ),
+    )
+    proved = prover.prove("gated", {})
+    assert failures(proved) == {}
+    assert proved.code == 0, proved.document
+    assert {place for place in proved.rows if place[0] == "gate"} == places("gate")
+    runs = 2 + len(proved.rows)
+    lines = lines_of(file)
+    assert len(lines) == len(set(lines)) == runs
+    assert proved.litter == []
