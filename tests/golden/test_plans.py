@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from factory_runtime.compiler.load import load_template
 from factory_runtime.compiler.plan import compile_plan, plan_from_json, plan_to_json
 from factory_runtime.domain.template import JobTypeFacts, RetryPolicy
+from factory_runtime.jobs.registry import job_type_facts
+from factory_runtime.services.catalog import BUILT_IN
 
 HERE = Path(__file__).parent
 CASES = sorted(folder.name for folder in HERE.iterdir() if (folder / "template.yaml").exists())
@@ -37,11 +41,19 @@ JOB_TYPES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_template_with_inputs_compiles_into_the_plan_on_file(case: str):
-    template = load_template(HERE / case, JOB_TYPES)
     inputs = json.loads((HERE / f"{case}.inputs.json").read_text())
-    plan = compile_plan(template, inputs, JOB_TYPES)
+    check_plan(HERE / case, JOB_TYPES, inputs)
+
+
+def test_the_built_in_report_compiles_by_default_into_the_plan_on_file():
+    check_plan(BUILT_IN / "report", job_type_facts(), {})
+
+
+def check_plan(folder: Path, job_types: Mapping[str, JobTypeFacts], inputs: Mapping[str, Any]):
+    template = load_template(folder, job_types)
+    plan = compile_plan(template, inputs, job_types)
     text = json.dumps(json.loads(plan_to_json(plan)), indent=2, sort_keys=True) + "\n"
-    golden = HERE / f"{case}.plan.json"
+    golden = HERE / f"{folder.name}.plan.json"
     if os.environ.get("FACTORY_GOLDEN") == "write":
         golden.write_text(text)
     assert text == golden.read_text()
