@@ -82,15 +82,20 @@ async def _hear_who_was_woken(execution: Execution) -> None:
     Whoever does so changes the run's version. A job that has only just begun to wait may have been
     woken before it was said here that it does: so those are looked at as well.
     """
-    waiting = (execution.version, dict(execution.later))
-    if waiting == execution.heard:
+    jobs = execution.walk.jobs
+    waiting = {
+        name: later
+        for name, later in execution.later.items()
+        if jobs[name].status is JobStatus.WAITING
+    }
+    if (execution.version, waiting) == execution.heard:
         return
-    dues = await in_thread(_dues, execution) if execution.later else {}
+    dues = await in_thread(_dues, execution) if waiting else {}
     for name, due in dues.items():
         # One that has gone on by itself meanwhile is in nobody's way.
-        if name in waiting[1] and execution.later.get(name) is waiting[1][name]:
+        if name in waiting and execution.later.get(name) is waiting[name]:
             execution.bring_forward(name, due)
-    execution.heard = waiting
+    execution.heard = (execution.version, waiting)
 
 
 def _dues(execution: Execution) -> dict[str, datetime]:

@@ -29,7 +29,8 @@ class Execution:
         stopping: no attempt may begin any more, and those under way give up.
         leaving: this process is to end: jobs under way finish, others are for the next one.
         version: of the run, as it was seen last.
-        heard: what was so when the store was asked last when the jobs in ``later`` go on.
+        heard: the run's version and its jobs that wait, when the store was asked last when those
+            go on.
         entrance: limits how many tasks Prefect prepares at once; the urgent go in first.
         slots: limits how many jobs are at work at once; likewise.
         renders: limits how many render children run at once.
