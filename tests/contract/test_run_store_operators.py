@@ -1,0 +1,528 @@
+"""The run store's contract: dead letters, orders, approvals, effects that settle, policies, audit."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from random import Random
+from threading import Barrier
+from typing import Any
+
+import pytest
+
+from factory_runtime.domain.approval import ApprovalStatus
+from factory_runtime.domain.body import Body, BodyReference
+from factory_runtime.domain.dead_letter import (
+    DeadLetter,
+    LetterFilter,
+    LetterGroup,
+    LetterStatus,
+    OrderStatus,
+)
+from factory_runtime.domain.errors import (
+    ApprovalNotFoundError,
+    DeadLetterNotFoundError,
+    InputError,
+    NotFoundError,
+    RedriveOrderNotFoundError,
+    StaleVersionError,
+)
+from factory_runtime.domain.job import Job
+from factory_runtime.domain.records import EffectStatus
+from factory_runtime.domain.run import Run
+from factory_runtime.ports import RunStore
+from factory_runtime.run_store import SqlRunStore
+from tests.builders import (
+    FINGERPRINT,
+    TENANT,
+    a_failure_kind,
+    a_job,
+    a_letter,
+    a_policy_record,
+    a_redrive_order,
+    a_run,
+    a_vote,
+    after,
+    an_approval,
+    an_audit_entry,
+    an_effect,
+)
+
+OTHER = "0" * 64
+ANY = LetterFilter(statuses=())
+
+
+@pytest.fixture
+def run(run_store: RunStore) -> Run:
+    run = a_run()
+    with run_store.begin(TENANT) as tx:
+        tx.add_run(run)
+    return run
+
+
+@pytest.fixture
+def job(run_store: RunStore) -> Job:
+    run = a_run()
+    job = a_job(run)
+    with run_store.begin(TENANT) as tx:
+        tx.add_run(run, [job])
+    return job
+
+
+def put(store: RunStore, letter: DeadLetter) -> DeadLetter:
+    with store.begin(letter.tenant_id) as tx:
+        tx.add_dead_letter(letter)
+    return letter
+
+
+def move(store: RunStore, letter: DeadLetter, status: LetterStatus, **changes: Any) -> DeadLetter:
+    moved = letter.move_to(status, **changes)
+    with store.begin(letter.tenant_id) as tx:
+        tx.lock_run(letter.run_id)
+        tx.save_dead_letter(letter, moved)
+    return moved
+
+
+# --- dead letters
+
+
+def test_a_dead_letter_comes_back_as_it_went_in(run_store: RunStore, job: Job) -> None:
+    letter = a_letter(
+        job,
+        step="apply-domain[größe]",
+        error="two\nlines — and “quotes”",
+        with_=Body(inline={"a": [1, None, "ö"]}),
+        traceback=Body(reference=BodyReference("c" * 64, 99_999)),
+        checkpoint=7,
+        cycle=2,
+        redrives=3,
+        order_id="order-1",
+        closed_at=after(5),
+        closed_by="grace",
+        reason="nobody wants it",
+        first_failed_at=after(-60),
+    )
+    put(run_store, letter)
+    with run_store.begin(TENANT, read_only=True) as tx:
+        assert tx.get_dead_letter(letter.id) == letter
+        assert tx.find_dead_letter(job.run_id, letter.step) == letter
+        assert tx.find_dead_letter(job.run_id, "another") is None
+        with pytest.raises(DeadLetterNotFoundError):
+            tx.get_dead_letter("letter-0")
+
+
+def test_a_job_has_one_letter(run_store: RunStore, job: Job) -> None:
+    letter = put(run_store, a_letter(job))
+    with pytest.raises(StaleVersionError), run_store.begin(TENANT) as tx:
+        tx.add_dead_letter(a_letter(job))
+    with run_store.begin(TENANT, read_only=True) as tx:
+        assert tx.list_dead_letters(ANY) == (letter,)
+    (group,) = run_store.letter_groups()
+    assert group.letters == 1
+
+
+def test_of_two_who_move_a_letter_one_is_told(run_store: RunStore, job: Job) -> None:
+    letter = put(run_store, a_letter(job))
+    moved = move(run_store, letter, LetterStatus.REDRIVEN)
+    with pytest.raises(StaleVersionError):
+        move(run_store, letter, LetterStatus.DISCARDED)
+    with run_store.begin(TENANT, read_only=True) as tx:
+        assert tx.get_dead_letter(letter.id) == moved
+
+
+def test_letters_are_listed_newest_failure_first_in_pages(run_store: RunStore, run: Run) -> None:
+    letters = [
+        put(run_store, a_letter(a_job(run), step=f"s{n}", failed_at=after(n // 2)))
+        for n in range(7)
+    ]
+    expected = sorted(letters, key=lambda one: (one.failed_at, one.id), reverse=True)
+    seen = list[DeadLetter]()
+    with run_store.begin(TENANT, read_only=True) as tx:
+        while page := tx.list_dead_letters(ANY, limit=2, after=seen[-1] if seen else None):
+            seen += page
+    assert seen == expected
+
+
+def test_letters_are_chosen_by_what_they_are(run_store: RunStore, run: Run) -> None:
+    other = a_run()
+    with run_store.begin(TENANT) as tx:
+        tx.add_run(other)
+    plain = put(run_store, a_letter(a_job(run)))
+    odd = put(
+        run_store,
+        a_letter(
+            a_job(other, type="template-layer"),
+            fingerprint=OTHER,
+            project_id="bank",
+            template_id="other",
+            failed_at=after(60),
+            status=LetterStatus.DISCARDED,
+        ),
+    )
+    choices = {
+        LetterFilter(): [plain],
+        LetterFilter(statuses=(LetterStatus.DISCARDED, LetterStatus.RESOLVED)): [odd],
+        replace(ANY, fingerprint=OTHER): [odd],
+        replace(ANY, run_id=run.id): [plain],
+        replace(ANY, job_type="template-layer"): [odd],
+        replace(ANY, template_id="other"): [odd],
+        replace(ANY, project_id="bank"): [odd],
+        replace(ANY, since=after(60)): [odd],
+        replace(ANY, until=after(60)): [plain],
+        replace(ANY, project_id="bank", run_id=run.id): [],
+        ANY: [odd, plain],
+    }
+    with run_store.begin(TENANT, read_only=True) as tx:
+        for where, expected in choices.items():
+            assert list(tx.list_dead_letters(where)) == expected, where
+            assert tx.count_dead_letters(where) == len(expected), where
+        with pytest.raises(InputError):
+            tx.list_dead_letters(ANY, limit=0)
+
+
+def test_a_kind_of_failure_is_new_once(run_store: RunStore) -> None:
+    kind = a_failure_kind()
+    for is_new in (True, False):
+        with run_store.begin(TENANT) as tx:
+            assert tx.add_failure_kind(replace(kind, message=f"{is_new}")) is is_new
+    with run_store.begin("umbrella") as tx:
+        assert tx.add_failure_kind(replace(kind, tenant_id="umbrella"))
+    with run_store.begin(TENANT, read_only=True) as tx:
+        assert tx.find_failure_kind(FINGERPRINT) == replace(kind, message="True")
+        assert tx.find_failure_kind(OTHER) is None
+
+
+def test_of_many_who_meet_a_kind_at_once_it_is_new_to_one(database_store: SqlRunStore) -> None:
+    start = Barrier(4)
+
+    def meet(_: int) -> bool:
+        start.wait()
+        with database_store.begin(TENANT) as tx:
+            return tx.add_failure_kind(a_failure_kind())
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(meet, range(4))) == [False, False, False, True]
+
+
+# --- groups of them
+
+
+def test_open_letters_are_grouped_the_largest_group_first(run_store: RunStore) -> None:
+    tenants = [f"tenant-{n:02}" for n in range(12)]
+    for number, tenant in enumerate(tenants):
+        run = a_run(tenant_id=tenant)
+        with run_store.begin(tenant) as tx:
+            tx.add_run(run)
+            tx.add_failure_kind(a_failure_kind(tenant_id=tenant))
+            tx.add_dead_letter(a_letter(a_job(run), failed_at=after(number)))
+            tx.add_dead_letter(a_letter(a_job(run), step="b", failed_at=after(number)))
+    with run_store.begin(tenants[0]) as tx:
+        kind = a_failure_kind(tenant_id=tenants[0], fingerprint=OTHER, error_code="else")
+        tx.add_failure_kind(kind)
+        run = a_run(tenant_id=tenants[0])
+        tx.add_run(run)
+        tx.add_dead_letter(a_letter(a_job(run), fingerprint=OTHER, error_code="else"))
+    large, small = run_store.letter_groups()
+    assert large == LetterGroup(
+        fingerprint=FINGERPRINT,
+        job_type="repo-generation",
+        error_code="host-rejected",
+        message="the host refuses <value>",
+        letters=24,
+        runs=12,
+        tenants=tuple(tenants[:10]),
+        tenant_count=12,
+        first_seen=after(0),
+        last_seen=after(11),
+    )
+    assert (small.fingerprint, small.error_code, small.letters) == (OTHER, "else", 1)
+    assert run_store.letter_groups(limit=1) == (large,)
+    (own,) = run_store.letter_groups(tenant_id=tenants[3])
+    assert (own.letters, own.runs, own.tenants, own.tenant_count) == (2, 1, (tenants[3],), 1)
+    assert run_store.letter_groups(tenant_id="nobody") == ()
+
+
+def counted(letters: Sequence[DeadLetter]) -> dict[str, tuple[int, int]]:
+    """Letters and runs of each kind, by looking at every letter."""
+    runs, numbers = defaultdict[str, set[str]](set), Counter[str]()
+    for letter in letters:
+        if letter.status is LetterStatus.OPEN:
+            runs[letter.fingerprint].add(letter.run_id)
+            numbers[letter.fingerprint] += 1
+    return {fingerprint: (n, len(runs[fingerprint])) for fingerprint, n in numbers.items()}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_count_what_is_there_whatever_happens_to_letters(
+    run_store: RunStore, seed: int
+) -> None:
+    chance = Random(seed)  # noqa: S311 - chances that can be repeated
+    runs = [a_run() for _ in range(3)]
+    with run_store.begin(TENANT) as tx:
+        for run in runs:
+            tx.add_run(run)
+    letters = dict[str, DeadLetter]()
+    for number in range(40):
+        prints = chance.choice(["a", "b"]) * 64
+        if len(letters) < 6:
+            run = chance.choice(runs)
+            letter = put(run_store, a_letter(a_job(run), step=f"s{number}", fingerprint=prints))
+        else:
+            before = letters[chance.choice(sorted(letters))]
+            letter = replace(
+                before,
+                version=before.version + 1,
+                status=chance.choice(list(LetterStatus)),
+                fingerprint=chance.choice([before.fingerprint, prints]),
+                failed_at=after(number),
+            )
+            with run_store.begin(TENANT) as tx:
+                tx.lock_run(letter.run_id)
+                tx.save_dead_letter(before, letter)
+        letters[letter.id] = letter
+        groups = run_store.letter_groups()
+        told = {group.fingerprint: (group.letters, group.runs) for group in groups}
+        assert told == counted(list(letters.values()))
+
+
+def test_letters_written_at_once_are_all_counted(database_store: SqlRunStore) -> None:
+    runs = [a_run() for _ in range(8)]
+    with database_store.begin(TENANT) as tx:
+        for run in runs:
+            tx.add_run(run)
+    start = Barrier(len(runs))
+
+    def write(run: Run) -> None:
+        start.wait()
+        with database_store.begin(TENANT) as tx:
+            tx.lock_run(run.id)
+            tx.add_dead_letter(a_letter(a_job(run)))
+
+    with ThreadPoolExecutor(len(runs)) as pool:
+        list(pool.map(write, runs))
+    (group,) = database_store.letter_groups()
+    assert (group.letters, group.runs) == (8, 8)
+
+
+# --- redrive orders
+
+
+def test_an_order_comes_back_as_it_was_saved(run_store: RunStore) -> None:
+    order = a_redrive_order(change={"inputs": {"a": 1}}, canary_id="letter-1")
+    later = order.changed(
+        status=OrderStatus.STOPPED, redriven=3, refused=2, error="no", finished_at=after(9)
+    )
+    with run_store.begin(TENANT) as tx:
+        tx.add_redrive_order(order)
+        assert tx.lock_redrive_order(order.id) == order
+        tx.save_redrive_order(later)
+    with run_store.begin(TENANT) as tx:
+        assert tx.find_redrive_order(order.id) == tx.lock_redrive_order(order.id) == later
+        assert tx.find_redrive_order("order-0") is None
+        with pytest.raises(RedriveOrderNotFoundError):
+            tx.lock_redrive_order("order-0")
+    with pytest.raises(StaleVersionError), run_store.begin(TENANT) as tx:
+        tx.save_redrive_order(order.changed(redriven=1))
+
+
+def test_orders_are_listed_newest_first(run_store: RunStore) -> None:
+    orders = [a_redrive_order(requested_at=after(n)) for n in (2, 1, 3)]
+    with run_store.begin(TENANT) as tx:
+        for order in orders:
+            tx.add_redrive_order(order)
+        assert tx.list_redrive_orders() == (orders[2], orders[0], orders[1])
+        assert tx.list_redrive_orders(limit=1) == (orders[2],)
+
+
+def test_an_orders_counts_are_kept_by_who_holds_it(database_store: SqlRunStore) -> None:
+    order = a_redrive_order()
+    with database_store.begin(TENANT) as tx:
+        tx.add_redrive_order(order)
+
+    def count(_: int) -> None:
+        with database_store.begin(TENANT) as tx:
+            held = tx.lock_redrive_order(order.id)
+            tx.save_redrive_order(held.changed(redriven=held.redriven + 1))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(count, range(12)))
+    with database_store.begin(TENANT, read_only=True) as tx:
+        stands = tx.find_redrive_order(order.id)
+    assert stands is not None
+    assert (stands.redriven, stands.version) == (12, 13)
+
+
+# --- approvals
+
+
+def test_an_approval_comes_back_as_it_went_in(run_store: RunStore, job: Job) -> None:
+    approval = an_approval(
+        job, by=(), escalate_at=after(60), escalate_to=("group:ops", "ö"), escalated_at=after(61)
+    )
+    with run_store.begin(TENANT) as tx:
+        assert tx.add_approval(approval) == approval
+    with run_store.begin(TENANT, read_only=True) as tx:
+        assert tx.get_approval(approval.id) == approval
+        assert tx.find_approval(job.run_id, job.step, approval.plan_digest) == approval
+        assert tx.find_approval(job.run_id, job.step, "e" * 64) is None
+        with pytest.raises(ApprovalNotFoundError):
+            tx.get_approval("approval-0")
+
+
+def test_a_plan_is_asked_about_once_in_a_cycle(run_store: RunStore, job: Job) -> None:
+    first = an_approval(job)
+    with run_store.begin(TENANT) as tx:
+        tx.add_approval(first)
+        assert tx.add_approval(an_approval(job)) == first
+        later = tx.add_approval(an_approval(job, cycle=1))
+        other = tx.add_approval(an_approval(job, plan_digest="e" * 64))
+        assert len({first.id, later.id, other.id}) == 3
+        assert tx.find_approval(job.run_id, job.step, first.plan_digest) == later
+    with pytest.raises(NotFoundError), run_store.begin(TENANT) as tx:
+        tx.add_approval(an_approval(a_job(run_id="run-0")))
+
+
+def test_of_two_who_decide_one_is_told(run_store: RunStore, job: Job) -> None:
+    approval = an_approval(job)
+    granted = approval.changed(status=ApprovalStatus.GRANTED, decided_at=after(1))
+    with run_store.begin(TENANT) as tx:
+        tx.add_approval(approval)
+        tx.save_approval(approval, granted)
+    with pytest.raises(StaleVersionError), run_store.begin(TENANT) as tx:
+        tx.save_approval(approval, approval.changed(status=ApprovalStatus.DENIED))
+    with run_store.begin(TENANT, read_only=True) as tx:
+        assert tx.get_approval(approval.id) == granted
+
+
+def test_approvals_are_listed_oldest_first(run_store: RunStore, job: Job) -> None:
+    late = an_approval(job, requested_at=after(9))
+    early = an_approval(
+        job, plan_digest="e" * 64, requested_at=after(1), status=ApprovalStatus.DENIED
+    )
+    with run_store.begin(TENANT) as tx:
+        tx.add_approval(late)
+        tx.add_approval(early)
+        assert tx.list_approvals() == (early, late)
+        assert tx.list_approvals(status=ApprovalStatus.OPEN) == (late,)
+        assert tx.list_approvals(run_id=job.run_id, limit=1) == (early,)
+        assert tx.list_approvals(run_id="run-0") == ()
+
+
+def test_a_person_has_one_vote(run_store: RunStore, job: Job) -> None:
+    approval = an_approval(job)
+    ada = a_vote(approval, person="ada", at=after(2), comment="gut — “ja”")
+    grace = a_vote(approval, person="grace", at=after(1), granted=False)
+    with run_store.begin(TENANT) as tx:
+        tx.add_approval(approval)
+        assert tx.add_vote(ada)
+        assert tx.add_vote(grace)
+        assert not tx.add_vote(replace(ada, granted=False))
+        assert tx.list_votes(approval.id) == (grace, ada)
+    with pytest.raises(NotFoundError), run_store.begin(TENANT) as tx:
+        tx.add_vote(replace(ada, approval_id="approval-0"))
+
+
+# --- undoing
+
+
+def test_the_run_that_undoes_another_is_found_and_is_the_only_one(
+    run_store: RunStore, run: Run
+) -> None:
+    undoing = a_run(undoes=run.id)
+    with run_store.begin(TENANT) as tx:
+        assert tx.find_undoing_run(run.id) is None
+        tx.add_run(undoing)
+        assert tx.find_undoing_run(run.id) == undoing
+    with pytest.raises(StaleVersionError), run_store.begin(TENANT) as tx:
+        tx.add_run(a_run(undoes=run.id))
+
+
+def test_an_effect_is_settled_and_what_is_undone_stays_so(run_store: RunStore, run: Run) -> None:
+    effect = an_effect(run)
+    key, kind = effect.effect_key, effect.kind
+    left = replace(
+        effect,
+        status=EffectStatus.ORPHANED,
+        reason="somebody pushed",
+        settled_at=after(1),
+        undone_by="run-9",
+    )
+    gone = replace(
+        left, status=EffectStatus.UNDONE, reason=None, settled_at=after(2), undone_by="run-9"
+    )
+    with run_store.begin(TENANT) as tx:
+        tx.intend_effect(effect)
+        tx.settle_effect(
+            key, kind, left.status, after(1), reason="somebody pushed", undone_by="run-9"
+        )
+        assert tx.list_effects(status=EffectStatus.ORPHANED) == (left,)
+        tx.settle_effect(key, kind, gone.status, after(2), undone_by="run-9")
+        assert tx.list_effects() == (gone,)
+        tx.settle_effect(key, kind, EffectStatus.ORPHANED, after(3), reason="too late")
+        assert tx.list_effects() == (gone,)
+        with pytest.raises(NotFoundError):
+            tx.settle_effect(key, "another", EffectStatus.UNDONE, after(3))
+
+
+# --- policies
+
+
+def test_a_policy_is_replaced_by_the_next_version_alone(run_store: RunStore) -> None:
+    first = a_policy_record()
+    second = replace(first, version=2, document="runs_per_day: 6\n# ö\n", updated_by="grace")
+    with run_store.begin(TENANT) as tx:
+        assert tx.find_policy() is None
+        tx.save_policy(first)
+        assert tx.find_policy() == first
+        tx.save_policy(second)
+    for stale in (first, second, replace(first, version=4)):
+        with pytest.raises(StaleVersionError), run_store.begin(TENANT) as tx:
+            tx.save_policy(stale)
+    other = a_policy_record(tenant_id="umbrella")
+    with run_store.begin("umbrella") as tx:
+        tx.save_policy(other)
+    assert sorted(run_store.policies(), key=lambda one: one.tenant_id) == [second, other]
+
+
+def test_accepted_runs_are_counted_and_those_that_undo_are_not(run_store: RunStore) -> None:
+    plan = Body(reference=BodyReference("c" * 64, 99))
+    accepted = a_run(plan=plan, requested_at=after(10))
+    runs = [
+        accepted,
+        a_run(plan=plan, requested_at=after(0)),
+        a_run(requested_at=after(10)),  # it was refused
+        a_run(plan=plan, requested_at=after(10), undoes=accepted.id),
+    ]
+    with run_store.begin(TENANT) as tx:
+        for run in runs:
+            tx.add_run(run)
+        counts = [tx.count_runs_since(after(seconds)) for seconds in (0, 10, 11)]
+    assert counts == [2, 1, 0]
+
+
+# --- the audit
+
+
+def test_the_audit_is_listed_newest_first(run_store: RunStore) -> None:
+    entries = [
+        an_audit_entry(id=f"aud-{n}", at=after(n // 2), subject=f"letter-{n % 2}", detail={"ö": n})
+        for n in range(4)
+    ]
+    with run_store.begin(TENANT) as tx:
+        tx.add_audit(entries)
+        tx.add_audit([])
+        assert tx.list_audit() == tuple(reversed(entries))
+        assert tx.list_audit(subject="letter-1") == (entries[3], entries[1])
+        assert tx.list_audit(limit=1) == (entries[3],)
+
+
+def test_an_entry_stands_for_good(run_store: RunStore) -> None:
+    entry = an_audit_entry()
+    with run_store.begin(TENANT) as tx:
+        tx.add_audit([entry])
+    with pytest.raises(StaleVersionError), run_store.begin(TENANT) as tx:
+        tx.add_audit([replace(entry, actor="mallory")])
+    with run_store.begin(TENANT, read_only=True) as tx:
+        assert tx.list_audit() == (entry,)
