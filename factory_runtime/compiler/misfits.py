@@ -51,9 +51,10 @@ def misfits(
 ) -> Iterator[Misfit]:
     """The jobs, of those in the old plan whose work is kept, that the new plan would do otherwise.
 
-    That is one it does not have, or has with another type, or would give another ``with``: as far
-    as that can be worked out from the inputs and from what earlier jobs gave. Another version of a
-    type, or other files in a source, are no misfit: the work was good when it was done.
+    That is one it does not have, or has with another type, or would skip, or would give another
+    ``with``: as far as that can be worked out from the inputs and from what earlier jobs gave.
+    Another version of a type, or other files in a source, are no misfit: the work was good when it
+    was done.
 
     Args:
         old: as the work was done.
@@ -73,6 +74,10 @@ def misfits(
             yield _gone(job, template, changed)
         elif now.type != job.type:
             yield Misfit(job.name, f"would be of type {now.type} in place of {job.type}")
+        elif now.skip or (now.when is not None and not _holds(new, now, outputs)):
+            step = _step(now, template)
+            conditions = [now.when, step.when if step is not None else None]
+            yield Misfit(job.name, "its condition would not hold", _read(conditions, changed))
         else:
             for key, why in _other_with(old, new, job, now, outputs, giving):
                 yield Misfit(job.name, why, _blamed(key, job, now, template, changed))
@@ -116,14 +121,24 @@ def _blamed(
 
 def _given(side: Side, job: PlannedJob, outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Each value of ``with``, in a spelling that tells 1 from 1.0 and from true."""
+    scope = _scope(side, job, outputs)
+    return {key: _spelled(value, scope) for key, value in job.with_.items()}
+
+
+def _holds(side: Side, job: PlannedJob, outputs: Mapping[str, Mapping[str, Any]]) -> bool:
+    try:
+        return bool(evaluate(job.when, _scope(side, job, outputs)))
+    except ExpressionError:
+        return False  # nobody can tell any more
+
+
+def _scope(side: Side, job: PlannedJob, outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     scope: dict[str, Any] = {
         "inputs": side.plan.inputs,
         "steps": StepOutputs(side.plan, outputs),
         "run": side.run,
     }
-    if job.item_key is not None:
-        scope["item"] = job.item
-    return {key: _spelled(value, scope) for key, value in job.with_.items()}
+    return scope if job.item_key is None else {**scope, "item": job.item}
 
 
 def _spelled(value: Any, scope: Mapping[str, Any]) -> str:

@@ -281,6 +281,27 @@ def test_a_condition_is_looked_at_anew_under_changed_inputs(factory: SmallFactor
     assert factory.moves(run, "never") == ["Skipped"]
 
 
+@pytest.mark.parametrize(
+    "condition",
+    ["inputs.number == 1", "inputs.number == 1 and steps.first.outputs.text == 'hi'"],
+    ids=["known when compiling", "known when it runs"],
+)
+def test_what_succeeded_must_not_be_skipped_now(factory: SmallFactory, condition: str):
+    factory.on["z"] = fails(NO)
+    run = failed(
+        factory,
+        "first: with: {text: hi}",
+        f'a: needs: [first], when: "${{{{ {condition} }}}}"',
+        "z:",
+    )
+    assert statuses(factory, run)["a"] == "Succeeded"
+    with pytest.raises(InvalidInputsError) as refused:
+        again(factory, run, inputs={"number": 2})
+    (problem,) = refused.value.problems
+    assert problem.message == "a: its condition would not hold (input number)"
+    again(factory, run, inputs={"text": "new"})
+
+
 def test_what_a_failed_job_left_outside_keeps_its_inputs(factory: SmallFactory):
     def leaves(context: JobContext, _with: Any) -> Any:
         context.intend("thing", "a thing")
