@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from factory_runtime.jobs.report.fetch import minute
+
 _COLUMNS = ("column", "values", "mean", "per row", "± error", "last", "change")
 
 
@@ -92,7 +94,9 @@ def _notes_of(
 ) -> list[str]:
     notes: list[str] = []
     if facts.get("stale"):
-        notes.append(f"{name}: from a copy of {_time(facts)}; the source did not answer")
+        notes.append(
+            f"{name}: from a copy of {minute(facts['fetched_at'])}; the source did not answer"
+        )
     if found["every"] > 1:
         notes.append(f"{name}: sampled 1 of {found['every']} rows, to fit into memory")
     if found["trends"] and name not in pictures:
@@ -109,7 +113,7 @@ def _notes_of(
 def _section(
     name: str, facts: Mapping[str, Any], found: Mapping[str, Any], picture: Picture | None
 ) -> Section:
-    fresh = f"as of {_time(facts)}" if facts.get("fetched_at") else "sample data"
+    fresh = f"as of {minute(facts['fetched_at'])}" if facts.get("fetched_at") else "sample data"
     lines = [fresh, f"{facts['rows']:,} rows from {facts.get('location', '?')}"]
     if found["others"]:
         lines.append(f"no numbers: {', '.join(found['others'][:20])}")
@@ -127,8 +131,3 @@ def _row(trend: Mapping[str, Any]) -> tuple[str, ...]:
 def number(value: float | None) -> str:
     """Four digits that count; a dash where there is none."""
     return "–" if value is None else f"{value:,.4g}"
-
-
-def _time(facts: Mapping[str, Any]) -> str:
-    at = facts.get("fetched_at") or ""
-    return f"{at[:10]} {at[11:16]} UTC" if at else "an unknown time"

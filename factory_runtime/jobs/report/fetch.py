@@ -226,8 +226,13 @@ def _result(
         "stale": stale,
         "classification": classification.value,
     }
-    degraded = f"stale: copy of {facts['fetched_at']}" if stale else None
+    degraded = f"stale: copy of {minute(facts['fetched_at'])}" if stale else None
     return JobResult(outputs=outputs, artifacts=(draft,), degraded=degraded)
+
+
+def minute(at: str | None) -> str:
+    """A time of ours, as ``fetched_at`` says it, for people."""
+    return f"{at[:10]} {at[11:16]} UTC" if at else "an unknown time"
 
 
 def _file_name(with_: Mapping[str, Any], format_: Format) -> str:
