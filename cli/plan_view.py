@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from cli.as_json import print_json
 from cli.door import Door
 from cli.policy_words import question_words
 from cli.text import clean, duration
 from factory_runtime.compiler.expressions import evaluate, scope_name
+from factory_runtime.compiler.gates import APPROVAL
 from factory_runtime.compiler.plan import plan_to_json
+from factory_runtime.domain.approval import spell_deciders
 from factory_runtime.domain.errors import FactoryError
 from factory_runtime.domain.plan import Plan, PlannedJob
 from factory_runtime.domain.run import RunRequest
@@ -129,9 +131,19 @@ def _facts(job: PlannedJob, outside: Outside | None) -> list[str]:
         facts.append(f"only if {' or '.join(job.fallback_for)} fails")
     if outside is not None:
         facts.append(str(outside))
+    if job.type == APPROVAL:
+        facts.append(f"waits until {_deciders(job)} approves")
     tries = "1 attempt" if job.retry.max_attempts == 1 else f"{job.retry.max_attempts} attempts"
     facts.append(f"{tries} of at most {duration(job.timeout)}{_exceptions(job)}")
     return facts
+
+
+def _deciders(job: PlannedJob) -> str:
+    """Who is asked, as far as the template says."""
+    by: Any = job.with_.get("by") or []
+    names = spell_deciders(map(str, cast("list[Any]", by))) if isinstance(by, list) else str(by)
+    count = job.with_.get("count", 1)
+    return names if count == 1 else f"{count} of {names}"
 
 
 def _exceptions(job: PlannedJob) -> str:

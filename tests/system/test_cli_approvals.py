@@ -337,3 +337,8 @@ def test_another_user_of_the_system_grants_what_this_one_requested(open_home: Ru
         "as another",
     )
     assert get_run(open_home, run_of(open_home, approval)).status is RunStatus.WAITING
+
+
+def test_a_dry_run_says_whom_it_would_ask(factory: Factory, templates: Path) -> None:
+    said = factory("run", "gated", "--set", "name=orders", "--dry-run")
+    assert f"waits until {person()} or group:no-such-group approves" in said.out, said.err
