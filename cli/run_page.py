@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +12,7 @@ from cli.job_words import attempt_words, note_of
 from cli.progress import cache_word
 from cli.run_facts import RunFacts, error_line, show_made, show_run_facts
 from cli.run_report import show_report
+from cli.standing import reason_lines, run_words
 from cli.text import duration, local_time, one_line, size
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.job import Job
@@ -20,17 +21,21 @@ from factory_runtime.domain.redaction import redact
 
 if TYPE_CHECKING:
     from factory_runtime.services.recovery import RunReport
+    from factory_runtime.services.standing import Reason
 
 
 def show_run(
     door: Door,
     facts: RunFacts,
     ui_url: str | None,
-    standing: str,
+    reasons: Sequence[Reason],
     report: RunReport | None = None,
 ) -> None:
-    """All there is to know about a run; ``standing`` is why it stands where it does."""
-    show_run_facts(door, facts, ui_url, standing)
+    """All there is to know about a run; ``reasons`` are why it stands where it does."""
+    now = door.runtime.clock.now()
+    show_run_facts(door, facts, ui_url, run_words(reasons, now))
+    if any(reason.limit is not None or reason.step is not None for reason in reasons):
+        _show_reasons(door, reason_lines(reasons, now))
     if report is not None:
         show_report(door, report)
     _show_values(door, "Inputs", facts.inputs)
@@ -43,6 +48,13 @@ def show_run(
     if facts.effects:
         door.screen.heading("Effects outside")
         show_effects(door, facts.effects)
+
+
+def _show_reasons(door: Door, lines: Sequence[str]) -> None:
+    if lines:
+        door.screen.heading("Why it waits")
+        for line in lines:
+            door.screen.line(line)
 
 
 def _show_values(door: Door, title: str, values: Any) -> None:

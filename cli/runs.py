@@ -44,6 +44,7 @@ def list_runs(
     json: Json = False,
 ) -> None:
     """List runs, the newest first."""
+    from cli.standing import short_standings
     from factory_runtime.ports import RunFilter
 
     door = open_door(tenant=tenant, json=json)
@@ -54,17 +55,21 @@ def list_runs(
     chosen = choice.filter(door.runtime.clock.now())
     with door.reading() as tx:
         page = tx.list_runs(chosen, limit=limit, cursor=cursor)
+    waits = short_standings(door, page.items)
     if json:
-        runs = [without(run, "inputs", "outputs", "plan") for run in page.items]
+        runs = [
+            {**without(run, "inputs", "outputs", "plan"), "waits_for": waits.get(run.id)}
+            for run in page.items
+        ]
         print_json({"runs": runs, "cursor": page.cursor})
         return
     if not page.items:
         door.screen.line("no runs" if chosen == RunFilter() else "no runs like that")
         return
     door.screen.table(
-        ("run", "status", "template", "project", "requested", "took", "error"),
-        [_row(run) for run in page.items],
-        flexible=("project", "error"),
+        ("run", "status", "template", "project", "requested", "took", "waits for", "error"),
+        [_row(run, waits.get(run.id, "")) for run in page.items],
+        flexible=("project", "waits for", "error"),
     )
     if page.cursor is not None:
         door.screen.line(f"more: --cursor {page.cursor}", "dim")
@@ -76,19 +81,24 @@ def show(run_id: RunId, tenant: Tenant = None, json: Json = False) -> None:
     from cli.run_facts import facts_as_json, find_ui_url, flow_run_url, read_run
     from cli.run_page import show_run
     from cli.run_report import find_report, report_as_json
-    from cli.standing import whole_standing
+    from cli.standing import reasons_as_json, reasons_of, run_words
 
     door = open_door(tenant=tenant, json=json)
     facts = read_run(door, run_id)
     report = find_report(door, facts)
     ui_url = find_ui_url(door)
-    words = whole_standing(door, facts.run, facts.jobs)
+    reasons = reasons_of(door, facts.run, facts.jobs)
     if json:
+        words = run_words(reasons, door.runtime.clock.now())
         url = flow_run_url(facts.run, ui_url)
-        more = {"standing": words or None, "report": report_as_json(report)}
+        more = {
+            "standing": words or None,
+            "reasons": reasons_as_json(reasons),
+            "report": report_as_json(report),
+        }
         print_json({**facts_as_json(facts, url), **more})
     else:
-        show_run(door, facts, ui_url, words, report)
+        show_run(door, facts, ui_url, reasons, report)
 
 
 @app.command()
@@ -130,11 +140,11 @@ def logs(
         door.screen.line(event_line(event, width))
 
 
-def _row(run: Run) -> tuple[str, ...]:
+def _row(run: Run, waits_for: str) -> tuple[str, ...]:
     took = ""
     if run.started_at is not None and run.completed_at is not None:
         took = duration(run.completed_at - run.started_at)
     template = f"{run.template_id} {run.template_version}".strip()
     requested = local_time(run.requested_at)
     error = first_line(run.error or "")
-    return (run.id, run.status, template, run.project_id, requested, took, error)
+    return (run.id, run.status, template, run.project_id, requested, took, waits_for, error)

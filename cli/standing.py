@@ -1,21 +1,31 @@
-"""Why a run stands where it does: what it was asked, what it waits for, its place in the queue."""
+"""Why a run stands where it does, in words: what it was asked, what it waits for, its place."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any
 
+from cli.as_json import to_json
 from cli.door import Door
 from cli.text import moment, one_line, ordinal
 from deployments.stack import find_stack
-from factory_runtime.domain.job import Job, JobStatus
-from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.ports import RunKey
+from factory_runtime.domain.approval import ApprovalStatus
+from factory_runtime.domain.job import Job
+from factory_runtime.domain.run import Run
+from factory_runtime.services.read_standing import Onlooker, Queue, read_standing
+from factory_runtime.services.standing import Reason, ReasonKind, is_held
+
+__all__ = ["NOBODY", "is_executed", "is_held", "reasons_of", "standing", "whole_standing"]
 
 NOBODY = "nothing executes it here: `factory up` does"
 
-_MANY = 1000
 _LOOK_EVERY = 1.0
+_NAMED = 5
+"""Runs that are named of those that hold a limit."""
+
+_K = ReasonKind
 
 
 def standing(door: Door, run: Run, jobs: Iterable[Job] = ()) -> str:
@@ -26,45 +36,59 @@ def standing(door: Door, run: Run, jobs: Iterable[Job] = ()) -> str:
         run: which.
         jobs: of the run: what they wait for is told.
     """
-    if run.ended:
-        return ""
-    if run.cancel_requested_at is not None:
-        return "asked to stop"
-    if run.status is RunStatus.PAUSED:
-        return f"`factory runs resume {run.id}` lets it go on"
-    if run.pause_requested_at is not None:
-        if is_held(run):
-            return f"held in the queue: `factory runs resume {run.id}` lets it go on"
-        return "asked to pause, once its jobs under way have finished"
-    if run.admitted_at is not None:
-        return ""
     now = door.runtime.clock.now()
-    if run.status is RunStatus.WAITING and run.wake_at is not None and run.wake_at > now:
-        phrases = dict.fromkeys(
-            one_line(job.phrase) for job in jobs if job.status is JobStatus.WAITING and job.phrase
-        )
-        reason = f": {'; '.join(phrases)}" if phrases else ""
-        return f"goes on at {moment(run.wake_at, now)}{reason}"
-    return _in_queue(door, run)
+    return run_words([r for r in reasons_of(door, run, jobs) if r.kind is not _K.NOBODY], now)
 
 
-def is_held(run: Run) -> bool:
-    """Whether the run was put aside before anybody began it: it keeps its place in the queue."""
-    waits = run.status in (RunStatus.REQUESTED, RunStatus.VALIDATED, RunStatus.QUEUED)
-    return waits and run.admitted_at is None and run.pause_requested_at is not None
+def whole_standing(door: Door, run: Run, jobs: Iterable[Job] = ()) -> str:
+    """The standing, and whether nobody is there to change it."""
+    return run_words(reasons_of(door, run, jobs), door.runtime.clock.now())
+
+
+def reasons_of(door: Door, run: Run, jobs: Iterable[Job] = ()) -> tuple[Reason, ...]:
+    """What keeps a run and its jobs; those that are at work are told of too."""
+    return read_standing(_onlooker(door), run, jobs, door.runtime.clock.now()).reasons
+
+
+def run_words(reasons: Iterable[Reason], now: datetime) -> str:
+    """What keeps the run itself, on one line."""
+    return "; ".join(_words(one, now) for one in reasons if one.step is None)
+
+
+def reason_lines(reasons: Iterable[Reason], now: datetime) -> list[str]:
+    """Each reason with who holds it and what would change it; nothing of jobs that are at work."""
+    return [line for one in reasons if one.kind is not _K.AT_WORK for line in _lines(one, now)]
+
+
+def reasons_as_json(reasons: Iterable[Reason]) -> list[Any]:
+    """The reasons, for another program."""
+    return [to_json(one) for one in reasons]
+
+
+def short_standings(door: Door, runs: Collection[Run]) -> Mapping[str, str]:
+    """In a word or two, by id, what keeps those of the runs that something keeps."""
+    waiting = [run for run in runs if not run.ended]
+    if not waiting:
+        return {}
+    now = door.runtime.clock.now()
+    with door.reading() as tx:
+        asked = {one.run_id for one in tx.list_approvals(status=ApprovalStatus.OPEN, limit=1000)}
+    onlooker = _onlooker(door)
+    queue = Queue(onlooker, now)
+    found: dict[str, str] = {}
+    for run in waiting:
+        reasons = read_standing(onlooker, run, (), now, queue).reasons
+        words = [_short(one, now) for one in reasons if one.kind is not _K.NOBODY]
+        if run.id in asked and any(one.kind is _K.TIME for one in reasons):
+            words = ["approval"]
+        if words:
+            found[run.id] = words[0]
+    return found
 
 
 def is_executed(door: Door) -> bool:
     """Whether a stack of this home is up, or coming up."""
     return find_stack(door.settings) is not None
-
-
-def whole_standing(door: Door, run: Run, jobs: Iterable[Job] = ()) -> str:
-    """The standing, and whether nobody is there to change it."""
-    words = standing(door, run, jobs)
-    stays = run.ended or run.status is RunStatus.PAUSED or is_held(run)
-    lost = "" if stays or is_executed(door) else NOBODY
-    return "; ".join(part for part in (words, lost) if part)
 
 
 class Standing:
@@ -82,14 +106,117 @@ class Standing:
         return whole_standing(self._door, run, jobs)
 
 
-def _in_queue(door: Door, run: Run) -> str:
-    store, cap = door.runtime.store, door.settings.max_running_runs
-    taken = len(store.running_runs())
-    if taken < cap:
-        return ""
-    waits = f"waits for a slot ({taken} of {cap} taken)"
-    queue = store.waiting_runs(door.runtime.clock.now(), limit=_MANY)
-    key = RunKey(run.tenant_id, run.id)
-    if key in queue:
-        return f"{waits}, {ordinal(queue.index(key) + 1)} in the queue"
-    return f"{waits}, more than {_MANY} before it" if len(queue) == _MANY else waits
+def _onlooker(door: Door) -> Onlooker:
+    runtime, settings = door.runtime, door.settings
+
+    def hosts_of(job_type: str) -> Collection[str]:
+        known = runtime.job_types.get(job_type)
+        return () if known is None else known.facts.hosts
+
+    return Onlooker(
+        store=runtime.store,
+        cap=settings.max_running_runs,
+        limits_of=runtime.policies.limits_of,
+        topic_caps=settings.topic_caps,
+        hosts_of=hosts_of,
+        executed=is_executed(door),
+    )
+
+
+def _lines(reason: Reason, now: datetime) -> list[str]:
+    of_job = "" if reason.step is None else f"{reason.step}: "
+    lines = [f"{of_job}{_words(reason, now)}"]
+    if reason.limit is not None:
+        lines[0] += f" ({reason.limit})"
+    if reason.holders:
+        more = len(reason.holders) - _NAMED
+        named = ", ".join(reason.holders[:_NAMED])
+        lines.append(f"  held by {named}{f' and {more} more' if more > 0 else ''}")
+    if reason.changes and reason.kind not in _SAYS_ITSELF:
+        spelled = (f"`{one}`" if one.startswith("factory ") else one for one in reason.changes)
+        lines.append(f"  goes on with {' or '.join(spelled)}")
+    return lines
+
+
+_SAYS_ITSELF = (_K.PAUSED, _K.HELD, _K.NOBODY)
+"""Kinds whose words name what would change them."""
+
+
+def _words(reason: Reason, now: datetime) -> str:
+    match reason.kind:
+        case _K.CANCELLING:
+            return "asked to stop"
+        case _K.PAUSING:
+            return "asked to pause, once its jobs under way have finished"
+        case _K.PAUSED:
+            return f"`{reason.changes[0]}` lets it go on"
+        case _K.HELD:
+            return f"held in the queue: `{reason.changes[0]}` lets it go on"
+        case _K.QUEUE | _K.SLOTS | _K.TENANT_SLOTS | _K.PROJECT_SLOTS:
+            return _slot_words(reason)
+        case _K.NO_LIMITS:
+            return "its tenant's policy cannot be read"
+        case _K.NOBODY:
+            return NOBODY
+        case _:
+            return _words_about(reason, one_line(reason.about or ""), _at(reason, now))
+
+
+def _words_about(reason: Reason, about: str, at: str) -> str:
+    match reason.kind:
+        case _K.TIME:
+            until = f"goes on at {at}{f': {about}' if about else ''}"
+            return until if at else f"waits for {about or 'something outside'}"
+        case _K.SET_ASIDE:
+            return f"could not be started, tried again at {at}: {about}"
+        case _K.APPROVAL:
+            who = ", ".join(reason.by) or "anybody but the requester"
+            return f"waits for approval {reason.reference} by {who}, until {at}"
+        case _K.TOPIC:
+            busy = f"{reason.taken} of {reason.allowed} jobs of type {about} are at work"
+            return f"{busy}, {ordinal(reason.position or 1)} in line"
+        case _K.HOST:
+            return f"{about} is down: nothing is asked of it until {at}"
+        case _K.RETRY:
+            return f"tried again at {at}{f': {about}' if about else ''}"
+        case _:
+            return f"at work, held by {about} until {at}"
+
+
+def _slot_words(reason: Reason) -> str:
+    whose = {_K.TENANT_SLOTS: " of its tenant's", _K.PROJECT_SLOTS: " of its project's"}
+    place = _place_words(reason)
+    if reason.kind is _K.QUEUE:
+        return place
+    taken = f"{reason.taken} of {reason.allowed}{whose.get(reason.kind, '')} taken"
+    return ", ".join(part for part in (f"waits for a slot ({taken})", place) if part)
+
+
+def _place_words(reason: Reason) -> str:
+    mine, overall = reason.position, reason.overall
+    if overall is None:
+        return "" if mine is None else f"{ordinal(mine)} of its tenant's in the queue"
+    of_tenant = f" ({ordinal(mine)} of its tenant's)" if mine not in (None, overall) else ""
+    return f"{ordinal(overall)} in the queue{of_tenant}"
+
+
+def _at(reason: Reason, now: datetime) -> str:
+    return "" if reason.until is None else moment(reason.until, now)
+
+
+def _short(reason: Reason, now: datetime) -> str:
+    at = _at(reason, now)
+    timed = f"until {at}" if at else "something outside"
+    place = f"{ordinal(reason.overall)} in the queue" if reason.overall else "in the queue"
+    words: dict[ReasonKind, str] = {
+        _K.CANCELLING: "to be stopped",
+        _K.PAUSING: "to be paused",
+        _K.PAUSED: "to be resumed",
+        _K.HELD: "to be resumed",
+        _K.TIME: timed,
+        _K.SET_ASIDE: f"set aside until {at}",
+        _K.TENANT_SLOTS: "its tenant's slots",
+        _K.PROJECT_SLOTS: "its project's slots",
+        _K.NO_LIMITS: "its policy",
+    }
+    return words.get(reason.kind, place)
