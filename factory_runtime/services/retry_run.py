@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -14,17 +14,17 @@ from factory_runtime.domain.errors import (
     InputError,
     StaleVersionError,
 )
-from factory_runtime.domain.job import Job, JobStatus, SkipReason
-from factory_runtime.domain.progress import Ending, carried
+from factory_runtime.domain.job import Job
 from factory_runtime.domain.records import Effect, EffectStatus
 from factory_runtime.domain.run import PLAN_CHANGED_BY, Run, RunStatus
 from factory_runtime.ports import Clock, RunStore, RunTransaction
+from factory_runtime.services.again import all_to_do, fresh, job_and_behind
 from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.letters import mark_redriven
 from factory_runtime.services.messages import leave_status
 
 if TYPE_CHECKING:
-    from factory_runtime.services.amend import Amended
+    from factory_runtime.services.amended import Amended
     from factory_runtime.services.request_run import RequestDesk
 
 NOTHING = Change()
@@ -139,7 +139,7 @@ def plan_round(
         job = None if step is None else tx.get_job(run_id, step)
         jobs = tx.list_jobs(run_id)
         effects = () if change.is_empty else _standing(tx, run_id)
-    again = _all_to_do(run, jobs, desk) if job is None else _job_and_behind(job, jobs, beside)
+    again = all_to_do(run, jobs, desk) if job is None else job_and_behind(job, jobs, beside)
     compiles_anew = change.inputs is not None or change.template_version is not None
     if desk is not None and not compiles_anew:
         _check_policy(desk, run)
@@ -205,24 +205,6 @@ def send_round(tx: RunTransaction, round_: Round, now: datetime, asked: Mapping[
     return queued
 
 
-def fresh(job: Job, now: datetime, **changes: Any) -> Job:
-    """The job, Pending again with its whole budget."""
-    return job.move_to(
-        JobStatus.PENDING,
-        now,
-        failures=0,
-        losses=0,
-        not_before=None,
-        completed_at=None,
-        progress=None,
-        phrase=None,
-        skip_reason=None,
-        outputs=None,
-        error=None,
-        **changes,
-    )
-
-
 def _send(
     store: RunStore, clock: Clock, round_: Round, by: str, action: str, asked: Mapping[str, Any]
 ) -> Run:
@@ -269,59 +251,6 @@ def _check_policy(desk: RequestDesk, run: Run) -> None:
     inputs = from_body(desk.storage, run.tenant_id, run.inputs)
     facts = PolicyFacts(run.template_id, run.template_version, inputs)
     desk.policies.rule(run.tenant_id, facts, counts=False)
-
-
-def _all_to_do(run: Run, jobs: Sequence[Job], desk: RequestDesk | None) -> tuple[Job, ...]:
-    without = _carried(run, jobs, desk) if desk is not None else frozenset[str]()
-    return tuple(job for job in jobs if _is_to_do(job) and job.step not in without)
-
-
-def _carried(run: Run, jobs: Sequence[Job], desk: RequestDesk) -> frozenset[str]:
-    """Jobs that failed and that the run went on without."""
-    from factory_runtime.services.plans import read_plan  # it needs the compiler
-
-    plan = read_plan(desk.storage, run)
-    endings = {
-        job.step: Ending(job.status, job.skip_reason) for job in jobs if job.step in plan.by_name
-    }
-    return carried(plan, endings)
-
-
-def _job_and_behind(job: Job, jobs: Sequence[Job], beside: Collection[str] = ()) -> tuple[Job, ...]:
-    if not _is_to_do(job):
-        raise IllegalTransitionError(
-            f"job {job.step} of {job.run_id}", job.status, JobStatus.PENDING
-        )
-    _refuse_out_of_reach(job, jobs)
-    behind = _behind(job.step, jobs)
-    for other in jobs:
-        if other.step in beside and other.status is JobStatus.FAILED:
-            behind |= _behind(other.step, jobs)
-    return tuple(job for job in jobs if job.step in behind and _is_to_do(job))
-
-
-def _is_to_do(job: Job) -> bool:
-    return job.status is JobStatus.FAILED or job.skip_reason is SkipReason.NEED_FAILED
-
-
-def _refuse_out_of_reach(job: Job, jobs: Iterable[Job]) -> None:
-    if job.status is JobStatus.FAILED:
-        return  # it ran: its needs let it, and have not changed since
-    missing = [other.step for other in jobs if other.step in job.needs and _is_to_do(other)]
-    if missing:
-        raise ConflictError(
-            f"job {job.step} of {job.run_id} needs {', '.join(missing)}, which did not succeed",
-            hint=f"retry {missing[0]} first: {job.step} comes along",
-        )
-
-
-def _behind(step: str, jobs: Iterable[Job]) -> set[str]:
-    """The job itself, and all that wait for it, directly or not."""
-    behind = {step}
-    for job in jobs:  # each follows its needs
-        if not behind.isdisjoint(job.needs):
-            behind.add(job.step)
-    return behind
 
 
 def _deadline(tx: RunTransaction, run: Run, now: datetime) -> datetime | None:
