@@ -138,17 +138,18 @@ def _effect(effect: LeftEffect, good: EffectStatus | None, left: Left) -> Iterab
 
 def _undone(good: Left, left: Left) -> Iterable[str]:
     """What an undo has not settled, or only says that it has."""
-    lines = {(effect.step, effect.kind): effect.status for effect in good.undone or ()}
+    lines = {(effect.step, effect.kind): effect for effect in good.undone or ()}
     now = {(effect.step, effect.kind) for effect in left.undone or ()}
     yield from _missing_or_new("effect", map(" ".join, lines), map(" ".join, now))
     for effect in left.undone or ():
         name = f"{effect.step} {effect.kind}"
-        wanted = lines.get((effect.step, effect.kind), effect.status)
+        wanted = lines.get((effect.step, effect.kind), effect)
         if effect.status not in (EffectStatus.UNDONE, EffectStatus.ORPHANED):
             yield f"{name} is still {effect.status} in the ledger after the undo"
-        elif effect.status is not wanted:
-            yield f"{name} is {effect.status}, not {wanted}"
-        elif effect.status is EffectStatus.UNDONE and effect.found is not None:
+        elif effect.status is not wanted.status:
+            yield f"{name} is {effect.status}, not {wanted.status}"
+        elif wanted.found is None and effect.found is not None:
+            # A commit that was taken back is still there, and its probe finds it in peace as well.
             yield f"{name} is undone in the ledger, and its probe finds {effect.found}"
 
 

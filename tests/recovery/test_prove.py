@@ -159,6 +159,27 @@ def test_what_a_careless_job_type_doubles_is_found_and_named(tmp_path: Path):
     assert proved.litter == []
 
 
+WITH_UNDOS = a_work_template(
+    "undoing",
+    "name: make, type: repo-generation, undo: delete-repository,"
+    " with: {repository: goods, source: files}",
+    "name: keep, type: repo-generation, needs: [make], undo: revert-commit,"
+    " with: {repository: others, source: files}",
+)
+
+
+def test_an_undo_killed_at_every_point_takes_everything_back_once(tmp_path: Path):
+    prover = Prover(tmp_path)
+    prover.factory.template("undoing", WITH_UNDOS, {"files/copier.yml": "", "files/a": "a"})
+    proved = prover.prove("undoing", {}, "--undo")
+    assert failures(proved) == {}
+    assert (proved.code, proved.document["failed"], proved.document["undo"]) == (0, 0, True)
+    removed, reverted = places("undo-make", "undo-repository"), places("undo-keep", "undo-commit")
+    assert set(proved.rows) == removed | reverted
+    assert all(row["killed"] and row["run"] == "Succeeded" for row in proved.rows.values())
+    assert proved.litter == []
+
+
 def test_an_interrupted_proof_leaves_no_process_and_no_folder(tmp_path: Path):
     prover = Prover(tmp_path, "tests.work_types")
     begun = tmp_path / "begun"
@@ -244,6 +265,13 @@ def test_a_temporary_folder_too_far_down_for_sockets_is_told(tmp_path: Path):
 def test_other_microservices_hold_as_well(inputs: Mapping[str, Any], tmp_path: Path):
     proved = Prover(tmp_path).prove("microservice", inputs)
     assert (proved.code, failures(proved)) == (0, {})
+
+
+@pytest.mark.soak
+def test_the_undo_of_a_microservice_killed_at_every_point_leaves_nothing(tmp_path: Path):
+    proved = Prover(tmp_path).prove("microservice", SERVICE, "--undo")
+    assert (proved.code, failures(proved)) == (0, {})
+    assert len(proved.rows) == 5 * 6
 
 
 @pytest.mark.soak

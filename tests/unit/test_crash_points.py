@@ -221,3 +221,49 @@ def test_only_what_differs_between_two_undisturbed_runs_may_differ():
     lost = replace(third, **repository(tree="t8", paths=()))
     assert compare(reference, lost, {})["tree"]
     assert reference_of(GOOD, GOOD).varying == ()
+
+
+# --- undos
+
+
+UNDO = replace(
+    GOOD,
+    repositories={},
+    effects=(LeftEffect("undo-a", "undo-commit", EffectStatus.CONFIRMED, "c2"),),
+    undone=(
+        LeftEffect("a", "commit", EffectStatus.UNDONE, "c1"),
+        LeftEffect("b", "mail", EffectStatus.ORPHANED, "m1", "m1"),
+    ),
+)
+
+
+def settled(**values: Any) -> Left:
+    assert UNDO.undone is not None
+    return replace(UNDO, undone=(replace(UNDO.undone[0], **values), UNDO.undone[1]))
+
+
+def test_an_undo_that_leaves_only_what_the_undisturbed_one_leaves_differs_in_nothing():
+    assert not any(compare(Reference(UNDO), UNDO, {}).values())
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        settled(status=EffectStatus.CONFIRMED),
+        settled(status=EffectStatus.INTENDED),
+        settled(status=EffectStatus.ORPHANED),
+        settled(found="c1"),
+        replace(UNDO, undone=UNDO.undone[:1] if UNDO.undone else ()),
+        replace(UNDO, undone=()),
+    ],
+)
+def test_what_an_undo_has_not_settled_is_found(left: Left):
+    assert compare(Reference(UNDO), left, {})["effects"]
+
+
+def test_an_undo_that_settles_nothing_is_found_where_it_was_not_disturbed():
+    assert check_alone(settled(status=EffectStatus.CONFIRMED))["effects"]
+
+
+def test_a_commit_that_was_taken_back_may_still_be_found():
+    assert not any(compare(Reference(settled(found="c1")), settled(found="c1"), {}).values())
