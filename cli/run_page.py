@@ -34,7 +34,7 @@ def show_run(
     """All there is to know about a run; ``reasons`` are why it stands where it does."""
     now = door.runtime.clock.now()
     show_run_facts(door, facts, ui_url, run_words(reasons, now))
-    if any(reason.limit is not None or reason.step is not None for reason in reasons):
+    if any(_says_more(reason) for reason in reasons):
         _show_reasons(door, reason_lines(reasons, now))
     if report is not None:
         show_report(door, report)
@@ -48,6 +48,12 @@ def show_run(
     if facts.effects:
         door.screen.heading("Effects outside")
         show_effects(door, facts.effects)
+
+
+def _says_more(reason: Reason) -> bool:
+    """Whether there is more to it than stands beside the run's status."""
+    is_at_work = reason.kind == "at-work"
+    return reason.limit is not None or (reason.step is not None and not is_at_work)
 
 
 def _show_reasons(door: Door, lines: Sequence[str]) -> None:

@@ -156,7 +156,7 @@ def _topics(
         allowed, holders = (own, mine) if is_own else (everybody, list(at_work))
         if ahead is not None and allowed is not None:
             found[wait.step] = TopicPlace(
-                limit=f"limits.topics.{wait.topic}" if is_own else "FACTORY_TOPIC_CAPS",
+                limit=f"topics.{wait.topic}" if is_own else "FACTORY_TOPIC_CAPS",
                 allowed=allowed,
                 taken=len(holders),
                 holders=tuple(sorted({key.run_id for key in holders})),

@@ -47,7 +47,8 @@ class Reason:
 
     Attributes:
         step: the job that it keeps; None where it keeps the run.
-        limit: what sets the limit, like ``FACTORY_MAX_RUNNING_RUNS`` or ``limits.running_runs``.
+        limit: what sets the limit, like ``FACTORY_MAX_RUNNING_RUNS``, or a key of the tenant's
+            policy, like ``quotas.running_runs``.
         allowed, taken: of that limit.
         holders: ids of the runs that hold it.
         position: in the tenant's queue, or in the topic's line, from 1; None where it is too far
@@ -216,13 +217,13 @@ def _limits(
     yield ReasonKind.SLOTS, "FACTORY_MAX_RUNNING_RUNS", place.cap, lambda _: True
     yield (
         ReasonKind.TENANT_SLOTS,
-        "limits.running_runs",
+        "quotas.running_runs",
         limits.running_runs,
         lambda holder: holder.tenant_id == run.tenant_id,
     )
     yield (
         ReasonKind.PROJECT_SLOTS,
-        f"limits.projects.{run.project_id}",
+        f"quotas.projects.{run.project_id}",
         limits.projects.get(run.project_id),
         lambda holder: (holder.tenant_id, holder.project_id) == (run.tenant_id, run.project_id),
     )

@@ -91,9 +91,9 @@ def test_a_tenants_and_a_projects_limit_are_told_with_their_own_holders() -> Non
     shop, blog = scene.running(), scene.running(project_id="blog")
     scene.running(tenant_id="other")
     of_tenant, of_project = scene.reasons(scene.run())
-    assert (of_tenant.kind, of_tenant.limit) == (K.TENANT_SLOTS, "limits.running_runs")
+    assert (of_tenant.kind, of_tenant.limit) == (K.TENANT_SLOTS, "quotas.running_runs")
     assert of_tenant.holders == tuple(sorted((shop.id, blog.id)))
-    assert (of_project.kind, of_project.limit) == (K.PROJECT_SLOTS, "limits.projects.shop")
+    assert (of_project.kind, of_project.limit) == (K.PROJECT_SLOTS, "quotas.projects.shop")
     assert of_project.holders == (shop.id,)
     # Others' ends change nothing for it: there is no telling when its turn is.
     assert (of_tenant.position, of_tenant.overall) == (1, None)
@@ -217,7 +217,7 @@ def test_a_job_in_line_for_its_topic_tells_who_is_at_work_and_its_place() -> Non
     assert one.holders == (holder.id,)
     scene.topic_caps.clear()
     scene.limits["acme"] = Limits(topics={"repo-generation": 1})
-    assert scene.reasons(run)[0].limit == "limits.topics.repo-generation"
+    assert scene.reasons(run)[0].limit == "topics.repo-generation"
 
 
 def test_jobs_tell_of_approvals_hosts_that_are_down_attempts_to_come_and_their_workers() -> None:
