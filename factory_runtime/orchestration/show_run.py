@@ -136,6 +136,7 @@ def summary_of(run: Run, jobs: Sequence[Job]) -> str:
         "",
         f"`{run.id}` for `{plain_text(run.tenant_id)}/{plain_text(run.project_id)}`,"
         f" asked for by {plain_text(run.requested_by)}",
+        *([f"It undoes `{run.undoes}`."] if run.undoes is not None else []),
         "",
         "| job | status | attempts | seconds | render |",
         "|---|---|---:|---:|---|",

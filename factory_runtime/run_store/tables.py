@@ -364,6 +364,7 @@ effects = Table(
     ForeignKeyConstraint(["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"]),
     Index("ix_effects_run", "tenant_id", "run_id", "intended_at"),
     Index("ix_effects_status", "tenant_id", "status", "intended_at"),
+    Index("ix_effects_age", "tenant_id", "intended_at", "effect_key", "kind"),
 )
 
 checkpoints = Table(
@@ -537,10 +538,15 @@ letter_counts = Table(
     Column("last_failed_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("tenant_id", "fingerprint"),
 )
+# It holds all that the overview reads: looking each of its rows up takes three times as long.
 _for_all_tenants(
     "ix_letter_counts_open",
     letter_counts.c.fingerprint,
     letter_counts.c.tenant_id,
+    letter_counts.c.letters,
+    letter_counts.c.runs,
+    letter_counts.c.first_failed_at,
+    letter_counts.c.last_failed_at,
     where=letter_counts.c.letters > 0,
 )
 

@@ -170,13 +170,10 @@ class Inventory:
             )
 
     def _plan_of(self, run: Run) -> Plan | None:
-        from factory_runtime.compiler.plan import plan_from_json
+        from factory_runtime.services.plans import read_plan
 
-        if run.plan is None or run.plan.reference is None:
-            return None
         try:
-            text = self.storage.read(run.tenant_id, run.plan.reference.digest).decode()
-            return plan_from_json(text)
+            return read_plan(self.storage, run)
         except TransientError:
             raise
         except FactoryError:

@@ -9,7 +9,6 @@ from datetime import datetime
 from factory_runtime.domain.body import Body, BodyReference
 from factory_runtime.domain.errors import (
     ConflictError,
-    CorruptStoreError,
     IllegalTransitionError,
     InputError,
 )
@@ -100,7 +99,7 @@ class Undoer:
         with self.store.begin(tenant_id, read_only=True) as tx:
             run = tx.get_run(run_id)
             effects = tx.list_effects(run_id=run_id, limit=_MANY)
-        plan = _compiled(self.storage, run, effects)
+        plan = self._compiled(run, effects)
         with self.store.begin(tenant_id) as tx:
             run = tx.lock_run(run_id)
             standing = tx.find_undoing_run(run_id)
@@ -115,6 +114,13 @@ class Undoer:
             tx.save_run(requested, undoing, detail={"undoes": run_id, "by": by})
             leave_audit(tx, SYSTEM, "run.undo-begun", run_id, {"undone_by": undoing.id}, now)
             return undoing
+
+    def _compiled(self, run: Run, effects: Iterable[Effect]) -> Plan:
+        # Imported here: whoever only asks for an undo needs no compiler.
+        from factory_runtime.compiler.undo_plan import compile_undo
+        from factory_runtime.services.plans import read_plan
+
+        return compile_undo(read_plan(self.storage, run), effects)
 
     def _undoing_run(self, run: Run, plan: Plan, by: str, now: datetime) -> Run:
         from factory_runtime.compiler.plan import plan_to_json
@@ -139,14 +145,3 @@ class Undoer:
             priority=run.priority,
             undoes=run.id,
         )
-
-
-def _compiled(storage: ArtifactStorage, run: Run, effects: Iterable[Effect]) -> Plan:
-    # Imported here: whoever only asks for an undo needs no compiler.
-    from factory_runtime.compiler.plan import plan_from_json
-    from factory_runtime.compiler.undo_plan import compile_undo
-
-    if run.plan is None or run.plan.reference is None:
-        raise CorruptStoreError(f"run {run.id} has no plan")
-    text = storage.read(run.tenant_id, run.plan.reference.digest).decode()
-    return compile_undo(plan_from_json(text), effects)

@@ -149,6 +149,32 @@ def test_an_effect_that_was_never_intended_cannot_be_confirmed(run_store: RunSto
         tx.confirm_effect("run-1:generate-repo", "repository", "x", after(1))
 
 
+def test_a_link_that_was_not_known_is_kept_and_never_lost(run_store: RunStore, run: Run) -> None:
+    effect = an_effect(run)
+    with run_store.begin(TENANT) as tx:
+        tx.intend_effect(effect)
+        tx.confirm_effect(effect.effect_key, effect.kind, "orders.git", after(1))
+        tx.confirm_effect(effect.effect_key, effect.kind, "orders.git", after(2), link="file:///o")
+        tx.confirm_effect(effect.effect_key, effect.kind, "orders.git", after(3))
+        (stands,) = tx.list_effects()
+        assert (stands.link, stands.confirmed_at) == ("file:///o", after(1))
+
+
+def test_effects_are_listed_by_step_and_in_parts(run_store: RunStore, run: Run) -> None:
+    effects = [
+        an_effect(run, effect_key=f"{run.id}:{step}", step=step, kind=kind, intended_at=after(at))
+        for at, step, kind in ((1, "a", "x"), (0, "b", "x"), (0, "b", "y"), (0, "c", "x"))
+    ]
+    with run_store.begin(TENANT) as tx:
+        for effect in effects:
+            tx.intend_effect(effect)
+        assert [e.kind for e in tx.list_effects(run_id=run.id, step="b")] == ["x", "y"]
+        found = list(tx.list_effects(limit=1))
+        while part := tx.list_effects(limit=1, after=found[-1]):
+            found += part
+    assert [(e.step, e.kind) for e in found] == [("b", "x"), ("b", "y"), ("c", "x"), ("a", "x")]
+
+
 def test_effects_are_listed_by_run_and_status(run_store: RunStore, run: Run) -> None:
     repository = an_effect(run)
     commit = an_effect(run, kind="commit", intended_at=after(1))

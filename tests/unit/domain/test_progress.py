@@ -12,6 +12,7 @@ from factory_runtime.domain.progress import (
     StepOutputs,
     Verdict,
     ancestors,
+    compensates,
     run_ending,
     verdict,
 )
@@ -52,6 +53,26 @@ def test_a_need_skipped_by_its_condition_does_not_stop_anybody():
     assert verdict(plan, plan.job("a"), {}) is Verdict.SKIP_CONDITION
     assert verdict(plan, plan.job("b"), {"a": UNWANTED}) is Verdict.RUN
     assert run_ending(plan, {"a": UNWANTED, "b": OK}) is RunStatus.SUCCEEDED
+
+
+def test_a_failure_that_has_the_run_undone_lets_no_other_job_begin():
+    bad = a_planned_job("bad", on_failure=OnFailure("compensate"))
+    plan = a_plan(a_planned_job("a"), bad, a_planned_job("behind", "a"), a_planned_job("free"))
+    endings = {"a": OK, "bad": FAILED}
+    for name in ("behind", "free"):
+        assert verdict(plan, plan.job(name), endings) is Verdict.SKIP_NEED_FAILED
+        assert verdict(plan, plan.job(name), endings, under_way=True) is Verdict.RUN
+        assert verdict(plan, plan.job(name), {"a": OK, "bad": OK}) is Verdict.RUN
+        assert verdict(plan, plan.job(name), {"a": OK}) is Verdict.RUN
+    assert compensates(plan, endings)
+    assert run_ending(plan, {**endings, "behind": STUCK, "free": STUCK}) is RunStatus.FAILED
+
+
+def test_a_compensating_job_that_was_not_reached_undoes_nothing():
+    bad = a_planned_job("bad", "a", on_failure=OnFailure("compensate"))
+    plan = a_plan(a_planned_job("a"), bad, a_planned_job("free"))
+    assert not compensates(plan, {"a": FAILED, "bad": STUCK})
+    assert verdict(plan, plan.job("free"), {"a": FAILED, "bad": STUCK}) is Verdict.RUN
 
 
 def test_a_job_that_says_continue_may_fail_and_the_run_succeeds():

@@ -42,6 +42,7 @@ def upgrade() -> None:
         Column("undone_by", _text(64)),
     ):
         op.add_column("effects", column)
+    op.create_index("ix_effects_age", "effects", ["tenant_id", "intended_at", "effect_key", "kind"])
     _dead_letters()
     _orders()
     _approvals()
@@ -120,9 +121,9 @@ def _dead_letters() -> None:
         Column("last_failed_at", _TIME, nullable=False),
         sa.PrimaryKeyConstraint("tenant_id", "fingerprint", name="pk_letter_counts"),
     )
-    _index(
-        "ix_letter_counts_open", "letter_counts", "fingerprint", "tenant_id", where="letters > 0"
-    )
+    read = ("letters", "runs", "first_failed_at", "last_failed_at")
+    keys = ("fingerprint", "tenant_id")
+    _index("ix_letter_counts_open", "letter_counts", *keys, *read, where="letters > 0")
     op.create_table(
         "failure_kinds",
         Column("tenant_id", _text(64), nullable=False),
