@@ -28,6 +28,7 @@ NAMES = (
     "recall",
     "sweep",
     "dispatch",
+    "letters",
 )
 
 
