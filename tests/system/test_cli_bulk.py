@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from factory_runtime.services import end_run as ending
 from factory_runtime.services import retry_run as retrying
 from factory_runtime.services.bulk import choose
 from factory_runtime.services.end_run import end_run
-from tests.cli_home import T0, Factory, Said, accept_run, get_run
+from tests.cli_home import T0, Factory, Said, accept_run, get_run, typed, typing
 
 CHOOSE = ("--where", "status=Failed")
 
@@ -291,6 +292,24 @@ def test_what_stops_on_the_way_says_what_was_done_and_a_second_start_does_the_re
     assert sorted(cycles) == [0, 0, 1]
     assert factory("runs", "retry", *CHOOSE, "--yes").out.endswith("2 of 2 runs retried\n")
     assert {get_run(factory.runtime, run).cycle for run in failed} == {1}
+
+
+def test_ctrl_c_leaves_every_run_as_it_was_or_retried(runtime: Runtime) -> None:
+    runs = [fail(runtime) for _ in range(40)]
+    process = typing(runtime, "runs", "retry", *CHOOSE, "--yes")
+    assert process.stdout is not None
+    assert "Queued, cycle 1" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    said = typed(process)
+    assert said.code == 1
+    assert "the same command does what is left" in said.out
+    assert "interrupted" in said.err
+    stand = [get_run(runtime, run) for run in runs]
+    left = [run for run in stand if run.status is RunStatus.FAILED]
+    assert {(run.status, run.cycle) for run in stand} == {("Failed", 0), ("Queued", 1)}
+    rest = typed(typing(runtime, "runs", "retry", *CHOOSE, "--yes", "--json")).json
+    assert {one["run_id"] for one in rest["runs"]} == {run.id for run in left}
+    assert {get_run(runtime, run).cycle for run in runs} == {1}
 
 
 def test_runs_are_read_a_page_at_a_time(
