@@ -140,8 +140,8 @@ class StepChecks:
             message = None
             if fallback is None or name == draft.step.name:
                 message = f"{draft.step.name} falls back to {name!r}, which is no other step"
-            elif fallback.each is not None:
-                message = f"{name} has an each and cannot be a fallback"
+            elif fallback.each is not None and fallback.step.each != draft.step.each:
+                message = f"{name} has an each, and {draft.step.name} not the same"
             elif name in taken:
                 message = f"{name} is the fallback of {taken[name]} already"
             if message is not None:

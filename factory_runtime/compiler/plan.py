@@ -119,16 +119,22 @@ class _Compiler:
         names = tuple(item.job for item in items)
         self._made[step.name] = names
         self._stands_for[step.name] = names or above
+        replaced = () if replaces is None else self._made[replaces]
+        # With the same items as the step it stands in for, each stands in for its own, and waits
+        # for no other.
+        by_item = replaces is not None and step.each is not None
+        shared = _without(above, replaced) if by_item else above
         each = 1 if step.approval is None else 2
-        self._edges += len(above) * len(items) * each
+        self._edges += (len(shared) + by_item) * len(items) * each
         if self._edges > MAX_NEEDS or len(self._jobs) + len(items) * each > MAX_JOBS:
             self._edges = MAX_NEEDS + 1
             return
-        replaced = () if replaces is None else self._made[replaces]
         # A fallback of a step without jobs has nothing to stand in for.
         idle = replaces is not None and not replaced
         for item in items:
-            self._add_job(step, self._job(step, item, above, replaced, idle))
+            own = (f"{replaces}[{item.key}]",) if by_item else ()
+            job = self._job(step, item, (*shared, *own), own or replaced, idle)
+            self._add_job(step, job)
 
     def _add_job(self, step: Step, job: PlannedJob) -> None:
         if step.approval is not None:
@@ -224,6 +230,11 @@ class _Compiler:
 
     def _problem(self, code: str, message: str, hint: str | None = None) -> None:
         self.problems.append(Problem("inputs", 0, 0, code, message, hint))
+
+
+def _without(names: Sequence[str], others: Sequence[str]) -> tuple[str, ...]:
+    gone = frozenset(others)
+    return tuple(name for name in names if name not in gone)
 
 
 def _key_of(item: Any) -> str | None:

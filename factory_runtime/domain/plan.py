@@ -95,6 +95,11 @@ class Plan:
         """The jobs whose failure has the whole run undone."""
         return tuple(job for job in self.jobs if job.on_failure.action == "compensate")
 
+    @cached_property
+    def fallback_of(self) -> Mapping[str, PlannedJob]:
+        """What stands in for a job, by the name of that job."""
+        return {name: job for job in reversed(self.fallbacks) for name in job.fallback_for}
+
     def job(self, name: str) -> PlannedJob:
         """The job of that name.
 

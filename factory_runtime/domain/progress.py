@@ -84,6 +84,8 @@ def carried(plan: Plan, endings: Mapping[str, Ending]) -> frozenset[str]:
 class StepOutputs(Mapping[str, Any]):
     """What expressions see as ``steps``: names with ``_``; an ``each`` step is keyed by item.
 
+    In the place of a job that failed is what its fallback gave, where that stands in for it alone.
+
     A view: it works out a step when it is asked for one, so that a job in a plan of thousands pays
     only for what it reads. A step that gave nothing is not there.
     """
@@ -101,8 +103,8 @@ class StepOutputs(Mapping[str, Any]):
             # A changed plan asks an approval of the step again: the newest answer counts.
             newest = next((j for j in reversed(jobs) if j.name in self._outputs), jobs[0])
             return {"outputs": self._of_job_or_fallback(newest)}
-        made = {job.item_key: self._outputs[job.name] for job in jobs if job.name in self._outputs}
-        return {"outputs": made}
+        made = ((job.item_key, self._of_item_or_fallback(job)) for job in jobs)
+        return {"outputs": {key: outputs for key, outputs in made if outputs is not None}}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._plan.by_step_key)
@@ -116,10 +118,17 @@ class StepOutputs(Mapping[str, Any]):
     def _of_job_or_fallback(self, job: PlannedJob) -> Mapping[str, Any]:
         if job.name in self._outputs:
             return self._outputs[job.name]
-        for other in self._plan.fallbacks:
-            if job.name in other.fallback_for:
-                return self._of_job_or_fallback(other)
-        return {}
+        fallback = self._plan.fallback_of.get(job.name)
+        return {} if fallback is None else self._of_job_or_fallback(fallback)
+
+    def _of_item_or_fallback(self, job: PlannedJob) -> Mapping[str, Any] | None:
+        """What the job of one item gave, or its own fallback; not what stands in for all items."""
+        if job.name in self._outputs:
+            return self._outputs[job.name]
+        fallback = self._plan.fallback_of.get(job.name)
+        if fallback is None or fallback.item_key is None:
+            return None
+        return self._of_item_or_fallback(fallback)
 
 
 def ancestors(plan: Plan, name: str) -> frozenset[str]:

@@ -140,6 +140,28 @@ def test_a_fallback_stands_between_a_step_and_those_who_need_it(tmp_path: Path):
     assert (idle.skip, idle.fallback_for) == (True, ())
 
 
+def test_a_fallback_with_the_same_each_stands_in_item_by_item(tmp_path: Path):
+    text = """
+        inputs: {properties: {l: {type: array, default: [x, y]}}}
+        steps:
+          - {name: first, type: note}
+          - {name: a, type: note, needs: [first], each: "${{ inputs.l }}", on_failure: {fallback: f}}
+          - {name: b, type: note, needs: [a]}
+          - {name: f, type: note, needs: [first], each: "${{ inputs.l }}"}
+        """
+    plan = plan_of(tmp_path, text)
+    assert needs_of(plan) == {
+        "first": (),
+        "a[x]": ("first",),
+        "a[y]": ("first",),
+        "f[x]": ("first", "a[x]"),
+        "f[y]": ("first", "a[y]"),
+        "b": ("a[x]", "a[y]", "f[x]", "f[y]"),
+    }
+    assert [plan.job(f"f[{key}]").fallback_for for key in "xy"] == [("a[x]",), ("a[y]",)]
+    assert needs_of(plan_of(tmp_path, text, l=[])) == {"first": (), "b": ("first",)}
+
+
 def test_jobs_stand_in_the_order_declared_as_far_as_needs_allow(tmp_path: Path):
     text = """
         steps:

@@ -374,17 +374,25 @@ def test_who_needs_a_step_may_read_its_fallback(tmp_path: Path):
     assert problems(tmp_path, text) == []
 
 
-def test_a_step_is_the_fallback_of_one_and_has_no_each(tmp_path: Path):
+def test_a_step_is_the_fallback_of_one_and_has_its_each_or_none(tmp_path: Path):
     text = """
-        inputs: {type: object, properties: {l: {type: array}}}
+        inputs: {type: object, properties: {l: {type: array}, m: {type: array}}}
         steps:
           - {name: a, type: note, on_failure: {fallback: f}}
           - {name: b, type: note, on_failure: {fallback: f}}
           - {name: c, type: note, on_failure: {fallback: g}}
+          - {name: d, type: note, each: "${{ inputs.l }}", on_failure: {fallback: h}}
+          - {name: e, type: note, each: "${{ inputs.l }}", on_failure: {fallback: i}}
           - {name: f, type: note}
           - {name: g, type: note, each: "${{ inputs.l }}"}
+          - {name: h, type: note, each: "${{ inputs.m }}"}
+          - {name: i, type: note, each: "${{ inputs.l }}"}
         """
-    assert codes(tmp_path, text) == ["unknown-fallback", "unknown-fallback"]
+    found = problems(tmp_path, text)
+    assert [problem.code for problem in found] == ["unknown-fallback"] * 3
+    assert "f is the fallback of a already" in str(found[0])
+    assert "g has an each, and c not the same" in str(found[1])
+    assert "h has an each, and d not the same" in str(found[2])
 
 
 def test_values_known_only_later_are_not_checked_now(tmp_path: Path):

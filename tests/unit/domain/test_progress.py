@@ -162,3 +162,60 @@ def test_ancestors_are_found_through_every_branch():
     )  # fmt: skip
     assert ancestors(plan, "d") == {"a", "b", "c"}
     assert ancestors(plan, "e") == frozenset()
+
+
+def an_item(step: str, key: str, *needs: str, **changes: Any) -> PlannedJob:
+    return a_planned_job(f"{step}[{key}]", *needs, item_key=key, **changes)
+
+
+def test_what_an_each_step_gives_is_what_is_there():
+    plan = a_plan(
+        *(an_item("a", key, on_failure=CONTINUE) for key in "xyz"),
+        a_planned_job("b", "a[x]", "a[y]", "a[z]"),
+        each_steps=("a",),
+    )
+    endings = {"a[x]": OK, "a[y]": FAILED, "a[z]": UNWANTED}
+    assert verdict(plan, plan.job("b"), endings) is Verdict.RUN
+    steps = StepOutputs(plan, {"a[x]": {"n": 1}})
+    assert steps["a"] == {"outputs": {"x": {"n": 1}}}
+    assert run_ending(plan, {**endings, "b": OK}) is RunStatus.SUCCEEDED
+    assert StepOutputs(plan, {})["a"] == {"outputs": {}}
+
+
+def test_a_fallback_of_one_item_gives_in_the_place_of_that_item():
+    plan = a_plan(
+        *(an_item("a", key, on_failure=FALLBACK) for key in "xyz"),
+        *(an_item("b", key, f"a[{key}]", fallback_for=(f"a[{key}]",)) for key in "xyz"),
+        a_planned_job("c", *(f"{step}[{key}]" for step in "ab" for key in "xyz")),
+    )
+    endings = {"a[x]": OK, "a[y]": FAILED, "a[z]": OK}
+    assert verdict(plan, plan.job("b[y]"), endings) is Verdict.RUN
+    assert verdict(plan, plan.job("b[x]"), endings) is Verdict.SKIP_FALLBACK_NOT_NEEDED
+    endings |= {"b[x]": SPARE, "b[y]": OK, "b[z]": SPARE}
+    assert verdict(plan, plan.job("c"), endings) is Verdict.RUN
+    steps = StepOutputs(plan, {"a[x]": {"n": 1}, "a[z]": {"n": 3}, "b[y]": {"n": 2}})
+    assert steps["a"]["outputs"] == {"x": {"n": 1}, "y": {"n": 2}, "z": {"n": 3}}
+    assert run_ending(plan, {**endings, "c": OK}) is RunStatus.SUCCEEDED
+
+
+def test_an_item_whose_fallback_failed_too_stops_those_behind_it():
+    plan = a_plan(
+        *(an_item("a", key, on_failure=FALLBACK) for key in "xy"),
+        *(an_item("b", key, f"a[{key}]", fallback_for=(f"a[{key}]",)) for key in "xy"),
+        a_planned_job("c", "a[x]", "a[y]", "b[x]", "b[y]"),
+    )
+    endings = {"a[x]": FAILED, "a[y]": FAILED, "b[x]": OK, "b[y]": FAILED}
+    assert verdict(plan, plan.job("c"), endings) is Verdict.SKIP_NEED_FAILED
+    assert run_ending(plan, {**endings, "c": STUCK}) is RunStatus.FAILED
+
+
+def test_what_stands_in_for_all_items_is_none_of_them():
+    plan = a_plan(
+        *(an_item("a", key, on_failure=FALLBACK) for key in "xy"),
+        a_planned_job("b", "a[x]", "a[y]", fallback_for=("a[x]", "a[y]")),
+    )
+    endings = {"a[x]": OK, "a[y]": FAILED, "b": OK}
+    assert run_ending(plan, endings) is RunStatus.SUCCEEDED
+    steps = StepOutputs(plan, {"a[x]": {"n": 1}, "b": {"n": 9}})
+    assert steps["a"]["outputs"] == {"x": {"n": 1}}
+    assert steps["b"]["outputs"] == {"n": 9}

@@ -306,6 +306,11 @@ def test_many_notes_make_a_short_word_on_the_job(context: Any) -> None:
 
 
 def test_trends_that_are_gone_are_an_error(context: Any) -> None:
-    with_: dict[str, Any] = {"format": "html", "title": "x", "asked": [{"name": "a"}], "sources": {}}
+    with_: dict[str, Any] = {
+        "format": "html",
+        "title": "x",
+        "asked": [{"name": "a"}],
+        "sources": {},
+    }
     with pytest.raises(FactoryError):
         published(Document(), context, {**with_, "trends": "0" * 64})
