@@ -15,13 +15,16 @@ import pytest
 from sqlalchemy import event
 
 from benchmarks.sweep import NOW, STUCK, StoppedClock, add_stuck, fill, look, without_indexes
+from factory_runtime.domain.records import SetAside
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import RunFilter, RunKey
 from factory_runtime.run_store import SqlRunStore, open_run_store
+from factory_runtime.services.dispatch import dispatch_next
 from factory_runtime.services.stuck import tell_stuck
 from factory_runtime.services.sweep import sweep
 from tests.builders import TENANT, a_message, a_run, after, an_event
 from tests.services import PostgresServer
+from tests.small_factory import FlowRuns
 
 # --- what SQLite promises
 
@@ -57,11 +60,11 @@ def test_an_open_store_at_head_does_without_alembic(sqlite_url: str) -> None:
 
 @contextmanager
 def explained(store: SqlRunStore) -> Generator[list[str]]:
-    """The plan of every SELECT and UPDATE that the store makes meanwhile, one text each."""
+    """The plan of every query and UPDATE that the store makes meanwhile, one text each."""
     plans: list[str] = []
 
     def explain(connection: Any, cursor: Any, statement: str, parameters: Any, *_: object) -> None:
-        if statement.startswith(("SELECT", "UPDATE")):
+        if statement.startswith(("SELECT", "UPDATE", "WITH")):
             sqlite = connection.dialect.name == "sqlite"
             cursor.execute(
                 f"{'EXPLAIN QUERY PLAN' if sqlite else 'EXPLAIN'} {statement}", parameters
@@ -235,6 +238,71 @@ def test_looking_for_runs_that_are_stuck_reads_no_table_through(
     for plan in plans:
         assert not read_whole(plan), plan
         assert not re.search(r"SCAN run_events|Seq Scan on run_events", plan), plan
+
+
+@pytest.fixture
+def queued_store(crowded_database: SqlRunStore) -> SqlRunStore:
+    """And a few thousand runs in the queue, of 50 tenants; some woken, some set aside."""
+    tenants = [f"queued-{number}" for number in range(50)]
+    waits = {"status": RunStatus.WAITING, "wake_at": NOW}
+    for tenant in tenants:
+        with crowded_database.begin(tenant) as tx:
+            for number in range(60):
+                kind = waits if number % 20 == 1 else {"status": RunStatus.VALIDATED}
+                tx.add_run(
+                    run := a_run(
+                        tenant_id=tenant,
+                        project_id=f"project-{number % 3}",
+                        requested_at=after(number),
+                        **kind,
+                    )
+                )
+                if number == 0:
+                    tx.save_set_aside(SetAside(tenant, run.id, 1, NOW + timedelta(days=1), "no"))
+    with crowded_database.engine.connect() as connection:
+        connection.exec_driver_sql("ANALYZE")
+        connection.commit()
+    return crowded_database
+
+
+def test_what_decides_whose_turn_it_is_reads_neither_all_runs_nor_the_whole_queue(
+    queued_store: SqlRunStore,
+) -> None:
+    sqlite = queued_store.engine.dialect.name == "sqlite"
+    queue = {"ix_runs_queue"}
+    with queued_store.begin_dispatch(read_only=True) as dispatch:
+        looks: list[tuple[Callable[[], object], list[set[str]]]] = [
+            (dispatch.holders, [{"ix_runs_admitted"}]),
+            (lambda: dispatch.heads(NOW), [queue, {"ix_runs_wake"}]),
+            (lambda: dispatch.queue_of("queued-7", NOW, limit=5), [queue]),
+            (
+                lambda: dispatch.queue_of(
+                    "queued-7", NOW, limit=5, without_projects=["project-0", "project-1"]
+                ),
+                [queue],
+            ),
+            (dispatch.topic("act").at_work, [{"ix_jobs_lease"}]),
+        ]
+        for look_, wanted in looks:
+            with explained(queued_store) as plans:
+                look_()
+            for names, plan in zip(wanted, plans, strict=False):
+                assert names <= set(re.findall(r"ix_\w+", plan)), plan
+            for plan in plans:
+                assert not read_whole(plan), plan
+                # Sorted, a queue would have been read through first.
+                assert "Sort Key: head" not in plan, plan
+                if sqlite and "ix_runs_queue" in plan:
+                    assert "TEMP B-TREE" not in plan, plan
+
+
+def test_an_admission_reads_no_table_through(queued_store: SqlRunStore) -> None:
+    with explained(queued_store) as plans:
+        run = dispatch_next(queued_store, FlowRuns(), StoppedClock(), 10_000, "bench:1")
+    assert run is not None
+    assert len(plans) > 5
+    for plan in plans:
+        assert not read_whole(plan), plan
 
 
 def test_reading_a_whole_table_would_be_seen(crowded_store: SqlRunStore) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +17,7 @@ from sqlalchemy import text
 from factory_runtime.domain.errors import PolicyUnavailableError, PrefectFailedError
 from factory_runtime.domain.policy import Limits
 from factory_runtime.domain.run import Priority, Run, RunStatus
-from factory_runtime.run_store import InMemoryRunStore
+from factory_runtime.run_store import InMemoryRunStore, SqlRunStore
 from factory_runtime.services.dispatch import (
     ASIDE_FIRST,
     ASIDE_LONGEST,
@@ -37,8 +38,13 @@ WORKER = "another-machine:7"
 class Queue:
     """Runs of several tenants on a store in memory, with nothing to execute them."""
 
-    def __init__(self, limits: Mapping[str, Limits] | None = None, cap: int = 10_000) -> None:
-        self.store = InMemoryRunStore()
+    def __init__(
+        self,
+        limits: Mapping[str, Limits] | None = None,
+        cap: int = 10_000,
+        store: SqlRunStore | None = None,
+    ) -> None:
+        self.store = store or InMemoryRunStore()
         self.clock = SettableClock()
         self.prefect = FlowRuns()
         self.limits = dict(limits or {})
@@ -182,6 +188,22 @@ def test_what_comes_back_queues_like_what_is_new(factory: SmallFactory) -> None:
     factory.clock.at = after(60)
     resume_run(factory.store, factory.clock, "resumed", resumed.id, "ada")
     assert {next_tenant() for _ in range(3)} == {"woken", "resumed", "crowd"}
+
+
+def test_dispatchers_at_once_share_the_slots_as_fairly_as_one(
+    database_store: SqlRunStore,
+) -> None:
+    queue = Queue({"heavy": Limits(weight=2)}, store=database_store)
+    for tenant in ("light", "heavy"):
+        queue.add(tenant, 40)
+
+    def dispatch(_: int) -> list[Run]:
+        return [run for _ in range(10) if (run := queue.next()) is not None]
+
+    with ThreadPoolExecutor(3) as pool:
+        started = [run for runs in pool.map(dispatch, range(3)) for run in runs]
+    assert len({run.id for run in started}) == len(started) == 30
+    assert abs(Counter(run.tenant_id for run in started)["heavy"] - 20) <= 1
 
 
 # --- caps
