@@ -13,7 +13,7 @@ from cli.completion import complete_fingerprint, complete_letter
 from cli.door import Door, open_door, person
 from cli.errors import DONE, exit_code_of, facts_of, report
 from cli.options import Json, Tenant
-from cli.steer import Watch, tell_and_watch
+from cli.telling import Watch, tell_and_watch
 from cli.text import first_line, local_time
 from factory_runtime.domain.dead_letter import (
     Change,

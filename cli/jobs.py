@@ -13,7 +13,7 @@ from cli.as_json import print_json, to_json
 from cli.changes import Asked, InputsFile, Set, TemplateVersion, Timeout
 from cli.door import Door, open_door, person
 from cli.options import AnyStep, Json, RunId, Step, Tenant
-from cli.steer import Watch, tell_and_watch
+from cli.telling import Watch, tell_and_watch
 from factory_runtime.domain.errors import JobNotFoundError
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.records import RunEvent
