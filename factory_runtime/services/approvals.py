@@ -10,7 +10,7 @@ from factory_runtime.domain.approval import Approval, ApprovalStatus, Vote, spel
 from factory_runtime.domain.errors import ConflictError, InputError, NotAllowedError
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, RunStore, RunTransaction
-from factory_runtime.services.ask_people import note
+from factory_runtime.services.ask_people import note, plan_digest
 from factory_runtime.services.audit import leave_audit
 
 
@@ -144,6 +144,11 @@ def _refuse(approval: Approval, run: Run, person: str, why: str | None, now: dat
     if run.ended or run.cancel_requested_at is not None:
         state = run.status if run.ended else "being cancelled"
         raise ConflictError(f"approval {approval.id} is of no use: run {run.id} is {state}")
+    if approval.plan_digest != plan_digest(run):
+        raise ConflictError(
+            f"approval {approval.id} is for another plan than run {run.id} has by now",
+            hint="`factory approvals list` shows what is asked for this one",
+        )
     if approval.expires_at <= now:
         raise ConflictError(
             f"approval {approval.id} expired at {approval.expires_at:%Y-%m-%d %H:%M:%S} UTC",

@@ -375,3 +375,12 @@ def test_who_sent_the_same_plan_round_again_may_decide_it(factory: SmallFactory)
     factory.attempt(factory.take_up(again, str(run.flow_run_id)), "gate")
     decided = vote(factory, approval_of(factory, run), "grace")
     assert decided.approval.status is ApprovalStatus.GRANTED
+
+
+def test_what_was_asked_for_another_plan_is_not_decided_any_more(factory: SmallFactory):
+    run = waiting(factory)
+    approval, changed = approval_of(factory, run), with_another_plan(factory, run, "d" * 64)
+    with pytest.raises(ConflictError, match="is for another plan"):
+        vote(factory, approval)
+    assert votes_of(factory, approval) == ()
+    assert factory.run(run) == changed
