@@ -92,17 +92,18 @@ def _save_unplanned(
     tx: RunTransaction, job: Job, position: int, now: datetime, detail: Mapping[str, Any]
 ) -> None:
     """A job that is no longer planned stands behind those that are, and counts no more."""
-    place = {"position": position}
+    pending, error = job, job.error
     if job.status is JobStatus.FAILED or job.skip_reason is SkipReason.NEED_FAILED:
         pending = fresh(job, now)
         tx.save_job(job, pending, detail=detail)
+    if pending.status is JobStatus.PENDING:
         reason = SkipReason.NOT_PLANNED
         skipped = pending.move_to(
-            JobStatus.SKIPPED, now, skip_reason=reason, error=job.error, **place
+            JobStatus.SKIPPED, now, skip_reason=reason, error=error, position=position
         )
         tx.save_job(pending, skipped, detail={"reason": reason.value})
     elif job.position != position:
-        tx.save_job(job, job.changed(now, **place))
+        tx.save_job(job, job.changed(now, position=position))
 
 
 def _new_job(run: Run, planned: PlannedJob, position: int, now: datetime) -> Job:

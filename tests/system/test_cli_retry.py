@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,20 @@ def test_inputs_come_from_a_file_and_null_takes_one_away(
     assert factory("runs", "retry", failed.id, "--inputs", "-").code == 0
     assert inputs_of(factory, failed)["owner"] == "platform"
     assert inputs_of(factory, failed)["description"] == "Other."
+
+
+def test_a_job_that_is_no_longer_planned_is_shown_as_such(factory: Factory, failed: Run) -> None:
+    factory("runs", "retry", failed.id, "--set", "entities=item")
+    fail_again(factory, failed)
+    factory("runs", "retry", failed.id, "--set", "entities=shelf")
+    shown = factory("runs", "show", failed.id)
+    assert (shown.code, shown.err) == (0, "")
+    assert re.search(r"apply-domain\[item\] +Skipped .*not-planned", shown.out)
+    assert re.search(r"apply-domain\[shelf\] +Pending", shown.out)
+    why = factory("jobs", "show", failed.id, "apply-domain[item]").out
+    assert "the run's plan was changed, and has it no more" in why
+    timeline = factory("runs", "logs", failed.id).out
+    assert "cycle 2" in timeline
 
 
 def fail_again(factory: Factory, run: Run) -> None:
