@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 ROWS = b"day,orders\n1,10\n2,12\n3,14\n4,16\n"
 
@@ -93,22 +101,49 @@ def _headers(named: dict[str, str]) -> dict[str, str]:
     return {name.replace("_", "-").title(): value for name, value in named.items()}
 
 
+def a_certificate(folder: Path, name: str) -> Path:
+    """A key and a certificate for this name, signed by itself, in one file."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    whose = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(whose)
+        .issuer_name(whose)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    file = folder / f"{name}.pem"
+    plain = serialization.NoEncryption()
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    file.write_bytes(key.private_bytes(pem, pkcs8, plain) + certificate.public_bytes(pem))
+    return file
+
+
 @contextmanager
-def data_server() -> Generator[DataServer]:
-    """One on a fresh port."""
+def data_server(certificate: Path | None = None) -> Generator[DataServer]:
+    """One on a fresh port; with a certificate, over TLS."""
     told = DataServer()
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             try:
                 told.answer(self)
-            except (BrokenPipeError, ConnectionResetError):
+            except OSError:
                 time.sleep(0)  # who asked has gone
 
         def log_message(self, format: str, *args: Any) -> None:
             del format, args
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     told.host = f"127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()

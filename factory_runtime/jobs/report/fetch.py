@@ -141,13 +141,12 @@ class DataFetch:
             format_ = _format_of(with_, arrived.content_type)
             body.seek(0)
             try:
-                shape = shape_of(body, format_)
+                shape = shape_of(body, format_, context.check_cancelled)
             except UnreadableDataError as error:
                 if not _is_web(with_["location"]):
                     raise
                 # What answers in place of a service that is down is no rows either.
                 raise HostBusyError(f"what {shown(with_['location'])} sends: {error}") from error
-            context.check_cancelled()
             body.seek(0)
             stored = context.storage.put(context.facts.tenant_id, body)
         facts: dict[str, Any] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 import stat
 from collections.abc import Generator, Iterable
@@ -16,6 +17,7 @@ from factory_runtime.domain.errors import DataRefusedError, HostBusyError
 
 _USUAL_PORTS = {"http": 80, "https": 443}
 SAMPLE = "sample:"
+_NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f-\x9f]")
 
 
 def parse_url(url: str) -> SplitResult:
@@ -29,6 +31,11 @@ def parse_url(url: str) -> SplitResult:
         has_host = bool(parts.hostname) and parts.port != 0
     except ValueError as exc:
         raise DataRefusedError(f"{shown(url)} is no address: {exc}") from exc
+    if _NOT_IN_URLS.search(url) or not parts.netloc.isascii():
+        raise DataRefusedError(
+            f"{shown(url)} has characters that an address has not",
+            hint="write %20 for a space, and a name of other letters as xn--…",
+        )
     if parts.scheme not in _USUAL_PORTS or not has_host:
         raise DataRefusedError(
             f"data cannot be fetched from {shown(url)}", hint="use https://, http:// or file:///"

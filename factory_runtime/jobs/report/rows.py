@@ -6,7 +6,7 @@ import codecs
 import csv
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, BinaryIO, Literal, cast
@@ -20,6 +20,7 @@ Row = Mapping[str, Any]
 MAX_COLUMNS = 200
 _NAME_LENGTH = 60
 _CHUNK = 64 * 1024
+_OFTEN = 1000
 _LONGEST_LINE = 1024 * 1024
 """Characters; of a row of JSON as well. The fields of CSV are bounded by its reader."""
 
@@ -41,14 +42,21 @@ class Shape:
     columns: tuple[str, ...]
 
 
-def shape_of(body: BinaryIO, format_: Format) -> Shape:
+def shape_of(body: BinaryIO, format_: Format, check: Callable[[], None] = lambda: None) -> Shape:
     """Read all of it once.
+
+    Args:
+        body: the rows.
+        format_: what they are.
+        check: called now and then; it raises where nobody wants to know any more.
 
     Raises:
         UnreadableDataError: it is not what it should be, to its end.
     """
     rows, columns = 0, dict[str, None]()
     for row in read_rows(body, format_):
+        if rows % _OFTEN == 0:
+            check()
         rows += 1
         columns.update(dict.fromkeys(row))
     return Shape(rows, tuple(columns))

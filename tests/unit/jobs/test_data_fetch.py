@@ -25,7 +25,7 @@ from factory_runtime.jobs.registry import check_with
 from factory_runtime.jobs.report.fetch import DataFetch
 from factory_runtime.jobs.report.locations import addresses_of, parse_url, shown
 from factory_runtime.settings import Settings
-from tests.data_server import ROWS, DataServer, data_server
+from tests.data_server import ROWS, DataServer, a_certificate, data_server
 from tests.reports import Lent, lent, published
 
 
@@ -129,6 +129,9 @@ def test_the_data_are_classified_as_the_template_says(server: DataServer) -> Non
         "http://host:99999/",
         "http://host:0/",
         "http://ann:secret@host/",
+        "http://host/a b",
+        "http://host/a\r\nX-Evil: 1",
+        "http://hóst/",
     ],
 )
 def test_a_location_that_may_not_be_read_is_refused_and_no_copy_replaces_it(
@@ -218,6 +221,38 @@ def test_a_body_larger_than_allowed_is_refused(server: DataServer) -> None:
     server.serves("/large.csv", b"a\n" + b"1\n" * 600_000)
     with lent(last_attempt=True) as context, pytest.raises(DataRefusedError, match="more than"):
         fetch(server, "/large.csv", context, max_mib=1)
+
+
+def test_over_https_the_certificate_is_that_of_the_name_and_not_of_the_address(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine, other = (a_certificate(tmp_path, name) for name in ("localhost", "elsewhere"))
+    with data_server(mine) as server, lent() as context:
+        host = server.host.replace("127.0.0.1", "localhost")
+        server.serves("/x.csv")
+        server.serves("/down.csv", b"", 302, location=f"http://{host}/x.csv")
+        monkeypatch.setenv("SSL_CERT_FILE", str(mine))
+        result = published(fetching(host), context, a_with(f"https://{host}/x.csv"))
+        assert result.outputs["rows"] == 4
+        assert server.asked[0][1]["Host"] == host
+        with pytest.raises(DataRefusedError, match="away from https"):
+            published(fetching(host), context, a_with(f"https://{host}/down.csv"))
+        monkeypatch.setenv("SSL_CERT_FILE", str(other))
+        with pytest.raises(HostBusyError, match="CERTIFICATE_VERIFY_FAILED"):
+            published(fetching(host), context, a_with(f"https://{host}/x.csv"))
+        assert len(server.asked) == 2
+
+
+def test_the_certificate_of_another_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = a_certificate(tmp_path, "elsewhere")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    with data_server(certificate) as server, lent() as context:
+        host = server.host.replace("127.0.0.1", "localhost")
+        with pytest.raises(HostBusyError, match="CERTIFICATE_VERIFY_FAILED"):
+            published(fetching(host), context, a_with(f"https://{host}/x.csv"))
+        assert server.asked == []
 
 
 def test_what_the_server_refuses_is_not_replaced_by_a_copy(server: DataServer) -> None:
