@@ -313,7 +313,10 @@ class Lifecycles(RuleBasedStateMachine):
 
     def _retry(self, pick: int, other: int, how: str) -> None:
         run = _of([run for run in self.runs if run.status == "Failed"] or self.runs, pick)
-        _agree(partial(run.retry, self.clock.now()), partial(retry_run, *self._of_run(run)))
+        desk = self.factory.desk
+        _agree(
+            partial(run.retry, self.clock.now()), partial(retry_run, *self._of_run(run), desk=desk)
+        )
 
     def _retry_a_job(self, pick: int, other: int, how: str) -> None:
         run = _of([run for run in self.runs if run.status == "Failed"] or self.runs, pick)

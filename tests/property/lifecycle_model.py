@@ -284,6 +284,9 @@ class ModelRun:
 
     def retry(self, now: datetime, only: str | None = None) -> None:
         to_do = {name for name, job in self.jobs.items() if _is_to_do(job)}
+        if only is None:
+            lenient = {n for n in self.recipe.go_on if self.jobs[n].status == "Failed"}
+            to_do -= lenient  # the run went on without them
         if self.status != "Failed" or (only is not None and only not in to_do):
             raise RefusedError
         if only is not None:
