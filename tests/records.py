@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from factory_runtime.domain.notice import NoticeKind
 from factory_runtime.domain.run import Run
 from tests.small_factory import SmallFactory
 
@@ -29,6 +30,8 @@ def record_of(factory: SmallFactory, run: Run) -> Record:
         attempts, events = tx.list_attempts(run.id), tx.list_events(run.id)
         artifacts, effects = tx.list_artifacts(run_id=run.id), tx.list_effects(run_id=run.id)
     messages = [m for m in factory.messages() if m.payload.get("run_id") == run.id]
+    # Which run alerts of a kind of failure follows from the runs before it.
+    messages = [m for m in messages if m.payload.get("kind") != NoticeKind.DEAD_LETTER]
     return Record(
         (stands.status, stands.version, stands.repo_id, stands.admitted_at, stands.completed_at),
         tuple((j.step, j.status, j.version, j.attempt, j.failures, j.losses) for j in jobs),
