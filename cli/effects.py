@@ -49,6 +49,8 @@ def list_effects(
     """List what runs did outside, the oldest first: a repository, a commit in it."""
     if orphaned and status not in (None, EffectStatus.ORPHANED):
         raise InputError(f"--orphaned and --status {status} have nothing in common")
+    if check and status not in (None, EffectStatus.ORPHANED):
+        raise InputError("--check looks for orphans", hint=f"leave out --status {status}")
     wanted = EffectStatus.ORPHANED if orphaned or check else status
     door = open_door(tenant=tenant, json=json)
     if run is not None:

@@ -145,6 +145,8 @@ def _row(run: Run, waits_for: str) -> tuple[str, ...]:
     if run.started_at is not None and run.completed_at is not None:
         took = duration(run.completed_at - run.started_at)
     template = f"{run.template_id} {run.template_version}".strip()
+    if run.undoes is not None:
+        template = f"undo of {run.undoes}"
     requested = local_time(run.requested_at)
     error = first_line(run.error or "")
     return (run.id, run.status, template, run.project_id, requested, took, waits_for, error)

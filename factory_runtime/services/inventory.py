@@ -126,7 +126,7 @@ class Inventory:
                     hint="`factory effects list --orphaned` shows those there are",
                 )
             now = self.clock.now()
-            for effect in orphans:
+            for effect in sorted(orphans, key=lambda effect: effect.kind):
                 tx.settle_effect(
                     effect.effect_key,
                     effect.kind,

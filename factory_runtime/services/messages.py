@@ -36,13 +36,14 @@ def leave_endings(tx: RunTransaction, run: Run, now: datetime) -> None:
     tx.drop_topic_waits(run.id)
     cycle, this = f"{run.id}:{run.cycle}", {"run_id": run.id}
     leave(tx, SHOW_RUN, cycle, this, now)
+    leave_notice(tx, _notice_of_end(run, now))
+    known_in = undo_in(tx, run, now)
+    if known_in:
+        leave(tx, SETTLE_EFFECTS, cycle, this, now, after=known_in)
     if run.undoes is None:
         leave(tx, MEMORY_OF_RUN, cycle, this, now)
     else:
-        leave(tx, TAKE_INVENTORY, cycle, {**this, "cycle": run.cycle}, now)
-    leave_notice(tx, _notice_of_end(run, now))
-    if tx.list_effects(run_id=run.id, status=EffectStatus.INTENDED, limit=1):
-        leave(tx, SETTLE_EFFECTS, cycle, this, now, after=_LATE)
+        leave(tx, TAKE_INVENTORY, cycle, {**this, "cycle": run.cycle}, now, after=known_in)
     if run.undo_requested_by is not None and run.status is not RunStatus.SUCCEEDED:
         leave_undo(tx, run, run.undo_requested_by, now)
 
@@ -69,7 +70,7 @@ def leave_undo(tx: RunTransaction, run: Run, by: str, now: datetime) -> None:
 
 
 def undo_in(tx: RunTransaction, run: Run, now: datetime) -> timedelta:
-    """How long the undo of an ended run has to wait."""
+    """How long until what an ended run did outside is known, and its undo may begin."""
     if not tx.list_effects(run_id=run.id, status=EffectStatus.INTENDED, limit=1):
         return timedelta(0)
     return max(timedelta(0), (run.completed_at or now) + _LATE - now)

@@ -40,7 +40,9 @@ def undo_job(
     result = job_type.undo(context, undo, there)
     if isinstance(result, WaitUntil):
         return result
-    return replace(result, undone=(*_word_on_each(result, there), *gone))
+    undone = _word_on_each(result, there)
+    left = "; ".join(dict.fromkeys(one.left for one in undone if one.left is not None))
+    return replace(result, undone=(*undone, *gone), degraded=result.degraded or left or None)
 
 
 def settle_undone(
@@ -50,7 +52,8 @@ def settle_undone(
     if walk.run.undoes is None or begun.planned.undo_of is None:
         return
     key = effect_key(walk.run.undoes, begun.planned.undo_of)
-    for one in result.undone:
+    # In the order of kinds, as everywhere: no two that settle effects of one job block each other.
+    for one in sorted(result.undone, key=lambda one: one.kind):
         status = EffectStatus.UNDONE if one.left is None else EffectStatus.ORPHANED
         reason = one.left or one.note
         tx.settle_effect(key, one.kind, status, now, reason=reason, undone_by=walk.run.id)

@@ -73,6 +73,7 @@ def test_an_undo_is_a_run_that_both_pages_tell_of(factory: Factory, failed: Run)
     assert other.requested_by == person()
     assert f"undone by  {other.id}, Validated" in factory("runs", "show", failed.id).out
     assert f"undoes     {failed.id}" in factory("runs", "show", other.id).out
+    assert f"undo of {failed.id}" in factory("runs", "list").out
     shown = factory("runs", "show", failed.id, "--json").json
     assert shown["undone_by"] == other.id
 

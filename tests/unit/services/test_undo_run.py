@@ -172,6 +172,8 @@ def test_what_people_have_committed_to_is_an_orphan_with_a_reason(factory: UndoF
     }
     reason = factory.reasons(run)["generate repository"] or ""
     assert "of Ann" in reason
+    assert factory.jobs(undoing)["undo-generate"].degraded == reason
+    assert factory.jobs(undoing)["undo-last"].degraded is None
     assert factory.ledger(undoing)["undo-generate undo-repository"] is UNDONE, "it was not done"
 
 
