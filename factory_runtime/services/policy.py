@@ -116,11 +116,14 @@ class PolicyBook:
     def limits_of(self, tenant_id: str) -> Limits:
         """The limits of all its policies together, some seconds old at most.
 
-        While a policy is broken its last good limits go on, for runs that were accepted; where
-        none were read before, those of the other policy count. Now and then it reads the run
-        store: call it outside of transactions.
+        While a policy is broken its last good limits go on, for runs that were accepted. Now and
+        then it reads the run store: call it outside of transactions.
+
+        Raises:
+            PolicyUnavailableError: a policy is broken and none was read before. A process that
+                begins now must not take a limit that it cannot read for none.
         """
-        return combined_limits(self._recent(tenant_id).policies)
+        return combined_limits(self._whole(tenant_id).policies)
 
     def notices_of(self, tenant_id: str) -> tuple[NoticeRule, ...]:
         """Where its notices go; read like ``limits_of``, and kept as long.
@@ -128,10 +131,7 @@ class PolicyBook:
         Raises:
             PolicyUnavailableError: a policy is broken and none was read before.
         """
-        kept = self._recent(tenant_id)
-        if not kept.whole:
-            raise PolicyUnavailableError(kept.error or "the policy cannot be read")
-        return combined_notices(kept.policies)
+        return combined_notices(self._whole(tenant_id).policies)
 
     def broken(self) -> tuple[str, ...]:
         """Why policies cannot be read, of any tenant: a line each."""
@@ -158,6 +158,12 @@ class PolicyBook:
                 f"{tenant_id!r} cannot be a tenant", hint="use lower-case letters, digits, - _ or ."
             )
         return None if self._folder is None else self._folder.find(tenant_id)
+
+    def _whole(self, tenant_id: str) -> _Kept:
+        kept = self._recent(tenant_id)
+        if not kept.whole:
+            raise PolicyUnavailableError(kept.error or "the policy cannot be read")
+        return kept
 
     def _recent(self, tenant_id: str) -> _Kept:
         with self._lock:

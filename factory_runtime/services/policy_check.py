@@ -77,16 +77,6 @@ class Refusals:
             raise PolicyRefusedError(f"the policy does not allow {what}: {rules}", self.problems)
 
 
-def check_policy(policies: Iterable[Policy], facts: PolicyFacts) -> None:
-    """Refuse what the policies do not allow, all but quotas.
-
-    Raises:
-        PolicyRefusedError: with a problem for each rule that refuses: ``file`` is the policy's
-            source, ``code`` the rule's place in it.
-    """
-    refusals(policies, facts).raise_any(f"{facts.template_id} {facts.template_version}")
-
-
 def refusals(policies: Iterable[Policy], facts: PolicyFacts) -> Refusals:
     """The rules that refuse, but for quotas."""
     found = Refusals()

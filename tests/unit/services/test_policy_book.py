@@ -288,12 +288,15 @@ def test_the_last_good_limits_go_on_while_a_policy_is_broken_and_that_is_logged(
     assert site.book.limits_of(TENANT).running_runs == 1
 
 
-def test_where_none_were_read_before_the_readable_policy_limits(site: Site):
+def test_a_process_that_begins_while_a_policy_is_broken_does_not_take_it_for_no_limit(site: Site):
     site.write("quotas: {running_runs: many}")
     site.apply("quotas: {running_runs: 2}")
-    assert site.book.limits_of(TENANT).running_runs == 2
-    with pytest.raises(PolicyUnavailableError, match="running_runs"):
-        site.book.notices_of(TENANT)
+    for ask in (site.book.limits_of, site.book.notices_of):
+        with pytest.raises(PolicyUnavailableError, match="running_runs"):
+            ask(TENANT)
+    site.write("quotas: {running_runs: 1}")
+    site.clock.pass_time(FRESH)
+    assert site.book.limits_of(TENANT).running_runs == 1
 
 
 def test_the_last_good_limits_go_on_while_the_store_is_away(site: Site):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -31,7 +31,7 @@ from factory_runtime.services.policy import PolicyBook
 from factory_runtime.services.policy_check import (
     PolicyFacts,
     Ruling,
-    check_policy,
+    refusals,
     rule_on,
     template_refusals,
 )
@@ -52,6 +52,10 @@ def policy(text: str, source: str = "file acme.yaml") -> Policy:
 
 def facts(**values: Any) -> PolicyFacts:
     return replace(PolicyFacts("microservice", "1.2.0", {}), **values)
+
+
+def check_policy(policies: Sequence[Policy], asked: PolicyFacts) -> None:
+    refusals(policies, asked).raise_any("the run")
 
 
 def refusal(*texts: str, **values: Any) -> list[str]:
