@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -185,4 +186,35 @@ def test_a_run_born_in_prefect_obeys_the_cap_and_is_started_when_its_turn_has_co
     assert ended.flow_run_id == born.flow_run_id
     state = factory.prefect("GET", f"/flow_runs/{born.flow_run_id}")["state_type"]
     assert state == "COMPLETED"
+    runtime.store.close()
+
+
+def test_jobs_of_a_capped_type_are_at_work_one_after_the_other_and_wait_at_no_cost(
+    factory: Factory, home: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    names = [f"layer-{number}" for number in range(5)]
+    files = a_source()
+    steps: list[str] = []
+    for name in names:
+        folder = f"files/{name}"
+        files |= a_source(name, folder)
+        files[f"{folder}/content/{name}.txt"] = files.pop(f"{folder}/content/readme.txt.jinja")
+        steps += a_layer(name, folder, priority="high" if name == names[-1] else "low")
+    factory.template("in-line", a_template("in-line", *steps), files)
+    monkeypatch.setenv("FACTORY_TOPIC_CAPS", '{"template-layer": 1}')
+    runtime = open_runtime(home)
+    asked = RunRequest("local", "in-line", "in-line", {"name": "svc"}, "tester")
+    run = request_run(runtime.desk, asked)
+    live(factory, home, run, RunStatus.SUCCEEDED)
+    with runtime.store.begin("local", read_only=True) as tx:
+        ended, attempts = tx.get_run(run.id), tx.list_attempts(run.id)
+        assert tx.list_topic_waits(run.id) == ()
+    assert ended.status is RunStatus.SUCCEEDED, ended.error
+    layers = [attempt for attempt in attempts if attempt.step in names]
+    assert sorted(attempt.step for attempt in layers) == names
+    for one, following in pairwise(layers):
+        assert one.completed_at is not None
+        assert one.completed_at <= following.started_at
+    # Low ones may be claimed before it by a hair; once there is a line, it is first.
+    assert names[-1] in [attempt.step for attempt in layers[:2]]
     runtime.store.close()
