@@ -115,7 +115,12 @@ def _ask(
 def _connect(client: httpx.Client, parts: SplitResult, addresses: list[str]) -> httpx.Response:
     """Ask the first of the addresses that answers, and no other: the name is not looked up again."""
     host, port = port_of(parts)
-    headers = {"Host": parts.netloc, "Accept": "*/*", "Accept-Encoding": "identity"}
+    headers = {
+        "Host": parts.netloc,
+        "User-Agent": "factory-runtime",
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
+    }
     lost: httpx.ConnectError | None = None
     for address in addresses:
         url = httpx.URL(parts._replace(fragment="").geturl()).copy_with(host=address, port=port)

@@ -25,6 +25,7 @@ _LONGEST_LINE = 1024 * 1024
 """Characters; of a row of JSON as well. The fields of CSV are bounded by its reader."""
 
 _DELIMITERS = ",;\t|"
+_QUOTED = re.compile('"[^"]*"')
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _NOT_SHOWN = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]+")
 
@@ -108,7 +109,7 @@ def _csv_rows(text: Iterator[str]) -> Iterator[Row]:
     header = next((line for line in lines if line.strip()), None)
     if header is None:
         raise UnreadableDataError("there is nothing in it", hint="its first line names the columns")
-    delimiter = max(_DELIMITERS, key=header.count)
+    delimiter = max(_DELIMITERS, key=_QUOTED.sub("", header).count)
     reader = csv.reader(chain([header], lines), delimiter=delimiter)
     names = _names(next(reader))
     for values in reader:

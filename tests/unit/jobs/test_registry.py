@@ -19,6 +19,11 @@ OURS = {
     "pipeline-generation",
     "repo-generation",
     "template-layer",
+    "data-fetch",
+    "trend-analysis",
+    "chart",
+    "document",
+    "saas-scaffolding",
 }
 SERIAL = itertools.count()
 GOOD = """

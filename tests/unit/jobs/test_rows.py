@@ -29,6 +29,10 @@ def test_the_first_line_tells_what_parts_the_fields(delimiter: str) -> None:
     assert rows(text) == [{"a": "1", "b": "2"}]
 
 
+def test_what_is_quoted_in_the_first_line_parts_nothing() -> None:
+    assert rows('"a;b;c",d\n1,2\n') == [{"a;b;c": "1", "d": "2"}]
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_a_byte_order_mark_is_no_part_of_the_first_name(encoding: str) -> None:
     assert rows("größe,ß\n1,2\n".encode(encoding)) == [{"größe": "1", "ß": "2"}]
