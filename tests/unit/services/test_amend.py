@@ -555,6 +555,18 @@ def test_a_run_that_is_to_be_undone_is_not_retried(factory: SmallFactory):
         again(factory, run)
 
 
+def test_a_run_that_undoes_another_gets_more_time_and_nothing_else(factory: SmallFactory):
+    factory.on["a"] = fails(NO)
+    run = failed(factory, "a:")
+    with factory.store.begin(TENANT) as tx:
+        tx.save_run(run, run.changed(factory.clock.at, undoes="run-of-old"))
+    changes: list[dict[str, Any]] = [{"inputs": {"number": 2}}, {"template_version": "1.0.0"}]
+    for change in changes:
+        with pytest.raises(InputError, match="undoes run-of-old"):
+            again(factory, run, **change)
+    assert again(factory, run, timeout_seconds=60).cycle == 1
+
+
 # --- failures that the run went on without
 
 
