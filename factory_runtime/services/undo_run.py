@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from factory_runtime.domain.body import Body, BodyReference
+from factory_runtime.domain.dead_letter import LetterFilter
 from factory_runtime.domain.errors import (
     ConflictError,
     IllegalTransitionError,
@@ -18,6 +19,7 @@ from factory_runtime.domain.records import Effect, OutboxMessage
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import ArtifactStorage, Clock, RunStore, RunTransaction
 from factory_runtime.services.audit import leave_audit
+from factory_runtime.services.letters import close_letter
 from factory_runtime.services.messages import leave_undo, undo_in
 
 SYSTEM = "system"
@@ -113,6 +115,7 @@ class Undoer:
             undoing = requested.move_to(RunStatus.VALIDATED, now)
             tx.save_run(requested, undoing, detail={"undoes": run_id, "by": by})
             leave_audit(tx, SYSTEM, "run.undo-begun", run_id, {"undone_by": undoing.id}, now)
+            _close_letters(tx, run, undoing, now)
             return undoing
 
     def _compiled(self, run: Run, effects: Iterable[Effect]) -> Plan:
@@ -145,3 +148,9 @@ class Undoer:
             priority=run.priority,
             undoes=run.id,
         )
+
+
+def _close_letters(tx: RunTransaction, run: Run, undoing: Run, now: datetime) -> None:
+    """What failed in a run that is undone waits for nobody any more."""
+    for letter in tx.list_dead_letters(LetterFilter(run_id=run.id), limit=_MANY):
+        close_letter(tx, letter, undoing.requested_by, f"undone by {undoing.id}", now)

@@ -13,6 +13,7 @@ import pytest
 
 from factory_runtime.compiler.plan import plan_from_json, plan_to_json
 from factory_runtime.compiler.undo_plan import compile_undo
+from factory_runtime.domain.dead_letter import LetterStatus
 from factory_runtime.domain.errors import (
     ConflictError,
     HostBusyError,
@@ -27,7 +28,8 @@ from factory_runtime.ports import JobContext
 from factory_runtime.run_store import SqlRunStore
 from factory_runtime.services.attempt import AttemptContext
 from factory_runtime.services.end_run import cancel_run, end_run
-from factory_runtime.services.retry_run import retry_job, retry_run
+from factory_runtime.services.redrive import Redriver
+from factory_runtime.services.retry_run import retry_run
 from factory_runtime.services.run_attempt import publish_attempt
 from factory_runtime.services.topics import MEMORY_OF_RUN, UNDO_RUN
 from tests.builders import TENANT
@@ -40,6 +42,10 @@ UNDONE, ORPHANED = EffectStatus.UNDONE, EffectStatus.ORPHANED
 @pytest.fixture
 def factory(tmp_path: Path, database_store: SqlRunStore) -> UndoFactory:
     return UndoFactory(tmp_path / "templates", database_store)
+
+
+def redriver(factory: UndoFactory) -> Redriver:
+    return Redriver(factory.store, factory.clock, factory.desk)
 
 
 def audit(factory: UndoFactory, run: Run) -> list[tuple[str, str]]:
@@ -453,6 +459,20 @@ def test_of_a_retry_and_an_undo_at_once_exactly_one_wins(factory: UndoFactory):
         assert retried is (factory.undoing(run) is None)
 
 
+def test_what_failed_in_an_undone_run_waits_for_nobody_any_more(factory: UndoFactory):
+    run = failed_run(factory)
+    with factory.store.begin(TENANT, read_only=True) as tx:
+        letter = tx.find_dead_letter(run.id, "plain")
+    assert letter is not None
+    undoing = factory.undo(run)
+    with factory.store.begin(TENANT, read_only=True) as tx:
+        closed = tx.get_dead_letter(letter.id)
+    assert (closed.status, closed.closed_by) == (LetterStatus.DISCARDED, "ada")
+    assert closed.reason == f"undone by {undoing.id}"
+    with pytest.raises(ConflictError, match="being undone"):
+        redriver(factory).redrive(TENANT, letter.id, "eve")
+
+
 # --- an undo that fails
 
 
@@ -473,14 +493,17 @@ def test_an_undo_out_of_attempts_is_sent_round_again_and_ends(factory: UndoFacto
     assert factory.ledger(run)["generate repository"] is ORPHANED, "its undo was not reached"
     assert factory.undo(run) == factory.run(undoing)
     with factory.store.begin(TENANT, read_only=True) as tx:
-        assert tx.find_dead_letter(undoing.id, "undo-layer[a]") is not None
+        letter = tx.find_dead_letter(undoing.id, "undo-layer[a]")
+    assert letter is not None
 
     del factory.on["undo-layer[a]"]
-    retry_job(factory.store, factory.clock, TENANT, undoing.id, "undo-layer[a]", "ada")
+    redriver(factory).redrive(TENANT, letter.id, "ada")
     assert factory.walk(factory.run(undoing)).status is RunStatus.SUCCEEDED
     factory.tidy()
     assert set(factory.ledger(run).values()) == {UNDONE}
     assert factory.repository(run) is None
+    with factory.store.begin(TENANT, read_only=True) as tx:
+        assert tx.get_dead_letter(letter.id).status is LetterStatus.RESOLVED
 
 
 def test_a_type_that_offers_the_undo_no_more_fails_its_job(factory: UndoFactory):
