@@ -34,6 +34,7 @@ def leave_endings(tx: RunTransaction, run: Run, now: datetime) -> None:
     One that undoes another is no example of its template: the other's ledger is settled instead.
     """
     tx.drop_topic_waits(run.id)
+    tx.drop_set_aside(run.id)
     cycle, this = f"{run.id}:{run.cycle}", {"run_id": run.id}
     leave(tx, SHOW_RUN, cycle, this, now)
     leave_notice(tx, _notice_of_end(run, now))

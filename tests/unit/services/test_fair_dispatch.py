@@ -25,6 +25,7 @@ from factory_runtime.services.dispatch import (
     dispatch_next,
     give_back,
 )
+from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.pause_run import pause_run, resume_run
 from factory_runtime.services.put_down import put_down
 from factory_runtime.services.turns import LimitsOf
@@ -360,6 +361,16 @@ def test_a_run_is_set_aside_for_a_growing_while_and_started_once_it_can_be() -> 
     started = queue.next()
     assert started is not None
     assert started.id == bad.id
+    with queue.store.begin("acme", read_only=True) as tx:
+        assert tx.find_set_aside(bad.id) is None
+
+
+def test_a_run_that_has_ended_is_set_aside_no_more() -> None:
+    queue = Queue()
+    (bad,) = queue.add("acme")
+    queue.prefect = FailsAt(bad.id)
+    assert queue.next() is None
+    cancel_run(queue.store, queue.clock, "acme", bad.id, "ada")
     with queue.store.begin("acme", read_only=True) as tx:
         assert tx.find_set_aside(bad.id) is None
 
