@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from factory_runtime.hosts.git import git
-from factory_runtime.hosts.orders import Trailers
+from factory_runtime.hosts.orders import Trailers, author_name
 
 BRANCH = "main"
 BRANCH_REF = f"refs/heads/{BRANCH}"
@@ -76,9 +76,22 @@ def entries_at(place: Path, head: str, paths: Collection[str]) -> dict[str, str]
     return found
 
 
+def paths_of(place: Path, head: str, blob: str) -> list[str]:
+    """Where in the branch's tree this content stands."""
+    printed = git(place, "ls-tree", "-r", "-z", head)
+    lines = (line.partition(b"\t") for line in printed.split(b"\0"))
+    return [os_path(raw) for facts, _, raw in lines if raw and facts.decode().endswith(blob)]
+
+
+def has_object(place: Path, sha: str) -> bool:
+    """Whether the repository holds this commit, on a branch or not."""
+    return bool(git(place, "rev-list", "--no-walk", "--ignore-missing", sha, "--").strip())
+
+
 def author_of(place: Path, sha: str) -> str:
-    """Who wrote a commit, for people."""
-    return git(place, "log", "-1", "--format=%an", sha, "--").decode(errors="replace").strip()
+    """Who wrote a commit, for people: one plain line, whatever they call themselves."""
+    printed = git(place, "log", "-1", "--format=%an", sha, "--").decode(errors="replace")
+    return author_name(printed) if printed.strip() else "somebody"
 
 
 def changed_by(place: Path, sha: str) -> dict[str, str]:

@@ -74,12 +74,17 @@ class InMemoryGitHost:
         with self._lock:
             created = place not in self._kept
             kept = self._kept.setdefault(place, _Kept(effect_key=effect_key))
-            if not kept.ours:
-                raise taken(project_id, name, "exists and was not made by the factory")
-            for commit in kept.commits:
-                if RUN_TRAILER not in dict(commit.trailers):
-                    raise taken(project_id, name, f"has commits of people, like {commit.sha[:12]}")
+            _refuse_taken(place, kept)
         return _repository(place, kept, created=created)
+
+    def find_adoptable(self, tenant_id: str, project_id: str, name: str) -> Repository | None:
+        place = _place(tenant_id, project_id, name)
+        with self._lock:
+            kept = self._kept.get(place)
+            if kept is None:
+                return None
+            _refuse_taken(place, kept)
+        return _repository(place, kept)
 
     def ensure_commit(
         self, tenant_id: str, order: CommitOrder, files: Iterable[TreeFile]
@@ -131,8 +136,10 @@ class InMemoryGitHost:
         place = _place(tenant_id, order.project_id, order.repository)
         with self._lock:
             kept = self._kept.get(place)
-            if kept is None or not kept.ours:
+            if kept is None:
                 return None
+            if not kept.ours:
+                raise changed(order.project_id, order.repository, "has no marks of the factory")
             found = _find(place, kept, trailers[:2])
             if found is not None:
                 return found
@@ -210,7 +217,28 @@ def _reverting(place: _Place, kept: _Kept, commit: InMemoryCommit) -> dict[str, 
             raise changed(*place[1:], f"has another {path}, {by}")
         if there != before:
             wanted[path] = before
+        elif before is None and after is not None:
+            _refuse_moved(place, kept, path, after)
     return wanted
+
+
+def _refuse_moved(place: _Place, kept: _Kept, path: str, after: TreeFile) -> None:
+    """A file that a person took away is gone, unless what is in it stands under another name."""
+    last = next(one for one in reversed(kept.commits) if path in one.files)
+    if RUN_TRAILER in dict(last.trailers) or not after.content:
+        return
+    moved = [other for other, file in kept.tree.items() if file.content == after.content]
+    if moved:
+        where = f"{moved[0]}, {path} before commit {last.sha[:12]} of {last.author}"
+        raise changed(*place[1:], f"has {where}")
+
+
+def _refuse_taken(place: _Place, kept: _Kept) -> None:
+    if not kept.ours:
+        raise taken(*place[1:], "exists and was not made by the factory")
+    for commit in kept.commits:
+        if RUN_TRAILER not in dict(commit.trailers):
+            raise taken(*place[1:], f"has commits of people, like {commit.sha[:12]}")
 
 
 def _find(place: _Place, kept: _Kept, naming: Trailers) -> Commit | None:

@@ -28,13 +28,13 @@ from factory_runtime.hosts.orders import (
     taken,
     unfollowed,
 )
-from factory_runtime.hosts.removal import Removal
+from factory_runtime.hosts.removal import Removal, find_aside, refuse_unlocked
 from factory_runtime.hosts.repository_lock import (
     remove_leftover_lock,
     repository_lock,
     sweep_leftovers,
 )
-from factory_runtime.hosts.revert import changes_to_revert
+from factory_runtime.hosts.revert import changes_to_revert, refuse_rewritten
 from factory_runtime.hosts.written import fsync_folder, read_written, save_written
 from factory_runtime.ports import Commit, CommitOrder, Repository
 
@@ -61,7 +61,19 @@ class LocalGitHost:
     def find_repository(self, tenant_id: str, project_id: str, name: str) -> Repository | None:
         place = self._place(tenant_id, project_id, name)
         with disk_errors(place):
-            return self._repository(place) if _is_ours(place) else None
+            if _is_ours(place):
+                return self._repository(place)
+            # A removal that was cut off has hidden it: it is there until somebody ends that.
+            aside = None if os.path.lexists(place) else find_aside(place)
+            return None if aside is None else self._repository(place, kept_in=aside)
+
+    def find_adoptable(self, tenant_id: str, project_id: str, name: str) -> Repository | None:
+        place = self._place(tenant_id, project_id, name)
+        with disk_errors(place):
+            if not os.path.lexists(place):
+                return None
+            _adopt(place)
+            return self._repository(place)
 
     def ensure_repository(
         self, tenant_id: str, project_id: str, name: str, *, effect_key: str, description: str
@@ -118,12 +130,15 @@ class LocalGitHost:
         naming = checked_trailers(order.trailers)[:2]
         place = self._place(tenant_id, order.project_id, order.repository)
         with disk_errors(place):
-            if not _is_ours(place):
+            if not os.path.lexists(place):
                 return None
+            if not _is_ours(place):
+                raise changed(order.project_id, order.repository, "has no marks of the factory")
             with contextlib.suppress(NotFoundError), repository_lock(place) as lock:
                 sweep_leftovers(place)
                 importing = FastImport(place, order, (), lock)
                 return _steadily(place, lambda: _try_revert(place, sha, naming, importing))
+            refuse_unlocked(place)
         return None
 
     def find_commit(
@@ -140,10 +155,12 @@ class LocalGitHost:
         check_owner(tenant_id, project_id)
         return self._folder / tenant_id / project_id / f"{check_repository_name(name)}.git"
 
-    def _repository(self, place: Path, *, created: bool = False) -> Repository:
+    def _repository(
+        self, place: Path, *, created: bool = False, kept_in: Path | None = None
+    ) -> Repository:
         path = place.relative_to(self._folder).as_posix().removesuffix(".git")
         # git spells its keys in lower case.
-        made_by = read_marks(place).get("effectkey")
+        made_by = read_marks(kept_in or place).get("effectkey")
         return Repository(path, place.stem, place.as_uri(), BRANCH, created, made_by)
 
 
@@ -198,6 +215,7 @@ def _try_revert(place: Path, sha: str, naming: Trailers, importing: FastImport) 
         return found
     changes = changes_to_revert(place, head, logged, sha)
     if changes is None:
+        refuse_rewritten(place, head, sha)
         return None
     return _made(place, importing.run_changes(head, changes), naming)
 

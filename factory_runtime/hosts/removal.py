@@ -24,7 +24,7 @@ from factory_runtime.hosts.bare_repository import UNFINISHED, read_marks
 from factory_runtime.hosts.git import git
 from factory_runtime.hosts.history import BRANCH_REF, author_of, head_of, read_log
 from factory_runtime.hosts.orders import FACTORY_ADDRESS, RUN_TRAILER, changed
-from factory_runtime.hosts.repository_lock import repository_lock
+from factory_runtime.hosts.repository_lock import LOCK_FOLDER, repository_lock
 from factory_runtime.hosts.written import fsync_folder
 
 _TRIES = 10
@@ -43,7 +43,7 @@ class Removal:
     def __init__(self, place: Path, effect_key: str, runs: frozenset[str]) -> None:
         self._place, self._effect_key, self._runs = place, effect_key, runs
         name = digest_of([effect_key, place.name])[:32]
-        self._aside = place.parent / f"{_REMOVED}{name}"
+        self._aside = place.parent / f"{_REMOVED}{place.stem}~{name}"
         self._rest = place.parent / f"{UNFINISHED}{name}"
 
     def run(self) -> bool:
@@ -60,7 +60,10 @@ class Removal:
             self._refuse_changed(self._place)
             self._place.rename(self._aside)
             fsync_folder(self._place.parent)
-        return self._finish() or was_aside
+        if self._finish():
+            return True
+        refuse_unlocked(self._place)
+        return was_aside
 
     def _finish(self) -> bool:
         """Go on with what was put aside; False where there is nothing."""
@@ -80,18 +83,25 @@ class Removal:
             before = _refs_of(self._aside, "refs")
             try:
                 self._refuse_changed(self._aside)
-            except RepositoryChangedError:
-                self._put_back()
-                raise
+            except RepositoryChangedError as error:
+                if (kept := self._put_back()) == self._place:
+                    raise
+                raise self._changed(f"was kept as {kept.name}: {error}") from error
             if _close_refs(self._aside) and _refs_of(self._aside, _CLOSED) == before:
                 return
+        _open_refs(self._aside)
+        self._put_back()
         raise HostBusyError(f"others keep pushing to {self._place.name}", hint="try again later")
 
-    def _put_back(self) -> None:
-        if os.path.lexists(self._place):
-            return  # another one has been made there: this one is kept aside
-        self._aside.rename(self._place)
-        fsync_folder(self._place.parent)
+    def _put_back(self) -> Path:
+        """Where it is again: beside its place, and in sight, where another has been made there."""
+        place, number = self._place, 0
+        while os.path.lexists(place):
+            number += 1
+            place = self._place.with_name(f"{self._place.stem}-kept-{number}.git")
+        self._aside.rename(place)
+        fsync_folder(place.parent)
+        return place
 
     def _refuse_changed(self, place: Path) -> None:
         made_by = read_marks(place).get("effectkey")
@@ -114,6 +124,25 @@ class Removal:
 
     def _delete_rest(self) -> None:
         shutil.rmtree(self._rest, ignore_errors=True)
+
+
+def find_aside(place: Path) -> Path | None:
+    """Where a removal that was cut off has put the repository; None where there was none."""
+    return next(iter(sorted(place.parent.glob(f"{_REMOVED}{place.stem}~*"))), None)
+
+
+def refuse_unlocked(place: Path) -> None:
+    """After a lock that there was not: refuse what is there all the same.
+
+    Raises:
+        RepositoryChangedError: somebody has taken the folder away that its lock is in.
+        HostBusyError: another repository has come in its place just now.
+    """
+    if not read_marks(place):
+        return
+    if not (place / LOCK_FOLDER).is_dir():
+        raise changed(place.parent.name, place.stem, f"has lost its folder {LOCK_FOLDER}")
+    raise HostBusyError(f"{place.name} was made anew just now", hint="try again later")
 
 
 _CLOSED = "refs.closed"

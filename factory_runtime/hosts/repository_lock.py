@@ -20,6 +20,10 @@ _POLL = timedelta(milliseconds=5)
 _ABANDONED_AFTER = timedelta(hours=1)
 
 
+LOCK_FOLDER = "factory"
+"""In a repository; what we keep beside git's own."""
+
+
 @contextmanager
 def repository_lock(place: Path) -> Generator[int, None, None]:
     """Hold the repository's lock; gives its descriptor.
@@ -31,7 +35,7 @@ def repository_lock(place: Path) -> Generator[int, None, None]:
         HostBusyError: another process has held it for a long time.
         NotFoundError: the repository was removed while it was waited for.
     """
-    file = place / "factory" / "lock"
+    file = place / LOCK_FOLDER / "lock"
     try:
         handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     except FileNotFoundError as exc:

@@ -128,12 +128,7 @@ def _probe_repository(host: GitHost, effect: Effect) -> str | None:
     if found.effect_key == effect.effect_key:
         return found.id
     try:
-        # It is there: this only looks whether people have committed to it.
-        return host.ensure_repository(
-            effect.tenant_id,
-            *place,
-            effect_key=effect.effect_key,
-            description="",
-        ).id
+        adoptable = host.find_adoptable(effect.tenant_id, *place)
     except RepositoryTakenError:
         return None
+    return None if adoptable is None else adoptable.id

@@ -77,6 +77,14 @@ class GitHost(Protocol):
         """
         ...
 
+    def find_adoptable(self, tenant_id: str, project_id: str, name: str) -> Repository | None:
+        """The repository as ``ensure_repository`` would find it, where it is there; makes nothing.
+
+        Raises:
+            RepositoryTakenError: as ``ensure_repository``.
+        """
+        ...
+
     def ensure_commit(
         self, tenant_id: str, order: CommitOrder, files: Iterable[TreeFile]
     ) -> Commit:
@@ -141,11 +149,12 @@ class GitHost(Protocol):
             sha: the commit to be taken back.
 
         Returns:
-            The commit that takes it back; None where the repository is gone, or the commit is no
-            longer on the default branch.
+            The commit that takes it back; None where the repository is gone, or never had the
+            commit.
 
         Raises:
-            RepositoryChangedError: a file is no longer as the commit left it, or the commit is
-                none of ours. Nothing is changed.
+            RepositoryChangedError: a file is no longer as the commit left it, or has another name;
+                the commit is none of ours, or off the default branch while its files stand there.
+                Nothing is changed.
         """
         ...

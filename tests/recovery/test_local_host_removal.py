@@ -131,6 +131,22 @@ def test_a_branch_or_tag_of_somebody_keeps_the_repository(
     assert contents(outside) == {"one": "1"}
 
 
+def test_what_people_call_themselves_stays_one_plain_line(outside: LocalOutside):
+    made = commit(outside, an_order("apply"), two="2")
+    clone = outside.clone("orders")
+    (clone / "two").write_text("theirs")
+    author = "\x1b[31mEve\x07 <eve@example.org>"
+    outside.git("commit", "--quiet", "--all", "-m", "x", f"--author={author}", cwd=clone)
+    outside.git("push", "--quiet", "origin", "HEAD:main", cwd=clone)
+    for refused in (
+        lambda: remove(outside),
+        lambda: outside.host.revert_commit("acme", an_order("undo-apply", "run-1u"), made.sha),
+    ):
+        with pytest.raises(RepositoryChangedError, match="of .*Eve") as info:
+            refused()
+        assert str(info.value).isprintable()
+
+
 def test_a_commit_of_ours_that_somebody_amended_is_theirs(outside: LocalOutside):
     """It carries our trailers all the same."""
     clone = outside.clone("orders")
@@ -210,7 +226,8 @@ def test_what_a_killed_removal_leaves_the_next_one_ends(
             patched.setattr(owner, name, dies_of_what_is_there)
         with pytest.raises(Killed):
             remove(outside)
-    assert outside.host.find_repository("acme", "shop", "orders") is None
+    still_there = outside.host.find_repository("acme", "shop", "orders") is not None
+    assert still_there == (name != "rmtree"), "what is only hidden is not gone"
     assert len(hidden(outside)) == 1
     remove(outside)
     assert hidden(outside) == []
