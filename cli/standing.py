@@ -133,8 +133,8 @@ def _lines(reason: Reason, now: datetime) -> list[str]:
         named = ", ".join(reason.holders[:_NAMED])
         lines.append(f"  held by {named}{f' and {more} more' if more > 0 else ''}")
     if reason.changes and reason.kind not in _SAYS_ITSELF:
-        spelled = (f"`{one}`" if one.startswith("factory ") else one for one in reason.changes)
-        lines.append(f"  goes on with {' or '.join(spelled)}")
+        spelled = (f"with `{one}`" if one.startswith("factory ") else one for one in reason.changes)
+        lines.append(f"  goes on {' or '.join(spelled)}")
     return lines
 
 

@@ -59,7 +59,7 @@ class Reason:
         about: what it waits for, as its record says it: a phrase, an error, a host, a worker.
         reference: the approval's id.
         by: who may decide.
-        changes: what would change it: commands and settings.
+        changes: what would change it: a command, or ``when …`` and ``with …``.
     """
 
     kind: ReasonKind
@@ -202,7 +202,7 @@ def _of_place(run: Run, place: Place) -> Iterator[Reason]:
                 holders=taken,
                 position=None if told else place.position,
                 overall=None if told else place.overall,
-                changes=("a run of these ends", f"a higher {limit}"),
+                changes=("when one of these runs ends", f"with a higher {limit}"),
             )
             told = True
     if not told and place.overall is not None and place.overall > 1:
@@ -271,7 +271,7 @@ def _of_ready(facts: StandingFacts, job: Job) -> Iterator[Reason]:
             holders=line.holders,
             position=line.position,
             about=job.type,
-            changes=("a job of these ends", f"a higher {line.limit}"),
+            changes=("when one of these jobs ends", f"with a higher {line.limit}"),
         )
     for breaker in facts.breakers:
         if breaker.host in facts.hosts.get(job.type, ()):

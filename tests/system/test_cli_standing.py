@@ -35,7 +35,7 @@ def test_the_page_names_the_limit_its_holders_and_what_would_change_it(
     said = why(factory, waiting)
     assert "waits for a slot (1 of 1 taken), 1st in the queue (FACTORY_MAX_RUNNING_RUNS)" in said
     assert f"held by {running.id}\n" in said
-    assert "a run of these ends or a higher FACTORY_MAX_RUNNING_RUNS" in said
+    assert "when one of these runs ends or with a higher FACTORY_MAX_RUNNING_RUNS" in said
     assert "`factory up`" in said
     reasons = factory("runs", "show", waiting.id, "--json").json["reasons"]
     assert [reason["kind"] for reason in reasons] == ["slots", "nobody"]

@@ -82,7 +82,10 @@ def test_where_all_slots_are_taken_their_holders_and_the_setting_are_named() -> 
     assert (reason.limit, reason.allowed, reason.taken) == ("FACTORY_MAX_RUNNING_RUNS", 2, 2)
     assert reason.holders == tuple(sorted(run.id for run in holders))
     assert (reason.position, reason.overall) == (2, 3)
-    assert reason.changes == ("a run of these ends", "a higher FACTORY_MAX_RUNNING_RUNS")
+    assert reason.changes == (
+        "when one of these runs ends",
+        "with a higher FACTORY_MAX_RUNNING_RUNS",
+    )
 
 
 def test_a_tenants_and_a_projects_limit_are_told_with_their_own_holders() -> None:
