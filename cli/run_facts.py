@@ -163,12 +163,18 @@ def show_run_facts(door: Door, facts: RunFacts, ui_url: str | None, standing: st
                 "completed",
                 local_time(run.completed_at) + (f", took {facts.took}" if facts.took else ""),
             ),
-            ("deadline", local_time(run.deadline_at)),
+            ("deadline", _deadline(run)),
             ("priority", run.priority),
             ("trace", run.trace_id),
             ("flow run", flow_run_url(run, ui_url) or run.flow_run_id or ""),
         ]
     )
+
+
+def _deadline(run: Run) -> str:
+    stands_still = run.deadline_at is not None and run.people_asked_at is not None
+    still = ": it stands still while people are asked" if stands_still else ""
+    return f"{local_time(run.deadline_at)}{still}"
 
 
 def _waiting_for(facts: RunFacts) -> list[str]:

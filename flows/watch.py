@@ -128,7 +128,7 @@ def _look(execution: Execution) -> Why | None:
 def _has_to_stop(runtime: Runtime, current: Run) -> bool:
     if current.cancel_requested_at is not None or current.status is RunStatus.CANCELLED:
         return True
-    if current.ended or current.deadline_at is None or runtime.clock.now() < current.deadline_at:
+    if current.ended or not current.is_late(runtime.clock.now()):
         return False
     with suppress(IllegalTransitionError):  # it ended while it was looked at
         cancel_run(runtime.store, runtime.clock, current.tenant_id, current.id, "its deadline")

@@ -106,6 +106,16 @@ class Vote:
     comment: str = ""
 
 
+def time_asked(approvals: Iterable[Approval], since: datetime) -> timedelta:
+    """For how long people were asked at all since then; the approvals are given oldest first."""
+    total, until = timedelta(0), since
+    for approval in approvals:
+        if approval.decided_at is not None and approval.decided_at > until:
+            total += approval.decided_at - max(approval.requested_at, until)
+            until = approval.decided_at
+    return total
+
+
 def spell_deciders(names: Iterable[str]) -> str:
     """``alice or group:ops``; ``anybody but who requested it`` where nobody is named."""
     return " or ".join(names) or "anybody but who requested it"

@@ -97,6 +97,8 @@ class Run:
         admitted_at: when the dispatcher gave it one of the slots for running runs; None while it
             has none: it waits for one, for something outside or for a person, or has ended.
         wake_at: a Waiting run wants a slot again at this time.
+        deadline_at: the system cancels it then; no sooner than people have answered.
+        people_asked_at: since when people have been asked; None while nobody is.
         cancel_requested_at: when somebody asked for it to stop; the executor obeys.
         pause_requested_at: likewise for a pause; it goes on only when somebody resumes it.
         error: one message for people, where it Failed or was Cancelled.
@@ -141,6 +143,7 @@ class Run:
     undoes: str | None = None
     undo_requested_by: str | None = None
     inputs_digest: str | None = None
+    people_asked_at: datetime | None = None
 
     def move_to(self, status: RunStatus, at: datetime, **changes: Any) -> Run:
         """The run in its next status, one version on.
@@ -165,6 +168,21 @@ class Run:
     @property
     def ended(self) -> bool:
         return self.status in RUN_ENDED
+
+    def is_late(self, now: datetime) -> bool:
+        """Whether it is past its deadline, which stands still while people are asked."""
+        if self.deadline_at is None or self.people_asked_at is not None:
+            return False
+        return self.deadline_at <= now
+
+    def deadline_after_asking(self, now: datetime) -> datetime | None:
+        """The deadline once nobody is asked any more: the time it took people does not count."""
+        if self.deadline_at is None or self.people_asked_at is None:
+            return self.deadline_at
+        try:
+            return self.deadline_at + (now - self.people_asked_at)
+        except OverflowError:
+            return self.deadline_at  # at the end of the calendar
 
     @property
     def plan_changed_by(self) -> tuple[str, ...]:

@@ -24,7 +24,8 @@ def running_runs() -> Select[tuple[str, str]]:
 
 def overdue_runs(now: datetime, limit: int) -> Select[tuple[str, str]]:
     """Keys of open runs past their deadline, or asked to be cancelled."""
-    late = select(*_KEY).where(_IS_OPEN, runs.c.deadline_at <= now)
+    nobody_asked = runs.c.people_asked_at.is_(None)  # else the deadline stands still
+    late = select(*_KEY).where(_IS_OPEN, runs.c.deadline_at <= now, nobody_asked)
     unwanted = select(*_KEY).where(_IS_OPEN, runs.c.cancel_requested_at.is_not(None))
     both = union_all(late, unwanted).subquery()
     return select(both.c.tenant_id, both.c.id).distinct().limit(limit)

@@ -118,6 +118,7 @@ runs = Table(
     Column("undoes", _ID),
     Column("undo_requested_by", _NAME),
     Column("inputs_digest", _DIGEST),
+    Column("people_asked_at", UtcTime),
     PrimaryKeyConstraint("tenant_id", "id"),
     Index("ix_runs_age", "tenant_id", "requested_at", "id"),
     Index("ix_runs_project", "tenant_id", "project_id", "requested_at", "id"),

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from factory_runtime.domain.approval import Approval, ApprovalStatus, Vote, spell_deciders
 from factory_runtime.domain.errors import ConflictError, InputError, NotAllowedError
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, RunStore, RunTransaction
-from factory_runtime.services.ask_people import note, plan_digest
+from factory_runtime.services.ask_people import deadline_changes, note, plan_digest
 from factory_runtime.services.audit import leave_audit
 
 
@@ -76,30 +77,56 @@ def decide(
         after = approval.changed(
             status=status, decided_at=None if status is ApprovalStatus.OPEN else now
         )
-        if status is not ApprovalStatus.OPEN:
-            wake(tx, run, approval.step, now)
         tx.save_approval(approval, after)
+        if status is not ApprovalStatus.OPEN:
+            wake(tx, run, approval.step, now, **deadline_changes(tx, run, now))
         _record(tx, after, vote)
         return Decided(after, votes, counted=True)
 
 
-def wake(tx: RunTransaction, run: Run, step: str, now: datetime) -> Run:
+def wake(tx: RunTransaction, run: Run, step: str, now: datetime, **changes: Any) -> Run:
     """Have a job that waits go on now; call it with the run's row locked.
 
     A living walk sees it by the run's version; a run that waits without one wants a slot again.
+    ``changes`` are what else becomes of the run.
     """
     tx.wake_job(run.id, step, now)
-    waits = run.status is RunStatus.WAITING
-    woken = run.changed(now, wake_at=now) if waits else run.changed(now)
+    if run.status is RunStatus.WAITING:
+        changes["wake_at"] = now
+    woken = run.changed(now, **changes)
     tx.save_run(run, woken)
     return woken
 
 
-def withdraw(tx: RunTransaction, run: Run, now: datetime) -> None:
-    """Nobody has to decide any more: the run has ended. Call it with the run's row locked."""
-    for approval in tx.list_approvals(status=ApprovalStatus.OPEN, run_id=run.id, limit=_MANY):
+def withdraw(tx: RunTransaction, run: Run, now: datetime) -> dict[str, Any]:
+    """Nobody has to decide any more: the run ends. Call it with the run's row locked.
+
+    What becomes of the run's deadline, for whoever writes the run.
+    """
+    for approval in _open(tx, run):
         withdrawn = approval.changed(status=ApprovalStatus.WITHDRAWN, decided_at=now)
         tx.save_approval(approval, withdrawn)
+    return deadline_changes(tx, run, now)
+
+
+def stop_asking(tx: RunTransaction, run: Run, now: datetime) -> Run:
+    """The run is to be undone, so nobody has to decide any more: jobs that wait for it go on now.
+
+    They find that it was withdrawn, and end. Call it with the run's row locked.
+    """
+    asked = _open(tx, run)
+    if not asked:
+        return run
+    changes = withdraw(tx, run, now)
+    for approval in asked:
+        tx.wake_job(run.id, approval.step, now)
+    told = run.changed(now, **changes)
+    tx.save_run(run, told)
+    return told
+
+
+def _open(tx: RunTransaction, run: Run) -> tuple[Approval, ...]:
+    return tx.list_approvals(status=ApprovalStatus.OPEN, run_id=run.id, limit=_MANY)
 
 
 _MANY = 100_000

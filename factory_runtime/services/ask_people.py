@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
 from factory_runtime.domain.approval import Approval, ApprovalStatus, Question, spell_deciders
 from factory_runtime.domain.errors import CorruptStoreError
@@ -26,13 +27,30 @@ def ask(tx: RunTransaction, run: Run, job: Job, question: Question, now: datetim
     Raises:
         LeaseLostError: another worker holds the job by now.
     """
+    current = tx.lock_run(run.id)
     tx.hold_job(job)
     digest = plan_digest(run)
     stands = tx.find_approval(run.id, job.step, digest)
     if stands is None or (stands.cycle < run.cycle and stands.status not in _STANDS):
         stands = tx.add_approval(_asked(run, job, question, digest, now))
         _tell(tx, run, stands, now)
-    return _by_now(tx, run, stands, now)
+    by_now = _by_now(tx, run, stands, now)
+    if changes := deadline_changes(tx, current, now):
+        tx.save_run(current, current.changed(now, **changes))
+    return by_now
+
+
+def deadline_changes(tx: RunTransaction, run: Run, now: datetime) -> dict[str, Any]:
+    """What becomes of the run's deadline, as its approvals stand by now; its row is locked.
+
+    The time in which people are asked does not count.
+    """
+    is_asked = bool(tx.list_approvals(status=ApprovalStatus.OPEN, run_id=run.id, limit=1))
+    if is_asked == (run.people_asked_at is not None):
+        return {}
+    if is_asked:
+        return {"people_asked_at": now}
+    return {"people_asked_at": None, "deadline_at": run.deadline_after_asking(now)}
 
 
 def plan_digest(run: Run) -> str:

@@ -90,11 +90,10 @@ def _close_run(
         changes = {"error": f"failed: {', '.join(failed)}"}
         if compensates(walk.plan, endings):
             changes["undo_requested_by"] = run.undo_requested_by or SYSTEM
-    closed = run.move_to(status, now, **changes)
+    closed = run.move_to(status, now, **changes, **withdraw(tx, run, now))
     tx.save_run(run, closed)
     if run.cycle > 0 or any(ending.status is JobStatus.FAILED for ending in endings.values()):
         settle_letters(tx, closed, now)
-    withdraw(tx, closed, now)
     leave_endings(tx, closed, now)
     return closed
 
@@ -129,7 +128,7 @@ def end_run(
             return run
         fence(tx)
         now = clock.now()
-        ended = run.move_to(status, now, error=reason)
+        ended = run.move_to(status, now, error=reason, **withdraw(tx, run, now))
         jobs_failed = list[Job]()
         for job in tx.list_jobs(run_id):
             if not job.ended:
@@ -144,7 +143,6 @@ def end_run(
         ):  # kinds are always met in one order
             bury(tx, ended, job, Failure(RUN_STOPPED, reason), now)
         settle_letters(tx, ended, now)
-        withdraw(tx, ended, now)
         leave_endings(tx, ended, now)
         return ended
 

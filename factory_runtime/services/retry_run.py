@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from factory_runtime.domain.approval import time_asked
 from factory_runtime.domain.dead_letter import Change
 from factory_runtime.domain.errors import (
     ConflictError,
@@ -256,8 +257,10 @@ def _check_policy(desk: RequestDesk, run: Run) -> None:
 def _deadline(tx: RunTransaction, run: Run, now: datetime) -> datetime | None:
     if run.deadline_at is None:
         return None
+    began = _cycle_began(tx, run)
+    asked = time_asked(tx.list_approvals(run_id=run.id, limit=_MANY), began)
     try:
-        return now + (run.deadline_at - _cycle_began(tx, run))
+        return now + (run.deadline_at - began - asked)
     except OverflowError:
         return run.deadline_at  # at the end of the calendar, as before
 

@@ -90,9 +90,10 @@ def _cancel(store: RunStore, clock: Clock, key: RunKey) -> bool:
         run = tx.get_run(key.run_id)
         if run.ended or find_walker(tx, run.id, now) is not None:
             return False
-    late = run.deadline_at is not None and run.deadline_at <= now
-    asked = (run.error if run.cancel_requested_at else None) or "cancelled"
-    reason = "cancelled by its deadline" if late and not run.cancel_requested_at else asked
+    unwanted = run.cancel_requested_at is not None
+    if not (unwanted or run.is_late(now)):
+        return False
+    reason = run.error or "cancelled" if unwanted else "cancelled by its deadline"
     with suppress(ConflictError):
         end_run(store, clock, run.tenant_id, run.id, RunStatus.CANCELLED, reason)
         return True

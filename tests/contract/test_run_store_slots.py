@@ -315,6 +315,9 @@ def test_overdue_is_an_open_run_past_its_deadline_or_unwanted_and_each_is_named_
     ]
     added(run_store, a_run(status=RunStatus.RUNNING, deadline_at=after(60.000001)))
     added(run_store, a_run(status=RunStatus.RUNNING))
+    asked = {"people_asked_at": after(30)}  # its deadline stands still
+    added(run_store, a_run(status=RunStatus.WAITING, **asked, **late))
+    overdue.append(added(run_store, a_run(status=RunStatus.WAITING, **asked, **unwanted)))
     for status in RUN_ENDED:
         added(run_store, a_run(status=status, completed_at=after(2), **late, **unwanted))
     found = run_store.overdue_runs(after(60))

@@ -167,7 +167,7 @@ _ADDED = {
         "effects": {"facts"},
     },
     "0003": {
-        "runs": {"undoes", "undo_requested_by", "inputs_digest"},
+        "runs": {"undoes", "undo_requested_by", "inputs_digest", "people_asked_at"},
         "jobs": {"degraded"},
         "effects": {"link", "reason", "settled_at", "undone_by"},
     },

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Generator
+from datetime import timedelta
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +15,7 @@ from factory_runtime.domain.job import JobStatus
 from factory_runtime.services.approvals import decide
 from factory_runtime.services.attempt import AnotherAttempt
 from flows import watch
-from flows.watch import watch_run
+from flows.watch import Why, watch_run
 from tasks.execution import Execution
 from tasks.gate import Gate
 from tests.builders import TENANT
@@ -102,6 +103,15 @@ def test_a_decision_before_the_walk_knew_that_the_job_waits_is_heard(factory: Sm
 
     asyncio.run(live(factory, execution, lambda: grant(factory, execution), wait))
     assert factory.attempt(execution.walk, "gate") == SUCCEEDED
+
+
+def test_a_walk_past_its_deadline_goes_on_while_people_are_asked(factory: SmallFactory):
+    execution, waits = asked(factory, f"deadline: 2h\n{TEXT}")
+    execution.later["gate"] = waits
+    factory.clock.pass_time(timedelta(days=1))
+    asyncio.run(live(factory, execution, lambda: grant(factory, execution)))
+    factory.clock.pass_time(timedelta(hours=3))
+    assert asyncio.run(watch_run(execution)) is Why.CANCEL
 
 
 def test_a_vote_that_decides_nothing_wakes_nobody(factory: SmallFactory):

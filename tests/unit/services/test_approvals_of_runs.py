@@ -30,7 +30,6 @@ from factory_runtime.services.engine import Walk
 from factory_runtime.services.pause_run import pause_run, resume_run
 from factory_runtime.services.put_down import put_down
 from factory_runtime.services.retry_run import retry_run
-from factory_runtime.services.sweep import sweep
 from factory_runtime.services.topics import NOTICE
 from tests.approvals import DAY, approval_of, asks, go_on, vote, votes_of, waiting
 from tests.builders import TENANT
@@ -225,16 +224,6 @@ def test_what_an_ended_run_asked_is_withdrawn_and_cannot_be_decided(
     with pytest.raises(ConflictError, match="is withdrawn already"):
         vote(factory, approval)
     assert factory.run(run) == ended
-
-
-def test_a_run_past_its_deadline_asks_nobody_any_more(factory: SmallFactory):
-    run = waiting(factory, "deadline: 2h\n" + asks())
-    factory.clock.pass_time(timedelta(hours=2))
-    assert sweep(factory.store, factory.clock).cancelled == 1
-    assert factory.run(run).status is RunStatus.CANCELLED
-    assert approval_of(factory, run).status is ApprovalStatus.WITHDRAWN
-    with pytest.raises(ConflictError, match="withdrawn"):
-        vote(factory, approval_of(factory, run))
 
 
 def test_what_a_job_asked_that_then_failed_is_withdrawn_with_its_run(factory: SmallFactory):

@@ -17,6 +17,7 @@ def upgrade() -> None:
     op.add_column("runs", Column("undoes", _text(64)))
     op.add_column("runs", Column("undo_requested_by", _text(200)))
     op.add_column("runs", Column("inputs_digest", _text(64)))
+    op.add_column("runs", Column("people_asked_at", _TIME))
     _index("ux_runs_undoes", "runs", "tenant_id", "undoes", where="undoes IS NOT NULL", unique=True)
     _index(
         "ix_runs_inputs_digest",

@@ -1,0 +1,166 @@
+"""The time of people: a run's deadline stands still while they are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.run_store import SqlRunStore
+from factory_runtime.services.end_run import cancel_run
+from factory_runtime.services.engine import stop_walking
+from factory_runtime.services.pause_run import pause_run
+from factory_runtime.services.put_down import put_down
+from factory_runtime.services.retry_run import retry_run
+from factory_runtime.services.sweep import sweep
+from tests.approvals import DAY, approval_of, asks, go_on, vote, waiting
+from tests.builders import NOON, TENANT
+from tests.small_factory import SmallFactory
+
+HOUR = timedelta(hours=1)
+TWO_HOURS = "deadline: 2h\n"
+BOTH = """
+deadline: 2h
+steps:
+  - {name: first, type: approval, with: {message: May it?, expires: 1d}}
+  - {name: second, type: approval, with: {message: May it?, expires: 3d}}
+  - {name: b, type: act, needs: [first, second]}
+"""
+
+
+@pytest.fixture
+def factory(tmp_path: Path, database_store: SqlRunStore) -> SmallFactory:
+    """A factory on each of the real databases."""
+    return SmallFactory(tmp_path / "templates", database_store)
+
+
+@pytest.fixture
+def in_memory(tmp_path: Path) -> Generator[SmallFactory]:
+    """A factory for rules that ask nothing of a database."""
+    small = SmallFactory(tmp_path / "templates")
+    yield small
+    small.store.close()
+
+
+def swept(factory: SmallFactory, run: Run) -> RunStatus:
+    sweep(factory.store, factory.clock)
+    return factory.run(run).status
+
+
+def times(factory: SmallFactory, run: Run) -> tuple[object, object]:
+    now = factory.run(run)
+    return now.deadline_at, now.people_asked_at
+
+
+def test_the_time_in_which_people_are_asked_does_not_count_against_the_deadline(
+    factory: SmallFactory,
+):
+    run = waiting(factory, TWO_HOURS + asks())
+    assert times(factory, run) == (NOON + 2 * HOUR, NOON)
+    factory.clock.pass_time(3 * DAY)
+    assert swept(factory, run) is RunStatus.WAITING
+    vote(factory, approval_of(factory, run))
+    assert times(factory, run) == (NOON + 3 * DAY + 2 * HOUR, None)
+    assert go_on(factory, run).status is RunStatus.SUCCEEDED
+
+
+def test_the_deadline_goes_on_once_people_have_answered(factory: SmallFactory):
+    run = waiting(factory, TWO_HOURS + asks())
+    factory.clock.pass_time(3 * DAY)
+    vote(factory, approval_of(factory, run))
+    factory.clock.pass_time(2 * HOUR - timedelta(microseconds=1))
+    assert swept(factory, run) is RunStatus.WAITING
+    factory.clock.pass_time(timedelta(microseconds=1))
+    assert swept(factory, run) is RunStatus.CANCELLED
+    assert factory.run(run).error == "cancelled by its deadline"
+
+
+def test_it_stands_still_until_the_last_of_several_is_decided(factory: SmallFactory):
+    run = waiting(factory, BOTH)
+    with factory.store.begin(TENANT, read_only=True) as tx:
+        first, second = tx.list_approvals(run_id=run.id)
+    factory.clock.pass_time(10 * HOUR)
+    vote(factory, first)
+    assert times(factory, run) == (NOON + 2 * HOUR, NOON)
+    factory.clock.pass_time(10 * HOUR)
+    vote(factory, second)
+    assert times(factory, run) == (NOON + 22 * HOUR, None)
+
+
+def test_one_vote_of_several_lets_the_deadline_stand(factory: SmallFactory):
+    run = waiting(factory, TWO_HOURS + asks(count=2))
+    factory.clock.pass_time(DAY)
+    vote(factory, approval_of(factory, run), "grace")
+    assert times(factory, run) == (NOON + 2 * HOUR, NOON)
+
+
+def test_a_question_that_expires_has_the_deadline_go_on(factory: SmallFactory):
+    run = waiting(factory, BOTH)
+    factory.clock.pass_time(2 * DAY)
+    walk = factory.take_up(run, str(run.flow_run_id))
+    factory.attempt(walk, "first")
+    assert times(factory, run) == (NOON + 2 * HOUR, NOON)
+    factory.clock.pass_time(2 * DAY)
+    factory.attempt(walk, "second")
+    assert times(factory, run) == (NOON + 4 * DAY + 2 * HOUR, None)
+
+
+def test_a_run_without_a_deadline_gets_none_by_asking(in_memory: SmallFactory):
+    run = waiting(in_memory, asks())
+    assert times(in_memory, run) == (None, NOON)
+    vote(in_memory, approval_of(in_memory, run))
+    assert times(in_memory, run) == (None, None)
+
+
+def test_a_deadline_at_the_end_of_the_calendar_stays_there(in_memory: SmallFactory):
+    walk = in_memory.start(asks(), deadline=timedelta(days=365 * 7900))
+    in_memory.attempt(walk, "gate")
+    before = in_memory.run(walk.run).deadline_at
+    in_memory.clock.at = NOON + timedelta(days=365 * 200)
+    in_memory.attempt(walk, "gate")
+    assert times(in_memory, walk.run) == (before, None)
+
+
+def test_a_run_that_is_paused_while_people_are_asked_keeps_its_time(in_memory: SmallFactory):
+    run = waiting(in_memory, TWO_HOURS + asks())
+    pause_run(in_memory.store, in_memory.clock, TENANT, run.id, "ada")
+    in_memory.clock.pass_time(3 * DAY)
+    assert swept(in_memory, run) is RunStatus.PAUSED
+    vote(in_memory, approval_of(in_memory, run))
+    assert times(in_memory, run) == (NOON + 3 * DAY + 2 * HOUR, None)
+
+
+def test_while_people_are_asked_a_run_can_be_cancelled_by_people_alone(factory: SmallFactory):
+    run = waiting(factory, TWO_HOURS + asks())
+    factory.clock.pass_time(DAY)
+    assert swept(factory, run) is RunStatus.WAITING
+    cancelled = cancel_run(factory.store, factory.clock, TENANT, run.id, "ada")
+    assert (cancelled.status, cancelled.people_asked_at) == (RunStatus.CANCELLED, None)
+
+
+def test_one_that_was_asked_to_stop_is_swept_while_people_are_asked(in_memory: SmallFactory):
+    walk = in_memory.start(TWO_HOURS + asks())
+    in_memory.attempt(walk, "gate")
+    asked = cancel_run(in_memory.store, in_memory.clock, TENANT, walk.run.id, "ada")
+    assert asked.status is RunStatus.RUNNING
+    stop_walking(in_memory.engine, walk)
+    assert swept(in_memory, walk.run) is RunStatus.CANCELLED
+
+
+def test_a_retried_run_has_as_much_time_as_at_first_however_long_people_took(
+    factory: SmallFactory,
+):
+    run = waiting(factory, TWO_HOURS + asks())
+    for _ in range(2):
+        factory.clock.pass_time(3 * DAY)
+        vote(factory, approval_of(factory, run), granted=False)
+        assert go_on(factory, run).status is RunStatus.FAILED
+        factory.clock.pass_time(HOUR)
+        retried = retry_run(factory.store, factory.clock, TENANT, run.id, "ada")
+        assert retried.deadline_at == factory.clock.now() + 2 * HOUR
+        walk = factory.take_up(retried, str(run.flow_run_id))
+        factory.attempt(walk, "gate")
+        put_down(factory.engine, walk, RunStatus.WAITING, approval_of(factory, run).expires_at)
