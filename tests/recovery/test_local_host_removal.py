@@ -142,7 +142,7 @@ def test_what_people_call_themselves_stays_one_plain_line(outside: LocalOutside)
         lambda: remove(outside),
         lambda: outside.host.revert_commit("acme", an_order("undo-apply", "run-1u"), made.sha),
     ):
-        with pytest.raises(RepositoryChangedError, match="of .*Eve") as info:
+        with pytest.raises(RepositoryChangedError, match=r"of .*Eve") as info:
             refused()
         assert str(info.value).isprintable()
 
