@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import Any
 
 from factory_runtime.domain.dead_letter import (
@@ -34,6 +35,9 @@ from factory_runtime.services.topics import GO_ON_REDRIVING
 
 PAGE = 200
 """Letters of an order that are read at once."""
+
+AT_ONCE = 1000
+"""Letters of an order that go round while the outbox waits."""
 
 ORDER = "dead-letter.redrive-group"
 """What the audit calls an order."""
@@ -132,14 +136,23 @@ class Redriver:
         return order
 
     def handle(self, message: OutboxMessage) -> None:
-        """The outbox's ``GO_ON_REDRIVING``."""
-        self.carry_out(message.tenant_id, message.payload["order_id"])
+        """The outbox's ``GO_ON_REDRIVING``: a part of it, since others wait for the outbox too."""
+        order = self.carry_out(message.tenant_id, message.payload["order_id"], most=AT_ONCE)
+        if order.status is OrderStatus.RELEASING:
+            with self.store.begin(order.tenant_id) as tx:
+                key = f"{order.id}:{message.id}"
+                leave(tx, GO_ON_REDRIVING, key, {"order_id": order.id}, self.clock.now())
 
-    def carry_out(self, tenant_id: str, order_id: str) -> RedriveOrder:
+    def carry_out(self, tenant_id: str, order_id: str, *, most: int | None = None) -> RedriveOrder:
         """Do what is to be done of an order now; the order as it then stands.
 
         Each run goes round in a transaction of its own, with the order's counts: killed anywhere it
         goes on where it was, and two at once send nothing round twice.
+
+        Args:
+            tenant_id: whose order.
+            order_id: which.
+            most: stop after so many letters, though there may be more.
 
         Raises:
             RedriveOrderNotFoundError: no such order.
@@ -149,23 +162,28 @@ class Redriver:
             order = _released(tx, tx.lock_redrive_order(order_id), self.clock)
         if order.status is not OrderStatus.RELEASING:
             return order
-        where = LetterFilter(fingerprint=order.fingerprint, until=order.requested_at)
-        after: DeadLetter | None = None
-        while True:
-            with self.store.begin(tenant_id, read_only=True) as tx:
-                page = tx.list_dead_letters(where, limit=PAGE, after=after)
-            if not page:
-                break
-            after = page[-1]
-            for letter in page:
-                if letter.order_id != order.id:  # else it was its turn before
-                    self._release(order, letter)
+        letters = self._letters_of(order)
+        for letter in islice(letters, most):
+            self._release(order, letter)
+        are_left = next(letters, None) is not None
         with self.store.begin(tenant_id) as tx:
             order = tx.lock_redrive_order(order_id)
-            if order.status is OrderStatus.RELEASING:
+            if order.status is OrderStatus.RELEASING and not are_left:
                 order = order.changed(status=OrderStatus.DONE, finished_at=self.clock.now())
                 tx.save_redrive_order(order)
         return order
+
+    def _letters_of(self, order: RedriveOrder) -> Iterator[DeadLetter]:
+        """Letters whose turn has not come yet; read a page at a time."""
+        where = LetterFilter(fingerprint=order.fingerprint, until=order.requested_at)
+        after: DeadLetter | None = None
+        while True:
+            with self.store.begin(order.tenant_id, read_only=True) as tx:
+                page = tx.list_dead_letters(where, limit=PAGE, after=after)
+            if not page:
+                return
+            after = page[-1]
+            yield from (letter for letter in page if letter.order_id != order.id)
 
     # one letter
 

@@ -353,7 +353,14 @@ def test_many_letters_of_one_kind_go_round_in_pages(
             tx.add_run(run, [job])
             tx.add_dead_letter(a_letter(job))
     factory.clock.pass_time()
+    monkeypatch.setattr("factory_runtime.services.redrive.AT_ONCE", 100)
     redriver(factory).order(TENANT, FINGERPRINT, "grace")
+    factory.clock.pass_time()
+    (message,) = factory.messages(GO_ON_REDRIVING)
+    redriver(factory).handle(message)
+    order = order_of(factory)
+    assert (order.status, order.redriven) == (OrderStatus.RELEASING, 100), "others have a turn"
+    assert len(factory.messages(GO_ON_REDRIVING)) == 2
     drain(factory)
     order = order_of(factory)
     assert (order.status, order.redriven, order.refused) == (OrderStatus.DONE, 150, 0)
