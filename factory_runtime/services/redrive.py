@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
 
 from factory_runtime.domain.dead_letter import (
     Change,
@@ -26,9 +25,14 @@ from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import Clock, RunStore, RunTransaction
-from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.letters import ALL, REDRIVE
 from factory_runtime.services.messages import leave
+from factory_runtime.services.redrive_order import (
+    add_order,
+    change_to_json,
+    note_refusal,
+    released,
+)
 from factory_runtime.services.request_run import RequestDesk
 from factory_runtime.services.retry_run import NOTHING, plan_round, send_round
 from factory_runtime.services.topics import GO_ON_REDRIVING
@@ -38,9 +42,6 @@ PAGE = 200
 
 AT_ONCE = 1000
 """Letters of an order that go round while the outbox waits."""
-
-ORDER = "dead-letter.redrive-group"
-"""What the audit calls an order."""
 
 _CANDIDATES = 20
 """How many letters are tried until one can go ahead of the others."""
@@ -126,12 +127,12 @@ class Redriver:
             requested_by=by,
             requested_at=now,
             total=total,
-            change=_change_to_json(change),
+            change=change_to_json(change),
         )
         if canary:
             return self._order_with_canary(order, first, change)
         with self.store.begin(tenant_id) as tx:
-            _add_order(tx, order)
+            add_order(tx, order)
             leave(tx, GO_ON_REDRIVING, order.id, {"order_id": order.id}, now)
         return order
 
@@ -159,7 +160,7 @@ class Redriver:
             TransientError: something is away; do it again later.
         """
         with self.store.begin(tenant_id) as tx:
-            order = _released(tx, tx.lock_redrive_order(order_id), self.clock)
+            order = released(tx, tx.lock_redrive_order(order_id), self.clock)
         if order.status is not OrderStatus.RELEASING:
             return order
         letters = self._letters_of(order)
@@ -244,7 +245,7 @@ class Redriver:
             ahead = replace(order, status=OrderStatus.CANARY, canary_id=letter.id)
 
             def also(tx: RunTransaction, count: int, ahead: RedriveOrder = ahead) -> None:
-                _add_order(tx, replace(ahead, redriven=count))
+                add_order(tx, replace(ahead, redriven=count))
 
             try:
                 self._send(letter, order.requested_by, change, order.id, also)
@@ -271,49 +272,7 @@ class Redriver:
         except TransientError:
             raise
         except FactoryError as error:
-            _note_refusal(self.store, order, letter, error)
-
-
-def _note_refusal(
-    store: RunStore, order: RedriveOrder, letter: DeadLetter, error: FactoryError
-) -> None:
-    with store.begin(order.tenant_id) as tx:
-        tx.lock_run(letter.run_id)
-        stands = tx.get_dead_letter(letter.id)
-        if stands.status is not LetterStatus.OPEN or stands.order_id == order.id:
-            return  # it went along with another one, or with somebody else
-        refused = replace(stands, version=stands.version + 1, order_id=order.id)
-        tx.save_dead_letter(stands, replace(refused, reason=f"not sent round: {error}"))
-        held = tx.lock_redrive_order(order.id)
-        tx.save_redrive_order(held.changed(refused=held.refused + 1, error=error.explain()))
-
-
-def _released(tx: RunTransaction, order: RedriveOrder, clock: Clock) -> RedriveOrder:
-    """The order, its row held, after what came of the letter that went ahead."""
-    if order.status is not OrderStatus.CANARY or order.canary_id is None:
-        return order
-    canary = tx.get_dead_letter(order.canary_id)
-    if canary.status is LetterStatus.REDRIVEN and canary.order_id == order.id:
-        return order  # its job is under way
-    if canary.status is LetterStatus.RESOLVED:
-        after = order.changed(status=OrderStatus.RELEASING)
-    else:
-        failed = canary.status is LetterStatus.OPEN
-        why = f"failed again: {canary.error}" if failed else f"is {canary.status}"
-        after = order.changed(
-            status=OrderStatus.STOPPED,
-            error=f"dead letter {canary.id}, which went ahead, {why}",
-            finished_at=clock.now(),
-        )
-    tx.save_redrive_order(after)
-    return after
-
-
-def _add_order(tx: RunTransaction, order: RedriveOrder) -> None:
-    tx.add_redrive_order(order)
-    detail = {"fingerprint": order.fingerprint, "total": order.total, "canary": order.canary_id}
-    detail |= {"change": dict(order.change)}
-    leave_audit(tx, order.requested_by, ORDER, order.id, detail, order.requested_at)
+            note_refusal(self.store, order, letter, error)
 
 
 def _why_not(store: RunStore, letter: DeadLetter) -> ConflictError:
@@ -331,7 +290,3 @@ def _why_not(store: RunStore, letter: DeadLetter) -> ConflictError:
     return ConflictError(
         f"dead letter {letter.id} is {letter.status}{why}", hint="there is nothing to send round"
     )
-
-
-def _change_to_json(change: Change) -> Mapping[str, Any]:
-    return {} if change.is_empty else asdict(change)
