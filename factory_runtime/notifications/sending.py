@@ -5,6 +5,7 @@ Run as ``python -m``. It imports Apprise and nothing of ours.
 
 from __future__ import annotations
 
+import html
 import json
 import logging
 import re
@@ -18,6 +19,9 @@ ANSWERED = "answered"
 
 _HEADER = "X-Factory-Notice"
 _OWN_FIELDS = frozenset({"version", "title", "message", "attachments", "type", "subject"})
+_NO_MENTION = "@\u200b"
+"""An at sign and a space of no width, so that no name stands behind the sign."""
+
 _STATUS = re.compile(r"error=(\d{3})\b")
 
 
@@ -38,19 +42,36 @@ def send(order: dict[str, Any]) -> str:
     apprise: Any = library  # its types are partly unknown
     heard = _Heard()
     # Redirected, a POST becomes a GET, is answered, and counts as delivered.
-    asset = apprise.AppriseAsset(http_redirects=False, storage_mode="memory")
+    asset = apprise.AppriseAsset(http_redirects=False, storage_mode="memory", async_mode=False)
     service = apprise.Apprise.instantiate(order["to"], asset=asset)
     if service is None:
         return NO_ADDRESS
     _mark(service, order)
     logging.getLogger("apprise").addHandler(heard)
-    sent = service.notify(
-        body=order["body"],
-        title=order["title"],
-        notify_type=apprise.NotifyType(order["severity"]),
-        body_format=apprise.NotifyFormat.TEXT,
-    )
+    # Asked itself, a service is given text as it is: the collection is what makes HTML of it.
+    services = apprise.Apprise(asset=asset)
+    services.add(service)
+    words = _spelled(service, order)
+    sent = services.notify(notify_type=apprise.NotifyType(order["severity"]), **words)
     return SENT if sent else f"{ANSWERED} {heard.status or '-'}"
+
+
+def _spelled(service: Any, order: dict[str, Any]) -> dict[str, str]:
+    """Title and body so that the service shows them and does nothing else with them.
+
+    They quote what others wrote: it must not call people together, nor hide an address in a link.
+    """
+    title, body = str(order["title"]), str(order["body"])
+    is_mail = order["to"].lower().startswith("mailto")
+    if not is_mail and "payload" not in service.template_kwargs:  # there, a machine reads it
+        title, body = (text.replace("@", _NO_MENTION) for text in (title, body))
+    if service.notify_format != "markdown":
+        return {"title": title, "body": body, "body_format": "text"}
+    # Text is taken for Markdown as it stands; of HTML, all that is no tag is escaped.
+    body = html.escape(body, quote=False).replace("\n", "<br/>")
+    if service.title_maxlen <= 0:  # it becomes part of the body
+        title = html.escape(title, quote=False)
+    return {"title": title, "body": body, "body_format": "html"}
 
 
 def _mark(service: Any, order: dict[str, Any]) -> None:

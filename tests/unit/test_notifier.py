@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import logging
+import re
 import signal
 import socket
 import subprocess
@@ -61,6 +63,43 @@ def test_a_letter_is_sent_by_mail(notifier: AppriseNotifier):
     assert letter["Subject"] == "two Bcc: everybody@example.com lines"
     assert letter["Bcc"] is None
     assert letter["X-Factory-Notice"] == notice.key
+
+
+HOSTILE = "<a href=http://evil.example>Approve</a> <name> *now* [it](http://evil.example)"
+
+
+def test_what_others_wrote_is_shown_in_a_mail_and_not_carried_out(notifier: AppriseNotifier):
+    with mail_receiver() as mail:
+        notifier.send(mail.address(), a_notice(title=HOSTILE, body=f"says {HOSTILE}\nand <b>"))
+    (letter,) = mail.letters
+    parts = {part.get_content_type(): part.get_payload(decode=True) for part in letter.walk()}
+    page, text = parts["text/html"], parts["text/plain"]
+    assert isinstance(page, bytes)
+    assert isinstance(text, bytes)
+    assert not re.search(rb"<(?!br ?/>)", page)  # no tag but line breaks
+    assert f"says {HOSTILE}\nand <b>" in html.unescape(page.decode()).replace("\xa0", " ").replace(
+        "<br/>", "\n"
+    )
+    assert text.decode().startswith(f"says {HOSTILE}")
+    assert letter["Subject"] == HOSTILE
+
+
+MENTIONS = "@everyone <!channel> <@U6TTX1F9R> https://evil.example|Approve> x@here"
+TOKEN = "a" * 24
+
+
+@pytest.mark.parametrize(
+    "address", [f"mmost://127.0.0.1:{{}}/{TOKEN}", f"rocket://{TOKEN}/{TOKEN}@127.0.0.1:{{}}/#ops"]
+)
+def test_what_others_wrote_calls_nobody_in_a_chat(
+    notifier: AppriseNotifier, web: WebReceiver, address: str
+):
+    hostile = f"{HOSTILE} {MENTIONS}"
+    notifier.send(address.format(web.port), a_notice(title=hostile, body=hostile))
+    (request,) = web.requests
+    said = str(request.body["text"])
+    assert said.count("everyone") == 2
+    assert not re.search(r"@\w", said)
 
 
 @pytest.mark.parametrize("status", [302, 401, 503])
