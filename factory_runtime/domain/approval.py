@@ -13,7 +13,7 @@ GROUP = "group:"
 
 
 class ApprovalStatus(StrEnum):
-    """What was decided. ``WITHDRAWN``: its run ended before anybody decided."""
+    """What was decided. ``WITHDRAWN``: before anybody did, its run ended or was to be undone."""
 
     OPEN = "open"
     GRANTED = "granted"

@@ -319,6 +319,10 @@ class ApprovalExpiredError(PermanentError):
     """Nobody decided in time."""
 
 
+class ApprovalWithdrawnError(PermanentError):
+    """Nobody has to decide any more: the run is to be undone."""
+
+
 class CorruptStoreError(PermanentError):
     """The database is not one of ours, or is damaged."""
 

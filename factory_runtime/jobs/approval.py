@@ -18,8 +18,8 @@ from factory_runtime.domain.durations import DURATION_HINT, DURATION_PATTERN, pa
 from factory_runtime.domain.errors import (
     ApprovalDeniedError,
     ApprovalExpiredError,
+    ApprovalWithdrawnError,
     InputError,
-    PermanentError,
 )
 from factory_runtime.domain.records import Effect
 from factory_runtime.domain.result import JobResult, RenderOrder, WaitUntil
@@ -88,7 +88,9 @@ class ApprovalGate:
                     hint=f"`factory runs retry {approval.run_id}` asks anew",
                 )
             case ApprovalStatus.WITHDRAWN:
-                raise PermanentError(f"approval {approval.id} was withdrawn with its run")
+                raise ApprovalWithdrawnError(
+                    f"nobody has to decide {approval.id} any more: the run is to be undone"
+                )
             case _:
                 assert_never(approval.status)
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from factory_runtime.domain.approval import Approval, ApprovalStatus, Question, spell_deciders
-from factory_runtime.domain.errors import CorruptStoreError
+from factory_runtime.domain.errors import ApprovalWithdrawnError, CorruptStoreError
 from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.notice import Notice, NoticeKind, Severity
@@ -19,19 +19,31 @@ _STANDS = frozenset({ApprovalStatus.OPEN, ApprovalStatus.GRANTED})
 """What was asked in an earlier cycle of the run and need not be asked again."""
 
 
-def ask(tx: RunTransaction, run: Run, job: Job, question: Question, now: datetime) -> Approval:
+def ask(
+    tx: RunTransaction,
+    run: Run,
+    job: Job,
+    question: Question,
+    now: datetime,
+    *,
+    is_over: bool = False,
+) -> Approval:
     """Put a question to people, once for the run's plan, and see how it stands by now.
 
-    One that was denied, expired or withdrawn in an earlier cycle of the run is put anew.
+    One that was denied, expired or withdrawn in an earlier cycle of the run is put anew. Where the
+    run ``is_over``, as it is to be undone, nothing is asked that was not asked before.
 
     Raises:
         LeaseLostError: another worker holds the job by now.
+        ApprovalWithdrawnError: the run is over.
     """
     current = tx.lock_run(run.id)
     tx.hold_job(job)
     digest = plan_digest(run)
     stands = tx.find_approval(run.id, job.step, digest)
     if stands is None or (stands.cycle < run.cycle and stands.status not in _STANDS):
+        if is_over:
+            raise ApprovalWithdrawnError("nobody is asked any more: the run is to be undone")
         stands = tx.add_approval(_asked(run, job, question, digest, now))
         _tell(tx, run, stands, now)
     by_now = _by_now(tx, run, stands, now)

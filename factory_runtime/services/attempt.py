@@ -18,7 +18,7 @@ from factory_runtime.domain.errors import CancelledError, FactoryError, Suspende
 from factory_runtime.domain.ids import effect_key
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.plan import PlannedJob
-from factory_runtime.domain.progress import ancestors
+from factory_runtime.domain.progress import ancestors, compensates
 from factory_runtime.domain.records import Checkpoint, Effect, EffectStatus
 from factory_runtime.domain.result import RenderOrder
 from factory_runtime.domain.tree import TreeFile, TreeReference, read_tree
@@ -266,13 +266,17 @@ class AttemptContext:
         )
 
     def ask(self, question: Question) -> Approval:
+        walk = self._walk
+
         def write(again: bool) -> Approval:
             del again  # what stands is given as it stands
+            is_over = compensates(walk.plan, walk.endings)
             with self._engine.store.begin(self.facts.tenant_id) as tx:
-                return ask(tx, self._walk.run, self._begun.job, question, self.now())
+                return ask(tx, walk.run, self._begun.job, question, self.now(), is_over=is_over)
 
         self.check_cancelled()
-        self._begun.asked = steadily(write, self._engine.lease)
+        with walk.lock:  # a job that has the run undone ends before this, or withdraws what it asks
+            self._begun.asked = steadily(write, self._engine.lease)
         return self._begun.asked
 
     def list_votes(self, approval: Approval) -> tuple[Vote, ...]:

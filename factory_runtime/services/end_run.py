@@ -14,7 +14,7 @@ from factory_runtime.domain.job import Job, JobStatus, SkipReason
 from factory_runtime.domain.progress import Ending, StepOutputs, compensates, run_ending
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, RunStore, RunTransaction
-from factory_runtime.services.approvals import withdraw
+from factory_runtime.services.approvals import stop_asking, withdraw
 from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.bodies import to_body
 from factory_runtime.services.engine import Engine, Walk, hold_walk
@@ -31,9 +31,14 @@ def run_to_write(
 
     Whoever writes several rows of a run takes the run first: no two can then wait for each other.
     """
-    if external_ids or is_last(walk, ended):
+    if external_ids or is_last(walk, ended) or _has_it_undone(walk, ended):
         return tx.lock_run(walk.run.id)  # a cancel may have changed it since it was read
     return None
+
+
+def _has_it_undone(walk: Walk, ended: Job) -> bool:
+    failed = ended.status is JobStatus.FAILED
+    return failed and walk.plan.job(ended.step).on_failure.action == "compensate"
 
 
 def close_run_if_last(
@@ -44,12 +49,17 @@ def close_run_if_last(
     endings: Mapping[str, Ending],
     external_ids: Mapping[str, str],
 ) -> Run:
-    """Close the run in the transaction that ends its last job; the run as it then stands."""
+    """Close the run in the transaction that ends its last job; the run as it then stands.
+
+    One that is to be undone asks nobody any more: its undo begins when its jobs have ended.
+    """
     if external_ids:
         changed = run.changed(engine.clock.now(), **external_ids)
         tx.save_run(run, changed)
         run = changed
     if len(endings) < len(walk.plan.jobs):
+        if compensates(walk.plan, endings):
+            return stop_asking(tx, run, engine.clock.now())
         return run
     return _close_run(engine, walk, tx, run, endings)
 

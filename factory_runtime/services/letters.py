@@ -36,8 +36,8 @@ REDRIVE = "dead-letter.redrive"
 ALL = 10_000
 """More letters than a run has jobs."""
 
-_DECIDED = frozenset({"approval-denied"})
-"""Error codes that are a person's decision: there is nothing for another one to look at."""
+_DECIDED = frozenset({"approval-denied", "approval-withdrawn"})
+"""Error codes that are a person's decision, or need none: there is nothing for others to look at."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,23 @@ from pathlib import Path
 
 import pytest
 
+from factory_runtime.domain.approval import ApprovalStatus, Question
+from factory_runtime.domain.dead_letter import LetterFilter
+from factory_runtime.domain.errors import ApprovalWithdrawnError, ConflictError
+from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.run_store import SqlRunStore
+from factory_runtime.services.attempt import AttemptContext
 from factory_runtime.services.end_run import cancel_run
-from factory_runtime.services.engine import stop_walking
+from factory_runtime.services.engine import Walk, stop_walking
 from factory_runtime.services.pause_run import pause_run
 from factory_runtime.services.put_down import put_down
 from factory_runtime.services.retry_run import retry_run
 from factory_runtime.services.sweep import sweep
+from factory_runtime.services.topics import NOTICE, UNDO_RUN
 from tests.approvals import DAY, approval_of, asks, go_on, vote, waiting
 from tests.builders import NOON, TENANT
-from tests.small_factory import SmallFactory
+from tests.small_factory import SUCCEEDED, SmallFactory, fails
 
 HOUR = timedelta(hours=1)
 TWO_HOURS = "deadline: 2h\n"
@@ -164,3 +170,86 @@ def test_a_retried_run_has_as_much_time_as_at_first_however_long_people_took(
         walk = factory.take_up(retried, str(run.flow_run_id))
         factory.attempt(walk, "gate")
         put_down(factory.engine, walk, RunStatus.WAITING, approval_of(factory, run).expires_at)
+
+
+# --- runs that are to be undone
+
+UNDONE = """
+deadline: 2h
+steps:
+  - {name: gate, type: approval, with: {message: May it?}}
+  - {name: slow, type: act}
+  - {name: bad, type: act, on_failure: compensate}
+  - {name: b, type: act, needs: [gate]}
+"""
+
+
+def to_be_undone(factory: SmallFactory) -> Walk:
+    """A run whose gate waits for people, and of which another job then fails."""
+    factory.on["bad"] = fails(ValueError("no"))
+    walk = factory.start(UNDONE)
+    factory.attempt(walk, "gate")
+    factory.clock.pass_time(HOUR)
+    factory.attempt(walk, "bad")
+    return walk
+
+
+def test_a_run_that_is_to_be_undone_waits_for_people_no_longer(factory: SmallFactory):
+    walk = to_be_undone(factory)
+    run = factory.run(walk.run)
+    assert approval_of(factory, run).status is ApprovalStatus.WITHDRAWN
+    assert (run.people_asked_at, run.deadline_at) == (None, NOON + 3 * HOUR)
+    assert factory.jobs(run)["gate"].not_before == factory.clock.now(), "it is woken"
+    with pytest.raises(ConflictError, match="is withdrawn already"):
+        vote(factory, approval_of(factory, run))
+    ended = factory.drive(walk)
+    assert (ended.status, ended.undo_requested_by) == (RunStatus.FAILED, "system")
+    assert len(factory.messages(UNDO_RUN)) == 1
+    gate = factory.jobs(run)["gate"]
+    assert gate.status is JobStatus.FAILED
+    assert "nobody has to decide" in str(gate.error)
+
+
+def test_what_nobody_has_to_decide_any_more_leaves_no_dead_letter(in_memory: SmallFactory):
+    walk = to_be_undone(in_memory)
+    in_memory.drive(walk)
+    with in_memory.store.begin(TENANT, read_only=True) as tx:
+        assert [one.step for one in tx.list_dead_letters(LetterFilter())] == ["bad"]
+
+
+def test_a_process_that_takes_over_what_is_to_be_undone_waits_for_nobody(factory: SmallFactory):
+    walk = to_be_undone(factory)
+    again = factory.take_over(walk)
+    assert factory.drive(again).status is RunStatus.FAILED
+    assert approval_of(factory, walk.run).status is ApprovalStatus.WITHDRAWN
+
+
+def test_a_job_that_was_about_to_ask_asks_nobody_for_a_run_that_is_to_be_undone(
+    in_memory: SmallFactory,
+):
+    in_memory.on["bad"] = fails(ValueError("no"))
+    walk = in_memory.start(UNDONE)
+    begun = in_memory.begin(walk, "gate")
+    in_memory.attempt(walk, "bad")
+    with pytest.raises(ApprovalWithdrawnError, match="the run is to be undone"):
+        AttemptContext(in_memory.engine, walk, begun).ask(Question("May it?"))
+    with in_memory.store.begin(TENANT, read_only=True) as tx:
+        assert tx.list_approvals() == ()
+    assert [m for m in in_memory.messages(NOTICE) if m.key.startswith("approval")] == []
+
+
+def test_what_was_granted_before_the_run_is_to_be_undone_stands(in_memory: SmallFactory):
+    in_memory.on["bad"] = fails(ValueError("no"))
+    walk = in_memory.start(UNDONE)
+    in_memory.attempt(walk, "gate")
+    vote(in_memory, approval_of(in_memory, walk.run))
+    in_memory.attempt(walk, "bad")
+    assert in_memory.attempt(walk, "gate") == SUCCEEDED
+
+
+def test_a_failure_that_undoes_nothing_leaves_people_asked(in_memory: SmallFactory):
+    in_memory.on["slow"] = fails(ValueError("no"))
+    walk = in_memory.start(UNDONE)
+    in_memory.attempt(walk, "gate")
+    in_memory.attempt(walk, "slow")
+    assert approval_of(in_memory, walk.run).status is ApprovalStatus.OPEN
