@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -123,7 +123,7 @@ def settle_letters(tx: RunTransaction, run: Run, now: datetime) -> None:
     """
     open_or_under_way = (LetterStatus.OPEN, LetterStatus.REDRIVEN)
     where = LetterFilter(run_id=run.id, statuses=open_or_under_way)
-    for letter in tx.list_dead_letters(where, limit=ALL):
+    for letter in _in_order(tx.list_dead_letters(where, limit=ALL)):
         redriven = letter.status is LetterStatus.REDRIVEN
         match run.status:
             case RunStatus.SUCCEEDED if redriven:
@@ -152,7 +152,7 @@ def mark_redriven(
     """Letters of jobs that go round again, as they then stand. The run's row is held."""
     of_run = LetterFilter(run_id=run.id, statuses=(LetterStatus.OPEN, LetterStatus.DISCARDED))
     redriven = list[DeadLetter]()
-    for letter in tx.list_dead_letters(of_run, limit=ALL):
+    for letter in _in_order(tx.list_dead_letters(of_run, limit=ALL)):
         if letter.step in steps:
             after = letter.move_to(
                 LetterStatus.REDRIVEN,
@@ -167,6 +167,11 @@ def mark_redriven(
             leave_audit(tx, by, REDRIVE, letter.id, detail, now)
             redriven.append(after)
     return tuple(redriven)
+
+
+def _in_order(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
+    """So that no two transactions wait for each other's counts of kinds."""
+    return sorted(letters, key=lambda letter: letter.fingerprint)
 
 
 def close_letter(
