@@ -81,11 +81,16 @@ class RunReport:
         return self.run.status is RunStatus.SUCCEEDED and not lacks
 
     @property
+    def is_taken_back(self) -> bool:
+        """Whether it is undone, or somebody wants it to be: it never goes on."""
+        return self.undoing is not None or self.run.undo_requested_by is not None
+
+    @property
     def commands(self) -> tuple[str, ...]:
         """What a person can type, the first thing to do first."""
         run = self.run
         typed = [f"factory dead-letters show {letter}" for letter in self.letters[:NAMED]]
-        if run.status is RunStatus.FAILED and run.plan is not None:
+        if run.status is RunStatus.FAILED and run.plan is not None and not self.is_taken_back:
             typed.append(f"factory runs retry {run.id}")
         if self.undoable:
             typed.append(f"factory runs undo {run.id}")
@@ -158,7 +163,7 @@ def report_of(
     return replace(
         report,
         standing=tuple(_line(effect.target) for effect in standing),
-        undoable=_is_undoable(run, plan, standing) and undoing is None,
+        undoable=not report.is_taken_back and _is_undoable(plan, standing),
     )
 
 
@@ -271,11 +276,9 @@ def _stand_in(name: str, jobs: Mapping[str, Job], plan: Plan) -> str | None:
     return None
 
 
-def _is_undoable(run: Run, plan: Plan | None, standing: Sequence[Effect]) -> bool:
-    """Whether there is something that could be undone, and nobody has asked for it."""
-    if plan is None or run.undo_requested_by is not None:
-        return False
-    planned = (plan.by_name.get(effect.step) for effect in standing)
+def _is_undoable(plan: Plan | None, standing: Sequence[Effect]) -> bool:
+    """Whether there is something that could be undone."""
+    planned = (plan and plan.by_name.get(effect.step) for effect in standing)
     return any(job is not None and job.undo is not None for job in planned)
 
 

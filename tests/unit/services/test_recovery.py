@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from factory_runtime.domain.body import Body
 from factory_runtime.domain.job import Job, JobStatus, SkipReason
 from factory_runtime.domain.notice import Severity
 from factory_runtime.domain.plan import Plan, PlannedJob
@@ -169,6 +170,16 @@ def test_an_undo_that_is_offered_is_proposed_until_somebody_asked_for_it():
     assert not report_of(asked, [], plan, [effect]).undoable
     without = a_plan(planned("a"), planned("b"))
     assert not report_of(run, [], without, [effect]).undoable
+
+
+def test_a_run_that_is_undone_or_is_to_be_is_not_proposed_for_a_retry():
+    plan, retry = a_plan(planned("a")), "factory runs retry run-1"
+    run = ended(RunStatus.FAILED, plan=Body({}))
+    assert retry in report_of(run, [failed(run)], plan, []).commands
+    undoing = a_run(id="run-2", undoes="run-1", status=RunStatus.SUCCEEDED)
+    assert retry not in report_of(run, [failed(run)], plan, [], undoing=undoing).commands
+    asked = ended(RunStatus.FAILED, plan=run.plan, undo_requested_by="ada")
+    assert retry not in report_of(asked, [failed(asked)], plan, []).commands
 
 
 def test_a_run_that_compensates_says_by_which_run():
