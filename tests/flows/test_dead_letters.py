@@ -40,7 +40,7 @@ def failed_run(factory: Factory, name: str, folder: Path) -> Run:
     )
     factory.template(name, text)
     run = factory.complete(name, "letters")
-    assert run.status is RunStatus.FAILED
+    assert run.status is RunStatus.FAILED, run.error
     return run
 
 
