@@ -128,7 +128,7 @@ class Floor:
         """Admit the first of all, whosever it is."""
         self._make_room()
         with self._store.begin_dispatch() as dispatch:
-            assert dispatch.count_admitted() < SLOTS
+            assert len(dispatch.holders()) < SLOTS
             (key,) = dispatch.waiting_runs(NOW, limit=1)
             tx = dispatch.of_tenant(key.tenant_id)
             run = tx.lock_run(key.run_id)

@@ -104,7 +104,7 @@ def look(store: SqlRunStore) -> None:
     store.open_flow_runs()
     store.waiting_runs(NOW)
     with store.begin_dispatch() as dispatch:
-        dispatch.count_admitted()
+        dispatch.holders()
 
 
 # --- what is in the store

@@ -88,10 +88,6 @@ class DispatchTransaction(Protocol):
     cancel.
     """
 
-    def count_admitted(self) -> int:
-        """How many slots are taken."""
-        ...
-
     def holders(self) -> tuple[SlotHolder, ...]:
         """The runs that have a slot."""
         ...

@@ -177,11 +177,6 @@ class SqlDispatch:
         """Wait until no other dispatcher is at it."""
         take_turn(self._connection, self._place, "dispatch")
 
-    def count_admitted(self) -> int:
-        query = select(func.count()).select_from(runs).where(runs.c.admitted_at.is_not(None))
-        with translated(self._place):
-            return self._connection.execute(query).scalar_one()
-
     def holders(self) -> tuple[SlotHolder, ...]:
         columns = (runs.c.tenant_id, runs.c.project_id, runs.c.id)
         query = select(*columns).where(runs.c.admitted_at.is_not(None))

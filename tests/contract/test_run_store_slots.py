@@ -108,13 +108,13 @@ def test_where_no_slot_is_free_nobody_gets_one(run_store: RunStore, free: int) -
 
 def test_taken_slots_are_counted_over_all_tenants(run_store: RunStore) -> None:
     with run_store.begin_dispatch() as dispatch:
-        assert dispatch.count_admitted() == 0
+        assert len(dispatch.holders()) == 0
     for tenant in (TENANT, OTHER):
         for status in (RunStatus.QUEUED, RunStatus.RUNNING):
             added(run_store, a_run(tenant_id=tenant, status=status, admitted_at=after(1)))
             added(run_store, a_run(tenant_id=tenant, status=status))
     with run_store.begin_dispatch() as dispatch:
-        assert dispatch.count_admitted() == 4
+        assert len(dispatch.holders()) == 4
     assert len(run_store.running_runs()) == 4
 
 
@@ -141,7 +141,7 @@ def test_a_dispatcher_sees_what_it_admits_and_writes_it_all_or_nothing(
                 tx = dispatch.of_tenant(key.tenant_id)
                 held = tx.lock_run(key.run_id)
                 tx.save_run(held, held.move_to(RunStatus.QUEUED, after(1), admitted_at=after(1)))
-            assert dispatch.count_admitted() == 2
+            assert len(dispatch.holders()) == 2
             assert dispatch.waiting_runs(after(0)) == ()
             if raising is not None:
                 raise raising
@@ -170,7 +170,7 @@ def test_the_row_that_dispatchers_queue_for_is_no_tenants(run_store: RunStore) -
     with run_store.begin(TENANT) as tx:
         assert tx.try_lock("dispatch", "ada", after(0), after(60))
     with run_store.begin_dispatch() as dispatch:
-        assert dispatch.count_admitted() == 0
+        assert len(dispatch.holders()) == 0
 
 
 # --- whose turn it is

@@ -200,7 +200,7 @@ def test_what_looks_for_the_open_runs_never_reads_the_finished_ones(
     ]
     of_what_is_open = {name for _, names in looks for name in names}
     with crowded_store.begin_dispatch() as dispatch:
-        looks.append((dispatch.count_admitted, {"ix_runs_admitted"}))
+        looks.append((dispatch.holders, {"ix_runs_admitted"}))
         looks.append((lambda: dispatch.waiting_runs(NOW), {"ix_runs_open"}))
         for look_, wanted in looks:
             with explained(crowded_store) as plans:

@@ -219,7 +219,7 @@ def test_processes_write_to_one_file_without_getting_in_each_others_way(sqlite_u
 def admit_one(store: SqlRunStore, cap: int) -> str | None:
     """What a dispatcher does: the run it gave a slot to, or None where none is free or wanted."""
     with store.begin_dispatch() as dispatch:
-        if dispatch.count_admitted() >= cap:
+        if len(dispatch.holders()) >= cap:
             return None
         for key in dispatch.waiting_runs(after(9), limit=1):
             tx = dispatch.of_tenant(key.tenant_id)
@@ -289,7 +289,7 @@ def test_a_dispatcher_waits_for_one_that_has_not_committed(own_postgres_url: str
             for _ in range(2):
                 tx.add_run(a_run(status=RunStatus.VALIDATED))
         with store.begin_dispatch() as first:
-            assert first.count_admitted() == 0
+            assert len(first.holders()) == 0
             second = pool.submit(admit_one, store, 1)
             wait_for_a_waiter(store)
             for key in first.waiting_runs(after(9), limit=1):

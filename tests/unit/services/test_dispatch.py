@@ -61,7 +61,7 @@ def dispatch_all(small: SmallFactory, prefect: FlowRuns, cap: int = MANY) -> lis
 
 def slots(small: SmallFactory) -> int:
     with small.store.begin_dispatch() as transaction:
-        return transaction.count_admitted()
+        return len(transaction.holders())
 
 
 def at_once(*tasks: Callable[[], T]) -> list[T]:
