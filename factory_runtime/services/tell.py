@@ -26,6 +26,12 @@ from factory_runtime.services.topics import SEND_NOTICE
 GIVE_UP_AFTER = timedelta(days=1)
 """A target that took nothing for so long is not asked again for this notice."""
 
+TRIES = 5
+"""How often it was asked by then at the least: whoever asks may have been down for that day."""
+
+OVER_AFTER = timedelta(days=7)
+"""However seldom it was asked: much that waits for a target that is gone comes to an end."""
+
 SETTLED_WITHIN = timedelta(minutes=10)
 """How long the end of an undo waits to be told for the count of what it left."""
 
@@ -80,16 +86,17 @@ class Teller:
             HostBusyError: it was not taken; the message is to be tried again later.
             InputError: the target's address makes no sense: it may be mended in the policy.
             PolicyUnavailableError: the policy cannot be read now.
-            GivenUpError: as these, and it has been tried for a day.
+            GivenUpError: as these, and it has been tried for a day, and five times; or for a week.
         """
         target = target_of(message)
         notice = notice_from_payload(message.payload["notice"])
         try:
             self._send(target, notice)
         except FactoryError as error:
-            if self.clock.now() - message.created_at < GIVE_UP_AFTER:
+            tries, age = message.attempts + 1, self.clock.now() - message.created_at
+            if age < GIVE_UP_AFTER or (tries < TRIES and age < OVER_AFTER):
                 raise
-            why = f"given up after {message.attempts + 1} tries: {error}"
+            why = f"given up after {tries} tries: {error}"
             self._note_given_up(notice, target, why)
             raise GivenUpError(why) from error
 

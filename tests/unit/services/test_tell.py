@@ -217,19 +217,38 @@ def test_a_target_is_given_up_after_a_day_with_an_event_and_the_error(
     assert desk.send() == Drained()
 
 
-def test_what_was_given_up_keeps_its_error(desk: Desk, board: Board):
+def given_up(desk: Desk, order: OutboxMessage) -> str | None:
+    with desk.factory.store.begin(TENANT, read_only=True) as tx:
+        stands = tx.find_message(order.id)
+    assert stands is not None
+    return stands.error if stands.done_at is not None else None
+
+
+def test_a_target_is_asked_five_times_though_nobody_was_there_to_ask_it_for_days(
+    desk: Desk, board: Board
+):
     desk.to("pager")
     board.refuse("pager")
     desk.leave(a_notice())
     desk.send()
     (order,) = desk.orders()
-    desk.factory.clock.pass_time(timedelta(days=1))
+    desk.factory.clock.pass_time(timedelta(days=3))  # nothing runs over the weekend
+    for _ in range(3):
+        assert desk.send() == Drained(failed=1)
+        assert given_up(desk, order) is None
+        desk.factory.clock.pass_time(timedelta(minutes=10))
     assert desk.send() == Drained(done=1)
-    with desk.factory.store.begin(TENANT, read_only=True) as tx:
-        stands = tx.find_message(order.id)
-    assert stands is not None
-    assert stands.done_at == desk.factory.clock.at
-    assert stands.error == "given up after 2 tries: target pager: it answered 503"
+    assert given_up(desk, order) == "given up after 5 tries: target pager: it answered 503"
+
+
+def test_what_waited_for_a_week_is_given_up_however_seldom_it_was_tried(desk: Desk, board: Board):
+    desk.to("pager")
+    board.refuse("pager")
+    desk.leave(*(a_notice(key=f"letter-{number}") for number in range(20)))
+    desk.send()
+    desk.factory.clock.pass_time(timedelta(days=7))
+    assert desk.send() == Drained(done=20)
+    assert desk.orders() == []
 
 
 def test_a_target_that_the_policy_has_no_more_is_told_nothing(desk: Desk, board: Board):
