@@ -1,7 +1,9 @@
-"""Open dead letters by fingerprint: counted with each letter that is written, and listed."""
+"""Open dead letters by fingerprint: counted as letters are written, and listed."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, case, func, select, tuple_
@@ -16,21 +18,57 @@ _NAMED = 10
 # --- counting
 
 
-def count_letters(rows: TenantRows, before: DeadLetter | None, after: DeadLetter) -> None:
-    """Keep the counts as a letter is written, in its transaction.
+@dataclass(frozen=True)
+class _Delta:
+    """What becomes of a tenant's count of one kind of failure."""
 
-    The run's row is held by whoever writes its letters, so nobody else counts the run meanwhile.
+    letters: int
+    runs: int
+    first: datetime
+    last: datetime
+
+    def __add__(self, other: _Delta) -> _Delta:
+        first, last = min(self.first, other.first), max(self.last, other.last)
+        return _Delta(self.letters + other.letters, self.runs + other.runs, first, last)
+
+
+class LetterCounts:
+    """What one transaction's letters change of the counts; written at its end, in one order.
+
+    A count is a row that many runs share: transactions that took several of them as their letters
+    come would wait for each other.
     """
-    was_open = before is not None and before.status is LetterStatus.OPEN
-    is_open = after.status is LetterStatus.OPEN
-    if before is not None and was_open and is_open and before.fingerprint == after.fingerprint:
-        if before.failed_at != after.failed_at:
-            _add(rows, after, letters=0, runs=0)
-        return
-    if before is not None and was_open:
-        _add(rows, before, letters=-1, runs=-_is_only_one(rows, before))
-    if is_open:
-        _add(rows, after, letters=1, runs=_is_only_one(rows, after))
+
+    def __init__(self, rows: TenantRows) -> None:
+        self._rows = rows
+        self._deltas: dict[str, _Delta] = {}
+
+    def note(self, before: DeadLetter | None, after: DeadLetter) -> None:
+        """A letter was written; ``before`` is None where it is new.
+
+        The run's row is held by whoever writes its letters, so nobody else counts the run meanwhile.
+        """
+        was_open = before is not None and before.status is LetterStatus.OPEN
+        is_open = after.status is LetterStatus.OPEN
+        if before is not None and was_open and is_open and before.fingerprint == after.fingerprint:
+            if before.failed_at != after.failed_at:
+                self._add(after, letters=0, runs=0)
+            return
+        if before is not None and was_open:
+            self._add(before, letters=-1, runs=-_is_only_one(self._rows, before))
+        if is_open:
+            self._add(after, letters=1, runs=_is_only_one(self._rows, after))
+
+    def write(self) -> None:
+        """Call it when nothing else is to be written."""
+        for fingerprint, delta in sorted(self._deltas.items()):
+            _write(self._rows, fingerprint, delta)
+        self._deltas.clear()
+
+    def _add(self, letter: DeadLetter, *, letters: int, runs: int) -> None:
+        delta = _Delta(letters, runs, letter.failed_at, letter.failed_at)
+        known = self._deltas.get(letter.fingerprint)
+        self._deltas[letter.fingerprint] = delta if known is None else known + delta
 
 
 def _is_only_one(rows: TenantRows, letter: DeadLetter) -> int:
@@ -46,19 +84,21 @@ def _is_only_one(rows: TenantRows, letter: DeadLetter) -> int:
     return 0 if others else 1
 
 
-def _add(rows: TenantRows, letter: DeadLetter, *, letters: int, runs: int) -> None:
-    columns, at = letter_counts.c, letter.failed_at
+def _write(rows: TenantRows, fingerprint: str, delta: _Delta) -> None:
+    columns, first, last = letter_counts.c, delta.first, delta.last
     changes: dict[str, Any] = {
-        "letters": columns.letters + letters,
-        "runs": columns.runs + runs,
-        "first_failed_at": case((columns.first_failed_at > at, at), else_=columns.first_failed_at),
-        "last_failed_at": case((columns.last_failed_at < at, at), else_=columns.last_failed_at),
+        "letters": columns.letters + delta.letters,
+        "runs": columns.runs + delta.runs,
+        "first_failed_at": case(
+            (columns.first_failed_at > first, first), else_=columns.first_failed_at
+        ),
+        "last_failed_at": case((columns.last_failed_at < last, last), else_=columns.last_failed_at),
     }
-    mine = columns.fingerprint == letter.fingerprint
+    mine = columns.fingerprint == fingerprint
     if rows.update(LETTER_COUNTS, changes, mine):
         return
-    first = LetterCount(letter.tenant_id, letter.fingerprint, letters, runs, at, at)
-    if not rows.insert_if_absent(LETTER_COUNTS, first):
+    count = LetterCount(rows.tenant_id, fingerprint, delta.letters, delta.runs, first, last)
+    if not rows.insert_if_absent(LETTER_COUNTS, count):
         rows.update(LETTER_COUNTS, changes, mine)
 
 

@@ -25,7 +25,7 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import AuditEntry, EffectStatus
 from factory_runtime.domain.run import Run
-from factory_runtime.run_store.groups import count_letters
+from factory_runtime.run_store.groups import LetterCounts
 from factory_runtime.run_store.rows import (
     APPROVALS,
     AUDIT,
@@ -56,6 +56,7 @@ class Operators:
 
     def __init__(self, rows: TenantRows) -> None:
         self._rows = rows
+        self._counts = LetterCounts(rows)
 
     # dead letters
 
@@ -65,7 +66,7 @@ class Operators:
                 f"job {letter.step} of {letter.run_id} has a dead letter by now",
                 hint="read it again",
             )
-        count_letters(self._rows, None, letter)
+        self._counts.note(None, letter)
 
     def get_dead_letter(self, letter_id: str) -> DeadLetter:
         letter = self._rows.find(LETTERS, dead_letters.c.id == letter_id)
@@ -86,7 +87,7 @@ class Operators:
             raise StaleVersionError(
                 f"dead letter {before.id} changed meanwhile", hint="read it again"
             )
-        count_letters(self._rows, before, after)
+        self._counts.note(before, after)
 
     def list_dead_letters(
         self, where: LetterFilter, *, limit: int = 50, after: DeadLetter | None = None

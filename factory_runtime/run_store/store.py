@@ -51,9 +51,12 @@ class SqlRunStore:
         self, tenant_id: str, *, read_only: bool = False, durable: bool = True
     ) -> Generator[SqlTransaction]:
         with self._connected(read_only=read_only, durable=durable) as connection:
-            yield SqlTransaction(
-                TenantRows(connection, tenant_id, self._place, read_only=read_only)
-            )
+            rows = TenantRows(connection, tenant_id, self._place, read_only=read_only)
+            transaction = SqlTransaction(rows)
+            yield transaction
+            with translated(self._place):
+                refuse_if_broken(connection)
+            transaction.finish()
 
     def due_messages(
         self,

@@ -20,6 +20,7 @@ from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.records import Checkpoint, RunEvent
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import Page, RunFilter
+from factory_runtime.run_store.groups import LetterCounts
 from factory_runtime.run_store.ledgers import Ledgers
 from factory_runtime.run_store.operators import Operators
 from factory_runtime.run_store.paging import behind, conditions_of, cursor_of
@@ -49,7 +50,12 @@ class SqlTransaction(Ledgers, Operators, Queues):
 
     def __init__(self, rows: TenantRows) -> None:
         super().__init__(rows)
+        self._counts = LetterCounts(rows)
         self._held: set[str] = set()
+
+    def finish(self) -> None:
+        """What comes last in a transaction: rows that many runs share, in one order for all."""
+        self._counts.write()
 
     @property
     def tenant_id(self) -> str:

@@ -49,16 +49,23 @@ def count(store: RunStore, tenant_id: str, where: RunFilter) -> int:
 def do_to_all(store: RunStore, tenant_id: str, where: RunFilter, act: Act) -> Iterator[Told]:
     """Have it done to each run that passes, and tell of each as soon as it is done.
 
-    A run that cannot be told, because it moved meanwhile or does not allow it, does not keep the
-    others. Started again after it was stopped half way, it does what is left.
+    A run that cannot be told, because it moved meanwhile, does not allow it or was held for too
+    long by somebody else, does not keep the others. Started again after it was stopped half way, it
+    does what is left.
 
     Raises:
-        TransientError: the store is away, or a policy cannot be read: the others would fail alike.
+        TransientError: of two runs in a row: the store is away, or a policy cannot be read. The
+            others would fail alike.
     """
+    is_away = False
     for run in choose(store, tenant_id, where):
         try:
-            yield Told(run.id, act(run.id))
-        except TransientError:
-            raise
+            told = Told(run.id, act(run.id))
+            is_away = False
+        except TransientError as error:
+            if is_away:
+                raise
+            is_away, told = True, Told(run.id, error=error)
         except FactoryError as error:
-            yield Told(run.id, error=error)
+            told = Told(run.id, error=error)
+        yield told

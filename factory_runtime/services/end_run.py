@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from factory_runtime.compiler.expressions import evaluate
@@ -22,6 +22,9 @@ from factory_runtime.services.letters import RUN_STOPPED, Failure, bury, settle_
 from factory_runtime.services.messages import leave_endings
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.undo_run import SYSTEM, refuse_undoing, request_undo
+
+_PATIENCE = timedelta(seconds=5)
+"""How long somebody who ends a run from outside waits for a store that is away or too busy."""
 
 
 def run_to_write(
@@ -132,6 +135,23 @@ def end_run(
         RunNotFoundError: no such run.
         IllegalTransitionError: it has ended in another way.
     """
+
+    def write(again: bool) -> Run:
+        del again  # one that has ended so is given as it is
+        return _end_run(store, clock, tenant_id, run_id, status, reason, fence)
+
+    return steadily(write, _PATIENCE)
+
+
+def _end_run(
+    store: RunStore,
+    clock: Clock,
+    tenant_id: str,
+    run_id: str,
+    status: RunStatus,
+    reason: str,
+    fence: Callable[[RunTransaction], None],
+) -> Run:
     with store.begin(tenant_id) as tx:
         run = tx.lock_run(run_id)
         if run.status is status:
@@ -148,9 +168,8 @@ def end_run(
                     jobs_failed.append(stopped)
         _close_attempts(tx, run_id, status, now, reason)
         tx.save_run(run, ended, detail={"reason": reason})
-        for job in sorted(
-            jobs_failed, key=lambda job: job.type
-        ):  # kinds are always met in one order
+        jobs_failed.sort(key=lambda job: job.type)  # kinds are always met in one order
+        for job in jobs_failed:
             bury(tx, ended, job, Failure(RUN_STOPPED, reason), now)
         settle_letters(tx, ended, now)
         leave_endings(tx, ended, now)

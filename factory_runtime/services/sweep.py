@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from factory_runtime.domain.errors import ConflictError, PermanentError
+from factory_runtime.domain.errors import ConflictError, PermanentError, TransientError
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import Clock, JobKey, Launcher, RunKey, RunStore
@@ -54,13 +54,23 @@ def sweep(store: RunStore, clock: Clock) -> Swept:
 
 
 def _each(keys: Sequence[K], repair: Callable[[K], bool]) -> int:
-    """How many were repaired; one that cannot be read does not keep the others from it."""
-    repaired = 0
+    """How many were repaired; one that cannot be does not keep the others from it.
+
+    The next sweep comes back to it. Where two in a row say that they will be possible later, the
+    store is away for all of them.
+    """
+    repaired, is_away = 0, False
     for key in keys:
         try:
             repaired += repair(key)
+            is_away = False
         except PermanentError:
             _LOG.exception("%s cannot be swept", key)
+        except TransientError as error:
+            if is_away:
+                raise
+            is_away = True
+            _LOG.warning("%s is swept later: %s", key, error)
     return repaired
 
 

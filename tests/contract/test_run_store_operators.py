@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from random import Random
 from threading import Barrier
@@ -33,7 +34,7 @@ from factory_runtime.domain.job import Job
 from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunStore
-from factory_runtime.run_store import SqlRunStore
+from factory_runtime.run_store import SqlRunStore, open_run_store
 from tests.builders import (
     FINGERPRINT,
     TENANT,
@@ -69,6 +70,13 @@ def job(run_store: RunStore) -> Job:
     with run_store.begin(TENANT) as tx:
         tx.add_run(run, [job])
     return job
+
+
+def a_letter_of_its_run(store: RunStore, fingerprint: str) -> DeadLetter:
+    run = a_run()
+    with store.begin(TENANT) as tx:
+        tx.add_run(run)
+    return put(store, a_letter(a_job(run), fingerprint=fingerprint))
 
 
 def put(store: RunStore, letter: DeadLetter) -> DeadLetter:
@@ -304,6 +312,40 @@ def test_letters_written_at_once_are_all_counted(database_store: SqlRunStore) ->
         list(pool.map(write, runs))
     (group,) = database_store.letter_groups()
     assert (group.letters, group.runs) == (8, 8)
+
+
+@pytest.mark.service
+def test_two_who_meet_the_same_kinds_in_other_orders_do_not_wait_for_each_other(
+    postgres_url: str,
+) -> None:
+    store = open_run_store(postgres_url)
+    letters = {kind: [a_letter_of_its_run(store, kind * 64) for _ in range(2)] for kind in "12"}
+    both = Barrier(2)
+
+    def close(number: int) -> None:
+        with store.begin(TENANT) as tx:
+            for kind in ("12", "21")[number]:
+                letter = letters[kind][number]
+                tx.lock_run(letter.run_id)
+                tx.save_dead_letter(letter, letter.move_to(LetterStatus.DISCARDED))
+                both.wait(10)
+
+    with closing(store), ThreadPoolExecutor(2) as pool:
+        list(pool.map(close, range(2)))
+        assert store.letter_groups() == ()
+
+
+def test_letters_of_a_transaction_that_was_given_up_are_not_counted(
+    run_store: RunStore, job: Job
+) -> None:
+    def give_up() -> None:
+        with run_store.begin(TENANT) as tx:
+            tx.add_dead_letter(a_letter(job))
+            raise InputError("no")
+
+    with pytest.raises(InputError):
+        give_up()
+    assert run_store.letter_groups() == ()
 
 
 # --- redrive orders

@@ -104,6 +104,20 @@ def test_where_nothing_can_be_done_now_the_others_are_left_for_later(factory: Sm
     assert count(factory.store, TENANT, FAILED) == 3
 
 
+def test_a_run_that_the_store_is_too_busy_for_does_not_keep_the_others(factory: SmallFactory):
+    runs = failed_runs(factory, 3)
+
+    def retry(run_id: str) -> Run:
+        if run_id == runs[1].id:
+            raise TransientError("deadlock detected")
+        return retrying(factory, run_id)
+
+    told = {one.run_id: one.error for one in do_to_all(factory.store, TENANT, FAILED, retry)}
+    assert isinstance(told.pop(runs[1].id), TransientError)
+    assert set(told.values()) == {None}
+    assert count(factory.store, TENANT, FAILED) == 1
+
+
 def test_two_who_retry_the_same_runs_with_changes_retry_each_once(factory: SmallFactory):
     runs = failed_runs(factory, 4)
     together = Barrier(2)

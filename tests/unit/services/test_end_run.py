@@ -20,6 +20,7 @@ from factory_runtime.services.end_run import cancel_run, end_run
 from factory_runtime.services.put_down import put_down
 from factory_runtime.services.run_attempt import publish_attempt
 from tests.builders import TENANT
+from tests.faults import POINTS, FaultyStore, Point
 from tests.small_factory import SmallFactory, steps
 
 TEXT = steps("done:", "busy:", "later: needs: [busy]")
@@ -196,3 +197,15 @@ def test_an_end_and_a_last_job_that_race_leave_one_end(factory: SmallFactory, _r
     assert [status for status in factory.moves(run) if status in RUN_ENDED] == [run.status]
     ended = JobStatus.CANCELLED if run.status is RunStatus.CANCELLED else JobStatus.SUCCEEDED
     assert factory.jobs(run)["a"].status is ended
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_run_ends_once_though_the_store_was_too_busy_at_first(
+    factory: SmallFactory, point: Point
+) -> None:
+    run = run_in(factory, RunStatus.RUNNING)
+    faulty = FaultyStore(factory.store, at={1: (point, 3)})
+    ended = end_run(faulty, factory.clock, TENANT, run.id, RunStatus.FAILED, "enough")
+    assert faulty.fired[point] == 1
+    assert ended == factory.run(run)
+    assert factory.moves(run)[-2:] == [RunStatus.RUNNING, RunStatus.FAILED]

@@ -6,16 +6,21 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier
+from typing import Any
 
 import pytest
 
 from factory_runtime.domain.attempt import Outcome
-from factory_runtime.domain.errors import CorruptStoreError, PrefectUnavailableError
+from factory_runtime.domain.errors import (
+    CorruptStoreError,
+    PrefectUnavailableError,
+    StoreUnavailableError,
+)
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.result import WaitUntil
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.run_store.transaction import SqlTransaction
-from factory_runtime.services.end_run import cancel_run
+from factory_runtime.services.end_run import cancel_run, end_run
 from factory_runtime.services.engine import LEASE, keep_walking
 from factory_runtime.services.pause_run import pause_run
 from factory_runtime.services.put_down import put_down
@@ -274,3 +279,26 @@ def test_a_run_that_cannot_be_read_does_not_keep_the_sweep_from_the_others(
     assert swept(factory).cancelled == 1
     assert factory.run(other).status is RunStatus.CANCELLED
     assert broken.id in caplog.text
+
+
+def test_a_run_that_the_store_is_too_busy_for_does_not_keep_the_sweep_from_the_others(
+    factory: SmallFactory, monkeypatch: pytest.MonkeyPatch
+):
+    factory.template(steps("a: with: {}"))
+    runs = [factory.request(deadline=timedelta(minutes=1)) for _ in range(3)]
+    factory.clock.pass_time(timedelta(hours=1))
+    busy = {runs[1].id}
+
+    def end(*arguments: Any) -> Run:
+        if arguments[3] in busy:
+            raise StoreUnavailableError("deadlock detected")
+        return end_run(*arguments)
+
+    monkeypatch.setattr("factory_runtime.services.sweep.end_run", end)
+    assert sweep(factory.store, factory.clock).cancelled == 2
+    busy = {run.id for run in runs}
+    again = [factory.request(deadline=timedelta(minutes=1)) for _ in range(2)]
+    busy |= {run.id for run in again}
+    factory.clock.pass_time(timedelta(hours=1))
+    with pytest.raises(StoreUnavailableError):
+        sweep(factory.store, factory.clock)  # two in a row: it is away for all of them
