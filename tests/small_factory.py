@@ -11,7 +11,11 @@ from typing import Any
 
 from factory_runtime.artifacts.in_memory import InMemoryArtifactStorage
 from factory_runtime.domain.attempt import Attempt
-from factory_runtime.domain.errors import PrefectUnavailableError, TransientError
+from factory_runtime.domain.errors import (
+    CancelledError,
+    PrefectUnavailableError,
+    TransientError,
+)
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.records import Effect, OutboxMessage, RunEvent
@@ -25,7 +29,7 @@ from factory_runtime.run_store import InMemoryRunStore
 from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.catalog import TemplateCatalog
 from factory_runtime.services.claim_job import begin_attempt
-from factory_runtime.services.dispatch import admit
+from factory_runtime.services.dispatch import CANCELLED_IN_PREFECT, admit
 from factory_runtime.services.end_run import close_run_if_done
 from factory_runtime.services.engine import Engine, Walk, begin_walk
 from factory_runtime.services.locks import find_walker
@@ -121,6 +125,8 @@ class FlowRuns:
 
     def launch(self, run: Run) -> str:
         self._refuse_if_away()
+        if run.flow_run_id in self.cancelled:
+            raise CancelledError(CANCELLED_IN_PREFECT)
         with self._lock:
             return run.flow_run_id or self.made.setdefault(run.id, f"flow-of-{run.id}")
 

@@ -10,12 +10,13 @@ from prefect.client.schemas.actions import FlowRunCreate
 from prefect.client.schemas.objects import StateType
 from prefect.states import AwaitingRetry, Pending, to_state_create
 
-from factory_runtime.domain.errors import FactoryError, HostRejectedError
+from factory_runtime.domain.errors import CancelledError, FactoryError, HostRejectedError
 from factory_runtime.domain.run import Run
 from factory_runtime.orchestration import flow_runs
 from factory_runtime.orchestration.flow_runs import STOPPING, Shown, force_flow_run, read_flow_run
 from factory_runtime.orchestration.labels import RUN_ID, TENANT_ID, TRACE_ID
 from factory_runtime.orchestration.prefect_api import GoneError, ask
+from factory_runtime.services.dispatch import CANCELLED_IN_PREFECT
 
 _AT_ONCE = 200
 """Flow runs in one question: Prefect gives no more."""
@@ -37,6 +38,7 @@ class PrefectLauncher:
         Raises:
             PrefectUnavailableError: no server answers.
             PrefectFailedError: it answers, and fails at this one.
+            CancelledError: somebody cancelled this one there: it is left as it is.
             HostRejectedError: it answers that it cannot take this one, and will again.
         """
         try:
@@ -112,6 +114,8 @@ def _tags(run: Run) -> list[str]:
 
 def _made_ready(shown: Shown, run: Run) -> str:
     """Its id, in a state that it can be executed from."""
+    if shown.type in STOPPING:
+        raise CancelledError(CANCELLED_IN_PREFECT)  # made ready, nobody would know of it any more
     # Running, left by a killed process, would do for Prefect; but nobody could tell by it that
     # this run has begun again.
     if shown.begun or shown.type is not StateType.PENDING:

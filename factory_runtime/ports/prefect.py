@@ -20,6 +20,7 @@ class Launcher(Protocol):
         Idempotent by run id. A flow run that somebody deleted is made anew.
 
         Raises:
+            CancelledError: somebody cancelled it in Prefect: it is left as it is.
             HostRejectedError: Prefect answers that it cannot take this one, and will again.
         """
         ...

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from factory_runtime.domain.errors import (
+    CancelledError,
     ConflictError,
     FactoryError,
     PermanentError,
@@ -255,9 +256,6 @@ def _launch(store: RunStore, launcher: Launcher, clock: Clock, run: Run, worker:
     None where somebody else took or ended the run meanwhile, or where it has to fail.
     """
     try:
-        if run.flow_run_id is not None and launcher.find_cancelled([run.flow_run_id]):
-            end_run(store, clock, run.tenant_id, run.id, RunStatus.CANCELLED, CANCELLED_IN_PREFECT)
-            return None
         flow_run_id = launcher.launch(run)
     except PrefectFailedError as error:
         give_back(store, clock, run, worker, error)
@@ -265,9 +263,11 @@ def _launch(store: RunStore, launcher: Launcher, clock: Clock, run: Run, worker:
     except TransientError:
         give_back(store, clock, run, worker)
         raise
+    except CancelledError as error:
+        _end(store, clock, run, RunStatus.CANCELLED, error)
+        return None
     except FactoryError as error:  # Prefect refuses it, or its inputs are gone
-        with suppress(ConflictError):  # somebody else ended it
-            end_run(store, clock, run.tenant_id, run.id, RunStatus.FAILED, error.explain())
+        _end(store, clock, run, RunStatus.FAILED, error)
         return None
 
     def write(again: bool) -> Run | None:
@@ -284,3 +284,8 @@ def _launch(store: RunStore, launcher: Launcher, clock: Clock, run: Run, worker:
             return launched
 
     return steadily(write, START_WITHIN)
+
+
+def _end(store: RunStore, clock: Clock, run: Run, status: RunStatus, error: FactoryError) -> None:
+    with suppress(ConflictError):  # somebody else ended it
+        end_run(store, clock, run.tenant_id, run.id, status, error.explain())

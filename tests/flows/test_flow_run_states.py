@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from factory_runtime.domain.errors import HostRejectedError
+from factory_runtime.domain.errors import CancelledError, HostRejectedError
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.orchestration.launch import PrefectLauncher
 from tests.factory import until
@@ -28,8 +28,7 @@ from tests.prefect_server import (
 pytestmark = pytest.mark.slow
 
 PREFECTS_OWN = [
-    "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CRASHED", "CANCELLING", "CANCELLED", "SCHEDULED",
-    "PENDING",
+    "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CRASHED", "SCHEDULED", "PENDING",
 ]  # fmt: skip
 
 
@@ -100,6 +99,18 @@ def test_a_begun_flow_run_is_executed_again_from_any_state(
     history = ["AwaitingRetry", "Running", "Completed"]
     assert prefect.history(flow_run)[-3:] == history
     assert prefect.flow_run(flow_run)["run_count"] >= 2
+
+
+@pytest.mark.parametrize("left", ["CANCELLING", "CANCELLED"])
+def test_a_flow_run_that_somebody_stops_in_prefect_is_left_as_it_is(
+    prefect: Prefect, launcher: PrefectLauncher, left: str
+):
+    run = launched()
+    prefect.force(flow_run_id(run), "RUNNING")
+    prefect.force(flow_run_id(run), left)
+    with pytest.raises(CancelledError, match="in Prefect"):
+        launcher.launch(run)
+    assert prefect.state(flow_run_id(run))[0] == left
 
 
 def test_a_flow_run_that_was_executed_to_its_end_is_executed_again(

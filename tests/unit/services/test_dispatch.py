@@ -20,7 +20,13 @@ from factory_runtime.domain.errors import (
     RunNotFoundError,
 )
 from factory_runtime.domain.run import Priority, Run, RunStatus
-from factory_runtime.services.dispatch import START_WITHIN, admit, dispatch_next, give_back
+from factory_runtime.services.dispatch import (
+    CANCELLED_IN_PREFECT,
+    START_WITHIN,
+    admit,
+    dispatch_next,
+    give_back,
+)
 from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.engine import Walk, begin_walk
 from factory_runtime.services.pause_run import pause_run, resume_run
@@ -219,6 +225,18 @@ def test_a_run_cancelled_while_prefect_was_away_is_not_launched(
     prefect.away = False
     assert dispatch(small, prefect) is None
     assert prefect.made == {}
+
+
+def test_a_run_whose_flow_run_was_cancelled_in_prefect_is_cancelled_when_its_turn_has_come(
+    small: SmallFactory, prefect: FlowRuns
+):
+    run = small.request(flow_run_id="flow-9")
+    small.clock.pass_time()
+    behind = small.request()
+    prefect.cancelled.add("flow-9")
+    assert dispatch_all(small, prefect) == [behind.id]
+    ended = small.run(run)
+    assert (ended.status, ended.error) == (RunStatus.CANCELLED, CANCELLED_IN_PREFECT)
 
 
 def test_a_run_cancelled_while_it_was_launched_stays_cancelled(small: SmallFactory):
