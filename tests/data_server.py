@@ -58,13 +58,11 @@ class DataServer:
         """Takes the request and says nothing."""
         self._answers[path] = lambda _request: self._hold()
 
-    def trickles(self, path: str) -> None:
-        """Gives a byte now and then, for ever."""
+    def trickles(self, path: str, start: bytes = b"HTTP/1.1 200 OK\r\n\r\n") -> None:
+        """Gives a byte now and then, for ever: of the body, or of what it has begun with."""
 
         def answer(request: BaseHTTPRequestHandler) -> None:
-            request.send_response(200)
-            request.send_header("Content-Type", "text/csv")
-            request.end_headers()
+            request.wfile.write(start)
             while not self.ending.wait(0.05):
                 request.wfile.write(b"1")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import ssl
 import time
@@ -20,6 +21,9 @@ from factory_runtime.jobs.report.locations import addresses_of, parse_url, port_
 
 _MOST_REDIRECTS = 5
 _LONGEST_SILENCE = 10.0
+_GRACE = 0.25
+"""Seconds beyond the time: cut off in a handshake, a client would leave its socket open."""
+
 _TRY_AGAIN = frozenset({408, 425, 429})
 _PARTIAL = 206
 
@@ -66,24 +70,32 @@ def download(
         HostBusyError: nobody answers, or not in time, or asks to come back.
         HostRejectedError: the server refuses.
     """
-    until = time.monotonic() + limits.time.total_seconds()
-    parts = parse_url(url)
+    return asyncio.run(_download(url, out, limits, check, now))
+
+
+async def _download(
+    url: str, out: BinaryIO, limits: Limits, check: Callable[[], None], now: datetime
+) -> Downloaded:
+    parts, seconds = parse_url(url), limits.time.total_seconds()
+    until = time.monotonic() + seconds
     try:
-        for _ in range(_MOST_REDIRECTS + 1):
-            moved = _ask(parts, out, limits, check, now, until)
-            if isinstance(moved, Downloaded):
-                return moved
-            if parts.scheme == "https" and moved.scheme == "http":
-                raise DataRefusedError(f"{shown(url)} leads away from https")
-            parts = moved
-    except httpx.TimeoutException as exc:
+        # The client's timeouts are of each read: what gives a byte now and then keeps to them.
+        async with asyncio.timeout(seconds + _GRACE):
+            for _ in range(_MOST_REDIRECTS + 1):
+                moved = await _ask(parts, out, limits, check, now, until)
+                if isinstance(moved, Downloaded):
+                    return moved
+                if parts.scheme == "https" and moved.scheme == "http":
+                    raise DataRefusedError(f"{shown(url)} leads away from https")
+                parts = moved
+    except (TimeoutError, httpx.TimeoutException) as exc:
         raise _too_slow(url, limits) from exc
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
         raise HostBusyError(f"{shown(url)} does not answer: {type(exc).__name__}: {exc}") from exc
     raise DataRefusedError(f"{shown(url)} redirects more than {_MOST_REDIRECTS} times")
 
 
-def _ask(
+async def _ask(
     parts: SplitResult,
     out: BinaryIO,
     limits: Limits,
@@ -96,8 +108,8 @@ def _ask(
     addresses = addresses_of(parts, limits.hosts)
     verify = _trusted() if parts.scheme == "https" else False
     silence = min(_LONGEST_SILENCE, max(0.1, until - time.monotonic()))
-    with httpx.Client(verify=verify, trust_env=False, timeout=silence) as client:
-        answer = _connect(client, parts, addresses)
+    async with httpx.AsyncClient(verify=verify, trust_env=False, timeout=silence) as client:
+        answer = await _connect(client, parts, addresses)
         try:
             url = parts.geturl()
             if answer.has_redirect_location:
@@ -106,13 +118,15 @@ def _ask(
             if "content-encoding" in answer.headers:
                 # Not asked for; unpacked, a few bytes may be very many.
                 raise HostBusyError(f"{shown(url)} answers packed, and was not asked to")
-            size = _copy(answer, out, url, limits, check, until)
+            size = await _copy(answer, out, url, limits, check)
             return Downloaded(answer.headers.get("content-type", ""), size)
         finally:
-            answer.close()
+            await answer.aclose()
 
 
-def _connect(client: httpx.Client, parts: SplitResult, addresses: list[str]) -> httpx.Response:
+async def _connect(
+    client: httpx.AsyncClient, parts: SplitResult, addresses: list[str]
+) -> httpx.Response:
     """Ask the first of the addresses that answers, and no other: the name is not looked up again."""
     host, port = port_of(parts)
     headers = {
@@ -129,30 +143,23 @@ def _connect(client: httpx.Client, parts: SplitResult, addresses: list[str]) -> 
         )
         request.extensions["timeout"] = client.timeout.as_dict()
         try:
-            return client.send(request, stream=True, follow_redirects=False)
+            return await client.send(request, stream=True, follow_redirects=False)
         except httpx.ConnectError as exc:
             lost = exc
     raise lost or httpx.ConnectError(f"{host} has no address")
 
 
-def _copy(
-    answer: httpx.Response,
-    out: BinaryIO,
-    url: str,
-    limits: Limits,
-    check: Callable[[], None],
-    until: float,
+async def _copy(
+    answer: httpx.Response, out: BinaryIO, url: str, limits: Limits, check: Callable[[], None]
 ) -> int:
     size = 0
-    for chunk in answer.iter_raw():  # as it comes: gathered, a trickle would never be looked at
+    async for chunk in answer.aiter_raw():  # as it comes: gathered, a trickle is never looked at
         check()
         size += len(chunk)
         if size > limits.size:
             raise DataRefusedError(
                 f"{shown(url)} sends more than {limits.size} bytes", hint="raise max_mib"
             )
-        if time.monotonic() > until:
-            raise _too_slow(url, limits)
         out.write(chunk)
     return size
 

@@ -276,6 +276,9 @@ def breaks(server: DataServer, how: str) -> dict[str, Any]:
         case "trickles":
             server.trickles("/x.csv")
             return {"seconds": 0.3}
+        case "trickles a header":
+            server.trickles("/x.csv", b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            return {"seconds": 0.3}
         case "breaks off":
             server.breaks_off("/x.csv")
         case "page":
@@ -292,6 +295,7 @@ def breaks(server: DataServer, how: str) -> dict[str, Any]:
 FAULTS = [
     "hangs",
     "trickles",
+    "trickles a header",
     "breaks off",
     "page",
     "garbage",
@@ -335,6 +339,19 @@ def test_without_a_copy_the_last_attempt_fails_and_leaves_nothing(
             fetch(server, "/x.csv", context, **breaks(server, how))
         assert not context.storage.exists("acme", "0" * 64)
         assert context.copies == {}
+
+
+@pytest.mark.parametrize("how", ["hangs", "trickles", "trickles a header"])
+def test_the_time_of_a_source_is_for_all_of_its_answer(server: DataServer, how: str) -> None:
+    with lent() as context, pytest.raises(HostBusyError, match=r"takes longer than 0\.3 s"):
+        fetch(server, "/x.csv", context, **breaks(server, how))
+
+
+def test_a_handshake_that_goes_on_for_ever_is_ended_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host = f"127.0.0.1:{silent.getsockname()[1]}"
+        with lent() as context, pytest.raises(HostBusyError, match=r"takes longer than 0\.3 s"):
+            published(fetching(host), context, a_with(f"https://{host}/x.csv", seconds=0.3))
 
 
 def test_a_host_where_nobody_listens_is_one_in_trouble() -> None:
