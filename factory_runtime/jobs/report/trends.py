@@ -123,9 +123,10 @@ class TrendAnalysis:
         there = [_fetched(name, sources[name]) for name in names if name in sources]
         measured = _measure_all(context, there, limit)
         if all("failed" in one for one in measured.values()):
+            why = "".join(f"; {name} {one['failed']}" for name, one in measured.items())
             raise PermanentError(
-                f"none of the sources is there: {', '.join(names)}",
-                hint="their jobs tell why; redrive one of them",
+                f"none of the sources is there: {', '.join(names)}{why}",
+                hint="where nothing else is said, their jobs tell why; redrive one of them",
             )
         return _result(context, names, sources, measured)
 
@@ -159,29 +160,37 @@ def _measure_all(
 
 
 def _is_of(saved: Any, source: Fetched, limit: int) -> bool:
-    """Whether it was worked out of the very same: a redrive may have changed what there is."""
-    return saved is not None and (saved["digest"], saved["limit"]) == (source.digest, limit)
+    """Whether it was worked out of the very same: a redrive may have changed what there is.
+
+    What failed is tried again: nobody would redrive it else.
+    """
+    if saved is None or "failed" in saved:
+        return False
+    return (saved["digest"], saved["limit"]) == (source.digest, limit)
 
 
 def _measure(context: JobContext, source: Fetched, limit: int) -> dict[str, Any]:
+    """What was found in one source, or why nothing was: the others are none the worse for it."""
     every = source.first_every(limit)
     while True:
         try:
             found = _run_child(context, source, every, limit)
         except (UnreadableDataError, NotFoundError, CorruptArtifactError) as error:
-            context.log(f"{source.name} cannot be read: {error}")
-            return {"failed": str(error), "every": every, "rows": source.rows}
+            return _left_out(context, source, every, f"cannot be read: {error}")
         if found is not None:
             if every > 1:
                 context.log(f"sampled 1 of {every} rows of {source.name}")
             return {**found, "every": every, "rows": source.rows}
         if every > max(1, source.rows):
-            raise PermanentError(
-                f"not one row of {source.name} fits into {limit} MiB",
-                hint="raise memory_limit_mib",
-            )
+            why = f"does not fit into {limit} MiB, not one row: raise memory_limit_mib"
+            return _left_out(context, source, every, why)
         every *= 2
         context.log(f"{source.name} did not fit into {limit} MiB: takes 1 of {every} rows")
+
+
+def _left_out(context: JobContext, source: Fetched, every: int, why: str) -> dict[str, Any]:
+    context.log(f"{source.name} {why}")
+    return {"failed": why, "every": every, "rows": source.rows}
 
 
 def _run_child(
@@ -210,7 +219,7 @@ def _run_child(
     told = complaint.decode(errors="replace")[-1000:]
     if child.returncode == UNREADABLE:
         raise UnreadableDataError(told)
-    raise PermanentError(f"the analysis of {source.name} ended with {child.returncode}: {told}")
+    raise UnreadableDataError(f"the process that reads it ended with {child.returncode}: {told}")
 
 
 def _environment() -> dict[str, str]:

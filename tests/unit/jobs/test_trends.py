@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import sys
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -166,6 +167,39 @@ def test_a_body_that_is_gone_or_no_rows_is_a_missing_source(context: Any) -> Non
     assert "no object" in found["wrong"]["failed"]
     with pytest.raises(PermanentError, match="none of the sources"):
         analyse(context, {"gone": gone})
+
+
+WIDE = b'[{"a": [' + b",".join([b"[]"] * 340_000) + b"]}]"
+"""One row, which takes many times the memory that its text does."""
+
+
+def test_a_source_of_which_not_one_row_fits_leaves_the_others_whole(context: Any) -> None:
+    good, wide = a_source(context, b"y\n1\n3\n"), a_source(context, WIDE)
+    result, found = analyse(context, {"wide": wide, "good": good}, memory_limit_mib=1)
+    assert result.outputs["missing"] == ["wide"]
+    assert result.degraded == "without wide"
+    assert "not one row" in found["wide"]["failed"]
+    assert found["good"]["trends"][0]["slope"] == pytest.approx(2)
+    with pytest.raises(PermanentError, match="wide does not fit into 1 MiB, not one row"):
+        analyse(context, {"wide": wide}, memory_limit_mib=1)
+
+
+def test_a_process_that_ends_badly_leaves_the_other_sources_whole(context: Any) -> None:
+    good, bad = a_source(context, b"y\n1\n3\n"), a_source(context, b"y\n1\n9\n")
+    start = context.start_child
+
+    def falls_over(arguments: Any, **more: Any) -> Any:
+        fails = [sys.executable, "-c", "import sys; sys.exit('the library fell over')"]
+        return start(fails if context.started == 0 else arguments, **more)
+
+    context.start_child = falls_over
+    result, found = analyse(context, {"bad": bad, "good": good})
+    assert result.outputs["missing"] == ["bad"]
+    assert "ended with 1: the library fell over" in found["bad"]["failed"]
+    assert found["good"]["trends"][0]["slope"] == pytest.approx(2)
+    # Tried again, it is the one that failed that is worked out.
+    result, _ = analyse(context, {"bad": bad, "good": good})
+    assert (result.outputs["missing"], context.started) == ([], 3)
 
 
 def test_the_result_is_as_secret_as_the_most_secret_source(context: Any) -> None:
