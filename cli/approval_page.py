@@ -53,7 +53,7 @@ def read_approval(door: Door, approval_id: str) -> ApprovalFacts:
         votes = tx.list_votes(approval_id)
         run, jobs = tx.get_run(approval.run_id), tx.list_jobs(approval.run_id)
         now = door.runtime.clock.now()
-        why = why_not(tx, approval, run, person(), person_groups(), now)
+        why = why_not(approval, run, person(), person_groups(), now)
     body = door.runtime.storage.read(door.tenant, approval.plan_digest)
     plan = plan_from_json(body.decode())
     return ApprovalFacts(
@@ -102,7 +102,7 @@ def show_approval(door: Door, facts: ApprovalFacts) -> None:
             ("who may", f"{spell_deciders(approval.deciders(now))}{count}"),
             ("until", local_time(approval.expires_at)),
             ("escalates", _escalates(approval)),
-            ("requested", f"{local_time(run.requested_at)} by {approval.requested_by}"),
+            ("requested", f"{local_time(run.requested_at)} by {_requester(approval)}"),
             ("asked", local_time(approval.requested_at)),
             ("decided", local_time(approval.decided_at)),
             ("run", f"{run.id}, {run.status}"),
@@ -122,6 +122,12 @@ def show_approval(door: Door, facts: ApprovalFacts) -> None:
     if approval.status is ApprovalStatus.OPEN:
         door.screen.line()
         door.screen.line(_how_to_decide(facts))
+
+
+def _requester(approval: Approval) -> str:
+    if approval.requester_is_known:
+        return approval.requested_by
+    return f"{approval.requested_by}: nobody knows who it was, so one vote more is wanted"
 
 
 def _how_to_decide(facts: ApprovalFacts) -> str:

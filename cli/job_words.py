@@ -23,9 +23,12 @@ def progress_words(progress: float | None, phrase: str | None) -> str:
     return " ".join(part for part in (share, one_line(phrase or "")) if part)
 
 
-def waiting_words(phrase: str | None, until: datetime | None, now: datetime) -> str:
-    """``the approval of ada, goes on at 12:30:00``."""
-    when = "" if until is None else f"goes on at {moment(until, now)}"
+def waiting_words(
+    phrase: str | None, until: datetime | None, now: datetime, *, for_people: bool = False
+) -> str:
+    """``the pipeline, goes on at 12:30:00``; what waits ``for_people`` does not by itself."""
+    word = "until" if for_people else "goes on at"
+    when = "" if until is None else f"{word} {moment(until, now)}"
     return ", ".join(part for part in (one_line(phrase or ""), when) if part)
 
 
@@ -50,7 +53,8 @@ def note_of(job: Job, now: datetime) -> str:
         case JobStatus.RUNNING:
             return progress_words(job.progress, job.phrase)
         case JobStatus.WAITING:
-            return waiting_words(job.phrase, job.not_before, now)
+            for_people = job.type == "approval"
+            return waiting_words(job.phrase, job.not_before, now, for_people=for_people)
         case JobStatus.PENDING:
             return again_words(job.error, job.not_before, now)
         case JobStatus.SKIPPED:

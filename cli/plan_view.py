@@ -49,6 +49,7 @@ def show_plan(door: Door, request: RunRequest, preview: Preview) -> None:
         document["touches"] = {name: str(outside) for name, outside in touched.items()}
         document["approvals"] = preview.ruling.approvals
         document["deadline_capped"] = preview.capped
+        document["warnings"] = preview.warnings
         print_json(document)
         return
     from rich.console import Console
@@ -67,6 +68,8 @@ def show_plan(door: Door, request: RunRequest, preview: Preview) -> None:
     console = Console(highlight=False, markup=False, emoji=False)
     console.print(plan_tree(request, preview))
     door.screen.line()
+    for warning in preview.warnings:
+        door.screen.line(clean(warning), "bad")
     door.screen.line("nothing was recorded or started", "dim")
 
 

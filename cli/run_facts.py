@@ -11,7 +11,7 @@ from cli.door import Door
 from cli.screen import status_style
 from cli.text import duration, first_line, local_time, size
 from deployments.stack import find_stack
-from factory_runtime.domain.approval import Approval, ApprovalStatus, spell_deciders
+from factory_runtime.domain.approval import Approval
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.body import Body
@@ -151,7 +151,6 @@ def show_run_facts(door: Door, facts: RunFacts, ui_url: str | None, standing: st
             ("run", run.id),
             ("status", run.status + (f": {standing}" if standing else "")),
             ("cycle", f"{run.cycle}, sent round again so often" if run.cycle else ""),
-            ("approval", "\n".join(_waiting_for(facts))),
             ("error", run.error or ""),
             ("undoes", run.undoes or ""),
             ("undone by", _undone_by(facts)),
@@ -175,15 +174,6 @@ def _deadline(run: Run) -> str:
     stands_still = run.deadline_at is not None and run.people_asked_at is not None
     still = ": it stands still while people are asked" if stands_still else ""
     return f"{local_time(run.deadline_at)}{still}"
-
-
-def _waiting_for(facts: RunFacts) -> list[str]:
-    """The approvals that the run waits for, with what to type."""
-    return [
-        f"{one.id} for {one.step}, by {spell_deciders(one.by)}: `factory approvals show {one.id}`"
-        for one in facts.approvals
-        if one.status is ApprovalStatus.OPEN
-    ]
 
 
 def _undone_by(facts: RunFacts) -> str:

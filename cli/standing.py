@@ -11,7 +11,7 @@ from cli.as_json import to_json
 from cli.door import Door
 from cli.text import moment, one_line, ordinal
 from deployments.stack import find_stack
-from factory_runtime.domain.approval import ApprovalStatus
+from factory_runtime.domain.approval import ApprovalStatus, spell_deciders
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.run import Run
 from factory_runtime.services.read_standing import Onlooker, Queue, read_standing
@@ -167,10 +167,13 @@ def _words_about(reason: Reason, about: str, at: str) -> str:
         case _K.TIME:
             until = f"goes on at {at}{f': {about}' if about else ''}"
             return until if at else f"waits for {about or 'something outside'}"
+        case _K.PEOPLE:
+            return f"waits for people until {at}"
         case _K.SET_ASIDE:
             return f"could not be started, tried again at {at}: {about}"
         case _K.APPROVAL:
-            who = ", ".join(reason.by) or "anybody but the requester"
+            count = f"{reason.allowed} of " if (reason.allowed or 1) > 1 else ""
+            who = f"{count}{spell_deciders(reason.by)}"
             return f"waits for approval {reason.reference} by {who}, until {at}"
         case _K.TOPIC:
             busy = f"{reason.taken} of {reason.allowed} jobs of type {about} are at work"
@@ -214,6 +217,7 @@ def _short(reason: Reason, now: datetime) -> str:
         _K.PAUSED: "to be resumed",
         _K.HELD: "to be resumed",
         _K.TIME: timed,
+        _K.PEOPLE: "approval",
         _K.SET_ASIDE: f"set aside until {at}",
         _K.TENANT_SLOTS: "its tenant's slots",
         _K.PROJECT_SLOTS: "its project's slots",

@@ -51,6 +51,7 @@ class JobLine:
     progress: float | None = None
     phrase: str | None = None
     not_before: datetime | None = None
+    type: str = ""
 
     def take(self, event: RunEvent) -> None:
         """What an event of this job changes."""
@@ -82,7 +83,8 @@ class JobLine:
         if self.status == JobStatus.RUNNING:
             return progress_words(self.progress, self.phrase)
         if self.status == JobStatus.WAITING:
-            return waiting_words(self.phrase or self.note, self.not_before, now)
+            said, for_people = self.phrase or self.note, self.type == "approval"
+            return waiting_words(said, self.not_before, now, for_people=for_people)
         if self.status == JobStatus.PENDING:
             return again_words(self.note, self.not_before, now)
         return self.note
@@ -166,7 +168,7 @@ class Watcher:
 
 
 def _new_line(job: Job) -> JobLine:
-    return JobLine(job.step, job.max_attempts)
+    return JobLine(job.step, job.max_attempts, type=job.type)
 
 
 def _reason(status: str, detail: Mapping[str, Any]) -> str:

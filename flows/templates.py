@@ -16,7 +16,7 @@ from prefect.utilities.callables import ParameterSchema
 
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import ConflictError, TemplateNotFoundError
-from factory_runtime.domain.run import Run, RunRequest, RunStatus
+from factory_runtime.domain.run import PREFECT, Run, RunRequest, RunStatus
 from factory_runtime.orchestration.labels import RUN_ID, TENANT_ID
 from factory_runtime.services.dispatch import admit
 from factory_runtime.services.request_run import request_run
@@ -148,7 +148,7 @@ def _adopt(runtime: Runtime, template_id: str, inputs: dict[str, Any], flow_run_
                 project_id=runtime.settings.project,
                 template=template_id,
                 inputs=inputs,
-                requested_by="prefect",
+                requested_by=PREFECT,
                 idempotency_key=f"flow-run:{flow_run_id}",
                 flow_run_id=flow_run_id,
             ),

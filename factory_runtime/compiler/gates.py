@@ -90,10 +90,11 @@ def with_of(question: Question) -> Mapping[str, Any]:
     """
     with_: dict[str, Any] = {
         "message": _literal(question.message),
-        "by": [_literal(name) for name in question.by],
         "count": question.count,
         "expires": spell_duration(question.expires),
     }
+    if question.by:
+        with_["by"] = [_literal(name) for name in question.by]
     if question.escalate_after is not None:
         with_["escalate"] = {
             "after": spell_duration(question.escalate_after),

@@ -127,11 +127,8 @@ def _escalation(fields: Fields, findings: Findings) -> tuple[timedelta | None, t
     if inner is None:
         return None, ()
     inner.require("after", "a duration, like 1d")
-    to = inner.require("to", _BY_HINT)
-    people = _people(inner, "to")
-    if to is not None and to.items == []:
-        inner.bad("to", "a list of at least one", _BY_HINT)
-    return inner.duration("after"), people
+    inner.require("to", _BY_HINT)
+    return inner.duration("after"), _people(inner, "to")
 
 
 def _people(fields: Fields, key: str) -> tuple[str, ...]:
@@ -139,6 +136,10 @@ def _people(fields: Fields, key: str) -> tuple[str, ...]:
         text = node.scalar
         return text if isinstance(text, str) and _PERSON.fullmatch(text) else None
 
+    node = fields.node_of(key)
+    if node is not None and node.items == []:
+        # Not the same as leaving it out: then anybody may but the requester.
+        fields.bad(key, "a list of at least one", _BY_HINT)
     found = fields.list_of(key, read, _BY_HINT) or []
     return tuple(dict.fromkeys(person for person, _ in found))
 

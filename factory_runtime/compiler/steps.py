@@ -269,7 +269,7 @@ class StepReader:
             return None
         draft.reads.extend(read_texts(node, self._findings))
         inner.text("message")
-        named = [name for name, _ in inner.texts("by")]
+        named = _people(inner, "by")
         inner.duration("expires")
         if escalate := inner.node_of("escalate"):
             named += self._escalation(escalate, inner)
@@ -286,7 +286,7 @@ class StepReader:
         after, expires = inner.duration("after"), approval.duration("expires")
         if after is not None and after >= (expires or Question("").expires):
             inner.bad("after", "shorter than it takes to expire")
-        return [name for name, _ in inner.texts("to")]
+        return _people(inner, "to")
 
     def _count(self, fields: Fields, named: list[str]) -> None:
         """How many have to grant it: not more than can be."""
@@ -300,3 +300,11 @@ class StepReader:
         countable = not any(name.startswith(GROUP) or has_expression(name) for name in named)
         if fields.node_of("by") is not None and countable and len(set(named)) < count:
             fields.bad("count", f"no more than the {len(set(named))} who may", "or name a group")
+
+
+def _people(fields: Fields, key: str) -> list[str]:
+    """Who may decide; to name nobody is not to leave it out, which lets anybody."""
+    node = fields.node_of(key)
+    if node is not None and node.items == []:
+        fields.bad(key, "a list of at least one", "names of users, or group:NAME")
+    return [name for name, _ in fields.texts(key)]

@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from factory_runtime.domain.run import PREFECT
+
 GROUP = "group:"
 """What a name begins with that is one of a group of the operating system."""
 
@@ -28,7 +30,7 @@ class Question:
 
     Attributes:
         by: who may decide: names of users, or ``group:NAME``; empty is anybody but the requester.
-        count: how many have to grant it; one who denies it decides alone.
+        count: how many have to grant it, at least; one who denies it decides alone.
         expires: after this long it cannot be granted any more.
         escalate_after, escalate_to: then these may decide as well, and are told.
     """
@@ -51,6 +53,7 @@ class Approval:
         plan_digest: SHA-256 of the plan that is approved, 64 hex digits.
         cycle: the run's, when it was asked.
         requested_by: who requested the run, and may not decide.
+        count: how many have to grant it: ``votes_wanted``.
     """
 
     id: str
@@ -76,6 +79,11 @@ class Approval:
     def deciders(self, now: datetime) -> tuple[str, ...]:
         """Who may decide by now: names and ``group:NAME``; empty is anybody but the requester."""
         return (*self.by, *self.escalate_to) if self.by and self.is_escalated(now) else self.by
+
+    @property
+    def requester_is_known(self) -> bool:
+        """Whether it is known who may not decide; else one vote more is wanted."""
+        return self.requested_by != PREFECT
 
     def is_escalated(self, now: datetime) -> bool:
         """Whether the time has come when others may decide as well."""
@@ -114,6 +122,46 @@ def time_asked(approvals: Iterable[Approval], since: datetime) -> timedelta:
             total += approval.decided_at - max(approval.requested_at, until)
             until = approval.decided_at
     return total
+
+
+def votes_wanted(count: int, requested_by: str) -> int:
+    """How many have to grant it.
+
+    One more where nobody knows who requested it: then one at least of them is another person.
+    """
+    return count + 1 if requested_by == PREFECT else count
+
+
+def why_too_few(
+    names: Collection[str], count: int, requested_by: str, changed_by: Collection[str] = ()
+) -> str | None:
+    """Why these cannot grant it, whatever they say; None where they can, or nobody can tell.
+
+    Args:
+        names: who may decide; empty is anybody, and a group may hold any number.
+        count: how many have to grant it, as it was asked.
+        requested_by: who requested the run, and may not decide.
+        changed_by: who changed its plan, and may not either.
+    """
+    named, wanted = set(names), votes_wanted(count, requested_by)
+    if not named or any(name.startswith(GROUP) for name in named):
+        return None
+    if len(named - {requested_by, *changed_by}) >= wanted:
+        return None
+    why = [f"only {_spell(named)} may approve this"]
+    if requested_by in named:
+        why.append(f"{requested_by} requested it")
+    if changers := named.intersection(changed_by) - {requested_by}:
+        why.append(f"{_spell(changers)} changed its plan")
+    if wanted > count:
+        why.append(f"{wanted} have to, as nobody knows who requested it")
+    elif wanted > 1:
+        why.append(f"{wanted} have to")
+    return ", and ".join(why)
+
+
+def _spell(names: Collection[str]) -> str:
+    return " and ".join(sorted(names))
 
 
 def spell_deciders(names: Iterable[str]) -> str:

@@ -301,6 +301,16 @@ class HostRejectedError(PermanentError):
     """An outside host refuses, and will again."""
 
 
+class EffectElsewhereError(PermanentError):
+    """A job would make something a second time, at another place than before."""
+
+    def __init__(self, step: str, stands: str, asked: str) -> None:
+        super().__init__(
+            f"job {step} has made or found {stands}, and would make {asked} beside it",
+            hint="retry it with the inputs that it had then, or undo the run and request it anew",
+        )
+
+
 class MissingExtraError(PermanentError):
     """A job needs packages that come with an extra of this one, and are not installed."""
 
@@ -317,6 +327,10 @@ class ApprovalDeniedError(PermanentError):
 
 class ApprovalExpiredError(PermanentError):
     """Nobody decided in time."""
+
+
+class NobodyMayApproveError(PermanentError):
+    """Too few are named who may decide, beside who requested the run or changed its plan."""
 
 
 class ApprovalWithdrawnError(PermanentError):

@@ -47,6 +47,10 @@ PLAN_CHANGED_BY = "plan_changed_by"
 """Key of a run's metadata: names of people."""
 
 
+PREFECT = "prefect"
+"""Requester of a run that began in Prefect, by its form or a schedule: nobody knows who it was."""
+
+
 class Priority(StrEnum):
     """Which queue a run or job stands in."""
 

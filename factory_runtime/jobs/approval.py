@@ -34,6 +34,7 @@ _DURATION: Mapping[str, Any] = {
 _DECIDERS: Mapping[str, Any] = {
     "type": "array",
     "items": {"type": "string", "minLength": 1, "maxLength": 200},
+    "minItems": 1,
     "uniqueItems": True,
     "description": f"users of the operating system, or {GROUP}NAME",
 }
@@ -55,7 +56,7 @@ SCHEMA: Mapping[str, Any] = {
             "type": "object",
             "required": ["after", "to"],
             "additionalProperties": False,
-            "properties": {"after": _DURATION, "to": {**_DECIDERS, "minItems": 1}},
+            "properties": {"after": _DURATION, "to": _DECIDERS},
         },
     },
 }

@@ -69,7 +69,7 @@ def decide(
         vote = Vote(tenant_id, approval_id, person, granted, now, comment)
         if _said_before(vote, votes):
             return Decided(approval, votes, counted=False)
-        why = why_not(tx, approval, run, person, groups, now)
+        why = why_not(approval, run, person, groups, now)
         _refuse(approval, run, person, why, now)
         tx.add_vote(vote)
         votes = (*votes, vote)
@@ -145,19 +145,14 @@ def _said_before(vote: Vote, votes: Collection[Vote]) -> bool:
 
 
 def why_not(
-    tx: RunTransaction,
-    approval: Approval,
-    run: Run,
-    person: str,
-    groups: Collection[str],
-    now: datetime,
+    approval: Approval, run: Run, person: str, groups: Collection[str], now: datetime
 ) -> str | None:
     """Why this person may not decide it, as ``<person> <why>``; None where there is nothing."""
     if person == approval.requested_by:
         return "requested the run"
     if not approval.may_decide(person, groups, now):
         return "is not among those who may"
-    return "changed the run's plan" if person in _who_changed(tx, run) else None
+    return "changed the run's plan" if person in run.plan_changed_by else None
 
 
 def _refuse(approval: Approval, run: Run, person: str, why: str | None, now: datetime) -> None:
@@ -181,20 +176,6 @@ def _refuse(approval: Approval, run: Run, person: str, why: str | None, now: dat
             f"approval {approval.id} expired at {approval.expires_at:%Y-%m-%d %H:%M:%S} UTC",
             hint=f"`factory runs retry {run.id}` asks anew, once the run has failed of it",
         )
-
-
-def _who_changed(tx: RunTransaction, run: Run) -> frozenset[str]:
-    """Who sent the run round again with another plan: it is theirs as well, and not to decide."""
-    found: set[str] = set()
-    after = 0
-    while run.cycle and (events := tx.list_events(run.id, after=after)):
-        after = events[-1].sequence
-        found.update(
-            str(event.detail.get("by"))
-            for event in events
-            if event.kind == "run" and "plan_before" in event.detail
-        )
-    return frozenset(found)
 
 
 def _status_of(approval: Approval, votes: Collection[Vote]) -> ApprovalStatus:

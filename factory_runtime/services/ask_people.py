@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from factory_runtime.domain.approval import Approval, ApprovalStatus, Question, spell_deciders
-from factory_runtime.domain.errors import ApprovalWithdrawnError, CorruptStoreError
+from factory_runtime.domain.approval import (
+    Approval,
+    ApprovalStatus,
+    Question,
+    spell_deciders,
+    votes_wanted,
+    why_too_few,
+)
+from factory_runtime.domain.errors import (
+    ApprovalWithdrawnError,
+    CorruptStoreError,
+    NobodyMayApproveError,
+)
 from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.notice import Notice, NoticeKind, Severity
@@ -14,6 +25,8 @@ from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunTransaction
 from factory_runtime.services.messages import leave_notice
+
+ONE_MORE = "It began in Prefect, and nobody knows who requested it: one vote more is wanted."
 
 _STANDS = frozenset({ApprovalStatus.OPEN, ApprovalStatus.GRANTED})
 """What was asked in an earlier cycle of the run and need not be asked again."""
@@ -36,6 +49,7 @@ def ask(
     Raises:
         LeaseLostError: another worker holds the job by now.
         ApprovalWithdrawnError: the run is over.
+        NobodyMayApproveError: too few may decide it, sooner or later.
     """
     current = tx.lock_run(run.id)
     tx.hold_job(job)
@@ -77,7 +91,9 @@ def plan_digest(run: Run) -> str:
 
 
 def _asked(run: Run, job: Job, question: Question, digest: str, now: datetime) -> Approval:
-    after = question.escalate_after
+    after, at_once = question.escalate_after, _escalates_at_once(run, question)
+    if at_once:
+        after = timedelta(0)
     return Approval(
         id=new_id("appr"),
         tenant_id=run.tenant_id,
@@ -88,13 +104,30 @@ def _asked(run: Run, job: Job, question: Question, digest: str, now: datetime) -
         requested_by=run.requested_by,
         message=question.message,
         by=question.by,
-        count=question.count,
+        count=votes_wanted(question.count, run.requested_by),
         requested_at=now,
         expires_at=now + question.expires,
         escalate_at=None if after is None else now + after,
         escalate_to=question.escalate_to,
+        escalated_at=now if at_once else None,
         cycle=run.cycle,
     )
+
+
+def _escalates_at_once(run: Run, question: Question) -> bool:
+    """Whether those who may decide first cannot, and those who may later can.
+
+    Raises:
+        NobodyMayApproveError: those cannot either.
+    """
+    by, count, barred = question.by, question.count, (run.requested_by, run.plan_changed_by)
+    if why_too_few(by, count, *barred) is None:
+        return False
+    why = why_too_few((*by, *question.escalate_to), count, *barred)
+    if why is not None:
+        hint = "have somebody else request it, or name more people in the template or the policy"
+        raise NobodyMayApproveError(why, hint=hint)
+    return True
 
 
 def _by_now(tx: RunTransaction, run: Run, approval: Approval, now: datetime) -> Approval:
@@ -109,14 +142,15 @@ def _by_now(tx: RunTransaction, run: Run, approval: Approval, now: datetime) -> 
     if approval.is_escalated(now) and approval.escalated_at is None:
         escalated = approval.changed(escalated_at=now)
         tx.save_approval(approval, escalated)
-        _tell(tx, run, escalated, now)
+        _tell(tx, run, escalated, now, again=True)
         return escalated
     return approval
 
 
-def _tell(tx: RunTransaction, run: Run, approval: Approval, now: datetime) -> None:
-    """Tell people that they are asked, or that they are now."""
-    again = approval.escalated_at is not None
+def _tell(
+    tx: RunTransaction, run: Run, approval: Approval, now: datetime, *, again: bool = False
+) -> None:
+    """Tell people that they are asked; ``again``, as nobody has decided, those who may as well."""
     who = spell_deciders(approval.deciders(now))
     first_line = approval.message.strip().partition("\n")[0][:200]
     command = f"factory approvals grant {approval.id} --tenant {approval.tenant_id}"
@@ -126,6 +160,7 @@ def _tell(tx: RunTransaction, run: Run, approval: Approval, now: datetime) -> No
         f" {run.project_id}), requested by {run.requested_by}, waits for {who}"
         f"{f', {approval.count} of them' if approval.count > 1 else ''},"
         f" until {approval.expires_at:%Y-%m-%d %H:%M} UTC.",
+        *([] if approval.requester_is_known else [ONE_MORE]),
         f"To see what it would do: {command.replace(' grant ', ' show ')}",
         f"To decide: {command}, or {command.replace(' grant ', ' deny ')} --comment REASON",
     ]
@@ -147,7 +182,7 @@ def _tell(tx: RunTransaction, run: Run, approval: Approval, now: datetime) -> No
                 "deciders": list(approval.deciders(now)),
                 "count": approval.count,
                 "expires_at": approval.expires_at.isoformat(),
-                "escalated": again,
+                "escalated": approval.escalated_at is not None,
             },
         ),
     )

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from factory_runtime.compiler.expressions import evaluate
+from factory_runtime.compiler.gates import APPROVAL
+from factory_runtime.domain.approval import why_too_few
 from factory_runtime.domain.errors import ExpressionError
 from factory_runtime.domain.plan import Plan, PlannedJob
 from factory_runtime.domain.result import RenderOrder
 from factory_runtime.domain.run import RunRequest
 from factory_runtime.domain.tree import pack_folder
+from factory_runtime.jobs.approval import ApprovalGate, question_of
+from factory_runtime.jobs.registry import check_with
 from factory_runtime.jobs.render.box import render_key
 from factory_runtime.ports import JobType
 from factory_runtime.services.catalog import TemplateCatalog
@@ -41,6 +45,7 @@ class Preview:
         with_: by job name: the values of ``with`` that need no earlier job.
         ruling: what the tenant's policies ask of it.
         capped: whether its template gives it longer than they do.
+        warnings: of approvals that those who are asked could not give.
     """
 
     plan: Plan
@@ -48,6 +53,7 @@ class Preview:
     with_: Mapping[str, Mapping[str, Any]]
     ruling: Ruling
     capped: bool
+    warnings: tuple[str, ...] = ()
 
 
 def preview_run(
@@ -90,7 +96,8 @@ def preview_run(
         key = render_key(request.tenant_id, job.type, job.type_version, order, plan.sources)
         cached = job.cache.enabled and has_render(key)
         renders[job.name] = RenderForecast.CACHED if cached else RenderForecast.NEW
-    return Preview(plan, renders, known, ruling, capped)
+    warnings = tuple(_warnings(plan, known, request.requested_by))
+    return Preview(plan, renders, known, ruling, capped, warnings)
 
 
 def _known_with(plan: Plan, job: PlannedJob) -> dict[str, Any]:
@@ -104,6 +111,24 @@ def _known_with(plan: Plan, job: PlannedJob) -> dict[str, Any]:
         except ExpressionError:
             continue
     return known
+
+
+def _warnings(
+    plan: Plan, known: Mapping[str, Mapping[str, Any]], requested_by: str
+) -> Iterator[str]:
+    """Of approvals that too few may give, as far as it is known by now who may."""
+    for job in plan.jobs:
+        with_ = {"message": job.name, **known[job.name]}
+        if job.type != APPROVAL or job.skip or with_.keys() < job.with_.keys():
+            continue
+        if check_with(ApprovalGate.facts, with_):
+            continue  # of what it is told, compiling and the job itself have more to say
+        question = question_of(with_)
+        by, later = question.by, (*question.by, *question.escalate_to)
+        if (why := why_too_few(later, question.count, requested_by)) is not None:
+            yield f"{job.name} would fail: {why}"
+        elif (why := why_too_few(by, question.count, requested_by)) is not None:
+            yield f"{job.name} would escalate at once: {why}"
 
 
 def _order(job_type: JobType, job: PlannedJob, known: Mapping[str, Any]) -> RenderOrder | None:

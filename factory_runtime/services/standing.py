@@ -27,6 +27,7 @@ class ReasonKind(StrEnum):
     PAUSED = "paused"
     HELD = "held"
     TIME = "time"
+    PEOPLE = "people"
     QUEUE = "queue"
     SLOTS = "slots"
     TENANT_SLOTS = "tenant-slots"
@@ -180,9 +181,19 @@ def _of_run(facts: StandingFacts) -> Iterator[Reason]:
     elif run.pause_requested_at is not None:
         yield Reason(ReasonKind.PAUSING, changes=resume)
     elif run.status is RunStatus.WAITING and not wants_slot(run, facts.now):
-        yield Reason(ReasonKind.TIME, until=run.wake_at, about=_phrases(facts.jobs))
+        yield _of_wait(facts)
     elif facts.place is not None and wants_slot(run, facts.now):
         yield from _of_place(run, facts.place)
+
+
+def _of_wait(facts: StandingFacts) -> Reason:
+    """Of a run that waits: for people alone, or for what its jobs say."""
+    asked = {approval.step for approval in facts.approvals}
+    waiting = {job.step for job in facts.jobs if job.status is JobStatus.WAITING}
+    if asked and waiting <= asked:
+        until = min(approval.expires_at for approval in facts.approvals)
+        return Reason(ReasonKind.PEOPLE, until=until)
+    return Reason(ReasonKind.TIME, until=facts.run.wake_at, about=_phrases(facts.jobs))
 
 
 def _of_place(run: Run, place: Place) -> Iterator[Reason]:
@@ -246,7 +257,6 @@ def _of_jobs(facts: StandingFacts) -> Iterator[Reason]:
 
 
 def _of_approval(approval: Approval, now: datetime) -> Reason:
-    escalated = approval.escalate_at is not None and approval.escalate_at <= now
     return Reason(
         ReasonKind.APPROVAL,
         approval.step,
@@ -254,7 +264,7 @@ def _of_approval(approval: Approval, now: datetime) -> Reason:
         until=approval.expires_at,
         about=approval.message,
         reference=approval.id,
-        by=(*approval.by, *(approval.escalate_to if escalated else ())),
+        by=approval.deciders(now),
         changes=(f"factory approvals grant {approval.id}",),
     )
 

@@ -18,6 +18,7 @@ import pytest
 from cli.completion import complete_approval
 from cli.door import person, person_groups
 from cli.main import main
+from cli.text import local_time
 from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.domain.approval import Approval, ApprovalStatus, Vote
 from factory_runtime.domain.ids import new_id
@@ -164,12 +165,54 @@ def test_a_run_that_waits_names_the_approval_and_what_to_type(
     factory: Factory, approval: Approval
 ) -> None:
     said = factory("runs", "show", approval.run_id)
-    assert f"`factory approvals show {approval.id}`" in said.out
-    assert f"to approve ({approval.id})" in said.out
+    until = local_time(approval.expires_at)
+    assert f"Waiting: waits for people until {until}" in said.out
+    assert (
+        f"approve-base: waits for approval {approval.id} by {person()} or group:no-such-group,"
+        f" until {until}\n  goes on with `factory approvals grant {approval.id}`\n"
+    ) in said.out
+    assert said.out.count(f"waits for approval {approval.id}") == 1
+    assert "goes on at" not in said.out
     told = factory("runs", "show", approval.run_id, "--json").json
     assert [one["id"] for one in told["approvals"]] == [approval.id]
     factory("approvals", "grant", approval.id)
-    assert "factory approvals show" not in factory("runs", "show", approval.run_id).out
+    assert "waits for approval" not in factory("runs", "show", approval.run_id).out
+
+
+def test_a_run_that_asks_says_that_its_deadline_stands_still(
+    factory: Factory, runtime: Runtime, templates: Path, approval: Approval
+) -> None:
+    file = templates / "gated" / "template.yaml"
+    file.write_text(file.read_text().replace("version: 2.1.0", "version: 2.2.0\ndeadline: 2h"))
+    asked = ask(runtime)
+    says = "it stands still while people are asked"
+    assert says in factory("runs", "show", asked.run_id).out
+    factory("approvals", "grant", asked.id)
+    assert says not in factory("runs", "show", asked.run_id).out
+    assert says not in factory("runs", "show", approval.run_id).out, "it has no deadline"
+
+
+def test_of_a_run_that_began_in_prefect_one_vote_more_is_wanted(
+    factory: Factory, runtime: Runtime, approval: Approval
+) -> None:
+    asked = ask(runtime, by="prefect")
+    said = factory("approvals", "show", asked.id).out
+    assert "by prefect: nobody knows who it was, so one vote more is wanted" in said
+    assert ", 2 of them" in said
+    assert "granted by 1 of 2" in factory("approvals", "grant", asked.id).out
+
+
+def test_a_dry_run_warns_of_an_approval_that_nobody_could_give(
+    factory: Factory, templates: Path
+) -> None:
+    file = templates / "gated" / "template.yaml"
+    file.write_text(file.read_text().replace(', "group:no-such-group"', ""))
+    warning = (
+        f"approve-base would fail: only {person()} may approve this, and {person()} requested it"
+    )
+    typed = ("run", "gated", "--set", "name=orders", "--dry-run")
+    assert f"{warning}\n" in factory(*typed).out
+    assert factory(*typed, "--json").json["warnings"] == [warning]
 
 
 @pytest.mark.parametrize("word", ["show", "grant"])

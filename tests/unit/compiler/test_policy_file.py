@@ -217,6 +217,7 @@ def test_bad_schemas_of_inputs_are_refused(schema: str, said: str):
         ("name: a, escalate: {after: 1d}", "no 'to'"),
         ("name: a, escalate: {to: [b]}", "no 'after'"),
         ("name: a, escalate: {after: 1d, to: []}", "at least one"),
+        ("name: a, by: []", "at least one"),
         ("name: a, expires: 1d, escalate: {after: 1d, to: [b]}", "earlier than its expiry"),
         ("name: a, escalation: {}", "did you mean 'escalate'"),
         ("name: a, message: 3", "text"),

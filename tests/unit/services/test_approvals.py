@@ -114,6 +114,7 @@ def test_who_has_lost_the_job_asks_nobody(factory: SmallFactory):
         ({"by": ["grace"], "count": 2}, "only grace may"),
         ({"count": 0}, "count"),
         ({"by": "grace"}, "by"),
+        ({"by": []}, "by"),
         ({"escalate": {"after": "8d", "to": ["linus"]}}, "before it escalates"),
         ({"escalate": {"after": "1d", "to": []}}, "escalate"),
         ({"message": ""}, "message"),

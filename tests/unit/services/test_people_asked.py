@@ -1,4 +1,4 @@
-"""The time of people: a run's deadline stands still while they are asked."""
+"""When people are asked, when they are no longer, and whether there are enough of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from factory_runtime.domain.approval import ApprovalStatus, Question
-from factory_runtime.domain.dead_letter import LetterFilter
+from factory_runtime.domain.dead_letter import Change, LetterFilter
 from factory_runtime.domain.errors import ApprovalWithdrawnError, ConflictError
 from factory_runtime.domain.job import JobStatus
-from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.domain.notice import notice_from_payload
+from factory_runtime.domain.run import PREFECT, Run, RunStatus
 from factory_runtime.run_store import SqlRunStore
-from factory_runtime.services.attempt import AttemptContext
+from factory_runtime.services.attempt import AnotherAttempt, AttemptContext
 from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.engine import Walk, stop_walking
 from factory_runtime.services.pause_run import pause_run
@@ -253,3 +254,100 @@ def test_a_failure_that_undoes_nothing_leaves_people_asked(in_memory: SmallFacto
     in_memory.attempt(walk, "gate")
     in_memory.attempt(walk, "slow")
     assert approval_of(in_memory, walk.run).status is ApprovalStatus.OPEN
+
+
+# --- who is left to decide
+
+
+def why_it_failed(factory: SmallFactory, **more: object) -> str:
+    walk = factory.start(asks(**more))
+    factory.attempt(walk, "gate")
+    gate = factory.jobs(walk.run)["gate"]
+    assert gate.status is JobStatus.FAILED
+    assert factory.attempts(walk.run, "gate")[-1].error_code == "nobody-may-approve"
+    with factory.store.begin(TENANT, read_only=True) as tx:
+        assert tx.list_approvals() == ()
+    assert factory.run(walk.run).people_asked_at is None
+    return str(gate.error).splitlines()[0]
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"by": ["ada"]}, "only ada may approve this, and ada requested it"),
+        (
+            {"by": ["ada", "grace"], "count": 2},
+            "only ada and grace may approve this, and ada requested it, and 2 have to",
+        ),
+        (
+            {"by": ["ada"], "escalate": {"after": "1d", "to": ["ada"]}},
+            "only ada may approve this, and ada requested it",
+        ),
+    ],
+)
+def test_a_job_whose_only_deciders_may_not_decide_fails_at_once(
+    in_memory: SmallFactory, more: dict[str, object], why: str
+):
+    assert why_it_failed(in_memory, **more) == why
+
+
+def test_a_job_fails_at_once_where_those_who_may_changed_the_plan(factory: SmallFactory):
+    run = waiting(factory, asks(by=["grace"]))
+    vote(factory, approval_of(factory, run), granted=False)
+    go_on(factory, run)
+    again = retry_run(
+        factory.store, factory.clock, TENANT, run.id, "grace",
+        desk=factory.desk, change=Change(timeout_seconds=77),
+    )  # fmt: skip
+    assert again.plan_changed_by == ("grace",)
+    walk = factory.take_up(again, str(run.flow_run_id))
+    factory.attempt(walk, "gate")
+    said = str(factory.jobs(run)["gate"].error)
+    assert "only grace may approve this, and grace changed its plan" in said
+
+
+def test_where_only_those_who_may_later_are_left_they_are_asked_at_once(factory: SmallFactory):
+    run = waiting(factory, asks(by=["ada"], escalate={"after": "1d", "to": ["boss"]}))
+    approval = approval_of(factory, run)
+    assert approval.escalated_at == approval.escalate_at == approval.requested_at == NOON
+    (message,) = factory.messages(NOTICE)
+    notice = notice_from_payload(message.payload)
+    assert notice.title == "Approval wanted: May it?"
+    assert "ada or boss" in notice.body
+    assert run.wake_at == approval.expires_at, "there is nobody to ask later"
+    vote(factory, approval, "boss")
+    assert go_on(factory, run).status is RunStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize("by", [["ada", "group:ops"], ["ada", "grace"]])
+def test_a_group_or_another_name_is_enough(in_memory: SmallFactory, by: list[str]):
+    approval = approval_of(in_memory, waiting(in_memory, asks(by=by)))
+    assert (approval.status, approval.escalated_at) == (ApprovalStatus.OPEN, None)
+
+
+# --- runs of which nobody knows who requested them
+
+
+def test_where_nobody_knows_who_requested_the_run_one_vote_more_is_wanted(factory: SmallFactory):
+    walk = factory.start(asks(), requested_by=PREFECT)
+    waits = factory.attempt(walk, "gate")
+    assert isinstance(waits, AnotherAttempt)
+    run = put_down(factory.engine, walk, RunStatus.WAITING, waits.not_before)
+    (message,) = factory.messages(NOTICE)
+    body = notice_from_payload(message.payload).body
+    assert "nobody knows who requested it: one vote more is wanted" in body
+    assert ", 2 of them" in body
+    approval = approval_of(factory, run)
+    assert vote(factory, approval, "grace").approval.status is ApprovalStatus.OPEN
+    vote(factory, approval, "grace")
+    assert approval_of(factory, run).status is ApprovalStatus.OPEN, "one person has one vote"
+    assert vote(factory, approval, "linus").approval.status is ApprovalStatus.GRANTED
+    assert go_on(factory, run).status is RunStatus.SUCCEEDED
+
+
+def test_one_name_is_too_few_where_nobody_knows_who_requested_the_run(in_memory: SmallFactory):
+    walk = in_memory.start(asks(by=["grace"]), requested_by=PREFECT)
+    in_memory.attempt(walk, "gate")
+    assert "only grace may approve this, and 2 have to, as nobody knows who requested it" in str(
+        in_memory.jobs(walk.run)["gate"].error
+    )

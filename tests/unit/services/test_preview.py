@@ -191,3 +191,37 @@ def test_where_there_is_no_record_or_no_folder_there_is_no_render(tmp_path: Path
     assert cached_tree(tmp_path / "none", KEY, NOON) is None
     (tmp_path / KEY).mkdir()
     assert cached_tree(tmp_path, KEY, NOON) is None
+
+
+GATED = """
+inputs:
+  type: object
+  properties: {who: {type: string, default: ada}}
+steps:
+  - {name: a, type: act}
+  - name: b
+    type: act
+    needs: [a]
+    approval: {message: "${{ steps.a.outputs.url }}?", by: BY}
+  - {name: c, type: act, approval: {by: ["${{ steps.a.outputs.owner }}"]}, needs: [a]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("by", "warned"),
+    [
+        ("[ada]", "approve-b would fail: only ada may approve this, and ada requested it"),
+        ('["${{ inputs.who }}"]', "approve-b would fail: only ada may"),
+        ("[ada], escalate: {after: 1d, to: [ada]}", "approve-b would fail: only ada may"),
+        ("[ada], escalate: {after: 1d, to: [boss]}", "approve-b would escalate at once: only ada"),
+        ("[ada, grace]", None),
+        ('[ada, "group:ops"]', None),
+    ],
+)
+def test_it_warns_of_approvals_that_nobody_could_give(
+    factory: SmallFactory, by: str, warned: str | None
+):
+    factory.template(GATED.replace("BY", by))
+    warnings = preview(factory).warnings
+    assert len(warnings) == (0 if warned is None else 1)
+    assert "".join(warnings).startswith(warned or "")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from factory_runtime.domain.approval import Approval
 from factory_runtime.domain.errors import PolicyUnavailableError
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.policy import Limits
@@ -221,6 +222,35 @@ def test_a_job_in_line_for_its_topic_tells_who_is_at_work_and_its_place() -> Non
     scene.topic_caps.clear()
     scene.limits["acme"] = Limits(topics={"repo-generation": 1})
     assert scene.reasons(run)[0].limit == "topics.repo-generation"
+
+
+def asking(scene: Scene, *others: Job, **values: Any) -> tuple[Run, Approval]:
+    """A run that waits for people, and for others."""
+    asks = a_job(step="ask", status=JobStatus.WAITING, type="approval")
+    run = scene.run(asks, *others, status=RunStatus.WAITING, wake_at=after(9000))
+    approval = an_approval(replace(asks, run_id=run.id), **values)
+    with scene.store.begin(run.tenant_id) as tx:
+        tx.add_approval(approval)
+    return run, approval
+
+
+def test_a_run_that_waits_for_people_alone_says_so() -> None:
+    scene = Scene()
+    run, approval = asking(scene)
+    whole, ask = scene.reasons(run)
+    assert (whole.kind, whole.step, whole.until) == (K.PEOPLE, None, approval.expires_at)
+    assert ask.kind is K.APPROVAL
+    built = a_job(step="built", status=JobStatus.WAITING, phrase="the pipeline")
+    run, _ = asking(scene, built)
+    assert (scene.reasons(run)[0].kind, scene.reasons(run)[0].until) == (K.TIME, after(9000))
+
+
+def test_where_anybody_may_decide_escalating_narrows_nothing() -> None:
+    scene = Scene()
+    since = NOW - timedelta(seconds=1)
+    run, _ = asking(scene, by=(), escalate_at=since, escalate_to=("group:leads",))
+    _, ask = scene.reasons(run)
+    assert (ask.kind, ask.by) == (K.APPROVAL, ())
 
 
 def test_jobs_tell_of_approvals_hosts_that_are_down_attempts_to_come_and_their_workers() -> None:
