@@ -217,7 +217,7 @@ class Runtime:
         return self.notices.send_due(patience)
 
     def look_for_stuck(self) -> int:
-        """Leave notices of runs in which nothing happens any more; how many are new."""
+        """Leave notices of runs in which nothing happens any more; how many there are."""
         from factory_runtime.services.stuck import tell_stuck
 
         quiet, cap = timedelta(minutes=self.settings.stuck_minutes), self.settings.max_running_runs

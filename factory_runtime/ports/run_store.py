@@ -208,7 +208,9 @@ class RunTransaction(OperatorRecords, QueueRecords, Protocol):
         """Events of a run with a sequence greater than ``after``, in order."""
         ...
 
-    def find_last_event(self, run_id: str) -> RunEvent | None: ...
+    def find_last_event(self, run_id: str, *, besides: Collection[str] = ()) -> RunEvent | None:
+        """The latest, of those that are of none of these kinds."""
+        ...
 
     # the effect ledger
     def intend_effect(self, effect: Effect) -> Effect:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, TypeVar
@@ -251,10 +251,11 @@ class SqlTransaction(Ledgers, Operators, Queues):
             limit=limit,
         )
 
-    def find_last_event(self, run_id: str) -> RunEvent | None:
+    def find_last_event(self, run_id: str, *, besides: Collection[str] = ()) -> RunEvent | None:
         last = self._rows.list(
             EVENTS,
             run_events.c.run_id == run_id,
+            run_events.c.kind.not_in(besides),
             order_by=(run_events.c.sequence.desc(),),
             limit=1,
         )

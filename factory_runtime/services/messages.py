@@ -24,6 +24,9 @@ from factory_runtime.services.topics import (
 
 _SEVERITIES = {RunStatus.SUCCEEDED: Severity.SUCCESS, RunStatus.FAILED: Severity.FAILURE}
 
+GIVEN_UP = "notice-given-up"
+"""The kind of event that says that a target was not told of a run."""
+
 _LATE = timedelta(seconds=30)
 """How long a job that was cut off may still be within its call to a host: longer than its grace."""
 

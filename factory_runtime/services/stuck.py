@@ -15,7 +15,7 @@ from factory_runtime.domain.redaction import redact_text
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, RunKey, RunStore, RunTransaction
 from factory_runtime.services.locks import find_walker
-from factory_runtime.services.messages import leave_notice
+from factory_runtime.services.messages import GIVEN_UP, leave_notice
 from factory_runtime.services.turns import LimitsOf, SeenLine, no_limits, turns
 
 _NAMED = 5
@@ -27,11 +27,13 @@ _LOG = logging.getLogger("factory.sweep")
 def tell_stuck(
     store: RunStore, clock: Clock, quiet: timedelta, cap: int, limits_of: LimitsOf = no_limits
 ) -> int:
-    """Leave a notice of each run that stands still and should not; how many were found.
+    """Leave a notice of each run that stands still and should not; how many there are.
+
+    Those that people were told of before are counted, and not told of again.
 
     Looked at are runs with a slot, and those that the slots that are free are for. A run is stuck
     when nothing has happened in it for so long: no event, no change, no heartbeat of a job, no look
-    of one for its turn, and nothing was due. One that is paused, that its tenant's limits hold
+    of one for its turn, and nothing was due. That somebody could not be told of it is no event. One that is paused, that its tenant's limits hold
     back, or that waits for a person or a time to come, is not.
 
     Args:
@@ -66,7 +68,7 @@ def _tell_if_stuck(store: RunStore, key: RunKey, now: datetime, quiet: timedelta
         run = tx.get_run(key.run_id)
         if run.ended or run.status is RunStatus.PAUSED or now - run.updated_at < quiet:
             return False
-        jobs, last = tx.list_jobs(run.id), tx.find_last_event(run.id)
+        jobs, last = tx.list_jobs(run.id), tx.find_last_event(run.id, besides=[GIVEN_UP])
         walker = find_walker(tx, run.id, now)
         turn = _last_look(tx, jobs)
     since = last_sign(run, jobs, last, turn)

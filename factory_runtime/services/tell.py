@@ -19,7 +19,7 @@ from factory_runtime.domain.policy import NoticeRule
 from factory_runtime.domain.records import OutboxMessage, RunEvent
 from factory_runtime.ports import ArtifactStorage, Clock, Notifier, RunStore
 from factory_runtime.services.drain_outbox import GivenUpError
-from factory_runtime.services.messages import leave
+from factory_runtime.services.messages import GIVEN_UP, leave
 from factory_runtime.services.recovery import read_report, report_notice
 from factory_runtime.services.topics import SEND_NOTICE
 
@@ -135,9 +135,7 @@ class Teller:
             "notice": notice.key,
             "message": f"{target} was not told: {why}",
         }
-        event = RunEvent(
-            notice.tenant_id, notice.run_id, self.clock.now(), "notice-given-up", detail=detail
-        )
+        event = RunEvent(notice.tenant_id, notice.run_id, self.clock.now(), GIVEN_UP, detail=detail)
         with self.store.begin(notice.tenant_id) as tx:
             tx.add_event(event)
 

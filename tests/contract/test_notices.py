@@ -110,6 +110,9 @@ def test_the_last_event_of_a_run_is_found(factory: SmallFactory):
     with factory.store.begin(TENANT, read_only=True) as tx:
         assert tx.find_last_event(run.id) == tx.list_events(run.id)[-1]
         assert tx.find_last_event("run-nobody") is None
+        *_, first, last = tx.list_events(run.id)
+        assert first.kind != last.kind
+        assert tx.find_last_event(run.id, besides=[last.kind]) == first
 
 
 def test_a_secret_of_an_address_is_used_and_lies_nowhere(
@@ -128,7 +131,7 @@ def test_a_secret_of_an_address_is_used_and_lies_nowhere(
         sender = sending(notifier, rules)
         assert sender.send_due(PATIENCE).failed == 2
         assert [request.path for request in web.requests] == [f"/refuse/{CANARY}"]
-        factory.clock.pass_time(timedelta(days=1))
+        factory.clock.pass_time(timedelta(days=7))
         sender.send_due(PATIENCE)  # the nonsense is given up, the other is taken
         assert len(web.requests) == 2
     assert isinstance(factory.store, SqlRunStore)

@@ -10,12 +10,13 @@ import pytest
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.notice import Notice, NoticeKind, notice_from_payload
 from factory_runtime.domain.policy import Limits
-from factory_runtime.domain.records import TopicWait
+from factory_runtime.domain.records import RunEvent, TopicWait
 from factory_runtime.domain.result import WaitUntil
 from factory_runtime.domain.run import Priority, Run, RunStatus
 from factory_runtime.services import topics
 from factory_runtime.services.end_run import end_run
 from factory_runtime.services.engine import Walk, keep_walking
+from factory_runtime.services.messages import GIVEN_UP
 from factory_runtime.services.pause_run import pause_run
 from factory_runtime.services.put_down import put_down
 from factory_runtime.services.stuck import tell_stuck
@@ -68,6 +69,17 @@ def test_another_standstill_of_the_same_run_is_another_notice(factory: SmallFact
     factory.clock.pass_time(2 * HOUR)
     look(factory)
     assert len({notice.key for notice in notices(factory)}) == 2
+
+
+def test_that_nobody_could_be_told_of_a_standstill_is_no_sign_of_life(factory: SmallFactory):
+    walk = started(factory)
+    factory.clock.pass_time(2 * HOUR)
+    assert look(factory) == 1
+    given_up = RunEvent(TENANT, walk.run.id, factory.clock.at, GIVEN_UP)
+    with factory.store.begin(TENANT) as tx:
+        tx.add_event(given_up)
+    assert look(factory) == 1
+    assert len(notices(factory)) == 1
 
 
 def test_a_job_whose_heart_beats_is_not_stuck(factory: SmallFactory):
