@@ -17,6 +17,7 @@ from factory_runtime.domain.dead_letter import DeadLetter, LetterFilter, LetterS
 from factory_runtime.domain.records import AuditEntry
 from factory_runtime.domain.redaction import redact
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.services.commands import for_tenant
 
 _SHOWN = 12
 
@@ -64,7 +65,10 @@ def read_letter(door: Door, letter_id: str) -> LetterFacts:
         attempts=attempts,
         alike=alike,
         tried=tried,
-        next=_next(letter, run, alike, undone=undone),
+        next=tuple(
+            (for_tenant(command, letter.tenant_id), what)
+            for command, what in _next(letter, run, alike, undone=undone)
+        ),
     )
 
 

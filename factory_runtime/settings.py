@@ -9,6 +9,9 @@ from typing import Annotated
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+HOME_TENANT = "local"
+"""The tenant of who names none."""
+
 
 class Settings(BaseSettings):
     """All of it has a default: nothing needs to be configured in the embedded profile.
@@ -34,7 +37,7 @@ class Settings(BaseSettings):
 
     home: Path = Path(".factory")
     database_url: str | None = None
-    tenant: str = "local"
+    tenant: str = HOME_TENANT
     project: str = "default"
     template_folders: tuple[Path, ...] = ()
     source_roots: tuple[Path, ...] = ()

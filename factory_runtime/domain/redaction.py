@@ -87,9 +87,12 @@ _NAMED = re.compile(
     re.IGNORECASE,
 )
 _BEARER = re.compile(r"\b(bearer\s+)[\w.~+/=-]{16,}", re.IGNORECASE)
-_LONG = re.compile(r"[A-Za-z0-9+/_=-]{24,}")
+_SHORTEST = 24
+_LONG = re.compile(rf"[A-Za-z0-9+/_=-]{{{_SHORTEST},}}")
 _HARMLESS = re.compile(
-    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z-]{1,16}-[0-7][0-9a-hjkmnp-tv-z]{25}"
+    r"(?<![A-Za-z0-9+_=-])"
+    r"(?:[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z-]{1,16}-[0-7][0-9a-hjkmnp-tv-z]{25})"
+    r"(?![A-Za-z0-9+_=-])"
 )
 _KEY_MATERIAL = re.compile(
     # Hexadecimal, base 32, and the length of an AWS secret key.
@@ -145,7 +148,8 @@ def _under(key: str, value: Any, *, depth: int) -> Any:
 
 def _is_random(text: str) -> bool:
     """Words keep to one class of letters for a while; what a generator made does not."""
-    if _HARMLESS.fullmatch(text) or not any(c.isdigit() for c in text):
+    text = _HARMLESS.sub("", text)  # the id of a run may stand in a path
+    if len(text) < _SHORTEST or not any(c.isdigit() for c in text):
         return False
     if _KEY_MATERIAL.fullmatch(text):
         return True

@@ -18,9 +18,11 @@ from factory_runtime.domain.fingerprint import fingerprint
 from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.notice import Notice, NoticeKind, Severity
+from factory_runtime.domain.redaction import redact_text
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunTransaction
 from factory_runtime.services.audit import leave_audit
+from factory_runtime.services.commands import for_tenant
 from factory_runtime.services.messages import leave, leave_notice
 from factory_runtime.services.topics import GO_ON_REDRIVING
 
@@ -35,6 +37,9 @@ REDRIVE = "dead-letter.redrive"
 
 ALL = 10_000
 """More letters than a run has jobs."""
+
+_LOOKED_AT = 8_000
+"""Characters of a message that may tell of what kind it is."""
 
 _DECIDED = frozenset({"approval-denied", "approval-withdrawn"})
 """Error codes that are a person's decision, or need none: there is nothing for others to look at."""
@@ -65,7 +70,10 @@ def bury(tx: RunTransaction, run: Run, job: Job, failure: Failure, now: datetime
     if failure.code in _DECIDED:
         return
     names = (run.id, job.step, run.project_id, run.tenant_id, run.module_id or "")
-    print_, words = fingerprint(failure.code, failure.message, job.type, names=names)
+    print_, _ = fingerprint(failure.code, failure.message, job.type, names=names)
+    # The words of a kind are told outside: the letter alone has the message as it came.
+    harmless = redact_text(failure.message[:_LOOKED_AT])
+    _, words = fingerprint(failure.code, harmless, job.type, names=names)
     known = tx.find_dead_letter(run.id, job.step)
     checkpoint = tx.find_checkpoint(run.id, job.step)
     letter = DeadLetter(
@@ -225,6 +233,10 @@ def _alert(
     short = kind.fingerprint[:12]
     what = f"{kind.job_type}: {kind.error_code}"
     letters = "1 dead letter waits" if count == 1 else f"{count} dead letters wait"
+    show, again = (
+        for_tenant(f"factory dead-letters {command}", run.tenant_id)
+        for command in (f"list --fingerprint {short}", f"retry --fingerprint {short} --canary")
+    )
     lines = (
         kind.message,
         f"job {letter.step} of run {run.id} failed for good after {letter.attempts} attempt(s)",

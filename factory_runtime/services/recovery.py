@@ -14,6 +14,7 @@ from factory_runtime.domain.records import Effect, EffectStatus
 from factory_runtime.domain.redaction import redact_text
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import ArtifactStorage, RunStore
+from factory_runtime.services.commands import for_tenant
 
 NAMED = 5
 """How many of a kind are named; of the others it is told how many they are."""
@@ -96,8 +97,7 @@ class RunReport:
             typed.append(f"factory runs undo {run.id}")
         if self.orphans:
             typed.append("factory effects list --orphaned")
-        tenant = "" if run.tenant_id == "local" else f" --tenant {run.tenant_id}"
-        return tuple(command + tenant for command in typed)
+        return tuple(for_tenant(command, run.tenant_id) for command in typed)
 
 
 def read_report(

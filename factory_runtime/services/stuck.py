@@ -14,6 +14,7 @@ from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.redaction import redact_text
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, RunKey, RunStore, RunTransaction
+from factory_runtime.services.commands import for_tenant
 from factory_runtime.services.locks import find_walker
 from factory_runtime.services.messages import GIVEN_UP, leave_notice
 from factory_runtime.services.turns import LimitsOf, SeenLine, no_limits, turns
@@ -137,9 +138,8 @@ def _lines(run: Run, jobs: Sequence[Job], walker: str | None) -> Iterator[str]:
     if len(at_work) > _NAMED:
         yield f"and {len(at_work) - _NAMED} more jobs"
     yield "What you can do:"
-    tenant = "" if run.tenant_id == "local" else f" --tenant {run.tenant_id}"
-    yield f"  factory runs show {run.id}{tenant}"
-    yield f"  factory runs cancel {run.id}{tenant}"
+    for command in ("show", "cancel"):
+        yield "  " + for_tenant(f"factory runs {command} {run.id}", run.tenant_id)
 
 
 def _told(job: Job) -> str:

@@ -9,8 +9,10 @@ from cli.door import person
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.dead_letter import DeadLetter, LetterStatus
 from factory_runtime.domain.job import JobStatus
+from factory_runtime.domain.run import RunStatus
 from factory_runtime.services.bodies import to_body
 from factory_runtime.services.letters import Failure, bury
+from tests.builders import a_job, a_letter, a_run
 from tests.cli_home import T0, Factory, fail_run
 
 WORDS = ("retry", "discard", "show")
@@ -139,6 +141,18 @@ def test_a_letter_tells_why_and_what_can_be_done(factory: Factory, letter: DeadL
     assert whole["with"]["repository"] == "orders"
     assert whole["letter"]["id"] == letter.id
     assert whole["next"][0]["command"] == f"factory dead-letters retry {letter.id}"
+
+
+def test_the_commands_of_another_tenants_page_name_it(factory: Factory) -> None:
+    run = a_run(tenant_id="umbrella", status=RunStatus.FAILED)
+    letter = a_letter(a_job(run))
+    with factory.runtime.store.begin("umbrella") as tx:
+        tx.add_run(run)
+        tx.add_dead_letter(letter)
+    page = factory("dead-letters", "show", letter.id, "--tenant", "umbrella", "--json").json
+    commands = [one["command"] for one in page["next"]]
+    assert commands[0] == f"factory dead-letters retry {letter.id} --tenant umbrella"
+    assert all(command.endswith(" --tenant umbrella") for command in commands)
 
 
 def test_what_was_tried_stands_on_the_page(factory: Factory, letter: DeadLetter) -> None:

@@ -53,6 +53,7 @@ def test_a_secret_in_text_is_taken_out(text: str, secret: str) -> None:
         "the MultiTenantUserManagementServiceV2Factory class",
         "https://host:8080/path?mail=a@example.org",
         "run run-01k9zq3v7w8x2y4b5c6d7e8f9g failed",
+        "no room in /srv/run-01k9zq3v7w8x2y4b5c6d7e8f9g/550e8400-e29b-41d4-a716-446655440000",
         "flow-run/550e8400-e29b-41d4-a716-446655440000",
         "naïve «текст» 漢字",
         "",

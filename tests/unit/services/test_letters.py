@@ -190,6 +190,24 @@ def test_a_new_kind_of_failure_alerts_once_and_later_ones_once_an_hour(
     assert "4 dead letters wait" in second["body"]
 
 
+def test_an_alert_and_a_kind_of_failure_hold_no_secret_and_the_commands_name_the_tenant(
+    factory: SmallFactory,
+) -> None:
+    secrets = ("hunter-two-secret", "ghp_abcdefghijKLMNOPqrstUVWXyz")
+    factory.on["a"] = fails(
+        HostRejectedError(f"no login for ada: password={secrets[0]}, token {secrets[1]}")
+    )
+    run = completed(factory, steps("a: with: {}"))
+    (told,) = notices(factory)
+    (group,) = factory.store.letter_groups()
+    assert "no login for ada" in told["body"]
+    assert not any(secret in repr(told) + repr(group) for secret in secrets)
+    short = group.fingerprint[:12]
+    assert f"`factory dead-letters list --fingerprint {short} --tenant acme`" in told["body"]
+    assert f"--fingerprint {short} --canary --tenant acme`" in told["body"]
+    assert run.status is RunStatus.FAILED
+
+
 def test_two_kinds_of_failure_alert_each(factory: SmallFactory) -> None:
     factory.on["a"], factory.on["b"] = fails(REFUSED), fails(ValueError("no"))
     run = completed(factory, steps("a: with: {}", "b: with: {}"))
