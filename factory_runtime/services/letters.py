@@ -240,8 +240,7 @@ def _alert(
     lines = (
         kind.message,
         f"job {letter.step} of run {run.id} failed for good after {letter.attempts} attempt(s)",
-        f"{letters} for a person: `factory dead-letters list --fingerprint {short}` shows them,"
-        f" `factory dead-letters retry --fingerprint {short} --canary` sends them round again",
+        f"{letters} for a person: `{show}` shows them, `{again}` sends them round again",
     )
     leave_notice(
         tx,
