@@ -126,7 +126,14 @@ class Runtime:
     def desk(self) -> RequestDesk:
         from factory_runtime.services.request_run import RequestDesk
 
-        return RequestDesk(self.store, self.storage, self.catalog, self.clock, self.policies)
+        return RequestDesk(
+            self.store,
+            self.storage,
+            self.catalog,
+            self.clock,
+            self.policies,
+            find_effect=lambda type_name, effect: self.inventory.find(type_name, effect),
+        )
 
     @cached_property
     def redriver(self) -> Redriver:

@@ -99,7 +99,13 @@ class UndoFactory(SmallFactory):
         self.job_types.update({"repo": Repo(), "layer": LayerOfOne(self.on)})
         facts = {name: one.facts for name, one in self.job_types.items()}
         self.catalog = TemplateCatalog([folder], facts)
-        self.desk = RequestDesk(self.store, self.storage, self.catalog, self.clock)
+        self.desk = RequestDesk(
+            self.store,
+            self.storage,
+            self.catalog,
+            self.clock,
+            find_effect=self.inventory.find,
+        )
         self.undoer = Undoer(self.store, self.storage, self.clock)
 
     @property

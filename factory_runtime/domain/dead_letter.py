@@ -10,13 +10,15 @@ from typing import Any
 
 from factory_runtime.domain.body import Body
 from factory_runtime.domain.errors import IllegalTransitionError
+from factory_runtime.domain.ids import digest_of
 
 
 class LetterStatus(StrEnum):
     """What became of a dead letter.
 
-    ``CARRIED``: its run Succeeded without the job, by ``continue`` or a fallback, so there is
-    nothing to redrive. ``RESOLVED``: the job succeeded after a redrive.
+    ``CARRIED``: its run Succeeded without the job, by ``continue`` or a fallback, or goes on with a
+    plan that has no such job, so there is nothing to redrive. ``RESOLVED``: the job succeeded after
+    a redrive.
     """
 
     OPEN = "open"
@@ -177,6 +179,25 @@ class Change:
     @property
     def is_empty(self) -> bool:
         return self == Change()
+
+    @property
+    def compiles_anew(self) -> bool:
+        """Whether the plan may become another one than in its timeouts."""
+        return self.inputs is not None or self.template_version is not None
+
+    def told(self) -> dict[str, Any]:
+        """What the audit keeps: names and a digest; never values, which may be secrets."""
+        if self.is_empty:
+            return {}
+        facts: dict[str, Any] = {
+            "inputs": sorted(self.inputs or {}),
+            "timeout_seconds": self.timeout_seconds,
+            "template_version": self.template_version,
+            "change": digest_of(
+                [self.inputs and dict(self.inputs), self.timeout_seconds, self.template_version]
+            ),
+        }
+        return {name: value for name, value in facts.items() if value}
 
 
 class OrderStatus(StrEnum):

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from factory_runtime.domain.body import Body
+from factory_runtime.domain.ids import canonical_json
 from factory_runtime.domain.run import Priority
 
 
@@ -57,6 +58,13 @@ class Effect:
     settled_at: datetime | None = None
     undone_by: str | None = None
 
+    def is_at_place_of(self, other: Effect) -> bool:
+        """Whether both touch the same thing, as far as both say what it is."""
+        common = self.facts.keys() & other.facts.keys()
+        return self.target == other.target and all(
+            canonical_json(self.facts[name]) == canonical_json(other.facts[name]) for name in common
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -66,6 +74,7 @@ class Checkpoint:
         number: 1 for a job's first, then one more with each.
         job_type_version: of the code that wrote it; another version may not understand it.
         state: JSON of the job type's own.
+        with_digest: of what the job was given; None where an older release wrote it.
     """
 
     tenant_id: str
@@ -77,6 +86,7 @@ class Checkpoint:
     job_type_version: str
     saved_at: datetime
     state: Body
+    with_digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,6 +217,14 @@ class RunTransaction(OperatorRecords, QueueRecords, Protocol):
         """Write it down before it is done; if it stands already, give what stands."""
         ...
 
+    def intend_elsewhere(self, before: Effect, after: Effect) -> None:
+        """An effect that is only intended is to be done at another place; once more is a no-op.
+
+        Raises:
+            ConflictError: it does not stand as ``before``, or is more than intended.
+        """
+        ...
+
     def confirm_effect(
         self, effect_key: str, kind: str, reference: str, at: datetime, *, link: str | None = None
     ) -> None: ...

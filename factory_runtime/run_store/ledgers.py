@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import and_, or_
@@ -114,6 +115,24 @@ class Ledgers:
         if self._rows.insert_if_absent(EFFECTS, effect):
             return effect
         return self._get_effect(effect.effect_key, effect.kind)
+
+    def intend_elsewhere(self, before: Effect, after: Effect) -> None:
+        changes = {"target": after.target, "facts": after.facts, "intended_at": after.intended_at}
+        moved = self._rows.update(
+            EFFECTS,
+            changes,
+            effects.c.effect_key == before.effect_key,
+            effects.c.kind == before.kind,
+            effects.c.target == before.target,
+            effects.c.intended_at == before.intended_at,
+            effects.c.status == EffectStatus.INTENDED,
+        )
+        stands = self._get_effect(before.effect_key, before.kind)
+        if not moved and stands != replace(stands, **changes):
+            raise ConflictError(
+                f"effect {before.effect_key} ({before.kind}) changed meanwhile: {stands.target}",
+                hint="try it again",
+            )
 
     def confirm_effect(
         self, effect_key: str, kind: str, reference: str, at: datetime, *, link: str | None = None

@@ -380,6 +380,7 @@ checkpoints = Table(
     Column("job_type_version", _VERSION, nullable=False),
     Column("saved_at", UtcTime, nullable=False),
     Column("state", BodyText, nullable=False),
+    Column("with_digest", _DIGEST),
     PrimaryKeyConstraint("tenant_id", "run_id", "step"),
     ForeignKeyConstraint(
         ["tenant_id", "run_id", "step"], ["jobs.tenant_id", "jobs.run_id", "jobs.step"]

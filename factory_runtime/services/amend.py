@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 from factory_runtime.compiler.ask_again import ask_again, is_successor, without_successors
@@ -25,6 +26,7 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.ids import digest_of
 from factory_runtime.domain.job import Job, JobStatus, SkipReason
 from factory_runtime.domain.plan import Plan, PlannedJob
+from factory_runtime.domain.policy import ApprovalRule
 from factory_runtime.domain.progress import Ending, carried
 from factory_runtime.domain.run import Run
 from factory_runtime.domain.template import Template
@@ -33,6 +35,7 @@ from factory_runtime.services.bodies import from_body, to_body
 from factory_runtime.services.engine import run_facts
 from factory_runtime.services.plan_request import plan_under_policy
 from factory_runtime.services.plans import read_plan
+from factory_runtime.services.policy_check import gate_lacking
 from factory_runtime.services.request_run import RequestDesk, pack_sources
 
 
@@ -42,7 +45,8 @@ def amend(
     jobs: Sequence[Job],
     again: Sequence[Job],
     change: Change,
-    touched: Collection[str] = (),
+    left: Mapping[str, str] = MappingProxyType({}),
+    approvals: Sequence[ApprovalRule] = (),
 ) -> Amended:
     """The plan that the run goes on with, and what follows for its jobs.
 
@@ -57,9 +61,10 @@ def amend(
         run: a Failed one.
         jobs: all of its jobs.
         again: those that go round again.
-        change: what is to be otherwise; not empty.
-        touched: names of jobs that have done something outside which stands, whatever became of
-            them.
+        change: what is to be otherwise.
+        left: what jobs have done outside that stands, whatever became of them, by their names.
+        approvals: that policies want of the run as it is; where it is compiled anew, they are asked
+            about what it becomes.
 
     Raises:
         InvalidInputsError: the inputs do not validate, with every problem; or a job that succeeded
@@ -75,13 +80,15 @@ def amend(
     statuses = {job.step: job for job in jobs}
     names = {job.step for job in again}
     plan, template = without_successors(before), None
-    if change.inputs is not None or change.template_version is not None:
+    if change.compiles_anew:
         template = _load(desk, run, change)
         plan = _recompile(desk, run, plan, template, change)
         names |= _decided_anew(plan, before, statuses)
-        _refuse_misfits(desk, run, before, plan, template, statuses, names, change, touched)
+        _refuse_misfits(desk, run, before, plan, template, statuses, names, change, left)
     if change.timeout_seconds is not None:
         plan = _with_timeout(plan, names | (plan.by_name.keys() - statuses.keys()), change)
+    if template is None:
+        plan = gate_lacking(plan, approvals, desk.catalog.job_types)
     if plan == without_successors(before):
         plan, names = before, {job.step for job in again}
     else:
@@ -196,12 +203,12 @@ def _refuse_misfits(
     jobs: Mapping[str, Job],
     again: Collection[str],
     change: Change,
-    touched: Collection[str],
+    left: Mapping[str, str],
 ) -> None:
     succeeded = {name for name, job in jobs.items() if job.status is JobStatus.SUCCEEDED}
     kept = {
         name
-        for name in (succeeded | set(touched)) & before.by_name.keys()
+        for name in (succeeded | left.keys()) & before.by_name.keys()
         if not (is_successor(name) or _is_only_asked_again(jobs[name], plan))
     }
     outputs: dict[str, Mapping[str, Any]] = {
@@ -210,7 +217,13 @@ def _refuse_misfits(
     to_do = set(again) & plan.by_name.keys() | (plan.by_name.keys() - jobs.keys())
     old = Side(before, run_facts(run))
     new = Side(plan, run_facts(replace(run, template_version=template.version)))
-    if found := list(misfits(old, new, template, kept, outputs, to_do)):
+    found = [
+        one
+        if one.job in succeeded
+        else replace(one, why=f"{one.why}, and has left {left[one.job]}")
+        for one in misfits(old, new, template, kept, outputs, to_do)
+    ]
+    if found:
         raise _refusal(run, found, change)
 
 
@@ -254,9 +267,8 @@ def _run_changes(
 def _detail(run: Run, before: Plan, plan: Plan, change: Change) -> dict[str, Any]:
     reference = run.plan.reference if run.plan is not None else None
     told: dict[str, Any] = {
+        **change.told(),
         "inputs": sorted(changed_inputs(before.inputs, plan.inputs)),
-        "timeout_seconds": change.timeout_seconds,
-        "template_version": change.template_version,
         "plan_before": reference.digest if reference is not None and plan != before else None,
     }
     return {name: value for name, value in told.items() if value}

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any
@@ -15,11 +16,11 @@ from factory_runtime.domain.approval import Approval, Question, Vote
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.attempt import Attempt, Outcome
 from factory_runtime.domain.errors import CancelledError, FactoryError, SuspendedError
-from factory_runtime.domain.ids import effect_key
+from factory_runtime.domain.ids import digest_of, effect_key
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.plan import PlannedJob
 from factory_runtime.domain.progress import ancestors, compensates
-from factory_runtime.domain.records import Checkpoint, Effect, EffectStatus
+from factory_runtime.domain.records import Checkpoint, Effect
 from factory_runtime.domain.result import RenderOrder
 from factory_runtime.domain.tree import TreeFile, TreeReference, read_tree
 from factory_runtime.ports import ArtifactStorage, GitHost, JobFacts
@@ -27,6 +28,7 @@ from factory_runtime.services.ask_people import ask
 from factory_runtime.services.bodies import from_body, to_body
 from factory_runtime.services.children import Children
 from factory_runtime.services.engine import Engine, Walk
+from factory_runtime.services.intend import intend
 from factory_runtime.services.steadily import steadily
 
 LogLine = tuple[datetime, str]
@@ -65,6 +67,11 @@ class Begun:
     refusal: FactoryError | None = None
     _progress_told: bool = True
     _taking: threading.Lock = field(default_factory=threading.Lock)
+
+    @cached_property
+    def with_digest(self) -> str:
+        """Of what its type is told."""
+        return digest_of(self.with_)
 
     def stop(self) -> None:
         """Make it give up: it is asked to, and what it has started is killed."""
@@ -168,31 +175,8 @@ class AttemptContext:
             facts=dict(facts),
         )
 
-        def write(again: bool) -> Effect:
-            del again  # an effect that stands is given as it stands
-            with self._engine.store.begin(mine.tenant_id) as tx:
-                tx.hold_job(self._begun.job)
-                return tx.intend_effect(intended)
-
         self.check_cancelled()
-        stands = steadily(write, self._engine.lease)
-        if stands.status is EffectStatus.CONFIRMED:
-            return stands.reference
-        if stands.intended_at == intended.intended_at:
-            return None
-        return self._look_for(stands)
-
-    def _look_for(self, effect: Effect) -> str | None:
-        """What an earlier attempt did before it could say so."""
-        job_type = self._engine.job_types[self._begun.planned.type]
-        reference = job_type.probe(self._engine.host, effect)
-        if reference is None:
-            return None
-        with self._engine.store.begin(effect.tenant_id) as tx:
-            tx.hold_job(self._begun.job)
-            tx.confirm_effect(effect.effect_key, effect.kind, reference, self.now())
-        self.log(f"found what an earlier attempt did: {effect.target} is {reference[:40]}")
-        return reference
+        return intend(self._engine, self._begun, intended)
 
     def check_lease(self) -> None:
         self.check_cancelled()
@@ -213,6 +197,9 @@ class AttemptContext:
                 f" {saved.job_type}, which version {kind.version} of {kind.name} does not read"
             )
             return None
+        if saved.with_digest not in (None, self._begun.with_digest):
+            self.log("begins anew: its checkpoint is of other inputs than it is given now")
+            return None
         return from_body(self._engine.storage, facts.tenant_id, saved.state)
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
@@ -228,6 +215,7 @@ class AttemptContext:
             job_type_version=kind.version,
             saved_at=self.now(),
             state=to_body(self._engine.storage, facts.tenant_id, state),
+            with_digest=self._begun.with_digest,
         )
 
         def write(again: bool) -> None:

@@ -76,7 +76,7 @@ class Inventory:
         for effect in effects:
             if effect.status in _OPEN:
                 try:
-                    found = self._probe(types.get(effect.step, ""), effect)
+                    found = self.find(types.get(effect.step, ""), effect)
                 except TransientError as error:
                     wrong = error
                 else:
@@ -92,7 +92,7 @@ class Inventory:
         """
         if effect.status is not EffectStatus.ORPHANED:
             return False
-        found = self._probe(self._type_of(effect), effect)
+        found = self.find(self._type_of(effect), effect)
         if found.reference is not None or found.unknown is not None:
             return False
         with self.store.begin(effect.tenant_id) as tx:
@@ -144,7 +144,12 @@ class Inventory:
         with self.store.begin(effect.tenant_id, read_only=True) as tx:
             return tx.get_job(effect.run_id, effect.step).type
 
-    def _probe(self, type_name: str, effect: Effect) -> Found:
+    def find(self, type_name: str, effect: Effect) -> Found:
+        """Look whether an effect of a job of that type is there.
+
+        Raises:
+            TransientError: nobody can tell now.
+        """
         job_type = self.job_types.get(type_name)
         if job_type is None:
             return Found(unknown=f"job type {type_name!r} is not installed here: nobody can tell")

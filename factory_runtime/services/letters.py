@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from types import MappingProxyType
+from typing import Any
 
 from factory_runtime.domain.body import Body
 from factory_runtime.domain.dead_letter import (
@@ -156,8 +158,12 @@ def mark_redriven(
     by: str,
     now: datetime,
     order_id: str | None = None,
+    change: Mapping[str, Any] = MappingProxyType({}),
 ) -> tuple[DeadLetter, ...]:
-    """Letters of jobs that go round again, as they then stand. The run's row is held."""
+    """Letters of jobs that go round again, as they then stand. The run's row is held.
+
+    ``change`` is what is told of what is otherwise in this round: names, and no values.
+    """
     of_run = LetterFilter(run_id=run.id, statuses=(LetterStatus.OPEN, LetterStatus.DISCARDED))
     redriven = list[DeadLetter]()
     for letter in _in_order(tx.list_dead_letters(of_run, limit=ALL)):
@@ -172,7 +178,7 @@ def mark_redriven(
             )
             tx.save_dead_letter(letter, after)
             detail = {"run_id": run.id, "step": letter.step, "cycle": run.cycle, "order": order_id}
-            leave_audit(tx, by, REDRIVE, letter.id, detail, now)
+            leave_audit(tx, by, REDRIVE, letter.id, {**detail, **change}, now)
             redriven.append(after)
     return tuple(redriven)
 
@@ -180,6 +186,15 @@ def mark_redriven(
 def _in_order(letters: Iterable[DeadLetter]) -> list[DeadLetter]:
     """So that no two transactions wait for each other's counts of kinds."""
     return sorted(letters, key=lambda letter: letter.fingerprint)
+
+
+def close_unplanned(tx: RunTransaction, run: Run, planned: Container[str], now: datetime) -> None:
+    """Close the open letters of jobs that a changed plan has no more. The run's row is held."""
+    open_ = tx.list_dead_letters(LetterFilter(run_id=run.id), limit=ALL)
+    for letter in _in_order(open_):
+        if letter.step not in planned:
+            reason = f"the plan of cycle {run.cycle} has no such job"
+            _move(tx, letter, LetterStatus.CARRIED, now, reason)
 
 
 def close_letter(

@@ -13,7 +13,7 @@ from packaging.version import InvalidVersion, Version
 from factory_runtime.compiler.explain import explain
 from factory_runtime.compiler.expressions import evaluate
 from factory_runtime.compiler.findings import did_you_mean
-from factory_runtime.compiler.gates import APPROVAL, gate_all
+from factory_runtime.compiler.gates import APPROVAL, gate_all, with_of
 from factory_runtime.compiler.schema import validator_for
 from factory_runtime.domain.durations import spell_duration
 from factory_runtime.domain.errors import (
@@ -164,6 +164,26 @@ def gate_plan(
             )
         plan = gate_all(plan, gate_job(rule), rule.question, facts)
     return plan
+
+
+def gate_lacking(
+    plan: Plan, approvals: Iterable[ApprovalRule], job_types: Mapping[str, JobTypeFacts]
+) -> Plan:
+    """The plan of a run that began, with what policies want by now; its gates ask as they say.
+
+    Raises:
+        UnknownJobTypeError, InputError: as ``gate_plan``.
+    """
+    rules = {gate_job(rule): rule for rule in approvals}
+    jobs = tuple(
+        replace(job, with_=with_of(rules[job.name].question))
+        if job.type == APPROVAL and job.name in rules
+        else job
+        for job in plan.jobs
+    )
+    gates = {job.name for job in plan.jobs if job.type == APPROVAL}
+    lacking = [rule for name, rule in rules.items() if name not in gates]
+    return gate_plan(replace(plan, jobs=jobs), lacking, job_types)
 
 
 def free_name(name: str, taken: Container[str]) -> str:

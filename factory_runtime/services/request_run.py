@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from factory_runtime.compiler.json_values import find_bad_value
 from factory_runtime.compiler.plan import plan_to_json
@@ -20,7 +21,7 @@ from factory_runtime.domain.errors import (
 )
 from factory_runtime.domain.ids import digest_of, new_id
 from factory_runtime.domain.plan import Plan, jobs_of
-from factory_runtime.domain.records import OutboxMessage, RequestRecord, TemplateRecord
+from factory_runtime.domain.records import Effect, OutboxMessage, RequestRecord, TemplateRecord
 from factory_runtime.domain.run import Run, RunRequest, RunStatus
 from factory_runtime.domain.template import Template
 from factory_runtime.domain.tree import pack_folder
@@ -33,6 +34,9 @@ from factory_runtime.services.policy_check import Ruling, hold_quota
 from factory_runtime.services.topics import MEMORY_OF_TEMPLATE
 from factory_runtime.telemetry import new_trace_id
 
+if TYPE_CHECKING:
+    from factory_runtime.services.inventory import Found
+
 # What a refused request may have asked for and still be recorded.
 _NAME_LENGTH = 200
 _VERSION_LENGTH = 64
@@ -44,6 +48,8 @@ class RequestDesk:
 
     Attributes:
         policies: None allows everything.
+        find_effect: looks for an effect of a job, by the name of its type. Without it a retry with
+            other inputs is asked for in vain where the job finds what was made with the old ones.
     """
 
     store: RunStore
@@ -51,6 +57,7 @@ class RequestDesk:
     catalog: TemplateCatalog
     clock: Clock
     policies: PolicyBook | None = None
+    find_effect: Callable[[str, Effect], Found] | None = None
 
 
 def request_run(desk: RequestDesk, request: RunRequest) -> Run:

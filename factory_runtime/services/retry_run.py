@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from factory_runtime.domain.approval import time_asked
@@ -15,17 +15,18 @@ from factory_runtime.domain.errors import (
     InputError,
     StaleVersionError,
 )
-from factory_runtime.domain.job import Job
+from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.records import Effect, EffectStatus
 from factory_runtime.domain.run import PLAN_CHANGED_BY, Run, RunStatus
 from factory_runtime.ports import Clock, RunStore, RunTransaction
 from factory_runtime.services.again import all_to_do, fresh, job_and_behind
 from factory_runtime.services.audit import leave_audit
-from factory_runtime.services.letters import mark_redriven
+from factory_runtime.services.letters import close_unplanned, mark_redriven
 from factory_runtime.services.messages import leave_status
 
 if TYPE_CHECKING:
     from factory_runtime.services.amended import Amended
+    from factory_runtime.services.policy_check import Ruling
     from factory_runtime.services.request_run import RequestDesk
 
 NOTHING = Change()
@@ -41,7 +42,9 @@ class Round:
         jobs: all of its jobs, as they were read.
         again: the jobs among them that are Pending again; in plan order.
         change: what was asked to be otherwise.
-        amended: what comes of that; None where nothing changes.
+        amended: what comes of that, or of approvals that policies want only now; None where the
+            plan stays.
+        longest: the most time that it may take; None is as much as it had.
     """
 
     run: Run
@@ -49,6 +52,14 @@ class Round:
     again: tuple[Job, ...]
     change: Change = NOTHING
     amended: Amended | None = None
+    longest: timedelta | None = None
+
+    @property
+    def again_steps(self) -> frozenset[str]:
+        """Names of the jobs of the plan, as it is from now on, that are Pending again."""
+        if self.amended is not None:
+            return self.amended.again
+        return frozenset(job.step for job in self.again)
 
 
 def retry_run(
@@ -66,7 +77,7 @@ def retry_run(
     Jobs that succeeded stay as they are, and so do those that failed and the run went on without:
     ``continue``, or a fallback stood in. The others get their whole budget of attempts; numbers of
     attempts, fencing tokens, checkpoints and effect keys go on. The deadline is as far away as it
-    was when the run was requested.
+    was when the run was requested, or as its template and its policies allow by now.
 
     Args:
         store: the record.
@@ -139,19 +150,25 @@ def plan_round(
         run = _check(tx, tx.get_run(run_id))
         job = None if step is None else tx.get_job(run_id, step)
         jobs = tx.list_jobs(run_id)
-        effects = () if change.is_empty else _standing(tx, run_id)
+        effects = tx.list_effects(run_id=run_id, limit=_MANY) if change.compiles_anew else ()
     again = all_to_do(run, jobs, desk) if job is None else job_and_behind(job, jobs, beside)
-    compiles_anew = change.inputs is not None or change.template_version is not None
-    if desk is not None and not compiles_anew:
-        _check_policy(desk, run)
-    if change.is_empty:
-        return Round(run, jobs, again)
     if desk is None:
-        raise TypeError("a changed plan needs a desk")
+        if not change.is_empty:
+            raise TypeError("a changed plan needs a desk")
+        return Round(run, jobs, again)
+    ruling = None if change.compiles_anew else _rule(desk, run)
+    longest, approvals = (ruling.max_deadline, ruling.approvals) if ruling else (None, ())
+    if change.is_empty and not approvals:
+        return Round(run, jobs, again, longest=longest)
     from factory_runtime.services.amend import amend  # it needs the compiler
 
-    touched = {effect.step for effect in effects}
-    return Round(run, jobs, again, change, amend(desk, run, jobs, again, change, touched))
+    left = _left(desk, effects, jobs)
+    amended = amend(desk, run, jobs, again, change, left, approvals)
+    if change.compiles_anew:
+        longest = amended.plan.deadline
+    elif change.is_empty and not amended.plan_changed:
+        amended = None
+    return Round(run, jobs, again, change, amended, longest)
 
 
 def send_round(tx: RunTransaction, round_: Round, now: datetime, asked: Mapping[str, Any]) -> Run:
@@ -173,7 +190,6 @@ def send_round(tx: RunTransaction, round_: Round, now: datetime, asked: Mapping[
         raise StaleVersionError(f"run {run.id} changed meanwhile", hint="try it again")
     detail = {**asked, "cycle": run.cycle + 1}
     amended, changes = round_.amended, dict[str, Any]()
-    again = {job.step for job in round_.again}
     if amended is None:
         for job in round_.again:
             tx.save_job(job, fresh(job, now), detail=detail)
@@ -183,13 +199,12 @@ def send_round(tx: RunTransaction, round_: Round, now: datetime, asked: Mapping[
             people = sorted({*run.plan_changed_by, str(asked["by"])})
             changes["metadata"] = {**run.metadata, PLAN_CHANGED_BY: people}
         detail.update(amended.detail)
-        again |= amended.again
         amended.write(tx, run, now, detail)
     queued = run.move_to(
         RunStatus.QUEUED,
         now,
         cycle=run.cycle + 1,
-        deadline_at=_deadline(tx, run, now),
+        deadline_at=_deadline(tx, run, round_.longest, now),
         admitted_at=None,
         wake_at=None,
         completed_at=None,
@@ -200,8 +215,11 @@ def send_round(tx: RunTransaction, round_: Round, now: datetime, asked: Mapping[
         **changes,
     )
     tx.save_run(run, queued, detail=detail)
-    again_steps = {job.step for job in round_.again}
-    mark_redriven(tx, queued, again_steps, asked["by"], now, asked.get("order"))
+    changed = amended.detail if amended is not None else dict[str, Any]()
+    steps, order_id = round_.again_steps, asked.get("order")
+    mark_redriven(tx, queued, steps, asked["by"], now, order_id, changed)
+    if amended is not None:
+        close_unplanned(tx, queued, amended.plan.by_name, now)
     leave_status(tx, queued, now)
     return queued
 
@@ -220,8 +238,20 @@ def _send(
         return queued
 
 
-def _standing(tx: RunTransaction, run_id: str) -> tuple[Effect, ...]:
-    return tx.list_effects(run_id=run_id, status=EffectStatus.CONFIRMED, limit=_MANY)
+def _left(desk: RequestDesk, effects: Iterable[Effect], jobs: Iterable[Job]) -> dict[str, str]:
+    """What jobs have done outside that stands, by their names.
+
+    What a job that did not succeed has only intended is looked for: it may have been done.
+    """
+    types = {job.step: job.type for job in jobs if job.status is not JobStatus.SUCCEEDED}
+    left: dict[str, list[str]] = {}
+    for effect in effects:
+        stands = effect.status is EffectStatus.CONFIRMED
+        if effect.status is EffectStatus.INTENDED and effect.step in types and desk.find_effect:
+            stands = desk.find_effect(types[effect.step], effect).reference is not None
+        if stands:
+            left.setdefault(effect.step, []).append(effect.target)
+    return {step: " and ".join(targets) for step, targets in left.items()}
 
 
 def _check(tx: RunTransaction, run: Run) -> Run:
@@ -242,25 +272,28 @@ def _check(tx: RunTransaction, run: Run) -> Run:
     return run
 
 
-def _check_policy(desk: RequestDesk, run: Run) -> None:
+def _rule(desk: RequestDesk, run: Run) -> Ruling | None:
     """Refuse what the tenant may not ask for any more, as a withdrawn version; as it was before."""
     if desk.policies is None or run.undoes is not None:
-        return  # whatever is withdrawn may be taken back
+        return None  # whatever is withdrawn may be taken back
     from factory_runtime.services.bodies import from_body
     from factory_runtime.services.policy_check import PolicyFacts  # it needs the compiler
 
     inputs = from_body(desk.storage, run.tenant_id, run.inputs)
     facts = PolicyFacts(run.template_id, run.template_version, inputs)
-    desk.policies.rule(run.tenant_id, facts, counts=False)
+    return desk.policies.rule(run.tenant_id, facts, counts=False)
 
 
-def _deadline(tx: RunTransaction, run: Run, now: datetime) -> datetime | None:
-    if run.deadline_at is None:
-        return None
-    began = _cycle_began(tx, run)
-    asked = time_asked(tx.list_approvals(run_id=run.id, limit=_MANY), began)
+def _deadline(
+    tx: RunTransaction, run: Run, longest: timedelta | None, now: datetime
+) -> datetime | None:
+    limits = [] if longest is None else [longest]
+    if run.deadline_at is not None:
+        began = _cycle_began(tx, run)
+        asked = time_asked(tx.list_approvals(run_id=run.id, limit=_MANY), began)
+        limits.append(run.deadline_at - began - asked)
     try:
-        return now + (run.deadline_at - began - asked)
+        return now + min(limits) if limits else None
     except OverflowError:
         return run.deadline_at  # at the end of the calendar, as before
 

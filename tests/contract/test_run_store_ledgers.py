@@ -144,6 +144,26 @@ def test_one_effect_does_not_leave_two_results(run_store: RunStore, run: Run) ->
         assert tx.list_effects()[0].reference == "orders.git"
 
 
+def test_an_effect_that_is_only_intended_can_be_intended_elsewhere(
+    run_store: RunStore, run: Run
+) -> None:
+    first = an_effect(run)
+    second = replace(first, target="orders2", facts={"name": "orders2"}, intended_at=after(5))
+    with run_store.begin(TENANT) as tx:
+        tx.intend_effect(first)
+    for _ in range(2):  # once more is a no-op
+        with run_store.begin(TENANT) as tx:
+            tx.intend_elsewhere(first, second)
+    with run_store.begin(TENANT) as tx:
+        assert tx.list_effects(run_id=run.id) == (second,)
+        with pytest.raises(ConflictError, match="changed meanwhile: orders2"):
+            tx.intend_elsewhere(first, replace(first, target="orders3"))
+        tx.confirm_effect(first.effect_key, first.kind, "x", after(6))
+        with pytest.raises(ConflictError):
+            tx.intend_elsewhere(second, first)
+        assert [one.target for one in tx.list_effects()] == ["orders2"]
+
+
 def test_an_effect_that_was_never_intended_cannot_be_confirmed(run_store: RunStore) -> None:
     with run_store.begin(TENANT) as tx, pytest.raises(NotFoundError):
         tx.confirm_effect("run-1:generate-repo", "repository", "x", after(1))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import update
 
 from factory_runtime.domain.dead_letter import Change
 from factory_runtime.domain.errors import (
@@ -23,6 +24,8 @@ from factory_runtime.domain.ids import digest_of
 from factory_runtime.domain.job import JobStatus, SkipReason
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import JobContext
+from factory_runtime.run_store import SqlRunStore
+from factory_runtime.run_store.tables import checkpoints
 from factory_runtime.services.bodies import from_body
 from factory_runtime.services.engine import stop_walking
 from factory_runtime.services.plans import read_plan
@@ -124,6 +127,7 @@ def test_the_history_says_what_was_changed_and_keeps_the_plan_before(factory: Sm
         "cycle": 1,
         "inputs": ["text"],
         "plan_before": run.plan.reference.digest,
+        "change": digest_of([{"text": "new"}, None, None]),
     }
     assert factory.events(run, "run")[-1].detail == wanted
     with factory.store.begin(TENANT, read_only=True) as tx:
@@ -315,7 +319,7 @@ def test_what_a_failed_job_left_outside_keeps_its_inputs(factory: SmallFactory):
     with pytest.raises(InvalidInputsError) as refused:
         again(factory, run, inputs={"text": "new"})
     (problem,) = refused.value.problems
-    assert problem.message == "a: would be given another text (input text)"
+    assert problem.message == "a: would be given another text, and has left a thing (input text)"
     factory.on.clear()
     again(factory, run, inputs={"other": "new"})
     assert run_through(factory, run).status is RunStatus.SUCCEEDED
@@ -608,6 +612,44 @@ def test_what_the_new_version_would_not_go_on_without_goes_again(factory: SmallF
     again(factory, run, template_version="1.1.0")
     assert statuses(factory, run) == {"docs": "Pending", "b": "Pending"}
     assert run_through(factory, run).status is RunStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    ("inputs", "by_older_release", "whole"),
+    [
+        ({"other": "new"}, False, "half of hello and half of hello"),
+        ({"text": "new"}, False, "half of new and half of new"),
+        ({"text": "new"}, True, "half of hello and half of new"),
+    ],
+)
+def test_a_job_that_is_given_something_else_does_not_go_on_from_its_checkpoint(
+    factory: SmallFactory, inputs: dict[str, Any], by_older_release: bool, whole: str
+):
+    def halves(context: JobContext, with_: Any) -> Any:
+        half = f"half of {with_['text']}"
+        state = context.checkpoint()
+        if state is None:
+            context.save_checkpoint({"half": half})
+        if context.facts.attempt == 1:
+            raise NO
+        return gives(whole=f"{half if state is None else state['half']} and {half}")(context, with_)
+
+    factory.on["a"] = halves
+    run = failed(factory, "a: with: {text: '${{ inputs.text }}'}")
+    if by_older_release:
+        forget_digest(factory, run)
+    again(factory, run, inputs=inputs)
+    assert run_through(factory, run).status is RunStatus.SUCCEEDED
+    assert outputs(factory, run, "a") == {"whole": whole}
+    said = [str(event.detail["message"]) for event in factory.events(run, "log")]
+    assert any("of other inputs" in line for line in said) == (whole.startswith("half of new"))
+
+
+def forget_digest(factory: SmallFactory, run: Run) -> None:
+    """As a release wrote the checkpoint that knew of no digest."""
+    assert isinstance(factory.store, SqlRunStore)
+    with factory.store.engine.begin() as connection:
+        connection.execute(update(checkpoints).values(with_digest=None))
 
 
 def test_a_failed_job_of_another_type_does_not_go_on_from_its_checkpoint(factory: SmallFactory):

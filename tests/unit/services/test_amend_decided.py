@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,14 @@ steps:
 def factory(tmp_path: Path, database_store: SqlRunStore) -> SmallFactory:
     """A factory on each of the real databases."""
     return SmallFactory(tmp_path / "templates", database_store)
+
+
+@pytest.fixture
+def memory(tmp_path: Path) -> Generator[SmallFactory]:
+    """A factory in memory, for what no row decides."""
+    small = SmallFactory(tmp_path / "templates")
+    yield small
+    small.store.close()
 
 
 def go_on(factory: SmallFactory, run: Run) -> Run:
@@ -220,14 +230,13 @@ def test_other_inputs_are_held_against_the_policy(
     assert again(factory, failed, inputs={"text": "short"}).cycle == 1
 
 
-def test_an_approval_that_the_policy_wants_by_now_stands_before_a_changed_plan(
-    factory: SmallFactory, failed: Run, tmp_path: Path
+@pytest.mark.parametrize("change", [{}, {"timeout_seconds": 60.0}, {"inputs": {"text": "new"}}])
+def test_an_approval_that_the_policy_wants_by_now_stands_before_what_is_still_to_do(
+    factory: SmallFactory, failed: Run, tmp_path: Path, change: dict[str, Any]
 ):
     text = "approval: [{name: care, message: May it?}]"
     governed(factory, tmp_path / "p", text)
-    again(factory, failed, timeout_seconds=60.0)
-    go_on(factory, failed)
-    again(factory, failed, inputs={"text": "new"})
+    again(factory, failed, **change)
     assert statuses(factory, failed) == {
         "policy-care": "Pending", "a": "Succeeded", "b": "Pending",
     }  # fmt: skip
@@ -237,6 +246,98 @@ def test_an_approval_that_the_policy_wants_by_now_stands_before_a_changed_plan(
     assert go_on(factory, failed).status is RunStatus.WAITING
     vote(factory, failed)
     assert go_on(factory, failed).status is RunStatus.SUCCEEDED
+
+
+def test_what_the_policy_wants_and_was_granted_is_not_asked_again(
+    factory: SmallFactory, tmp_path: Path
+):
+    governed(factory, tmp_path / "p", "approval: [{name: care, message: May it?}]")
+    factory.template(INPUTS + steps("a: "))
+    factory.on["a"] = fails(NO)
+    run = factory.request()
+    go_on(factory, run)
+    vote(factory, run)
+    assert go_on(factory, run).status is RunStatus.FAILED
+    queued = again(factory, run)
+    assert (queued.plan, queued.plan_changed_by) == (run.plan, ())
+    assert statuses(factory, run) == {"policy-care": "Succeeded", "a": "Pending"}
+
+
+def test_an_approval_that_the_policy_words_otherwise_by_now_is_asked_as_it_says(
+    factory: SmallFactory, tmp_path: Path
+):
+    governed(factory, tmp_path / "p", "approval: [{name: care, message: May it?}]")
+    factory.template(INPUTS + steps("a: "))
+    factory.on["a"] = fails(NO)
+    run = factory.request()
+    go_on(factory, run)
+    vote(factory, run)
+    assert go_on(factory, run).status is RunStatus.FAILED
+    governed(factory, tmp_path / "p", "approval: [{name: care, count: 2, message: Really?}]")
+    again(factory, run)
+    assert statuses(factory, run) == {
+        "policy-care": "Succeeded", "policy-care@1": "Pending", "a": "Pending",
+    }  # fmt: skip
+    go_on(factory, run)
+    asked = newest(factory, run)
+    assert (asked.message, asked.count) == ("Really?", 2)
+
+
+def test_an_undo_is_sent_round_whatever_the_policy_wants_by_now(
+    factory: SmallFactory, failed: Run, tmp_path: Path
+):
+    with factory.store.begin(TENANT) as tx:
+        tx.save_run(failed, failed.changed(factory.clock.at, undoes="run-of-old"))
+    governed(
+        factory, tmp_path / "p", "approval: [{name: care, message: May it?}]\nmax_deadline: 1m"
+    )
+    queued = again(factory, failed)
+    assert (queued.plan, queued.deadline_at) == (failed.plan, failed.deadline_at)
+
+
+# --- deadlines
+
+
+@pytest.mark.parametrize(
+    ("asked", "policy", "left"),
+    [
+        (timedelta(hours=2), "max_deadline: 1h", timedelta(hours=1)),
+        (timedelta(hours=2), "max_deadline: 3h", timedelta(hours=2)),
+        (None, "max_deadline: 3h", timedelta(hours=3)),
+        (None, "{}", None),
+    ],
+)
+@pytest.mark.parametrize("change", [{}, {"timeout_seconds": 60.0}, {"inputs": {"text": "new"}}])
+def test_a_round_has_no_more_time_than_the_policy_gives_by_now(
+    memory: SmallFactory,
+    tmp_path: Path,
+    asked: timedelta | None,
+    policy: str,
+    left: timedelta | None,
+    change: dict[str, Any],
+):
+    factory = memory
+    factory.template(INPUTS + steps("a: with: {text: '${{ inputs.text }}'}"))
+    factory.on["a"] = fails(NO)
+    run = go_on(factory, factory.request(deadline=asked))
+    governed(factory, tmp_path / "p", policy)
+    queued = again(factory, run, **change)
+    assert queued.deadline_at == (None if left is None else factory.clock.at + left)
+
+
+@pytest.mark.parametrize(
+    ("deadline", "left"), [("30m", timedelta(minutes=30)), ("3h", timedelta(hours=2))]
+)
+def test_a_round_has_no_more_time_than_the_new_version_gives(
+    memory: SmallFactory, deadline: str, left: timedelta
+):
+    factory = memory
+    factory.template(INPUTS + "deadline: 2h\n" + steps("a: "))
+    factory.on["a"] = fails(NO)
+    run = go_on(factory, factory.request())
+    factory.template(INPUTS + f"deadline: {deadline}\n" + steps("a: "), version="1.1.0")
+    queued = again(factory, run, template_version="1.1.0")
+    assert queued.deadline_at == factory.clock.at + left
 
 
 def test_a_policy_that_cannot_be_read_lets_nothing_go_round_again(

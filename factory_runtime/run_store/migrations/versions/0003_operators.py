@@ -36,6 +36,7 @@ def upgrade() -> None:
     timed = f"{slotless} AND status = 'Waiting' AND wake_at IS NOT NULL"
     _index("ix_runs_wake", "runs", "wake_at", *place, where=timed)
     op.add_column("jobs", Column("degraded", sa.Text()))
+    op.add_column("checkpoints", Column("with_digest", _text(64)))
     for column in (
         Column("link", sa.Text()),
         Column("reason", sa.Text()),
