@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,7 +22,7 @@ from factory_runtime.domain.run import RUN_ENDED, Run, RunStatus
 
 if TYPE_CHECKING:
     from factory_runtime.ports import RunFilter
-    from factory_runtime.services.bulk import Act, Told
+    from factory_runtime.services.bulk import RunResult, UseCase
 
 Preview = Annotated[
     bool, typer.Option("--preview", help="Show which runs are chosen; change nothing.")
@@ -41,7 +42,7 @@ class Deed:
 
     verb: str
     done: str
-    act: Act
+    act: UseCase
 
 
 @dataclass
@@ -58,7 +59,7 @@ class _Tally:
     def refused(self) -> int:
         return len(self.rows) - self.done - self.moved
 
-    def add(self, told: Told) -> None:
+    def add(self, told: RunResult) -> None:
         status = told.run.status.value if told.run is not None else None
         error = facts_of(told.error) if told.error is not None else None
         self.rows.append({"run_id": told.run_id, "status": status, "error": error})
@@ -98,7 +99,7 @@ def check_named_or_chosen(
         raise InputError(f"{wrong} is for runs that are {kind}", hint=f"leave out {wrong}")
 
 
-def cancel_chosen(door: Door, choice: Choice, act: Act, *, preview: bool, yes: bool) -> int:
+def cancel_chosen(door: Door, choice: Choice, act: UseCase, *, preview: bool, yes: bool) -> int:
     """Cancel the runs that are chosen, among those that have not ended."""
     where = choice.filter(door.runtime.clock.now())
     if wrong := RUN_ENDED.intersection(where.statuses):
@@ -108,7 +109,7 @@ def cancel_chosen(door: Door, choice: Choice, act: Act, *, preview: bool, yes: b
     return _do_in_bulk(door, where, Deed("cancel", "cancelled", act), preview=preview, yes=yes)
 
 
-def retry_chosen(door: Door, choice: Choice, act: Act, *, preview: bool, yes: bool) -> int:
+def retry_chosen(door: Door, choice: Choice, act: UseCase, *, preview: bool, yes: bool) -> int:
     """Send the runs round again that are chosen, among those that can be."""
     where = choice.filter(door.runtime.clock.now())
     if wrong := set(where.statuses) - {RunStatus.FAILED}:
@@ -155,14 +156,30 @@ def _do(door: Door, where: RunFilter, deed: Deed, tally: _Tally) -> int:
 
 
 def _asked(door: Door, where: RunFilter, deed: Deed, count: int) -> bool:
+    show = partial(_show_chosen, door, where, deed, count)
+    return is_agreed(door, deed.verb, deed.done, _runs(count), show)
+
+
+def is_agreed(door: Door, verb: str, done: str, what: str, show: Callable[[], None]) -> bool:
+    """Show what it is about and ask whether it is to be done.
+
+    Args:
+        door: the command's.
+        verb, done: like ``cancel`` and ``cancelled``.
+        what: how many of what, like ``3 runs``.
+        show: shows the first of them.
+
+    Raises:
+        InputError: nobody is there to be asked.
+    """
     if door.json or not (is_terminal(sys.stdin) and is_terminal(sys.stdout)):
         raise InputError(
-            f"{_runs(count)} would be {deed.done}, and nobody is here to be asked",
+            f"{what} would be {done}, and nobody is here to be asked",
             hint="--preview shows them, --yes does it",
         )
-    _show_chosen(door, where, deed, count)
+    show()
     door.screen.flush()
-    return typer.confirm(f"{deed.verb} {_runs(count)}?")
+    return typer.confirm(f"{verb} {what}?")
 
 
 def _show_chosen(door: Door, where: RunFilter, deed: Deed, count: int) -> None:
@@ -190,7 +207,7 @@ def _row(run: Run) -> tuple[str, ...]:
     return (run.id, run.status, template, run.project_id, *times, first_line(run.error or ""))
 
 
-def _tell(door: Door, told: Told) -> None:
+def _tell(door: Door, told: RunResult) -> None:
     if door.json:
         return
     if told.run is not None:

@@ -14,7 +14,7 @@ from cli.bulk import Preview, Yes, cancel_chosen, check_named_or_chosen, retry_c
 from cli.changes import Asked, InputsFile, Set, TemplateVersion, Timeout
 from cli.door import Door, open_door, person
 from cli.options import AnyRunIds, Json, RunIds, Tenant, duration_option
-from cli.telling import Act, Told, Watch, conclude, tell, tell_and_watch
+from cli.telling import Answer, OnDoor, Watch, conclude, tell, tell_and_watch
 from cli.where import Choice, NotSinceSucceeded, Where
 from factory_runtime.domain.errors import (
     IllegalTransitionError,
@@ -167,7 +167,7 @@ def _retry(door: Door, run_id: str, *, asked: Asked) -> Run:
 def _tell_and_wait(
     door: Door,
     run_ids: Iterable[str],
-    act: Act,
+    act: OnDoor,
     reached: Callable[[Run], bool],
     limit: timedelta | None,
 ) -> int:
@@ -179,21 +179,21 @@ def _tell_and_wait(
 
 
 def _wait(
-    door: Door, told: Told, reached: Callable[[Run], bool], until: float, limit: timedelta
-) -> Told:
+    door: Door, told: Answer, reached: Callable[[Run], bool], until: float, limit: timedelta
+) -> Answer:
     run = told.run
     if run is None:
         return told
     while not reached(run):
         wanted = RunStatus.PAUSED if reached is _is_paused else RunStatus.CANCELLED
         if run.ended:
-            return Told(run.id, error=IllegalTransitionError(f"run {run.id}", run.status, wanted))
+            return Answer(run.id, error=IllegalTransitionError(f"run {run.id}", run.status, wanted))
         if time.monotonic() >= until:
-            return Told(run.id, error=_not_yet(run, wanted, limit))
+            return Answer(run.id, error=_not_yet(run, wanted, limit))
         time.sleep(_POLL)
         with door.reading() as tx:
             run = tx.get_run(run.id)
-    return Told(run.id, run)
+    return Answer(run.id, run)
 
 
 def _not_yet(run: Run, wanted: RunStatus, limit: timedelta) -> NotYetError:

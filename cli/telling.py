@@ -17,14 +17,14 @@ from cli.screen import status_style
 from factory_runtime.domain.errors import FactoryError
 from factory_runtime.domain.run import Run, RunStatus
 
-Act = Callable[[Door, str], Run]
+OnDoor = Callable[[Door, str], Run]
 """One use case on one run, by its id."""
 
 Watch = Annotated[bool, typer.Option("--watch", help="Then follow each, as `runs watch` does.")]
 
 
 @dataclass(frozen=True)
-class Told:
+class Answer:
     """What came of telling one run: it as it then stands, or an error."""
 
     run_id: str  # or another id that names it, where it could not be told
@@ -36,7 +36,7 @@ class Told:
         return DONE if self.error is None else exit_code_of(self.error)
 
 
-def tell_and_watch(door: Door, run_ids: Iterable[str], act: Act, *, watch: bool) -> int:
+def tell_and_watch(door: Door, run_ids: Iterable[str], act: OnDoor, *, watch: bool) -> int:
     """Have each done and told of; then follow those it was done to; the worst exit code."""
     told = tell(door, run_ids, act)
     if not watch:
@@ -51,7 +51,7 @@ def tell_and_watch(door: Door, run_ids: Iterable[str], act: Act, *, watch: bool)
     return code
 
 
-def tell(door: Door, run_ids: Iterable[str], act: Act) -> list[Told]:
+def tell(door: Door, run_ids: Iterable[str], act: OnDoor) -> list[Answer]:
     """Have it done to each, and what came of it.
 
     Each in its own transaction: one that cannot be told does not keep the others.
@@ -59,14 +59,14 @@ def tell(door: Door, run_ids: Iterable[str], act: Act) -> list[Told]:
     return [_tell_one(door, run_id, act) for run_id in dict.fromkeys(run_ids)]
 
 
-def _tell_one(door: Door, run_id: str, act: Act) -> Told:
+def _tell_one(door: Door, run_id: str, act: OnDoor) -> Answer:
     try:
-        return Told(run_id, act(door, run_id))
+        return Answer(run_id, act(door, run_id))
     except FactoryError as error:
-        return Told(run_id, error=error)
+        return Answer(run_id, error=error)
 
 
-def conclude(door: Door, told: Sequence[Told], *, as_lines: bool = False) -> int:
+def conclude(door: Door, told: Sequence[Answer], *, as_lines: bool = False) -> int:
     """Tell of all, the errors on standard error as well; the worst exit code."""
     if door.json:
         _print_json(door, told, as_lines=as_lines)
@@ -79,7 +79,7 @@ def conclude(door: Door, told: Sequence[Told], *, as_lines: bool = False) -> int
     return max(one.code for one in told)
 
 
-def _print(door: Door, told: Sequence[Told]) -> None:
+def _print(door: Door, told: Sequence[Answer]) -> None:
     from cli.standing import NOBODY, standing
 
     unmoved = False
@@ -95,7 +95,7 @@ def _print(door: Door, told: Sequence[Told]) -> None:
         door.screen.line(NOBODY)
 
 
-def _print_json(door: Door, told: Sequence[Told], *, as_lines: bool) -> None:
+def _print_json(door: Door, told: Sequence[Answer], *, as_lines: bool) -> None:
     rows: list[dict[str, Any]] = [
         {
             "run_id": one.run.id if one.run else one.run_id,

@@ -12,12 +12,12 @@ from factory_runtime.ports import RunFilter, RunStore
 PAGE = 200
 """Runs that are read at once; no more of them are held."""
 
-Act = Callable[[str], Run]
+UseCase = Callable[[str], Run]
 """One use case on one run, by its id."""
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class RunResult:
     """What came of one run: it as it then stands, or why nothing was done to it."""
 
     run_id: str
@@ -46,7 +46,9 @@ def count(store: RunStore, tenant_id: str, where: RunFilter) -> int:
         return tx.count_runs(where)
 
 
-def do_to_all(store: RunStore, tenant_id: str, where: RunFilter, act: Act) -> Iterator[Told]:
+def do_to_all(
+    store: RunStore, tenant_id: str, where: RunFilter, act: UseCase
+) -> Iterator[RunResult]:
     """Have it done to each run that passes, and tell of each as soon as it is done.
 
     A run that cannot be told, because it moved meanwhile, does not allow it or was held for too
@@ -60,12 +62,12 @@ def do_to_all(store: RunStore, tenant_id: str, where: RunFilter, act: Act) -> It
     is_away = False
     for run in choose(store, tenant_id, where):
         try:
-            told = Told(run.id, act(run.id))
+            told = RunResult(run.id, act(run.id))
             is_away = False
         except TransientError as error:
             if is_away:
                 raise
-            is_away, told = True, Told(run.id, error=error)
+            is_away, told = True, RunResult(run.id, error=error)
         except FactoryError as error:
-            told = Told(run.id, error=error)
+            told = RunResult(run.id, error=error)
         yield told
