@@ -46,7 +46,8 @@ class RunFilter:
         ended_since, ended_until: likewise, when it ended.
         error: a part of what the run or one of its jobs failed of, in any case.
         not_since_succeeded: no run of the same project, template and inputs has Succeeded after it.
-        can_be_retried: it Failed, was not refused, and nobody undoes it.
+        can_be_retried: it Failed, was not refused, nobody undoes it, and nobody has discarded all
+            of its dead letters.
     """
 
     project_id: str | None = None

@@ -8,11 +8,12 @@ from datetime import datetime
 
 from sqlalchemy import and_, exists, or_
 
+from factory_runtime.domain.dead_letter import LetterStatus
 from factory_runtime.domain.errors import InputError
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunFilter
 from factory_runtime.run_store.rows import Condition
-from factory_runtime.run_store.tables import jobs, runs
+from factory_runtime.run_store.tables import dead_letters, jobs, runs
 
 
 def conditions_of(where: RunFilter) -> list[Condition]:
@@ -41,7 +42,7 @@ def conditions_of(where: RunFilter) -> list[Condition]:
     if where.not_since_succeeded:
         conditions.append(_not_since_succeeded())
     if where.can_be_retried:
-        conditions += _can_be_retried()
+        conditions += [*can_be_retried(), ~_given_up()]
     return conditions
 
 
@@ -67,7 +68,8 @@ def _not_since_succeeded() -> Condition:
     )
 
 
-def _can_be_retried() -> list[Condition]:
+def can_be_retried() -> list[Condition]:
+    """Of ``runs``: it Failed, was not refused, and nobody undoes it."""
     undoing = runs.alias("undoing")
     undone = exists().where(undoing.c.tenant_id == runs.c.tenant_id, undoing.c.undoes == runs.c.id)
     return [
@@ -76,6 +78,14 @@ def _can_be_retried() -> list[Condition]:
         runs.c.undo_requested_by.is_(None),
         ~undone,
     ]
+
+
+def _given_up() -> Condition:
+    """All that failed for good in the run was discarded: nobody wants it any more."""
+    letters = dead_letters.c
+    of_run = exists().where(letters.tenant_id == runs.c.tenant_id, letters.run_id == runs.c.id)
+    waits = letters.status.in_((LetterStatus.OPEN, LetterStatus.REDRIVEN))
+    return and_(of_run.where(letters.status == LetterStatus.DISCARDED), ~of_run.where(waits))
 
 
 def cursor_of(run: Run) -> str:

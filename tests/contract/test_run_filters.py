@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from factory_runtime.domain.body import Body
+from factory_runtime.domain.dead_letter import LetterStatus
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunFilter
 from factory_runtime.run_store import SqlRunStore
-from tests.builders import TENANT, a_job, a_run, after
+from tests.builders import TENANT, a_job, a_letter, a_run, after
 
 FAILED, SUCCEEDED = RunStatus.FAILED, RunStatus.SUCCEEDED
 
@@ -101,6 +102,27 @@ def test_only_what_can_be_retried_passes_where_that_is_asked(run_store: SqlRunSt
     undone = ended(run_store)
     undoing = ended(run_store, undoes=undone.id)
     assert passing(run_store, RunFilter(can_be_retried=True)) == {good.id, undoing.id}
+
+
+@pytest.mark.parametrize(
+    ("letters", "wanted"),
+    [
+        ((LetterStatus.DISCARDED,), False),
+        ((LetterStatus.DISCARDED, LetterStatus.CARRIED), False),
+        ((LetterStatus.DISCARDED, LetterStatus.OPEN), True),
+        ((LetterStatus.CARRIED,), True),
+    ],
+)
+def test_a_run_whose_letters_were_all_discarded_is_wanted_no_more(
+    run_store: SqlRunStore, letters: tuple[LetterStatus, ...], wanted: bool
+):
+    run = ended(run_store)
+    with run_store.begin(TENANT) as tx:
+        for number, status in enumerate(letters):
+            job = a_job(run, id=f"job-{number}", step=f"step-{number}")
+            tx.add_dead_letter(a_letter(job, id=f"letter-{number}", status=status))
+    assert passing(run_store, RunFilter(can_be_retried=True)) == ({run.id} if wanted else set())
+    assert passing(run_store, RunFilter(statuses=(FAILED,))) == {run.id}
 
 
 def test_another_tenants_runs_never_pass(run_store: SqlRunStore):
