@@ -128,14 +128,22 @@ def _lines(reason: Reason, now: datetime) -> list[str]:
     lines = [f"{of_job}{_words(reason, now)}"]
     if reason.limit is not None:
         lines[0] += f" ({reason.limit})"
-    if reason.holders:
-        more = len(reason.holders) - _NAMED
-        named = ", ".join(reason.holders[:_NAMED])
-        lines.append(f"  held by {named}{f' and {more} more' if more > 0 else ''}")
+    if reason.holders or reason.others:
+        lines.append(f"  held by {_holder_words(reason)}")
     if reason.changes and reason.kind not in _SAYS_ITSELF:
         spelled = (f"with `{one}`" if one.startswith("factory ") else one for one in reason.changes)
         lines.append(f"  goes on {' or '.join(spelled)}")
     return lines
+
+
+def _holder_words(reason: Reason) -> str:
+    """One's own runs by name; of others' it is told how many there are."""
+    words = [", ".join(reason.holders[:_NAMED])] if reason.holders else []
+    if (more := len(reason.holders) - _NAMED) > 0:
+        words.append(f"{more} more")
+    if reason.others:
+        words.append(f"{reason.others} of other tenants")
+    return " and ".join(words)
 
 
 _SAYS_ITSELF = (_K.PAUSED, _K.HELD, _K.NOBODY)

@@ -23,6 +23,7 @@ from factory_runtime.services.attempt import AnotherAttempt
 from factory_runtime.services.end_run import close_run_if_done, end_run
 from factory_runtime.services.engine import Walk, begin_walk, hold_walk, stop_walking
 from factory_runtime.services.put_down import put_down
+from factory_runtime.services.topic_slots import look_again
 from flows.progress import Progress
 from flows.watch import Why, watch_run, why_left
 from tasks.execution import Execution, JobCall
@@ -143,7 +144,7 @@ async def _end_early(execution: Execution, why: Why) -> Run:
         case Why.PAUSE:
             return await in_thread(put_down, runtime.engine, walk, RunStatus.PAUSED)
         case Why.WAIT:
-            wake_at = min(later.not_before for later in execution.later.values())
+            wake_at = min(later.comes_back_at for later in execution.later.values())
             return await in_thread(put_down, runtime.engine, walk, RunStatus.WAITING, wake_at)
         case Why.LEAVE:
             return await in_thread(put_down, runtime.engine, walk)
@@ -158,12 +159,8 @@ async def _run_until_ended(execution: Execution, name: str) -> None:
     if not_before is not None and name not in walk.endings:  # by an earlier process
         execution.later[name] = AnotherAttempt(not_before, Outcome.WAITING, "")
     while name not in walk.endings and execution.begins_jobs:
-        if later := execution.later.get(name):
-            left = (later.not_before - execution.runtime.clock.now()).total_seconds()
-            if left > 0:
-                await asyncio.sleep(min(left, _LOOK_AGAIN))
-                continue
-            del execution.later[name]
+        if not await _may_go_on(execution, name):
+            continue
         await execution.entrance.enter(execution.rank(name), walk.jobs[name].position)
         call = JobCall(execution, name)
         try:
@@ -173,6 +170,32 @@ async def _run_until_ended(execution: Execution, name: str) -> None:
         finally:
             execution.at_work.discard(name)
             call.go_in()
+
+
+async def _may_go_on(execution: Execution, name: str) -> bool:
+    """Whether nothing is to be waited for; else a part of the wait is over."""
+    later = execution.later.get(name)
+    if later is None:
+        return True
+    left = (later.not_before - execution.runtime.clock.now()).total_seconds()
+    if left > 0:
+        await asyncio.sleep(min(left, _LOOK_AGAIN))
+        return False
+    if later.away_until is not None and (again := await _look_in_line(execution, name)):
+        execution.later[name] = again
+        return False
+    del execution.later[name]
+    return True
+
+
+async def _look_in_line(execution: Execution, name: str) -> AnotherAttempt | None:
+    """A look of a job in line for its topic: one a second would be too many tasks of Prefect's."""
+    walk = execution.walk
+    execution.at_work.add(name)
+    try:
+        return await in_thread(look_again, execution.runtime.engine, walk, walk.jobs[name])
+    finally:
+        execution.at_work.discard(name)
 
 
 async def _run_one(call: JobCall) -> None:

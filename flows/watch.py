@@ -72,7 +72,7 @@ def why_left(execution: Execution) -> Why:
 def _only_waits(execution: Execution) -> bool:
     if execution.at_work or not execution.later:
         return False
-    soonest = min(later.not_before for later in execution.later.values())
+    soonest = min(later.comes_back_at for later in execution.later.values())
     return soonest - execution.runtime.clock.now() > WAIT_ELSEWHERE
 
 

@@ -217,6 +217,7 @@ class TopicWait:
         topic: name of the job type.
         since: when it was refused first.
         seen_at: when it was refused last: one that is not seen any more waits no longer.
+        back_at: where its run was put down meanwhile: when it looks again by itself, or was called.
     """
 
     tenant_id: str
@@ -226,6 +227,12 @@ class TopicWait:
     priority: Priority
     since: datetime
     seen_at: datetime
+    back_at: datetime | None = None
+
+    @property
+    def last_sign(self) -> datetime:
+        """When it is to be seen last, as far as is known."""
+        return max(self.seen_at, self.back_at or self.seen_at)
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,15 @@ class TopicQueue(Protocol):
         ...
 
     def waits(self, seen_after: datetime) -> tuple[TopicWait, ...]:
-        """Those that wait for the topic and were seen since: by priority and then by age."""
+        """Those that wait for it and were seen since, or are to come back: by priority and age."""
+        ...
+
+    def served(self) -> Mapping[str, float]:
+        """As of ``DispatchTransaction``, in the virtual time of this topic."""
+        ...
+
+    def serve(self, tenant_id: str, served: float) -> None:
+        """Write where a tenant stands, with the topic locked."""
         ...
 
 

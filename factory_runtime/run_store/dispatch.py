@@ -22,21 +22,18 @@ from sqlalchemy import (
     bindparam,
     exists,
     func,
-    insert,
     or_,
     select,
     type_coerce,
-    update,
 )
 
 from factory_runtime.domain.errors import PermanentError
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import RunKey, SlotHolder, WaitingRun
 from factory_runtime.run_store.column_types import UtcTime
-from factory_runtime.run_store.queues import SqlTopicQueue, take_turn
+from factory_runtime.run_store.queues import RUN_SLOTS, SqlServed, SqlTopicQueue, take_turn
 from factory_runtime.run_store.rows import TenantRows
 from factory_runtime.run_store.tables import (
-    queues,
     runs,
     set_asides,
     stands_in_queue,
@@ -171,7 +168,7 @@ class SqlDispatch:
         self._connection = connection
         self._place = place
         self._read_only = read_only
-        self._served: dict[str, float] | None = None
+        self._slots = SqlServed(connection, place, RUN_SLOTS)
 
     def take_turn(self) -> None:
         """Wait until no other dispatcher is at it."""
@@ -212,20 +209,12 @@ class SqlDispatch:
         return tuple(sorted(found, key=lambda run: run.place)[:limit])
 
     def served(self) -> Mapping[str, float]:
-        if self._served is None:  # nobody else writes it while this one has its turn
-            self._served = dict(self._all(select(queues.c.tenant_id, queues.c.served)))
-        return dict(self._served)
+        return self._slots.served()
 
     def serve(self, tenant_id: str, served: float) -> None:
         if self._read_only:
             raise PermanentError("this transaction was begun to read only")
-        if self._served is not None:
-            self._served[tenant_id] = served
-        change = update(queues).where(queues.c.tenant_id == tenant_id).values(served=served)
-        with translated(self._place):
-            if not self._connection.execute(change).rowcount:
-                row = {"tenant_id": tenant_id, "served": served}
-                self._connection.execute(insert(queues), row)
+        self._slots.serve(tenant_id, served)
 
     def topic(self, topic: str) -> SqlTopicQueue:
         return SqlTopicQueue(self._connection, self._place, topic)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, insert, or_, select, update
 
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.records import Breaker, Lock, SetAside, TopicWait
 from factory_runtime.ports import EVERYBODY, JobKey
 from factory_runtime.run_store.rows import BREAKERS, LOCKS, SET_ASIDES, TOPIC_WAITS, TenantRows
-from factory_runtime.run_store.tables import breakers, jobs, set_asides, topic_waits
+from factory_runtime.run_store.tables import breakers, jobs, queues, set_asides, topic_waits
 from factory_runtime.run_store.translate import translated
 
 
@@ -22,13 +23,42 @@ def take_turn(connection: Connection, place: str, name: str) -> None:
         rows.insert_if_absent(LOCKS, Lock(EVERYBODY, name, "", never))
 
 
-class SqlTopicQueue:
-    """``ports.TopicQueue``."""
+RUN_SLOTS = ""
+"""Stands in the place of a topic for the slots of runs."""
+
+
+class SqlServed:
+    """Where each tenant stands in the virtual time of one queue.
+
+    Whoever writes it has its turn, and is alone.
+    """
 
     def __init__(self, connection: Connection, place: str, topic: str) -> None:
         self._connection = connection
         self._place = place
         self._topic = topic
+        self._known: dict[str, float] | None = None
+
+    def served(self) -> Mapping[str, float]:
+        if self._known is None:
+            query = select(queues.c.tenant_id, queues.c.served).where(queues.c.topic == self._topic)
+            with translated(self._place):
+                self._known = {tenant: at for tenant, at in self._connection.execute(query)}
+        return dict(self._known)
+
+    def serve(self, tenant_id: str, served: float) -> None:
+        if self._known is not None:
+            self._known[tenant_id] = served
+        row = {"topic": self._topic, "tenant_id": tenant_id, "served": served}
+        same = (queues.c.topic == self._topic, queues.c.tenant_id == tenant_id)
+        with translated(self._place):
+            change = update(queues).where(*same).values(served=served)
+            if not self._connection.execute(change).rowcount:
+                self._connection.execute(insert(queues), row)
+
+
+class SqlTopicQueue(SqlServed):
+    """``ports.TopicQueue``."""
 
     def at_work(self) -> tuple[JobKey, ...]:
         # Only what is claimed has a lease: these are few, however many jobs there are.
@@ -44,7 +74,10 @@ class SqlTopicQueue:
         columns = topic_waits.c
         query = (
             select(*TOPIC_WAITS.columns)
-            .where(columns.topic == self._topic, columns.seen_at > seen_after)
+            .where(
+                columns.topic == self._topic,
+                or_(columns.seen_at > seen_after, columns.back_at > seen_after),
+            )
             .order_by(columns.priority, columns.since, columns.run_id, columns.step)
         )
         with translated(self._place):

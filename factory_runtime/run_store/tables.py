@@ -645,8 +645,10 @@ queues = Table(
     "queues",
     metadata,
     Column("tenant_id", _TENANT, nullable=False),
+    Column("topic", _NAME, nullable=False),
     Column("served", Float(53), nullable=False),
-    PrimaryKeyConstraint("tenant_id"),
+    PrimaryKeyConstraint("tenant_id", "topic"),
+    Index("ix_queues_topic", "topic"),
 )
 
 set_asides = Table(
@@ -671,6 +673,7 @@ topic_waits = Table(
     Column("priority", PriorityRank, nullable=False),
     Column("since", UtcTime, nullable=False),
     Column("seen_at", UtcTime, nullable=False),
+    Column("back_at", UtcTime),
     PrimaryKeyConstraint("tenant_id", "run_id", "step"),
     Index("ix_topic_waits_topic", "topic", "priority", "since"),
 )

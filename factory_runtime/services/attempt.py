@@ -103,11 +103,19 @@ class AnotherAttempt:
         outcome: ``TRANSIENT`` where it failed; ``WAITING`` where the job waits for something
             outside, ``SUSPENDED`` where it was asked to stop at a safe point.
         reason: why, for people.
+        away_until: of a job in line for its topic: when it looks again where its run is put down
+            meanwhile; a look by itself is no task.
     """
 
     not_before: datetime
     outcome: Outcome
     reason: str
+    away_until: datetime | None = None
+
+    @property
+    def comes_back_at(self) -> datetime:
+        """When its run, put down meanwhile, has to be there again."""
+        return self.away_until or self.not_before
 
 
 class StoredTree:

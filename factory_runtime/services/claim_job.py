@@ -89,7 +89,7 @@ def _claim(engine: Engine, walk: Walk, planned: PlannedJob) -> Begun | AnotherAt
     )
     attempt = _opened(engine, walk, job, now)
     try:
-        caps = topic_slots.find_caps(engine, walk.run.tenant_id, planned.type)
+        caps = topic_slots.find_caps(engine, walk.run.tenant_id, planned.type, now)
     except PolicyUnavailableError as error:
         return topic_slots.unreadable(engine, error)
 
@@ -100,19 +100,23 @@ def _claim(engine: Engine, walk: Walk, planned: PlannedJob) -> Begun | AnotherAt
                 return None
             if hosts or caps is not None:
                 tx.lock_run(walk.run.id)  # before the breaker, as whoever ends a job does
-            if caps is not None:
-                later = topic_slots.refuse(tx, walk.run, before, caps, now)
-                if later is not None:
-                    return later
+            turn = None if caps is None else topic_slots.ask(tx, walk.run, before, caps, now)
+            if isinstance(turn, AnotherAttempt):
+                return turn
             if hosts and (until := breaker.open_until(tx, hosts, now)) is not None:
+                topic_slots.step_aside(tx, walk.run.id, job.step, now)
                 reason = f"{', '.join(hosts)} is down: nothing is asked of it now"
                 return AnotherAttempt(until, Outcome.WAITING, reason)
+            if turn is not None:
+                turn.take()
             tx.add_attempt(attempt)
             tx.save_job(before, job, detail={"attempt": job.attempt})
             hold_walk(engine, tx, walk)
             return None
 
     later = steadily(write, engine.lease)
+    if caps is not None:
+        topic_slots.call(engine, walk.run.tenant_id, planned.type, caps)
     if later is not None:
         return later
     walk.jobs[job.step] = job

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import datetime
 
 from factory_runtime.domain.job import Job, JobStatus
@@ -12,6 +13,7 @@ from factory_runtime.services.locks import walk_lock
 from factory_runtime.services.messages import leave_status
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.take_back import let_go, without_slot
+from factory_runtime.services.topic_slots import go_away
 
 
 def put_down(
@@ -44,6 +46,8 @@ def put_down(
                 if job.status is JobStatus.RUNNING:
                     let_go(tx, job, now)
             down = _put_down(run, status, _soonest(jobs, wake_at), now)
+            if down.status is RunStatus.WAITING and down.wake_at is not None:
+                down = replace(down, wake_at=go_away(tx, run.id, down.wake_at, now))
             tx.save_run(run, down)
             tx.unlock(walk_lock(run.id), walk.holder)
             leave_status(tx, down, now)

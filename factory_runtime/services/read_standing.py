@@ -8,6 +8,7 @@ from datetime import datetime
 from itertools import islice
 
 from factory_runtime.domain.approval import ApprovalStatus
+from factory_runtime.domain.errors import PolicyUnavailableError
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.records import TopicWait
 from factory_runtime.domain.run import Run
@@ -20,7 +21,8 @@ from factory_runtime.services.standing import (
     standing_of,
     wants_slot,
 )
-from factory_runtime.services.topic_slots import STALE, TopicCaps, before
+from factory_runtime.services.topic_line import Line, TopicCaps, stand
+from factory_runtime.services.topic_slots import STALE, find_caps, line_of
 from factory_runtime.services.turns import LimitsOf, SeenLine, limits_or_none, turns
 
 _IN_TENANT = 1000
@@ -107,7 +109,7 @@ def read_standing(
             for one in tx.list_approvals(run_id=run.id, status=ApprovalStatus.OPEN)
             if any(job.step == one.step and job.status is JobStatus.WAITING for job in jobs)
         ]
-        in_line = [wait for wait in tx.list_topic_waits(run.id) if wait.seen_at > now - STALE]
+        in_line = [wait for wait in tx.list_topic_waits(run.id) if wait.last_sign > now - STALE]
         breakers = tx.open_breakers(now)
         aside = tx.find_set_aside(run.id)
     place = None
@@ -142,24 +144,31 @@ def _topics(
     """Of those of a run's jobs that are in line, by step."""
     found: dict[str, TopicPlace] = {}
     with onlooker.store.begin_dispatch(read_only=True) as look:
-        topics = {name: look.topic(name) for name in {wait.topic for wait in in_line}}
-        seen = {name: (one.at_work(), one.waits(now - STALE)) for name, one in topics.items()}
+        lines = {name: line_of(look.topic(name), now) for name in {w.topic for w in in_line}}
     for wait in in_line:
-        at_work, waits = seen[wait.topic]
-        limits = limits_or_none(onlooker.limits_of, wait.tenant_id)
-        own = None if limits is None else limits.topics.get(wait.topic)
-        everybody = onlooker.topic_caps.get(wait.topic)
-        caps = TopicCaps(everybody, {} if own is None else {wait.tenant_id: own})
-        ahead = before(wait, waits, at_work, caps)
-        mine = [key for key in at_work if key.tenant_id == wait.tenant_id]
-        is_own = own is not None and len(mine) >= own
-        allowed, holders = (own, mine) if is_own else (everybody, list(at_work))
-        if ahead is not None and allowed is not None:
-            found[wait.step] = TopicPlace(
-                limit=f"topics.{wait.topic}" if is_own else "FACTORY_TOPIC_CAPS",
-                allowed=allowed,
-                taken=len(holders),
-                holders=tuple(sorted({key.run_id for key in holders})),
-                position=ahead + 1,
-            )
+        try:
+            caps = find_caps(onlooker, wait.tenant_id, wait.topic, now)
+        except PolicyUnavailableError:
+            continue  # what cannot be read is told by its own name
+        if caps is not None and (place := _topic_place(wait, lines[wait.topic], caps)) is not None:
+            found[wait.step] = place
     return found
+
+
+def _topic_place(mine: TopicWait, line: Line, caps: TopicCaps) -> TopicPlace | None:
+    standing = stand(mine, line, caps)
+    own = caps.by_tenant.get(mine.tenant_id)
+    ours = [key for key in line.at_work if key.tenant_id == mine.tenant_id]
+    is_own = own is not None and len(ours) >= own
+    allowed = own if is_own else caps.everybody
+    if standing.has_room or allowed is None:
+        return None
+    others = {(key.tenant_id, key.run_id) for key in line.at_work if key not in ours}
+    return TopicPlace(
+        limit=f"topics.{mine.topic}" if is_own else "FACTORY_TOPIC_CAPS",
+        allowed=allowed,
+        taken=len(ours if is_own else line.at_work),
+        holders=tuple(sorted({key.run_id for key in ours})),
+        others=0 if is_own else len(others),
+        position=standing.ahead + 1,
+    )

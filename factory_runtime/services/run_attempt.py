@@ -26,7 +26,7 @@ from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.result import ConfirmedEffect, JobResult, WaitUntil
 from factory_runtime.domain.tree import TreeReference
 from factory_runtime.ports import RunTransaction
-from factory_runtime.services import breaker
+from factory_runtime.services import breaker, topic_slots
 from factory_runtime.services.attempt import AnotherAttempt, AttemptContext, Begun, StoredTree
 from factory_runtime.services.bodies import to_body
 from factory_runtime.services.end_job import end_job, stands
@@ -228,6 +228,7 @@ def _come_back(
         begun.logs[:0] = lines
         raise
     walk.jobs[job.step] = job
+    topic_slots.hand_on(engine, walk.run.tenant_id, job.type)
     return AnotherAttempt(job.not_before or now, outcome, reason)
 
 
@@ -253,6 +254,7 @@ def _close(
     except BaseException:
         begun.logs[:0] = lines  # for the record of how it failed
         raise
+    topic_slots.hand_on(engine, walk.run.tenant_id, ended.type)
     return ending
 
 

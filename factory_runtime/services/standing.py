@@ -51,7 +51,8 @@ class Reason:
         limit: what sets the limit, like ``FACTORY_MAX_RUNNING_RUNS``, or a key of the tenant's
             policy, like ``quotas.running_runs``.
         allowed, taken: of that limit.
-        holders: ids of the runs that hold it.
+        holders: ids of the tenant's own runs that hold it.
+        others: runs of other tenants that hold it.
         position: in the tenant's queue, or in the topic's line, from 1; None where it is too far
             back to be told, or another reason tells it.
         overall: among the runs of all tenants, from 1; None likewise, or where a limit has to
@@ -69,6 +70,7 @@ class Reason:
     allowed: int | None = None
     taken: int | None = None
     holders: tuple[str, ...] = ()
+    others: int = 0
     position: int | None = None
     overall: int | None = None
     until: datetime | None = None
@@ -108,12 +110,13 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class TopicPlace:
-    """A job in line for its topic: who holds it, and where the job stands."""
+    """A job in line for its topic: who holds it, and where the job stands. See ``Reason``."""
 
     limit: str
     allowed: int
     taken: int
     holders: tuple[str, ...]
+    others: int
     position: int
 
 
@@ -203,14 +206,16 @@ def _of_place(run: Run, place: Place) -> Iterator[Reason]:
         yield Reason(ReasonKind.NO_LIMITS, changes=("factory policy check",))
     told = False
     for kind, limit, allowed, held in _limits(run, place):
-        taken = tuple(sorted(holder.run_id for holder in place.holders if held(holder)))
+        taken = [holder for holder in place.holders if held(holder)]
+        own = sorted(one.run_id for one in taken if one.tenant_id == run.tenant_id)
         if allowed is not None and len(taken) >= allowed:
             yield Reason(
                 kind,
                 limit=limit,
                 allowed=allowed,
                 taken=len(taken),
-                holders=taken,
+                holders=tuple(own),
+                others=len(taken) - len(own),
                 position=None if told else place.position,
                 overall=None if told else place.overall,
                 changes=("when one of these runs ends", f"with a higher {limit}"),
@@ -279,6 +284,7 @@ def _of_ready(facts: StandingFacts, job: Job) -> Iterator[Reason]:
             allowed=line.allowed,
             taken=line.taken,
             holders=line.holders,
+            others=line.others,
             position=line.position,
             about=job.type,
             changes=("when one of these jobs ends", f"with a higher {line.limit}"),

@@ -81,7 +81,7 @@ def test_where_all_slots_are_taken_their_holders_and_the_setting_are_named() -> 
     reason = scene.only(scene.run(requested_at=after(5)))
     assert reason.kind is K.SLOTS
     assert (reason.limit, reason.allowed, reason.taken) == ("FACTORY_MAX_RUNNING_RUNS", 2, 2)
-    assert reason.holders == tuple(sorted(run.id for run in holders))
+    assert (reason.holders, reason.others) == ((holders[0].id,), 1), "others' ids are theirs"
     assert (reason.position, reason.overall) == (2, 3)
     assert reason.changes == (
         "when one of these runs ends",
@@ -218,7 +218,12 @@ def test_a_job_in_line_for_its_topic_tells_who_is_at_work_and_its_place() -> Non
     assert (one.kind, one.step, one.position) == (K.TOPIC, "one", 1)
     assert (two.kind, two.step, two.position) == (K.TOPIC, "two", 2)
     assert (one.limit, one.allowed, one.taken) == ("FACTORY_TOPIC_CAPS", 1, 1)
-    assert one.holders == (holder.id,)
+    assert (one.holders, one.others) == ((holder.id,), 0)
+    scene.topic_caps["repo-generation"] = 2
+    scene.running(a_claimed_job(lease_expires_at=after(99)), tenant_id="other")
+    assert (scene.reasons(run)[0].holders, scene.reasons(run)[0].others) == ((holder.id,), 1)
+    scene.limits["other"] = Limits(topics={"repo-generation": 1})
+    assert scene.reasons(run)[0].taken == 2, "as claims count it"
     scene.topic_caps.clear()
     scene.limits["acme"] = Limits(topics={"repo-generation": 1})
     assert scene.reasons(run)[0].limit == "topics.repo-generation"

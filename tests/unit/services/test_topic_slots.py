@@ -28,7 +28,8 @@ from factory_runtime.services.claim_job import begin_attempt
 from factory_runtime.services.end_run import end_run
 from factory_runtime.services.engine import Engine, Walk
 from factory_runtime.services.run_attempt import publish_attempt
-from factory_runtime.services.topic_slots import LATEST, STALE, TopicCaps, before
+from factory_runtime.services.topic_line import Line, TopicCaps, in_turn, stand
+from factory_runtime.services.topic_slots import LATEST, STALE, UNREADABLE
 from tests.builders import NOON, a_breaker, after
 from tests.small_factory import Act, SmallFactory, steps
 
@@ -177,7 +178,9 @@ def test_where_the_caps_cannot_be_read_no_job_starts(factory: SmallFactory) -> N
         raise PolicyUnavailableError(f"the policy of {tenant_id} has a mistake in line 3")
 
     walk = a_walk(factory)
-    later = refused(replace(capped(factory), limits_of=limits_of), walk, "a")
+    later = begin_attempt(replace(capped(factory), limits_of=limits_of), walk, "a")
+    assert isinstance(later, AnotherAttempt)
+    assert later.not_before == factory.clock.now() + UNREADABLE
     assert "line 3" in later.reason
     begun(capped(factory), walk, "a")
 
@@ -274,7 +277,8 @@ def test_those_who_may_start_fill_the_caps_and_never_go_over_them(
         mine = sum(key.tenant_id == tenant for key in at_work)
         return (everybody is None or len(at_work) < everybody) and mine < own.get(tenant, 99)
 
-    may = [wait for wait in waits if before(wait, waits, at_work, caps) is None]
+    line = Line(tuple(at_work), waits)
+    may = [wait for wait in in_turn(line, waits, caps) if stand(wait, line, caps).has_room]
     for wait in may:  # in their order: each of them finds the room that it was promised
         assert has_room(wait.tenant_id)
         at_work.append(JobKey(wait.tenant_id, wait.run_id, "a"))

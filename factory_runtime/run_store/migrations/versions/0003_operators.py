@@ -230,9 +230,11 @@ def _queues() -> None:
     op.create_table(
         "queues",
         Column("tenant_id", _text(64), nullable=False),
+        Column("topic", _text(200), nullable=False),
         Column("served", sa.Float(53), nullable=False),
-        sa.PrimaryKeyConstraint("tenant_id", name="pk_queues"),
+        sa.PrimaryKeyConstraint("tenant_id", "topic", name="pk_queues"),
     )
+    op.create_index("ix_queues_topic", "queues", ["topic"])
     op.create_table(
         "set_asides",
         Column("tenant_id", _text(64), nullable=False),
@@ -257,6 +259,7 @@ def _topic_waits() -> None:
         Column("priority", sa.SmallInteger(), nullable=False),
         Column("since", _TIME, nullable=False),
         Column("seen_at", _TIME, nullable=False),
+        Column("back_at", _TIME),
         sa.PrimaryKeyConstraint("tenant_id", "run_id", "step", name="pk_topic_waits"),
     )
     op.create_index("ix_topic_waits_topic", "topic_waits", ["topic", "priority", "since"])
