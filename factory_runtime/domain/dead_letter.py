@@ -155,6 +155,7 @@ class LetterFilter:
     statuses: tuple[LetterStatus, ...] = (LetterStatus.OPEN,)
     fingerprint: str | None = None
     run_id: str | None = None
+    step: str | None = None
     job_type: str | None = None
     template_id: str | None = None
     project_id: str | None = None

@@ -261,6 +261,7 @@ def _letters(where: LetterFilter) -> list[Condition]:
     pairs = (
         (columns.fingerprint, where.fingerprint),
         (columns.run_id, where.run_id),
+        (columns.step, where.step),
         (columns.job_type, where.job_type),
         (columns.template_id, where.template_id),
         (columns.project_id, where.project_id),

@@ -17,11 +17,13 @@ from factory_runtime.domain.notice import (
 )
 from factory_runtime.domain.policy import NoticeRule
 from factory_runtime.domain.records import OutboxMessage, RunEvent
+from factory_runtime.domain.run import Run
 from factory_runtime.ports import ArtifactStorage, Clock, Notifier, RunStore
+from factory_runtime.services.crowds import crowd_notice, crowd_words, find_crowd
 from factory_runtime.services.drain_outbox import GivenUpError
 from factory_runtime.services.messages import GIVEN_UP, leave
 from factory_runtime.services.recovery import read_report, report_notice
-from factory_runtime.services.topics import SEND_NOTICE
+from factory_runtime.services.topics import NOTICE, SEND_NOTICE
 
 GIVE_UP_AFTER = timedelta(days=1)
 """A target that took nothing for so long is not asked again for this notice."""
@@ -68,7 +70,9 @@ class Teller:
             TransientError: what an undo left is not known yet.
             RunNotFoundError: the run that it is about is gone.
         """
-        notice = self._whole(notice_from_payload(message.payload))
+        notice = notice_from_payload(message.payload)
+        if notice.kind is NoticeKind.RUN_COMPLETE:
+            notice = self._with_words(notice)
         if notice is None:
             return
         rules = self._rules(notice.tenant_id)
@@ -115,16 +119,27 @@ class Teller:
     def _rules(self, tenant_id: str) -> tuple[NoticeRule, ...]:
         return self.rules_of(tenant_id) or EVERYTHING_TO_THE_LOG
 
-    def _whole(self, notice: Notice) -> Notice | None:
-        """The notice with its text; None where there is nothing to be told any more."""
-        if notice.kind is not NoticeKind.RUN_COMPLETE or notice.run_id is None:
-            return notice
+    def _with_words(self, notice: Notice) -> Notice | None:
+        """The notice of an end, whole; None where there is nothing to be told of it, or not now."""
+        if notice.run_id is None:
+            with self.store.begin(notice.tenant_id, read_only=True) as tx:
+                return crowd_words(tx, notice)
         report = read_report(self.store, self.storage, notice.tenant_id, notice.run_id)
         if not report.run.ended or report.run.cycle != notice.facts.get("cycle"):
             return None  # sent round again: its next end leaves a notice of its own
         if report.unsettled and self.clock.now() - notice.at < SETTLED_WITHIN:
             raise TransientError(f"what {report.run.undoes} has left is still being counted")
-        return report_notice(report, notice)
+        return None if self._is_in_crowd(report.run) else report_notice(report, notice)
+
+    def _is_in_crowd(self, run: Run) -> bool:
+        """Whether it failed as many others did in this hour: all are told of when that is over."""
+        with self.store.begin(run.tenant_id) as tx:
+            crowd = find_crowd(tx, run)
+            if crowd is not None:
+                notice = crowd_notice(run.tenant_id, crowd)
+                now, payload = self.clock.now(), notice_to_payload(notice)
+                leave(tx, NOTICE, notice.key, payload, now, after=notice.at - now)
+        return crowd is not None
 
     def _note_given_up(self, notice: Notice, target: str, why: str) -> None:
         _LOG.warning("target %s was not told %s: %s", target, notice.key, why)

@@ -14,16 +14,18 @@ import pytest
 from sqlalchemy import Text, select
 
 from factory_runtime.domain.policy import NoticeRule
+from factory_runtime.domain.run import RunStatus
 from factory_runtime.notifications.notifier import AppriseNotifier
 from factory_runtime.ports import Notifier, RunStore
 from factory_runtime.run_store import SqlRunStore
 from factory_runtime.run_store.tables import metadata
 from factory_runtime.services import topics
+from factory_runtime.services.crowds import ONE_BY_ONE, crowd_notice, crowd_words, find_crowd
 from factory_runtime.services.drain_outbox import Drained
 from factory_runtime.services.messages import leave_notice
 from factory_runtime.services.send_notices import NoticeSender
 from factory_runtime.services.tell import Teller
-from tests.builders import TENANT
+from tests.builders import TENANT, a_job, a_letter, a_run
 from tests.receivers import Board, a_notice, web_receiver
 from tests.small_factory import SmallFactory, fails, steps
 
@@ -103,6 +105,25 @@ def test_due_messages_are_read_page_by_page(factory: SmallFactory):
         seen += [message.key for message in page]
         page = factory.store.due_messages(now, 3, topics=[topics.NOTICE], after=page[-1])
     assert sorted(seen) == sorted(f"letter-{number}" for number in range(7))
+
+
+def test_runs_that_failed_alike_are_known_by_the_letters_of_one_job(factory: SmallFactory):
+    runs = [a_run(status=RunStatus.FAILED) for _ in range(ONE_BY_ONE + 1)]
+    with factory.store.begin(TENANT) as tx:
+        for number, run in enumerate(runs):
+            tx.add_run(run)
+            failed_at = factory.clock.at + timedelta(seconds=number)
+            for step in ("a[one]", "a[two]"):
+                tx.add_dead_letter(a_letter(a_job(run, step=step), failed_at=failed_at))
+    with factory.store.begin(TENANT, read_only=True) as tx:
+        found = [find_crowd(tx, run) for run in runs]
+        assert found[:-1] == [None] * ONE_BY_ONE
+        crowd = found[-1]
+        assert crowd is not None
+        assert crowd.step == "a[one]"
+        assert tx.count_dead_letters(crowd.letters) == len(runs)
+        told = crowd_words(tx, crowd_notice(TENANT, crowd))
+    assert told.title.startswith(f"{len(runs)} runs of microservice failed alike")
 
 
 def test_the_last_event_of_a_run_is_found(factory: SmallFactory):

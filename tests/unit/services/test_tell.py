@@ -11,11 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from factory_runtime.domain.errors import HostBusyError, InputError, PolicyUnavailableError
+from factory_runtime.domain.errors import (
+    HostBusyError,
+    HostRejectedError,
+    InputError,
+    PolicyUnavailableError,
+)
 from factory_runtime.domain.notice import Notice, Severity
 from factory_runtime.domain.policy import NoticeRule
 from factory_runtime.domain.records import EffectStatus, OutboxMessage
-from factory_runtime.domain.run import RunStatus
+from factory_runtime.domain.result import JobResult
+from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.notifications.notifier import AppriseNotifier
 from factory_runtime.ports import Notifier
 from factory_runtime.services import topics
@@ -439,6 +445,57 @@ def test_each_cycle_of_a_run_is_told_and_none_that_is_over(
     factory.drive(factory.take_up(run))
     desk.send()
     assert [notice.title for _, notice in board.sent] == [f"demo {run.id} Succeeded"]
+
+
+def test_of_many_runs_that_fail_alike_in_an_hour_the_most_are_told_of_together(
+    desk: Desk, board: Board, factory: SmallFactory
+):
+    factory.clock.at = factory.clock.at.replace(minute=0)
+    desk.to("pager", kinds=("run-complete",))
+    step = steps("a: with: {}", "z: with: {}")
+    factory.on["a"] = factory.on["z"] = fails(HostRejectedError("the disk of <host> is full"))
+    runs = [fail_one(factory, step) for _ in range(23)]
+    factory.on["a"] = factory.on["z"] = fails(HostRejectedError("no such branch"))
+    other = fail_one(factory, step)
+    factory.on["a"] = factory.on["z"] = lambda _c, _w: JobResult()
+    well = fail_one(factory, step)
+    assert desk.send().failed == 0
+    told_of = [notice.run_id for _, notice in board.sent]
+    assert sorted(map(str, told_of)) == sorted(run.id for run in [*runs[:20], other, well])
+    board.sent.clear()
+    factory.clock.at = factory.clock.at.replace(minute=0, second=0) + timedelta(hours=1)
+    for _ in range(2):
+        desk.send()
+    ((_, together),) = board.sent
+    assert together.title == "23 runs of demo failed alike in the hour from 2026-11-21 12:00 UTC"
+    assert "a (act): host-rejected: the disk of <host> is full" in together.body
+    assert f"--canary --tenant {TENANT}" in together.body
+    assert (together.facts["runs"], together.severity) == (23, Severity.FAILURE)
+
+
+def test_another_hour_begins_to_tell_of_them_one_by_one_again(
+    desk: Desk, board: Board, factory: SmallFactory
+):
+    factory.on["a"] = fails(HostRejectedError("the disk is full"))
+    desk.to("pager", kinds=("run-complete",))
+    for _ in range(21):
+        fail_one(factory, steps("a: with: {}"))
+    factory.clock.pass_time(timedelta(hours=1))
+    last = fail_one(factory, steps("a: with: {}"))
+    desk.send()
+    assert len(board.sent) == 22
+    assert last.id in {notice.run_id for _, notice in board.sent}
+
+
+def fail_one(factory: SmallFactory, text: str) -> Run:
+    """A run that has ended, a second before the next."""
+    factory.template(text)
+    run = factory.request()
+    walk = factory.take_up(run, f"flow-{run.id}")
+    ended = factory.drive(walk)
+    stop_walking(factory.engine, walk)
+    factory.clock.pass_time()
+    return ended
 
 
 def test_a_cancelled_run_is_told_with_who_did_it(desk: Desk, board: Board, factory: SmallFactory):
