@@ -165,7 +165,8 @@ def is_agreed(door: Door, verb: str, done: str, what: str, show: Callable[[], No
 
     Args:
         door: the command's.
-        verb, done: like ``cancel`` and ``cancelled``.
+        verb: like ``cancel``.
+        done: like ``cancelled``.
         what: how many of what, like ``3 runs``.
         show: shows the first of them.
 

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
 
 from cli.as_json import print_json, to_json, without
 from cli.changes import Asked, InputsFile, Set, TemplateVersion, Timeout
-from cli.completion import complete_fingerprint, complete_letter
+from cli.completion import complete_letter
 from cli.door import Door, open_door, person
 from cli.errors import DONE, exit_code_of, facts_of, report
+from cli.letter_bulk import (
+    SHOWN,
+    Preview,
+    Yes,
+    discard_chosen,
+    order_as_json,
+    order_row,
+    retry_chosen,
+)
+from cli.letter_choice import (
+    FailedSince,
+    FailedUntil,
+    Fingerprint,
+    LetterChoice,
+    LettersWhere,
+    check_letters,
+    whole,
+)
 from cli.options import Json, Tenant
 from cli.telling import Watch, tell_and_watch
 from cli.text import first_line, local_time
 from factory_runtime.domain.dead_letter import (
-    Change,
+    MAY_GO_ROUND,
     DeadLetter,
     LetterFilter,
     LetterGroup,
     LetterStatus,
-    OrderStatus,
-    RedriveOrder,
 )
 from factory_runtime.domain.errors import FactoryError, InputError, NotFoundError
 from factory_runtime.domain.run import Run
@@ -32,20 +48,9 @@ app = typer.Typer(
 )
 
 _MANY = 1000
-_SHOWN = 12
-"""Digits of a fingerprint that are shown."""
-
 _ID = typer.Argument(metavar="LETTER_ID", help="Like letter-01k….", autocompletion=complete_letter)
 LetterId = Annotated[str, _ID]
 LetterIds = Annotated[list[str] | None, _ID]
-Fingerprint = Annotated[
-    str | None,
-    typer.Option(
-        metavar="F",
-        help="All open ones of this kind of failure; its first 6 digits or more.",
-        autocompletion=complete_fingerprint,
-    ),
-]
 
 
 @app.command("list")
@@ -106,10 +111,15 @@ def show(letter_id: LetterId, tenant: Tenant = None, json: Json = False) -> None
 def retry(
     letter_ids: LetterIds = None,
     fingerprint: Fingerprint = None,
+    where: LettersWhere = None,
+    since: FailedSince = None,
+    until: FailedUntil = None,
     canary: Annotated[
         bool,
         typer.Option("--canary", help="One goes ahead; the others follow when it has succeeded."),
     ] = False,
+    preview: Preview = False,
+    yes: Yes = False,
     set_: Set = None,
     inputs: InputsFile = None,
     timeout: Timeout = None,
@@ -118,16 +128,20 @@ def retry(
     tenant: Tenant = None,
     json: Json = False,
 ) -> int:
-    """Send dead letters round again: these, or all of a kind; what succeeded before stays."""
-    _check(letter_ids, fingerprint)
+    """Send dead letters round again: these, or all that are chosen; what succeeded before stays."""
+    choice = LetterChoice(where, since, until, fingerprint)
+    check_letters(letter_ids, choice)
     asked = Asked(set_, inputs, timeout, template_version)
     door = open_door(tenant=tenant, json=json)
-    if fingerprint is not None:
+    if choice.is_made:
         if watch and not canary:
             raise InputError("--watch follows letters that are named, or a canary")
-        return _retry_group(door, fingerprint, asked, canary=canary, watch=watch)
-    if canary:
-        raise InputError("--canary goes ahead of a group", hint="add --fingerprint")
+        if canary and fingerprint is None:
+            raise InputError("--canary goes ahead of others of its kind", hint="add --fingerprint")
+        return retry_chosen(
+            door, choice, asked, canary=canary, watch=watch, preview=preview, yes=yes
+        )
+    _only_for_chosen({"--canary": canary, "--preview": preview, "--yes": yes})
     return _retry_each(door, letter_ids or (), asked, watch=watch)
 
 
@@ -136,47 +150,74 @@ def discard(
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept.")],
     letter_ids: LetterIds = None,
     fingerprint: Fingerprint = None,
+    where: LettersWhere = None,
+    since: FailedSince = None,
+    until: FailedUntil = None,
     undo: Annotated[
         bool, typer.Option("--undo", help="Take back what their runs did outside.")
     ] = False,
+    preview: Preview = False,
+    yes: Yes = False,
     tenant: Tenant = None,
     json: Json = False,
 ) -> int:
     """Close dead letters: nobody will send them round again."""
-    _check(letter_ids, fingerprint)
+    choice = LetterChoice(where, since, until, fingerprint)
+    check_letters(letter_ids, choice)
     door = open_door(tenant=tenant, json=json)
-    if fingerprint is not None:
-        return _discard_group(door, fingerprint, reason, undo=undo)
+    if choice.is_made:
+        return discard_chosen(door, choice, reason, undo=undo, preview=preview, yes=yes)
+    _only_for_chosen({"--preview": preview, "--yes": yes})
     return _discard_each(door, letter_ids or (), reason, undo=undo)
 
 
 @app.command()
 def orders(tenant: Tenant = None, json: Json = False) -> None:
-    """List what was ordered for groups, and how far it is; the newest first."""
+    """List what was ordered for many letters, and how far it is; the newest first."""
     door = open_door(tenant=tenant, json=json)
     with door.reading() as tx:
         found = tx.list_redrive_orders(limit=_MANY)
     if json:
-        print_json({"orders": to_json(found)})
+        print_json({"orders": [order_as_json(door, order) for order in found]})
         return
     if not found:
         door.screen.line("no orders")
         return
     door.screen.table(
-        ("order", "status", "fingerprint", "sent", "refused", "of", "by", "at", "error"),
-        [_order_row(order) for order in found],
-        flexible=("error",),
+        ("order", "status", "letters", "sent", "refused", "of", "by", "at", "change", "error"),
+        [order_row(door, order) for order in found],
+        flexible=("change", "error"),
     )
+
+
+@app.command()
+def stop(
+    order_id: Annotated[str, typer.Argument(metavar="ORDER_ID", help="Like order-01k….")],
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why; it is kept.")],
+    tenant: Tenant = None,
+    json: Json = False,
+) -> None:
+    """Stop an order: it sends no more letters round; those that went stay under way."""
+    from factory_runtime.services.redrive_order import stop_order
+
+    door = open_door(tenant=tenant, json=json)
+    store, clock = door.runtime.store, door.runtime.clock
+    order = stop_order(store, clock, door.tenant, order_id, person(), reason)
+    if json:
+        print_json({"order": order_as_json(door, order)})
+    else:
+        sent = f"{order.redriven} of {order.total} were sent round again"
+        door.screen.line(f"{order.id}  {order.status}: {sent}")
 
 
 # --- listing
 
 
 def _list_each(door: Door, fingerprint: str | None, limit: int, *, everything: bool) -> None:
-    whole = None if fingerprint is None else _whole(door, fingerprint)
+    kind = None if fingerprint is None else whole(door, fingerprint)
     statuses = () if everything else (LetterStatus.OPEN,)
     with door.reading() as tx:
-        where = LetterFilter(statuses=statuses, fingerprint=whole)
+        where = LetterFilter(statuses=statuses, fingerprint=kind)
         found, count = tx.list_dead_letters(where, limit=limit), tx.count_dead_letters(where)
     if door.json:
         rows = [without(letter, "with_", "traceback") for letter in found]
@@ -194,17 +235,11 @@ def _list_each(door: Door, fingerprint: str | None, limit: int, *, everything: b
         door.screen.line(f"… and {count - len(found)} more: --limit", "dim")
 
 
-def _whole(door: Door, fingerprint: str) -> str:
-    from factory_runtime.services.dead_letters import find_fingerprint
-
-    return find_fingerprint(door.runtime.store, door.tenant, fingerprint)
-
-
 def _group_row(group: LetterGroup, *, all_tenants: bool) -> tuple[str, ...]:
     more = group.tenant_count - len(group.tenants)
     tenants = ", ".join(group.tenants) + (f" and {more} more" if more else "")
     return (
-        group.fingerprint[:_SHOWN],
+        group.fingerprint[:SHOWN],
         str(group.letters),
         str(group.runs),
         tenants if all_tenants else "",
@@ -223,39 +258,36 @@ def _letter_row(letter: DeadLetter) -> tuple[str, ...]:
         letter.step,
         str(letter.attempts),
         local_time(letter.failed_at),
-        letter.fingerprint[:_SHOWN],
+        letter.fingerprint[:SHOWN],
         f"{letter.error_code}: {first_line(letter.error)}",
     )
 
 
-def _order_row(order: RedriveOrder) -> tuple[str, ...]:
-    counts = (str(order.redriven), str(order.refused), str(order.total))
-    by = (order.requested_by, local_time(order.requested_at))
-    kind = order.fingerprint[:_SHOWN]
-    return (order.id, order.status, kind, *counts, *by, first_line(order.error or ""))
+# --- letters that are named
 
 
-# --- sending round
-
-
-def _check(letter_ids: Sequence[str] | None, fingerprint: str | None) -> None:
-    if bool(letter_ids) == (fingerprint is not None):
-        what = "letters are named and chosen" if letter_ids else "no letters are named or chosen"
-        raise InputError(what, hint="give each LETTER_ID, or --fingerprint")
+def _only_for_chosen(given: Mapping[str, bool]) -> None:
+    for name, is_given in given.items():
+        if is_given:
+            raise InputError(
+                f"{name} is for letters that are chosen", hint="add --fingerprint or --where"
+            )
 
 
 def _retry_each(door: Door, letter_ids: Sequence[str], asked: Asked, *, watch: bool) -> int:
-    # A run goes round once, with all of its letters that are named.
+    # A run goes round once, with all of its letters that are named and may go.
     first, beside = dict[str, str](), dict[str, set[str]]()
     for letter_id in dict.fromkeys(letter_ids):
         with door.reading() as tx:
             try:
                 letter = tx.get_dead_letter(letter_id)
             except NotFoundError:
-                first[letter_id] = letter_id  # told of with the others
-                continue
-        first.setdefault(letter.run_id, letter_id)
-        beside.setdefault(first[letter.run_id], set()).add(letter.step)
+                letter = None
+        if letter is None or letter.status not in MAY_GO_ROUND:
+            first[letter_id] = letter_id  # told of with the others
+        else:
+            leader = first.setdefault(letter.run_id, letter_id)
+            beside.setdefault(leader, set()).add(letter.step)
 
     def act(door: Door, letter_id: str) -> Run:
         with door.reading() as tx:
@@ -266,51 +298,6 @@ def _retry_each(door: Door, letter_ids: Sequence[str], asked: Asked, *, watch: b
         return redriver.redrive(door.tenant, letter_id, person(), change, beside=steps)
 
     return tell_and_watch(door, first.values(), act, watch=watch)
-
-
-def _retry_group(door: Door, fingerprint: str, asked: Asked, *, canary: bool, watch: bool) -> int:
-    redriver, whole = door.runtime.redriver, _whole(door, fingerprint)
-    with door.reading() as tx:
-        newest = tx.list_dead_letters(LetterFilter(fingerprint=whole), limit=1)
-    change = asked.of_group(door, newest[0].run_id) if newest else Change()
-    order = redriver.order(door.tenant, whole, person(), change, canary=canary)
-    code = DONE
-    if watch and order.canary_id is not None:
-        from cli.follow import follow_run
-
-        with door.reading() as tx:
-            run_id = tx.get_dead_letter(order.canary_id).run_id
-        code = follow_run(door, run_id)
-    if not canary or watch:
-        # The outbox would do it too; here it is seen at once what comes of it.
-        order = redriver.carry_out(door.tenant, order.id)
-    _tell_order(door, order)
-    return code
-
-
-def _tell_order(door: Door, order: RedriveOrder) -> None:
-    if door.json:
-        print_json({"order": to_json(order)})
-        return
-    from cli.standing import NOBODY, is_executed
-
-    door.screen.line(f"{order.id}  {order.status}: {_order_words(order)}")
-    if order.error:
-        style = "bad" if order.status is OrderStatus.STOPPED else "warn"
-        door.screen.line(order.error, style)
-    if order.redriven and not is_executed(door):
-        door.screen.line(NOBODY)
-
-
-def _order_words(order: RedriveOrder) -> str:
-    if order.status is OrderStatus.CANARY:
-        rest = order.total - order.redriven
-        return f"{order.canary_id} goes ahead; {rest} more follow when it has succeeded"
-    refused = f", {order.refused} cannot be" if order.refused else ""
-    return f"{order.redriven} of {order.total} sent round again{refused}"
-
-
-# --- discarding
 
 
 def _discard_each(door: Door, letter_ids: Sequence[str], reason: str, *, undo: bool) -> int:
@@ -337,20 +324,3 @@ def _discard_each(door: Door, letter_ids: Sequence[str], reason: str, *, undo: b
     for error in errors.values():
         report(error, as_json=door.json)
     return max(map(exit_code_of, errors.values()), default=DONE)
-
-
-def _discard_group(door: Door, fingerprint: str, reason: str, *, undo: bool) -> int:
-    from factory_runtime.services.dead_letters import discard_group
-
-    store, clock, whole = door.runtime.store, door.runtime.clock, _whole(door, fingerprint)
-    told = discard_group(store, clock, door.tenant, whole, person(), reason, undo=undo)
-    if door.json:
-        error = facts_of(told.error) if told.error is not None else None
-        print_json({"discarded": told.letters, "refused": told.refused, "error": error})
-    else:
-        refused = f", {told.refused} cannot be" if told.refused else ""
-        door.screen.line(f"{told.letters} discarded{refused}")
-    door.screen.flush()
-    if told.error is None:
-        return DONE
-    return report(told.error, as_json=door.json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -93,20 +93,31 @@ class Choice:
 
     def _words(self) -> Iterator[tuple[str, str, str]]:
         """How each was given, its name and its value."""
-        for word in self.where or ():
-            name, sign, text = word.partition("=")
-            name = name.strip().lower()
-            if name not in _FIELDS:
-                message = f"--where {name}: runs are not chosen by that"
-                raise InputError(message, hint=_meant(name, list(_FIELDS)))
-            if not sign:
-                message = f"--where {word}: there is no value"
-                raise InputError(message, hint=f"write --where {name}=value")
-            yield f"--where {name}", name, text
+        yield from words_of(self.where or (), _FIELDS, "runs")
         prefix = "ended-" if self.ended else ""
         for name, text in (("since", self.since), ("until", self.until)):
             if text is not None:
                 yield f"--{name}", f"{prefix}{name}", text
+
+
+def words_of(
+    words: Sequence[str], known: Collection[str], things: str
+) -> Iterator[tuple[str, str, str]]:
+    """Of each ``--where NAME=VALUE``: how it was given, its name and its value.
+
+    Raises:
+        InputError: a name is not known, or there is no value.
+    """
+    for word in words:
+        name, sign, text = word.partition("=")
+        name = name.strip().lower()
+        if name not in known:
+            message = f"--where {name}: {things} are not chosen by that"
+            raise InputError(message, hint=_meant(name, list(known)))
+        if not sign:
+            message = f"--where {word}: there is no value"
+            raise InputError(message, hint=f"write --where {name}=value")
+        yield f"--where {name}", name, text
 
 
 def status_of(name: str) -> RunStatus:

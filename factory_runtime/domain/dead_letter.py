@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -36,6 +36,8 @@ LETTER_MOVES: Mapping[LetterStatus, frozenset[LetterStatus]] = {
     _S.RESOLVED: frozenset(),
     _S.CARRIED: frozenset(),
 }
+
+MAY_GO_ROUND = frozenset(status for status in LetterStatus if _S.REDRIVEN in LETTER_MOVES[status])
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +152,12 @@ class LetterGroup:
 
 @dataclass(frozen=True, slots=True)
 class LetterFilter:
-    """Which dead letters to list. Newest failure first."""
+    """Which dead letters to list. Newest failure first.
+
+    Attributes:
+        until: only those that failed before it.
+        can_go_round: only those whose run Failed and is not being undone.
+    """
 
     statuses: tuple[LetterStatus, ...] = (LetterStatus.OPEN,)
     fingerprint: str | None = None
@@ -161,6 +168,7 @@ class LetterFilter:
     project_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    can_go_round: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,34 +218,57 @@ class OrderStatus(StrEnum):
     STOPPED = "stopped"
 
 
+ORDER_ENDED = frozenset({OrderStatus.DONE, OrderStatus.STOPPED})
+
+
 @dataclass(frozen=True, slots=True)
 class RedriveOrder:
-    """Dead letters of one group to be sent round again, the first one alone where it is asked.
+    """Dead letters that are chosen to be sent round again, the first one alone where it is asked.
 
     Nothing waits for it in a process: each end of a redriven job, and the outbox, take it further.
 
     Attributes:
-        fingerprint: of the group; only letters that failed before ``requested_at`` are meant.
+        total: letters that could go round when it was ordered.
+        fingerprint, job_type, template_id, project_id, since, until: which letters are meant: as
+            ``LetterFilter`` has them. ``until`` is behind all that were open when it was ordered.
         canary_id: the letter that goes first; None where all go at once.
-        total: letters that were open when it was ordered.
         redriven, refused: how many so far.
         error: why it was stopped, or what the last refusal said.
+        change: the ``Change`` that they go round with; None where they go as they are.
     """
 
     id: str
     tenant_id: str
-    fingerprint: str
     status: OrderStatus
     requested_by: str
     requested_at: datetime
     total: int
     version: int = 1
+    fingerprint: str | None = None
+    job_type: str | None = None
+    template_id: str | None = None
+    project_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
     canary_id: str | None = None
     redriven: int = 0
     refused: int = 0
     error: str | None = None
-    change: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    change: Body | None = None
     finished_at: datetime | None = None
+
+    @property
+    def where(self) -> LetterFilter:
+        """The open letters that are meant."""
+        return LetterFilter(
+            fingerprint=self.fingerprint,
+            job_type=self.job_type,
+            template_id=self.template_id,
+            project_id=self.project_id,
+            since=self.since,
+            until=self.until,
+            can_go_round=True,
+        )
 
     def changed(self, **changes: Any) -> RedriveOrder:
         """The order with other values, one version on."""

@@ -58,6 +58,13 @@ class OperatorRecords(Protocol):
 
     def find_failure_kind(self, fingerprint: str) -> FailureKind | None: ...
 
+    def find_fingerprints(self, prefix: str, limit: int) -> tuple[str, ...]:
+        """Of the kinds of failure that the tenant has seen, those that begin so; in order.
+
+        ``prefix`` is of lower-case hex digits.
+        """
+        ...
+
     # redrive orders
     def add_redrive_order(self, order: RedriveOrder) -> None: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import and_, or_
+from sqlalchemy import and_, exists, or_
 
 from factory_runtime.domain.approval import Approval, ApprovalStatus, Vote
 from factory_runtime.domain.dead_letter import (
@@ -26,6 +26,7 @@ from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import AuditEntry, EffectStatus
 from factory_runtime.domain.run import Run
 from factory_runtime.run_store.groups import LetterCounts
+from factory_runtime.run_store.paging import can_be_retried
 from factory_runtime.run_store.rows import (
     APPROVALS,
     AUDIT,
@@ -110,6 +111,12 @@ class Operators:
 
     def find_failure_kind(self, fingerprint: str) -> FailureKind | None:
         return self._rows.find(FAILURE_KINDS, failure_kinds.c.fingerprint == fingerprint)
+
+    def find_fingerprints(self, prefix: str, limit: int) -> tuple[str, ...]:
+        fingerprint = failure_kinds.c.fingerprint
+        like = (fingerprint >= prefix, fingerprint < prefix + "g")  # behind all hex digits
+        found = self._rows.list(FAILURE_KINDS, *like, order_by=(fingerprint,), limit=limit)
+        return tuple(kind.fingerprint for kind in found)
 
     # redrive orders
 
@@ -275,4 +282,7 @@ def _letters(where: LetterFilter) -> list[Condition]:
         conditions.append(columns.failed_at >= where.since)
     if where.until is not None:
         conditions.append(columns.failed_at < where.until)
+    if where.can_go_round:
+        of_it = (runs.c.tenant_id == columns.tenant_id, runs.c.id == columns.run_id)
+        conditions.append(exists().where(*of_it, *can_be_retried()))
     return conditions

@@ -45,12 +45,12 @@ class Discarded:
     error: FactoryError | None = None
 
 
-def find_fingerprint(store: RunStore, tenant_id: str | None, prefix: str) -> str:
-    """The fingerprint that begins like this, of a group of open letters.
+def find_fingerprint(store: RunStore, tenant_id: str, prefix: str) -> str:
+    """The fingerprint that begins like this, of a kind of failure that the tenant has seen.
 
     Args:
         store: the record.
-        tenant_id: whose letters; None is all tenants'.
+        tenant_id: whose letters.
         prefix: its first 6 hex digits or more.
 
     Raises:
@@ -64,18 +64,19 @@ def find_fingerprint(store: RunStore, tenant_id: str | None, prefix: str) -> str
         )
     if len(prefix) == 64:
         return prefix
-    groups = store.letter_groups(tenant_id=tenant_id, limit=ALL)
-    found = [group.fingerprint for group in groups if group.fingerprint.startswith(prefix)]
+    with store.begin(tenant_id, read_only=True) as tx:
+        found = tx.find_fingerprints(prefix, limit=2)
     if not found:
         raise DeadLetterNotFoundError(
-            f"no open dead letters have a fingerprint like {prefix}",
+            f"no dead letters have a fingerprint like {prefix}",
             hint="`factory dead-letters list` shows them",
         )
-    if len(found) > 1:
+    only, *others = found
+    if others:
         raise InputError(
-            f"{len(found)} fingerprints begin with {prefix}", hint="give more of its digits"
+            f"several fingerprints begin with {prefix}", hint="give more of its digits"
         )
-    return found[0]
+    return only
 
 
 def discard(
@@ -124,23 +125,24 @@ def discard_group(
     store: RunStore,
     clock: Clock,
     tenant_id: str,
-    fingerprint: str,
+    where: LetterFilter,
     by: str,
     reason: str,
     *,
     undo: bool = False,
 ) -> Discarded:
-    """Close the letters of a kind that are open now, those of each run in a transaction of its own.
+    """Close the letters that pass and are open now, those of each run in a transaction of its own.
 
-    One that cannot be discarded does not keep the others.
+    One that cannot be discarded, or is held for too long by somebody else, does not keep the others.
 
     Raises:
         InputError: there is no reason.
+        TransientError: of two runs in a row: the others would fail alike.
     """
     reason = _reason(reason)
     now = clock.now()
-    where = LetterFilter(fingerprint=fingerprint, until=now)
-    total, after = Discarded(), None
+    where = replace(where, statuses=(LetterStatus.OPEN,), run_id=None)
+    total, after, is_away = Discarded(), None, False
     while True:
         with store.begin(tenant_id, read_only=True) as tx:
             page = tx.list_dead_letters(where, limit=PAGE, after=after)
@@ -148,30 +150,18 @@ def discard_group(
             return total
         after = page[-1]
         for run_id in dict.fromkeys(letter.run_id for letter in page):
-            total = _discard_of_run(store, tenant_id, run_id, where, by, reason, now, undo, total)
-
-
-def _discard_of_run(
-    store: RunStore,
-    tenant_id: str,
-    run_id: str,
-    where: LetterFilter,
-    by: str,
-    reason: str,
-    now: datetime,
-    undo: bool,
-    total: Discarded,
-) -> Discarded:
-    try:
-        with store.begin(tenant_id) as tx:
-            run = tx.lock_run(run_id)
-            letters = tx.list_dead_letters(replace(where, run_id=run_id), limit=ALL)
-            count = _discard(tx, run, letters, by, reason, now, undo=undo) if letters else 0
-    except TransientError:
-        raise
-    except FactoryError as error:
-        return replace(total, refused=total.refused + 1, error=error)
-    return replace(total, letters=total.letters + count)
+            try:
+                with store.begin(tenant_id) as tx:
+                    run = tx.lock_run(run_id)
+                    letters = tx.list_dead_letters(replace(where, run_id=run_id), limit=ALL)
+                    count = _discard(tx, run, letters, by, reason, now, undo=undo)
+                total = replace(total, letters=total.letters + count)
+                is_away = False
+            except FactoryError as error:
+                if is_away and isinstance(error, TransientError):
+                    raise
+                is_away = isinstance(error, TransientError)
+                total = replace(total, refused=total.refused + 1, error=error)
 
 
 def _discard(
@@ -185,7 +175,7 @@ def _discard(
     undo: bool,
 ) -> int:
     """Close these letters of a run whose row is held; how many."""
-    if undo:
+    if undo and letters:
         request_undo(tx, run, by, now)
         others = tx.list_dead_letters(LetterFilter(run_id=run.id), limit=ALL)
         letters = tuple({letter.id: letter for letter in (*letters, *others)}.values())

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
-from itertools import islice
 
 from factory_runtime.domain.dead_letter import (
+    MAY_GO_ROUND,
     Change,
     DeadLetter,
     LetterFilter,
@@ -16,7 +16,6 @@ from factory_runtime.domain.dead_letter import (
 )
 from factory_runtime.domain.errors import (
     ConflictError,
-    DeadLetterNotFoundError,
     FactoryError,
     StaleVersionError,
     TransientError,
@@ -28,9 +27,14 @@ from factory_runtime.ports import Clock, RunStore, RunTransaction
 from factory_runtime.services.letters import ALL, REDRIVE
 from factory_runtime.services.messages import leave
 from factory_runtime.services.redrive_order import (
+    OrderEndedError,
     add_order,
-    change_to_json,
+    change_of,
+    change_to_body,
+    count_redriven,
     note_refusal,
+    open_now,
+    place_of,
     released,
 )
 from factory_runtime.services.request_run import RequestDesk
@@ -38,15 +42,10 @@ from factory_runtime.services.retry_run import NOTHING, plan_round, send_round
 from factory_runtime.services.topics import GO_ON_REDRIVING
 
 PAGE = 200
-"""Letters of an order that are read at once."""
-
-AT_ONCE = 1000
-"""Letters of an order that go round while the outbox waits."""
+"""Letters of an order that go round for one message; others wait for the outbox too."""
 
 _CANDIDATES = 20
 """How many letters are tried until one can go ahead of the others."""
-
-_MAY_GO = frozenset({LetterStatus.OPEN, LetterStatus.DISCARDED})
 
 _Also = Callable[[RunTransaction, int], None]
 """What else is written in the transaction that sends letters round: how many, where it is asked."""
@@ -91,100 +90,97 @@ class Redriver:
     def order(
         self,
         tenant_id: str,
-        fingerprint: str,
+        where: LetterFilter,
         by: str,
         change: Change = NOTHING,
         *,
         canary: bool = False,
     ) -> RedriveOrder:
-        """Order that the letters of a group that are open now go round again.
+        """Order that the open letters that pass go round again, those whose runs can, now.
 
         The first goes at once where one is to go ahead of the others; these follow when its job has
-        succeeded, and stay where they are when it failed again. Who drains the outbox does that;
-        ``carry_out`` does what is to be done now.
+        succeeded, and stay where they are when it failed again. Who drains the outbox does that.
+
+        Args:
+            tenant_id: whose letters.
+            where: which; its statuses and its run are not looked at.
+            by: who orders it.
+            change: what is to be otherwise.
+            canary: whether one goes ahead.
 
         Raises:
-            DeadLetterNotFoundError: no letter of the group is open.
+            DeadLetterNotFoundError: no such letter is open.
+            ConflictError: their runs are all under way or being undone.
             ConflictError, InputError: none of them can go ahead; of the last that was tried.
+            StorageFullError: a large change could not be stored.
         """
         now = self.clock.now()
-        where = LetterFilter(fingerprint=fingerprint, until=now)
+        where = open_now(self.store, tenant_id, where, now)
         with self.store.begin(tenant_id, read_only=True) as tx:
-            first, total = (
-                tx.list_dead_letters(where, limit=_CANDIDATES),
-                tx.count_dead_letters(where),
-            )
+            first = tx.list_dead_letters(where, limit=_CANDIDATES)
+            total = tx.count_dead_letters(where)
         if not first:
-            raise DeadLetterNotFoundError(
-                f"no dead letter of kind {fingerprint[:12]} is open",
-                hint="`factory dead-letters list` shows those that are",
+            raise ConflictError(
+                "the runs of these dead letters are under way or being undone",
+                hint="`factory dead-letters show LETTER_ID` says what can be done",
             )
         order = RedriveOrder(
             id=new_id("order"),
             tenant_id=tenant_id,
-            fingerprint=fingerprint,
             status=OrderStatus.RELEASING,
             requested_by=by,
             requested_at=now,
             total=total,
-            change=change_to_json(change),
+            fingerprint=where.fingerprint,
+            job_type=where.job_type,
+            template_id=where.template_id,
+            project_id=where.project_id,
+            since=where.since,
+            until=where.until,
+            change=change_to_body(self.desk.storage, tenant_id, change),
         )
         if canary:
             return self._order_with_canary(order, first, change)
         with self.store.begin(tenant_id) as tx:
-            add_order(tx, order)
+            add_order(tx, order, change)
             leave(tx, GO_ON_REDRIVING, order.id, {"order_id": order.id}, now)
         return order
 
     def handle(self, message: OutboxMessage) -> None:
-        """The outbox's ``GO_ON_REDRIVING``: a part of it, since others wait for the outbox too."""
-        order = self.carry_out(message.tenant_id, message.payload["order_id"], most=AT_ONCE)
-        if order.status is OrderStatus.RELEASING:
-            with self.store.begin(order.tenant_id) as tx:
-                key = f"{order.id}:{message.id}"
-                leave(tx, GO_ON_REDRIVING, key, {"order_id": order.id}, self.clock.now())
-
-    def carry_out(self, tenant_id: str, order_id: str, *, most: int | None = None) -> RedriveOrder:
-        """Do what is to be done of an order now; the order as it then stands.
+        """The outbox's ``GO_ON_REDRIVING``: one page of the order, and a message for the next.
 
         Each run goes round in a transaction of its own, with the order's counts: killed anywhere it
         goes on where it was, and two at once send nothing round twice.
-
-        Args:
-            tenant_id: whose order.
-            order_id: which.
-            most: stop after so many letters, though there may be more.
 
         Raises:
             RedriveOrderNotFoundError: no such order.
             TransientError: something is away; do it again later.
         """
+        asked = message.payload
+        tenant_id, number = message.tenant_id, int(asked.get("page", 1))
         with self.store.begin(tenant_id) as tx:
-            order = released(tx, tx.lock_redrive_order(order_id), self.clock)
+            order = released(tx, tx.lock_redrive_order(str(asked["order_id"])), self.clock)
+            page = tx.list_dead_letters(order.where, limit=PAGE, after=place_of(tx, asked))
         if order.status is not OrderStatus.RELEASING:
-            return order
-        letters = self._letters_of(order)
-        for letter in islice(letters, most):
-            self._release(order, letter)
-        are_left = next(letters, None) is not None
+            return
+        change = change_of(self.desk.storage, order)
+        try:
+            for letter in page:
+                if letter.order_id != order.id:  # else it was its turn before
+                    self._release(order, letter, change)
+        except OrderEndedError:
+            return
+        now = self.clock.now()
         with self.store.begin(tenant_id) as tx:
-            order = tx.lock_redrive_order(order_id)
-            if order.status is OrderStatus.RELEASING and not are_left:
-                order = order.changed(status=OrderStatus.DONE, finished_at=self.clock.now())
-                tx.save_redrive_order(order)
-        return order
-
-    def _letters_of(self, order: RedriveOrder) -> Iterator[DeadLetter]:
-        """Letters whose turn has not come yet; read a page at a time."""
-        where = LetterFilter(fingerprint=order.fingerprint, until=order.requested_at)
-        after: DeadLetter | None = None
-        while True:
-            with self.store.begin(order.tenant_id, read_only=True) as tx:
-                page = tx.list_dead_letters(where, limit=PAGE, after=after)
-            if not page:
+            held = tx.lock_redrive_order(order.id)
+            if held.status is not OrderStatus.RELEASING:
                 return
-            after = page[-1]
-            yield from (letter for letter in page if letter.order_id != order.id)
+            if len(page) < PAGE:
+                tx.save_redrive_order(held.changed(status=OrderStatus.DONE, finished_at=now))
+                return
+            last = {"after": page[-1].id, "failed_at": page[-1].failed_at.isoformat()}
+            payload = {"order_id": order.id, "page": number + 1, **last}
+            leave(tx, GO_ON_REDRIVING, f"{order.id}:page-{number + 1}", payload, now)
 
     # one letter
 
@@ -197,13 +193,15 @@ class Redriver:
         also: _Also = lambda _tx, _count: None,
         durable: bool = True,
         beside: Collection[str] = (),
+        together: LetterFilter | None = None,
     ) -> Run:
-        if letter.status not in _MAY_GO:
+        """``together``: which letters of its run go along; by default those of its kind."""
+        if letter.status not in MAY_GO_ROUND:
             raise _why_not(self.store, letter)
         tenant_id, run_id = letter.tenant_id, letter.run_id
-        of_kind = LetterFilter(run_id=run_id, fingerprint=letter.fingerprint)
+        along = replace(together or LetterFilter(fingerprint=letter.fingerprint), run_id=run_id)
         with self.store.begin(tenant_id, read_only=True) as tx:
-            same = {other.step for other in tx.list_dead_letters(of_kind, limit=ALL)}
+            same = {other.step for other in tx.list_dead_letters(along, limit=ALL)}
         asked = {"by": by, "step": letter.step}
         if order_id is not None:
             asked["order"] = order_id
@@ -231,7 +229,7 @@ class Redriver:
             # Somebody may have been faster: then they are what to tell of.
             with self.store.begin(tenant_id, read_only=True) as tx:
                 stands = tx.get_dead_letter(letter.id)
-            if stands.status in _MAY_GO:
+            if stands.status in MAY_GO_ROUND:
                 raise
             raise _why_not(self.store, stands) from error
 
@@ -245,10 +243,12 @@ class Redriver:
             ahead = replace(order, status=OrderStatus.CANARY, canary_id=letter.id)
 
             def also(tx: RunTransaction, count: int, ahead: RedriveOrder = ahead) -> None:
-                add_order(tx, replace(ahead, redriven=count))
+                if tx.get_dead_letter(ahead.canary_id or "").status is not LetterStatus.REDRIVEN:
+                    raise ConflictError("the changed plan has no such job: it can show nothing")
+                add_order(tx, replace(ahead, redriven=count), change)
 
             try:
-                self._send(letter, order.requested_by, change, order.id, also)
+                self._send(letter, order.requested_by, change, order.id, also, together=order.where)
             except TransientError:
                 raise
             except FactoryError as error:
@@ -258,17 +258,16 @@ class Redriver:
                 return tx.find_redrive_order(order.id) or ahead
         raise refusal or ConflictError("none of the dead letters can go ahead")
 
-    def _release(self, order: RedriveOrder, letter: DeadLetter) -> None:
+    def _release(self, order: RedriveOrder, letter: DeadLetter, change: Change) -> None:
         """Send one of the order's letters round, or write down why it cannot be."""
-        change = Change(**order.change)
 
         def also(tx: RunTransaction, count: int) -> None:
-            held = tx.lock_redrive_order(order.id)
-            tx.save_redrive_order(held.changed(redriven=held.redriven + count))
+            count_redriven(tx, order.id, count)
 
+        by, where = order.requested_by, order.where
         try:
             # What is lost with the machine's power is open still, and found again.
-            self._send(letter, order.requested_by, change, order.id, also, durable=False)
+            self._send(letter, by, change, order.id, also, durable=False, together=where)
         except TransientError:
             raise
         except FactoryError as error:

@@ -352,7 +352,15 @@ def test_letters_of_a_transaction_that_was_given_up_are_not_counted(
 
 
 def test_an_order_comes_back_as_it_was_saved(run_store: RunStore) -> None:
-    order = a_redrive_order(change={"inputs": {"a": 1}}, canary_id="letter-1")
+    order = a_redrive_order(
+        change=Body(inline={"inputs": {"a": 1}}),
+        canary_id="letter-1",
+        job_type="repo-generation",
+        template_id="microservice",
+        project_id="shop",
+        since=after(-9),
+        until=after(9),
+    )
     later = order.changed(
         status=OrderStatus.STOPPED, redriven=3, refused=2, error="no", finished_at=after(9)
     )

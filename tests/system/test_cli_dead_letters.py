@@ -212,7 +212,7 @@ def test_a_change_is_checked_before_anything_moves(factory: Factory, letter: Dea
 
 def test_a_group_is_sent_round_by_the_beginning_of_its_fingerprint(factory: Factory) -> None:
     letters = [buried(factory.runtime) for _ in range(3)]
-    said = factory("dead-letters", "retry", "--fingerprint", letters[0].fingerprint[:8])
+    said = factory("dead-letters", "retry", "--fingerprint", letters[0].fingerprint[:8], "--yes")
     assert said.code == 0
     assert "done: 3 of 3 sent round again" in said.out
     assert "factory up" in said.out, "nothing executes them here"
@@ -224,7 +224,13 @@ def test_a_group_is_sent_round_by_the_beginning_of_its_fingerprint(factory: Fact
 def test_a_group_with_a_canary_sends_one_ahead(factory: Factory) -> None:
     letters = [buried(factory.runtime) for _ in range(3)]
     said = factory(
-        "dead-letters", "retry", "--fingerprint", letters[0].fingerprint, "--canary", "--json"
+        "dead-letters",
+        "retry",
+        "--fingerprint",
+        letters[0].fingerprint,
+        "--canary",
+        "--yes",
+        "--json",
     )
     assert said.code == 0
     assert (said.json["order"]["status"], said.json["order"]["redriven"]) == ("canary", 1)
@@ -234,9 +240,10 @@ def test_a_group_with_a_canary_sends_one_ahead(factory: Factory) -> None:
 
 def test_a_group_whose_letters_cannot_go_says_why(factory: Factory, letter: DeadLetter) -> None:
     said = factory(
-        "dead-letters", "retry", "--fingerprint", letter.fingerprint, "--set", "nobody_knows=1"
-    )
-    assert said.code == 0
+        "dead-letters", "retry", "--fingerprint", letter.fingerprint, "--set", "nobody_knows=1",
+        "--yes",
+    )  # fmt: skip
+    assert said.code == 4
     assert "0 of 1 sent round again, 1 cannot be" in said.out
     assert "nobody_knows" in said.out
     assert stands(factory.runtime, letter).status is LetterStatus.OPEN
@@ -260,7 +267,7 @@ def test_a_group_is_discarded(factory: Factory) -> None:
     letters = [buried(factory.runtime) for _ in range(2)]
     said = factory(
         "dead-letters", "discard", "--fingerprint", letters[0].fingerprint[:8], "--reason", "x",
-        "--json",
+        "--yes", "--json",
     )  # fmt: skip
     assert said.code == 0
     assert said.json == {"discarded": 2, "refused": 0, "error": None}

@@ -143,22 +143,29 @@ def _orders() -> None:
         "redrive_orders",
         Column("tenant_id", _text(64), nullable=False),
         Column("id", _text(64), nullable=False),
-        Column("fingerprint", _text(64), nullable=False),
         Column("status", sa.String(32), nullable=False),
         Column("requested_by", _text(200), nullable=False),
         Column("requested_at", _TIME, nullable=False),
         Column("total", sa.Integer(), nullable=False),
         Column("version", sa.Integer(), nullable=False),
+        Column("fingerprint", _text(64)),
+        Column("job_type", _text(200)),
+        Column("template_id", _text(200)),
+        Column("project_id", _text(200)),
+        Column("since", _TIME),
+        Column("until", _TIME),
         Column("canary_id", _text(64)),
         Column("redriven", sa.Integer(), nullable=False),
         Column("refused", sa.Integer(), nullable=False),
         Column("error", sa.Text()),
-        Column("change", sa.Text(), nullable=False),
+        Column("change", sa.Text()),
         Column("finished_at", _TIME),
         sa.PrimaryKeyConstraint("tenant_id", "id", name="pk_redrive_orders"),
     )
     age = ["tenant_id", "requested_at", "id"]
     op.create_index("ix_redrive_orders_age", "redrive_orders", age)
+    of_project = ["tenant_id", "project_id"]
+    op.create_index("ix_redrive_orders_project_id", "redrive_orders", of_project)
 
 
 def _approvals() -> None:
