@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from factory_runtime.domain.approval import time_asked
 from factory_runtime.domain.dead_letter import Change
 from factory_runtime.domain.errors import (
     ConflictError,
@@ -23,6 +22,7 @@ from factory_runtime.services.again import all_to_do, fresh, job_and_behind
 from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.letters import close_unplanned, mark_redriven
 from factory_runtime.services.messages import leave_status
+from factory_runtime.services.next_deadline import next_deadline
 
 if TYPE_CHECKING:
     from factory_runtime.services.amended import Amended
@@ -204,7 +204,7 @@ def send_round(tx: RunTransaction, round_: Round, now: datetime, asked: Mapping[
         RunStatus.QUEUED,
         now,
         cycle=run.cycle + 1,
-        deadline_at=_deadline(tx, run, round_.longest, now),
+        deadline_at=next_deadline(tx, run, round_.longest, now),
         admitted_at=None,
         wake_at=None,
         completed_at=None,
@@ -282,28 +282,3 @@ def _rule(desk: RequestDesk, run: Run) -> Ruling | None:
     inputs = from_body(desk.storage, run.tenant_id, run.inputs)
     facts = PolicyFacts(run.template_id, run.template_version, inputs)
     return desk.policies.rule(run.tenant_id, facts, counts=False)
-
-
-def _deadline(
-    tx: RunTransaction, run: Run, longest: timedelta | None, now: datetime
-) -> datetime | None:
-    limits = [] if longest is None else [longest]
-    if run.deadline_at is not None:
-        began = _cycle_began(tx, run)
-        asked = time_asked(tx.list_approvals(run_id=run.id, limit=_MANY), began)
-        limits.append(run.deadline_at - began - asked)
-    try:
-        return now + min(limits) if limits else None
-    except OverflowError:
-        return run.deadline_at  # at the end of the calendar, as before
-
-
-def _cycle_began(tx: RunTransaction, run: Run) -> datetime:
-    """When the deadline was last set: with the request, or with the last retry."""
-    began, after = run.requested_at, 0
-    while run.cycle and (events := tx.list_events(run.id, after=after)):
-        after = events[-1].sequence
-        for event in events:
-            if event.kind == "run" and event.from_status == RunStatus.FAILED:
-                began = event.at
-    return began
