@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from factory_runtime.domain.errors import FactoryError, TransientError
+from factory_runtime.domain.errors import FactoryError, StoreUnavailableError, TransientError
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunFilter, RunStore
 
@@ -56,18 +56,20 @@ def do_to_all(
     does what is left.
 
     Raises:
-        TransientError: of two runs in a row: the store is away, or a policy cannot be read. The
-            others would fail alike.
+        StoreUnavailableError: of two runs in a row: the store is away.
+        TransientError: a policy cannot be read: the others would fail alike.
     """
     is_away = False
     for run in choose(store, tenant_id, where):
         try:
             told = RunResult(run.id, act(run.id))
             is_away = False
-        except TransientError as error:
+        except StoreUnavailableError as error:
             if is_away:
                 raise
             is_away, told = True, RunResult(run.id, error=error)
+        except TransientError:
+            raise
         except FactoryError as error:
             told = RunResult(run.id, error=error)
         yield told

@@ -87,7 +87,8 @@ def test_a_canary_that_succeeds_releases_the_others_with_nobody_watching(
     runs = [failed_run(factory, f"group-{n}", tmp_path / f"group-{n}") for n in range(3)]
     (group,) = asked(factory, "list")["groups"]
     assert group["runs"] == 3, "the same failure in other files is of the same kind"
-    order = asked(factory, "retry", "--fingerprint", group["fingerprint"][:8], "--canary")["order"]
+    kind = group["fingerprint"][:8]
+    order = asked(factory, "retry", "--fingerprint", kind, "--canary", "--yes")["order"]
     assert (order["status"], order["total"]) == (OrderStatus.CANARY, 3)
     for run in runs:
         until(lambda run=run: factory.run(run).status is RunStatus.SUCCEEDED, "it goes round")

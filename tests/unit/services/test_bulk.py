@@ -11,7 +11,12 @@ from threading import Barrier
 import pytest
 
 from factory_runtime.domain.dead_letter import Change
-from factory_runtime.domain.errors import FactoryError, IllegalTransitionError, TransientError
+from factory_runtime.domain.errors import (
+    FactoryError,
+    IllegalTransitionError,
+    StoreUnavailableError,
+    TransientError,
+)
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunFilter
 from factory_runtime.run_store import SqlRunStore
@@ -109,11 +114,11 @@ def test_a_run_that_the_store_is_too_busy_for_does_not_keep_the_others(factory: 
 
     def retry(run_id: str) -> Run:
         if run_id == runs[1].id:
-            raise TransientError("deadlock detected")
+            raise StoreUnavailableError("deadlock detected")
         return retrying(factory, run_id)
 
     told = {one.run_id: one.error for one in do_to_all(factory.store, TENANT, FAILED, retry)}
-    assert isinstance(told.pop(runs[1].id), TransientError)
+    assert isinstance(told.pop(runs[1].id), StoreUnavailableError)
     assert set(told.values()) == {None}
     assert count(factory.store, TENANT, FAILED) == 1
 
