@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from cli.completion import complete_fingerprint, complete_letter
@@ -36,6 +38,30 @@ def buried(runtime: Runtime, error: str = REFUSED, code: str = "host-rejected") 
         letter = tx.find_dead_letter(run.id, job.step)
         assert letter is not None
     return letter
+
+
+def another_letter_of_its_run(runtime: Runtime, letter: DeadLetter) -> DeadLetter:
+    """As if another job of the run had failed beside the first one."""
+    with runtime.store.begin("local") as tx:
+        run = tx.lock_run(letter.run_id)
+        second = next(job for job in tx.list_jobs(run.id) if job.status is JobStatus.SKIPPED)
+        pending = second.move_to(JobStatus.PENDING, T0)
+        claimed = pending.move_to(JobStatus.RUNNING, T0, attempt=1)
+        failed = claimed.move_to(JobStatus.FAILED, T0, error="no")
+        for before, after in pairwise((second, pending, claimed, failed)):
+            tx.save_job(before, after)
+        bury(tx, run, failed, Failure("other", "something else"), T0)
+        found = tx.find_dead_letter(run.id, second.step)
+    assert found is not None
+    return found
+
+
+def settle(runtime: Runtime, letter: DeadLetter) -> None:
+    redriven = letter.move_to(LetterStatus.REDRIVEN)
+    with runtime.store.begin("local") as tx:
+        tx.lock_run(letter.run_id)
+        tx.save_dead_letter(letter, redriven)
+        tx.save_dead_letter(redriven, redriven.move_to(LetterStatus.RESOLVED))
 
 
 def stands(runtime: Runtime, letter: DeadLetter) -> DeadLetter:
@@ -249,6 +275,103 @@ def test_a_group_whose_letters_cannot_go_says_why(factory: Factory, letter: Dead
     assert stands(factory.runtime, letter).status is LetterStatus.OPEN
 
 
+def test_of_named_letters_those_that_are_settled_do_not_keep_the_others(factory: Factory) -> None:
+    one = buried(factory.runtime)
+    other = another_letter_of_its_run(factory.runtime, one)
+    settle(factory.runtime, one)
+    said = factory("dead-letters", "retry", one.id, other.id, "--json")
+    assert said.code == 4
+    rows = {row["run_id"]: row for row in said.json["runs"]}
+    assert rows[one.id]["error"]["message"].endswith("is resolved")
+    assert rows[one.run_id]["run"]["status"] == "Queued"
+    assert stands(factory.runtime, other).status is LetterStatus.REDRIVEN
+
+
+# --- letters that are chosen
+
+
+def choose(what: str, letter: DeadLetter) -> tuple[str, ...]:
+    wrong = "x" if what.startswith("other") else ""
+    words = {
+        "fingerprint": ("--fingerprint", letter.fingerprint[:8]),
+        "type": ("--where", f"type={wrong}{letter.job_type}"),
+        "template": ("--where", f"template={wrong}{letter.template_id}"),
+        "project": ("--where", f"project={wrong}{letter.project_id}"),
+        "since": ("--since", "1m" if wrong else "2026-01-01T00:00Z"),
+        "until": ("--until", "2026-01-01T00:00Z" if wrong else "1m"),
+    }
+    return words[what.removeprefix("other ")]
+
+
+@pytest.mark.parametrize("what", ["fingerprint", "type", "template", "project", "since", "until"])
+def test_letters_are_chosen_shown_and_sent_round(
+    factory: Factory, letter: DeadLetter, what: str
+) -> None:
+    words = choose(what, letter)
+    shown = factory("dead-letters", "retry", *words, "--preview")
+    assert shown.code == 0
+    assert "1 dead letter to send round again:" in shown.out
+    assert letter.id in shown.out
+    told = factory("dead-letters", "discard", *words, "--reason", "x", "--preview", "--json").json
+    assert (told["count"], [one["id"] for one in told["first"]]) == (1, [letter.id])
+    unasked = factory("dead-letters", "retry", *words)
+    assert unasked.code == 2
+    assert "nobody is here to be asked" in unasked.err
+    assert stands(factory.runtime, letter) == letter, "nothing has changed so far"
+    said = factory("dead-letters", "retry", *words, "--yes", "--json")
+    assert (said.code, said.json["order"]["status"], said.json["still_open"]) == (0, "done", 0)
+    assert stands(factory.runtime, letter).status is LetterStatus.REDRIVEN
+
+
+@pytest.mark.parametrize("what", ["type", "template", "project", "since", "until"])
+def test_letters_that_are_not_chosen_are_left_alone(
+    factory: Factory, letter: DeadLetter, what: str
+) -> None:
+    words = choose(f"other {what}", letter)
+    assert "no dead letters like that" in factory("dead-letters", "retry", *words, "--preview").out
+    assert factory("dead-letters", "retry", *words, "--yes").code == 3
+    assert factory("dead-letters", "discard", *words, "--reason", "x", "--yes").code == 3
+    assert stands(factory.runtime, letter) == letter
+
+
+def test_letters_that_are_chosen_are_discarded(factory: Factory, letter: DeadLetter) -> None:
+    words = ("--where", f"project={letter.project_id}", "--reason", "gone", "--yes")
+    said = factory("dead-letters", "discard", *words)
+    assert (said.code, said.out) == (0, "1 discarded\n")
+    assert stands(factory.runtime, letter).reason == "gone"
+
+
+def test_an_order_shows_what_it_changes_but_no_secret(factory: Factory, letter: DeadLetter) -> None:
+    del letter
+    changed = ("--set", "service_name=billing", "--set", "token=hunter2", "--yes")
+    factory("dead-letters", "retry", "--where", "type=repo-generation", *changed)
+    for words in (("orders",), ("orders", "--json")):
+        said = factory("dead-letters", *words)
+        assert "hunter2" not in said.out
+        assert "billing" in said.out
+
+
+def test_an_order_that_waits_for_its_canary_is_stopped(factory: Factory) -> None:
+    letters = [buried(factory.runtime) for _ in range(2)]
+    words = ("--fingerprint", letters[0].fingerprint, "--canary", "--yes", "--json")
+    order = factory("dead-letters", "retry", *words).json["order"]["id"]
+    said = factory("dead-letters", "stop", order, "--reason", "the host is down again")
+    assert (said.code, said.out) == (0, f"{order}  stopped: 1 of 2 were sent round again\n")
+    shown = factory("dead-letters", "orders", "--json").json["orders"][0]
+    assert shown["error"] == f"stopped by {person()}: the host is down again"
+    assert factory("dead-letters", "stop", order, "--reason", "x").code == 4
+    assert factory("dead-letters", "stop", "order-0", "--reason", "x").code == 3
+
+
+def test_letters_of_a_kind_that_has_none_open_are_listed(
+    factory: Factory, letter: DeadLetter
+) -> None:
+    factory("dead-letters", "discard", letter.id, "--reason", "gone")
+    said = factory("dead-letters", "list", "--all", "--fingerprint", letter.fingerprint[:8])
+    assert said.code == 0
+    assert letter.id in said.out
+
+
 # --- discard
 
 
@@ -293,6 +416,16 @@ def test_discarding_with_undo_asks_for_the_undo_of_the_run(
         ("retry", "letter-1", "--fingerprint", "abcdef"),
         ("retry", "letter-1", "--canary"),
         ("retry", "--fingerprint", "abcdef", "--watch"),
+        ("retry", "--where", "type=act", "--canary"),
+        ("retry", "letter-1", "--preview"),
+        ("retry", "letter-1", "--yes"),
+        ("retry", "letter-1", "--where", "type=act"),
+        ("retry", "--where", "status=open"),
+        ("retry", "--where", "type"),
+        ("retry", "--where", "type= ", "--yes"),
+        ("retry", "--where", "type=a", "--where", "type=b"),
+        ("retry", "--since", "yesterday"),
+        ("stop", "order-1"),
         ("discard", "--reason", "x"),
         ("discard", "letter-1", "--fingerprint", "abcdef", "--reason", "x"),
         ("list", "--limit", "0"),
