@@ -64,7 +64,7 @@ async def _measure(settings: Settings) -> tuple[list[float], list[float]]:
     @flow(persist_result=False)
     async def render_twice(number: int) -> None:
         walk, begun = _begin(runtime, f"bench-{number}")
-        execution = Execution(runtime, walk, asyncio.Semaphore(1), asyncio.Semaphore(1))
+        execution = Execution(runtime, walk, Gate(1), asyncio.Semaphore(1))
         execution.attempts[JOB] = begun
         for times in (first, cached):
             await timed(JobCall(execution, JOB), begun, times)

@@ -195,7 +195,9 @@ def test_a_git_that_outlives_its_killed_parent_keeps_the_lock(
 class DyingImport(FastImport):
     """Dies when git has been told of half of the commit's files."""
 
-    def _send_commit(self, out: IO[bytes], head: str | None, content: Mapping[str, str]) -> None:
+    def _send_commit(
+        self, out: IO[bytes], head: str | None, content: Mapping[str, str | None]
+    ) -> None:
         whole = io.BytesIO()
         super()._send_commit(whole, head, content)
         text = whole.getvalue()

@@ -84,13 +84,14 @@ def test_a_store_that_comes_back_in_time_keeps_the_walk(
     monkeypatch.setattr(watch, "POLL", 0.01)
     store = Away(factory.store, 2)
 
-    async def live() -> bool:
-        watching = asyncio.create_task(watch_run(watched(factory, store, timedelta(seconds=4))))
-        done, _ = await asyncio.wait([watching], timeout=2.5)
-        watching.cancel()
-        return not done
+    async def live() -> Why:
+        execution = watched(factory, store, timedelta(seconds=4))
+        watching = asyncio.create_task(watch_run(execution))
+        await asyncio.wait([watching], timeout=2.5)
+        execution.leave()  # ends it in good order: its thread must not outlive the store
+        return await watching
 
-    assert asyncio.run(asyncio.wait_for(live(), 60))
+    assert asyncio.run(asyncio.wait_for(live(), 60)) is Why.LEAVE
     assert store.refused == 2
     assert store.written
 
