@@ -49,6 +49,7 @@ async def _measure(settings: Settings) -> tuple[list[float], list[float]]:
     from prefect import flow
 
     from tasks.execution import Execution, JobCall
+    from tasks.gate import Gate
     from tasks.render_tree import tree_of
 
     runtime = Runtime(settings, SystemClock())
