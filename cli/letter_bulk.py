@@ -13,7 +13,6 @@ from cli.changes import Asked
 from cli.door import Door, person
 from cli.errors import CONFLICT, DONE, facts_of, report
 from cli.letter_choice import LetterChoice
-from cli.run_facts import value_of
 from cli.text import first_line, local_time
 from factory_runtime.domain.dead_letter import (
     ORDER_ENDED,
@@ -109,7 +108,7 @@ def discard_chosen(
 
 def order_as_json(door: Door, order: RedriveOrder) -> dict[str, Any]:
     """An order for another program; of what it changes, secrets are left out."""
-    change: Any = redact(value_of(door, order.change))
+    change = _change(door, order)
     return {**without(order, "change"), "change": to_json(change)}
 
 
@@ -117,7 +116,7 @@ def order_row(door: Door, order: RedriveOrder) -> tuple[str, ...]:
     """An order in a table: whose it is, which letters, and how far it is."""
     counts = (str(order.redriven), str(order.refused), str(order.total))
     by = (order.requested_by, local_time(order.requested_at))
-    change: Any = redact(value_of(door, order.change)) or {}
+    change: Any = _change(door, order) or {}
     return (
         order.id,
         order.status,
@@ -267,3 +266,9 @@ def _nothing(door: Door) -> int:
 
 def _letters(count: int) -> str:
     return f"{count} dead letter{'' if count == 1 else 's'}"
+
+
+def _change(door: Door, order: RedriveOrder) -> Any:
+    from cli.run_facts import value_of  # it knows the stack: too much for `--help`
+
+    return redact(value_of(door, order.change))

@@ -22,7 +22,7 @@ PLACES = (
     "_launch",
     "begin_walk.<locals>.take",
     "_claim",
-    "AttemptContext.intend",
+    "_write_down",  # an intent
     "AttemptContext.check_lease",
     "AttemptContext.save_checkpoint",
     "_come_back",  # an attempt that failed, or waits
