@@ -34,6 +34,19 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["postgres"] = str(_started_postgres(node.config).folder)
 
 
+_LONG_ONES_FIRST = ("recovery", "flows", "system", "property", "contract")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the folders of long tests: at the end, no worker then waits for another's."""
+
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        return _LONG_ONES_FIRST.index(folder) if folder in _LONG_ONES_FIRST else 99
+
+    items.sort(key=rank)
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     if _services in config.stash:
         config.stash[_services].close()

@@ -8,7 +8,7 @@ import pytest
 
 from tests.recovery.test_prove import Prover
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(600)]
 
 
 def test_a_report_of_a_sample_is_proved(tmp_path: Path) -> None:

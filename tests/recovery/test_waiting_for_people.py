@@ -92,6 +92,7 @@ def test_what_is_denied_while_the_walk_has_other_work_stops_what_is_behind_it(si
     assert not site.file("behind").exists()
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(600)
 def test_a_job_that_asks_people_can_be_killed_at_every_point(tmp_path: Path):
     prover = Prover(tmp_path, "tests.work_types")
