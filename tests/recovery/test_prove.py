@@ -95,6 +95,7 @@ def failures(proved: Proved) -> dict[Place, list[str]]:
     return {place: row["differs"] for place, row in proved.rows.items() if row["outcome"] != "held"}
 
 
+@pytest.mark.soak
 def test_a_microservice_killed_at_every_point_of_every_job_loses_and_doubles_nothing(
     tmp_path: Path,
 ):
