@@ -6,6 +6,7 @@ Prefect calls some of these by keyword from another process: the parameters must
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from prefect import Flow
@@ -14,6 +15,7 @@ from prefect.logging import get_logger
 
 from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.orchestration.shown import shown_by_prefect
+from factory_runtime.services.topics import PREFECT_EVENT
 from tasks.threads import in_thread
 
 _runtime: Runtime | None = None
@@ -34,15 +36,20 @@ def share_runtime(runtime: Runtime) -> None:
 
 
 async def after_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Drain the outbox: index into memory, publish Prefect artifacts."""
+    """Drain the outbox: index into memory, publish Prefect artifacts.
+
+    Events are for others, who do not wait for this run: they are told by the next look.
+    """
     del flow, flow_run, state
     try:
-        await drain()
+        await drain(besides=(PREFECT_EVENT,))
     except Exception:
         get_logger("factory.hooks").exception("the outbox could not be drained; the next run will")
 
 
-async def drain() -> None:
-    """Do what commits left to be done."""
+async def drain(besides: Collection[str] = ()) -> None:
+    """Do what commits left to be done, but for these topics."""
     runtime = shared_runtime()
-    await in_thread(runtime.drain, shown_by_prefect(runtime.store, runtime.clock))
+    shown = shown_by_prefect(runtime.store, runtime.clock)
+    handlers = {topic: handler for topic, handler in shown.items() if topic not in besides}
+    await in_thread(runtime.drain, handlers)
