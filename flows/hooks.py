@@ -6,7 +6,6 @@ Prefect calls some of these by keyword from another process: the parameters must
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import Any
 
 from prefect import Flow
@@ -15,7 +14,6 @@ from prefect.logging import get_logger
 
 from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.orchestration.shown import shown_by_prefect
-from factory_runtime.services.topics import PREFECT_EVENT
 from tasks.threads import in_thread
 
 _runtime: Runtime | None = None
@@ -36,20 +34,15 @@ def share_runtime(runtime: Runtime) -> None:
 
 
 async def after_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Drain the outbox: index into memory, publish Prefect artifacts.
-
-    Events are for others, who do not wait for this run: they are told by the next look.
-    """
+    """Drain the outbox: index into memory, publish Prefect artifacts."""
     del flow, flow_run, state
     try:
-        await drain(besides=(PREFECT_EVENT,))
+        await drain()
     except Exception:
         get_logger("factory.hooks").exception("the outbox could not be drained; the next run will")
 
 
-async def drain(besides: Collection[str] = ()) -> None:
-    """Do what commits left to be done, but for these topics."""
+async def drain() -> None:
+    """Do what commits left to be done."""
     runtime = shared_runtime()
-    shown = shown_by_prefect(runtime.store, runtime.clock)
-    handlers = {topic: handler for topic, handler in shown.items() if topic not in besides}
-    await in_thread(runtime.drain, handlers)
+    await in_thread(runtime.drain, shown_by_prefect(runtime.store, runtime.clock))
