@@ -148,7 +148,7 @@ def settle_letters(tx: RunTransaction, run: Run, now: datetime) -> None:
                 tx.save_dead_letter(letter, again)
                 _tell_order(tx, again, now)
             case _:
-                pass
+                pass  # of a Failed run, an open letter waits for a person
 
 
 def mark_redriven(
