@@ -1,0 +1,63 @@
+"""The tables. Their columns are named after the fields of the values they hold.
+
+Every row carries ``tenant_id``, and every index that serves a tenant's query starts with it.
+"""
+
+from factory_runtime.run_store.tables.job import (
+    artifacts,
+    attempts,
+    checkpoints,
+    effects,
+    jobs,
+    run_events,
+)
+from factory_runtime.run_store.tables.ledger import (
+    audit,
+    locks,
+    memory_records,
+    outbox,
+    requests,
+    templates,
+)
+from factory_runtime.run_store.tables.operator import (
+    approvals,
+    dead_letters,
+    failure_kinds,
+    letter_counts,
+    policies,
+    redrive_orders,
+    votes,
+)
+from factory_runtime.run_store.tables.queue import breakers, queues, set_asides, topic_waits
+from factory_runtime.run_store.tables.run import runs, stands_in_queue, waits_for_a_time
+from factory_runtime.run_store.tables.schema import metadata
+
+__all__ = [
+    "approvals",
+    "artifacts",
+    "attempts",
+    "audit",
+    "breakers",
+    "checkpoints",
+    "dead_letters",
+    "effects",
+    "failure_kinds",
+    "jobs",
+    "letter_counts",
+    "locks",
+    "memory_records",
+    "metadata",
+    "outbox",
+    "policies",
+    "queues",
+    "redrive_orders",
+    "requests",
+    "run_events",
+    "runs",
+    "set_asides",
+    "stands_in_queue",
+    "templates",
+    "topic_waits",
+    "votes",
+    "waits_for_a_time",
+]

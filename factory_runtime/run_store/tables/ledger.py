@@ -1,0 +1,133 @@
+"""What stands beside the runs: requests, templates, messages, memories, locks, the audit."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Index, Integer, PrimaryKeyConstraint, Table, UniqueConstraint
+
+from factory_runtime.domain.memory import Collection
+from factory_runtime.run_store.column_types import (
+    EnumText,
+    JsonText,
+    LongText,
+    UtcTime,
+    VectorBytes,
+)
+from factory_runtime.run_store.tables.schema import (
+    DIGEST,
+    ID,
+    KEY,
+    NAME,
+    OUTSIDE_ID,
+    STEP,
+    TENANT,
+    VERSION,
+    found_by,
+    metadata,
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("tenant_id", TENANT, nullable=False),
+    Column("id", ID, nullable=False),
+    Column("topic", NAME, nullable=False),
+    Column("key", KEY, nullable=False),
+    Column("payload", JsonText, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("not_before", UtcTime, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("done_at", UtcTime),
+    Column("error", LongText),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    UniqueConstraint("tenant_id", "topic", "key"),
+)
+
+# For whoever drains the outbox, over all tenants: only what is still open, oldest first.
+Index(
+    "ix_outbox_open",
+    outbox.c.created_at,
+    outbox.c.id,
+    outbox.c.not_before,
+    sqlite_where=outbox.c.done_at.is_(None),
+    postgresql_where=outbox.c.done_at.is_(None),
+)
+
+templates = Table(
+    "templates",
+    metadata,
+    Column("tenant_id", TENANT, nullable=False),
+    Column("template_id", NAME, nullable=False),
+    Column("version", VERSION, nullable=False),
+    Column("digest", DIGEST, nullable=False),
+    Column("title", LongText, nullable=False),
+    Column("description", LongText, nullable=False),
+    Column("published_at", UtcTime, nullable=False),
+    Column("inputs_schema", JsonText, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "template_id", "version"),
+)
+
+requests = Table(
+    "requests",
+    metadata,
+    Column("tenant_id", TENANT, nullable=False),
+    Column("idempotency_key", KEY, nullable=False),
+    Column("body_digest", DIGEST, nullable=False),
+    Column("run_id", ID, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "idempotency_key"),
+)
+
+memory_records = Table(
+    "memory_records",
+    metadata,
+    Column("tenant_id", TENANT, nullable=False),
+    Column("id", KEY, nullable=False),
+    Column("collection", EnumText(Collection), nullable=False),
+    Column("title", LongText, nullable=False),
+    Column("text", LongText, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+    Column("project_id", NAME),
+    Column("module_id", NAME),
+    Column("run_id", ID),
+    Column("step", STEP),
+    Column("trace_id", OUTSIDE_ID),
+    Column("correlation_id", OUTSIDE_ID),
+    Column("template_id", NAME),
+    Column("template_version", VERSION),
+    Column("outcome", NAME),
+    Column("classification", NAME, nullable=False),
+    Column("embedding_model", NAME),
+    Column("embedding_version", VERSION),
+    Column("superseded_by", KEY),
+    Column("vector", VectorBytes),
+    Column("facts", JsonText, nullable=False),
+    # No foreign key to the run: what was learned outlives it.
+    PrimaryKeyConstraint("tenant_id", "id"),
+    Index("ix_memory_records_collection", "tenant_id", "collection", "id"),
+)
+
+found_by(memory_records, "run_id", "project_id", "module_id", "trace_id", "correlation_id")
+
+locks = Table(
+    "locks",
+    metadata,
+    Column("tenant_id", TENANT, nullable=False),
+    Column("name", KEY, nullable=False),
+    Column("holder", NAME, nullable=False),
+    Column("expires_at", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "name"),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("tenant_id", TENANT, nullable=False),
+    Column("id", ID, nullable=False),
+    Column("at", UtcTime, nullable=False),
+    Column("actor", NAME, nullable=False),
+    Column("action", NAME, nullable=False),
+    Column("subject", KEY, nullable=False),
+    Column("detail", JsonText, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "id"),
+    Index("ix_audit_subject", "tenant_id", "subject", "at"),
+)
