@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 from psycopg import sql
-from sqlalchemy import make_url
+from sqlalchemy import Engine, create_engine, make_url
 
-from factory_runtime.run_store import InMemoryRunStore, SqlRunStore, open_run_store
+from factory_runtime.run_store import InMemoryRunStore, SqlRunStore, engines, open_run_store
 from factory_runtime.run_store.tables import metadata
 from tests.services import PostgresServer, running_postgres
 
@@ -26,6 +26,31 @@ def _started_postgres(config: pytest.Config) -> PostgresServer:
         config.stash[_services] = ExitStack()
         config.stash[_postgres] = config.stash[_services].enter_context(running_postgres())
     return config.stash[_postgres]
+
+
+class _Statements(dict[tuple[Any, ...], Any]):
+    """Compiled statements, by the kind of database instead of by the engine."""
+
+    def get(self, key: tuple[Any, ...], default: Any = None) -> Any:
+        return super().get((type(key[0]), *key[1:]), default)
+
+    def __setitem__(self, key: tuple[Any, ...], compiled: Any) -> None:
+        super().__setitem__((type(key[0]), *key[1:]), compiled)
+
+
+def _compile_statements_once() -> None:
+    """Most tests open an engine of their own, and would compile every statement anew."""
+    statements = _Statements()
+
+    def create(*args: Any, **kwargs: Any) -> Engine:
+        engine = create_engine(*args, **kwargs)
+        engine.update_execution_options(compiled_cache=statements)
+        return engine
+
+    engines.create_engine = create
+
+
+_compile_statements_once()
 
 
 @pytest.hookimpl(optionalhook=True)
