@@ -11,6 +11,7 @@ import ctypes
 import faulthandler
 import json
 import os
+import pkgutil
 import signal
 import subprocess
 import sys
@@ -140,7 +141,8 @@ class Site(Factory):
         """Another executor: of all runs; or, like a Prefect worker's, of one run's flow run alone.
 
         ``tidy`` is the seconds between its sweeps, None for those between a stack's; ``host`` is
-        the name that its machine has for it.
+        the name that its machine has for it; ``first`` is what it calls before all else, as
+        ``module:function``.
         """
         given = {"run": None if run is None else run.id, "environment": self._variables()}
         born = self._nursery.bear(**given | order)
@@ -329,6 +331,7 @@ def _live(
     run: str | None = None,
     tidy: float | None = 0.3,
     host: str | None = None,
+    first: str | None = None,
 ) -> int:
     """Be an executor; the exit code."""
     _hold_on_to_nothing()
@@ -349,6 +352,8 @@ def _live(
         import socket
 
         socket.gethostname = lambda: host
+    if first is not None:
+        pkgutil.resolve_name(first)()
     executor.open_runtime = _without_memory
     if run is not None:
         asyncio.run(_execute(dispatcher.Dispatcher(_without_memory(settings)), run))

@@ -1,4 +1,7 @@
-"""What the executors of these tests share: a Prefect server, and the nursery they come from."""
+"""What the executors of these tests share: a Prefect server, and the nursery they come from.
+
+Both end with the last of these tests, and take no time from others.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,13 @@ from tests.executors import Nursery, Site, shared_prefect
 from tests.prefect_server import Prefect
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
     with shared_prefect(tmp_path_factory.mktemp("prefect")) as server:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def nursery(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nursery]:
     nursery = Nursery(tmp_path_factory.mktemp("nursery") / "executors.log")
     yield nursery
