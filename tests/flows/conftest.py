@@ -6,10 +6,18 @@ It ends with the last of them, and takes no time from others.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
+    temporary_settings,
+)
 
+from deployments.stack import read_state
 from tests.factory import Factory
+from tests.prefect_server import FlowProcess, Prefect
 
 
 @pytest.fixture(scope="package")
@@ -19,3 +27,30 @@ def factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="module")
+def prefect(factory: Factory) -> Iterator[Prefect]:
+    """The stack's server; while a module's tests run, this thread's Prefect talks to it."""
+    state = read_state(factory.settings)
+    assert state is not None
+    with temporary_settings(
+        {PREFECT_API_URL: state.api_url, PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False}
+    ):
+        yield Prefect(state.api_url)
+
+
+@pytest.fixture(scope="package")
+def flow_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the processes that execute flow runs without a factory."""
+    return tmp_path_factory.mktemp("flows")
+
+
+@pytest.fixture(scope="package")
+def process(factory: Factory, flow_home: Path) -> Iterator[FlowProcess]:
+    """One that stays: it takes a while to import Prefect."""
+    state = read_state(factory.settings)
+    assert state is not None
+    process = FlowProcess(flow_home, state.api_url)
+    yield process
+    process.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,8 @@ from tests.work_types import a_work_template, lines_of
 pytestmark = pytest.mark.slow
 
 ATTEMPTS = 5
-
-
-@pytest.fixture(scope="module")
-def factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
-    """A factory with job types that fail as they are told."""
-    running = Factory(tmp_path_factory.mktemp("factory"), job_types=("tests.work_types",))
-    running.start()
-    yield running
-    running.stop()
+TENANT = "lettered"
+"""It has no other letters."""
 
 
 def failed_run(factory: Factory, name: str, folder: Path) -> Run:
@@ -39,7 +31,7 @@ def failed_run(factory: Factory, name: str, folder: Path) -> Run:
         f"name: behind, type: touch, needs: [flaky], with: {{file: {folder / 'behind'}}}",
     )
     factory.template(name, text)
-    run = factory.complete(name, "letters")
+    run = factory.complete(name, "letters", TENANT)
     assert run.status is RunStatus.FAILED, run.error
     return run
 
@@ -52,7 +44,7 @@ def letter_of(factory: Factory, run: Run) -> DeadLetter:
 
 
 def asked(factory: Factory, *words: str) -> Any:
-    said = factory.cli("dead-letters", *words, "--json")
+    said = factory.cli("dead-letters", *words, "--tenant", TENANT, "--json")
     assert said.returncode == 0, said.stderr
     return json.loads(said.stdout)
 
@@ -69,7 +61,7 @@ def test_a_redriven_run_ends_succeeded_with_its_earlier_jobs_untouched(
     assert shown["letter"]["attempts"] == len(shown["attempts"]) == ATTEMPTS
     assert "come back later" in shown["traceback"]
     assert shown["with"]["times"] == ATTEMPTS
-    said = factory.cli("dead-letters", "retry", letter.id, "--watch")
+    said = factory.cli("dead-letters", "retry", letter.id, "--watch", "--tenant", TENANT)
     assert said.returncode == 0, said.stdout + said.stderr
     assert f"{run.id} Succeeded" in said.stdout
     assert factory.run(run).cycle == 1

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextvars
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -22,7 +20,6 @@ from tests.prefect_server import (
     a_queued_run,
     flow_run_id,
     launched,
-    running_prefect,
 )
 
 pytestmark = pytest.mark.slow
@@ -30,24 +27,6 @@ pytestmark = pytest.mark.slow
 PREFECTS_OWN = [
     "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CRASHED", "SCHEDULED", "PENDING",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("prefect")
-
-
-@pytest.fixture(scope="module")
-def prefect(home: Path) -> Iterator[Prefect]:
-    with running_prefect(home) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def process(prefect: Prefect, home: Path) -> Iterator[FlowProcess]:
-    process = FlowProcess(home, prefect.api_url)
-    yield process
-    process.close()
 
 
 @pytest.fixture

@@ -27,22 +27,10 @@ from tests.prefect_server import (
     a_launcher,
     flow_run_id,
     launched,
-    running_prefect,
 )
 from tests.small_factory import SettableClock
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("prefect")
-
-
-@pytest.fixture(scope="module")
-def prefect(home: Path) -> Iterator[Prefect]:
-    with running_prefect(home) as server:
-        yield server
 
 
 @pytest.fixture
@@ -93,11 +81,15 @@ def summaries(prefect: Prefect, run: Run) -> list[str]:
 
 
 def test_a_task_run_left_by_a_killed_process_is_crashed_when_its_run_is_shown(
-    prefect: Prefect, home: Path, store: InMemoryRunStore, showcase: RunShowcase
+    prefect: Prefect,
+    flow_home: Path,
+    process: FlowProcess,
+    store: InMemoryRunStore,
+    showcase: RunShowcase,
 ):
     run = launched("hangs")
     flow_run = flow_run_id(run)
-    killed = FlowProcess(home, prefect.api_url)
+    killed = FlowProcess(flow_home, prefect.api_url)
     killed.begin(flow_run)
     assert killed.hear() == {"begun": True}
 
@@ -107,9 +99,7 @@ def test_a_task_run_left_by_a_killed_process_is_crashed_when_its_run_is_shown(
     until(lambda: states("hanging") == ["RUNNING"], "Prefect has heard of the task")
     killed.kill()
     assert a_launcher().launch(run) == flow_run
-    second = FlowProcess(home, prefect.api_url)
-    assert second.execute(flow_run)["ended"] == "Completed"
-    second.close()
+    assert process.execute(flow_run)["ended"] == "Completed"
     until(lambda: states("base") == ["COMPLETED", "COMPLETED"], "it has heard of the others")
     assert states("hanging") == ["RUNNING"]
     run = recorded(store, run, status=RunStatus.SUCCEEDED)
