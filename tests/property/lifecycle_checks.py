@@ -2,13 +2,60 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from factory_runtime.domain.job import JOB_MOVES, JobStatus
-from factory_runtime.domain.records import RunEvent
+from sqlalchemy import Connection, select
+
+from factory_runtime.domain.attempt import Attempt
+from factory_runtime.domain.job import JOB_MOVES, Job, JobStatus
+from factory_runtime.domain.records import Effect, RunEvent
 from factory_runtime.domain.run import RUN_MOVES, Run, RunStatus
+from factory_runtime.run_store import SqlRunStore
+from factory_runtime.run_store.rows import ATTEMPTS, EFFECTS, EVENTS, JOBS, RUNS, Record
 from tests.property.lifecycle_model import ModelRun
+
+
+@dataclass(frozen=True)
+class RowsOfRun:
+    """Everything that the store holds of a run; attempts and events by their number."""
+
+    run: Run
+    jobs: Sequence[Job]
+    attempts: Sequence[Attempt]
+    events: Sequence[RunEvent]
+    effects: Sequence[Effect]
+
+
+def read_runs(store: SqlRunStore, run_ids: Sequence[str]) -> list[RowsOfRun]:
+    """All of them, in this order, with one query for each kind of row: this is asked often."""
+    with store.engine.connect() as connection:
+        (runs, jobs, attempts, events, effects) = (
+            _by_run(connection, record, run_ids)
+            for record in (RUNS, JOBS, ATTEMPTS, EVENTS, EFFECTS)
+        )
+    return [
+        RowsOfRun(
+            runs[one][0],
+            jobs[one],
+            sorted(attempts[one], key=lambda attempt: attempt.number),
+            sorted(events[one], key=lambda event: event.sequence),
+            effects[one],
+        )
+        for one in run_ids
+    ]
+
+
+def _by_run(
+    connection: Connection, record: Record[Any], run_ids: Sequence[str]
+) -> Mapping[str, list[Any]]:
+    run_id = record.table.c.id if record is RUNS else record.table.c.run_id
+    found: defaultdict[str, list[Any]] = defaultdict(list)
+    for row in connection.execute(select(*record.columns).where(run_id.in_(run_ids))).mappings():
+        found[row[run_id.name]].append(record.value_of(row))
+    return found
 
 
 def facts_of_row(row: Run) -> tuple[Any, ...]:

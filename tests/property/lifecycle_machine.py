@@ -27,6 +27,7 @@ from factory_runtime.domain.records import Effect, EffectStatus
 from factory_runtime.domain.result import ConfirmedEffect, JobResult, WaitUntil
 from factory_runtime.domain.run import Priority, Run, RunStatus
 from factory_runtime.ports import JobContext
+from factory_runtime.run_store import SqlRunStore
 from factory_runtime.services.approvals import wake
 from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.claim_job import begin_attempt
@@ -38,7 +39,7 @@ from factory_runtime.services.put_down import put_down
 from factory_runtime.services.retry_run import retry_job, retry_run
 from factory_runtime.services.run_attempt import fail_attempt, publish_attempt
 from factory_runtime.services.sweep import sweep
-from tests.property.lifecycle_checks import check_history, facts_of_row, facts_of_run
+from tests.property.lifecycle_checks import check_history, facts_of_row, facts_of_run, read_runs
 from tests.property.lifecycle_model import (
     RECIPES,
     WAIT,
@@ -332,15 +333,15 @@ class Lifecycles(RuleBasedStateMachine):
     @invariant()
     def the_store_is_as_the_model_says(self):
         self.clock.pass_time(TICK)
-        for run in self.runs:
-            with self.store.begin(run.tenant, read_only=True) as tx:
-                row, jobs = tx.get_run(run.id), tx.list_jobs(run.id)
-                attempts, events = tx.list_attempts(run.id), tx.list_events(run.id)
-                effects = tx.list_effects(run_id=run.id)
+        assert isinstance(self.store, SqlRunStore)
+        found = read_runs(self.store, [run.id for run in self.runs])
+        for run, rows in zip(self.runs, found, strict=True):
+            row = rows.run
             assert facts_of_row(row) == facts_of_run(run)
-            for job in jobs:
+            assert {job.step for job in rows.jobs} == set(run.jobs)
+            for job in rows.jobs:
                 model = run.jobs[job.step]
-                tries = sorted((a for a in attempts if a.step == job.step), key=lambda a: a.number)
+                tries = [a for a in rows.attempts if a.step == job.step]
                 assert [a.number for a in tries] == list(range(1, job.attempt + 1))
                 assert [a.outcome for a in tries] == model.outcomes
                 assert model.outcomes[:-1].count(None) == 0
@@ -357,8 +358,8 @@ class Lifecycles(RuleBasedStateMachine):
                 )  # fmt: skip
                 if job.status is JobStatus.RUNNING:
                     assert (row.status, row.admitted_at is None) == (RunStatus.RUNNING, False)
-            check_history(row, {job.step: job.status for job in jobs}, events)
-            self._check_effects(run, effects)
+            check_history(row, {job.step: job.status for job in rows.jobs}, rows.events)
+            self._check_effects(run, rows.effects)
 
     @invariant()
     def who_has_lost_a_job_does_nothing_outside(self):

@@ -35,7 +35,8 @@ def check_lifecycles(
     )
 
 
-EXAMPLES = 20
+EXAMPLES = 12
+MANY_EXAMPLES = 200
 
 
 def test_runs_and_jobs_live_as_the_model_says(
@@ -48,4 +49,4 @@ def test_runs_and_jobs_live_as_the_model_says(
 def test_runs_and_jobs_live_as_the_model_says_for_long(
     database_store: SqlRunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    check_lifecycles(database_store, tmp_path / "templates", monkeypatch, 10 * EXAMPLES)
+    check_lifecycles(database_store, tmp_path / "templates", monkeypatch, MANY_EXAMPLES)
