@@ -329,7 +329,7 @@ def fails(error: BaseException, times: int | None = None) -> Behaviour:
         if left[0] == 0:
             return JobResult(outputs=dict(with_))
         left[0] = None if left[0] is None else left[0] - 1
-        raise error
+        raise error.with_traceback(None)  # else the traces of all raises hang on it
 
     return behaviour
 

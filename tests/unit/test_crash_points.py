@@ -91,15 +91,6 @@ def test_each_moment_comes_when_the_record_and_the_world_stand_as_its_name_says(
     assert seen == expected
 
 
-@pytest.fixture
-def sqlite_store(sqlite_url: str) -> Any:
-    from factory_runtime.run_store import open_run_store
-
-    store = open_run_store(sqlite_url)
-    yield store
-    store.close()
-
-
 # --- the points
 
 
