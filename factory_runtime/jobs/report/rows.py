@@ -216,18 +216,27 @@ class _Window:
             try:
                 value, self._at = self._decoder.raw_decode(self._part, self._at)
             except json.JSONDecodeError as exc:
-                if len(self._part) - self._at > _LONGEST_LINE:
+                held = len(self._part) - self._at
+                if held > _LONGEST_LINE:
                     raise UnreadableDataError(f"a row is no JSON: {exc.msg}") from exc
-                if not self._more():
+                # Twice as much each time: else a long row is decoded once for each of its chunks.
+                if not self._more(min(2 * held, _LONGEST_LINE + 1)):
                     raise UnreadableDataError(f"the JSON is cut off: {exc.msg}") from exc
             else:
                 return value
 
-    def _more(self) -> bool:
-        more = next(self._text, None)
-        if more is None:
+    def _more(self, wanted: int = 0) -> bool:
+        """Read on, until so many characters are there or the text ends; False at its end."""
+        parts = [self._part[self._at :]]
+        held = len(parts[0])
+        for chunk in self._text:
+            parts.append(chunk)
+            held += len(chunk)
+            if held >= wanted:
+                break
+        if len(parts) == 1:
             return False
-        self._part, self._at = self._part[self._at :] + more, 0
+        self._part, self._at = "".join(parts), 0
         return True
 
 

@@ -144,6 +144,26 @@ def test_rows_are_the_same_wherever_the_parts_of_the_body_end() -> None:
     assert [row["n"] for row in read] == [str(n) for n in range(20_000)]
 
 
+def test_a_long_row_is_not_decoded_anew_for_each_part_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lengths: list[int] = []
+    decode = json.JSONDecoder.raw_decode
+
+    def noted(self: json.JSONDecoder, text: str, at: int = 0) -> Any:
+        lengths.append(len(text) - at)
+        return decode(self, text, at)
+
+    monkeypatch.setattr(json.JSONDecoder, "raw_decode", noted)
+    row = {"a": "x" * 1_000_000}
+    assert rows(json.dumps([row, {"a": 1}]), "json") == [row, {"a": 1}]
+    assert sum(lengths) < 4 * 1_000_000
+    lengths.clear()
+    with pytest.raises(UnreadableDataError, match="a row is no JSON"):
+        rows('[{"a": "' + "x" * 9_000_000, "json")
+    assert sum(lengths) < 4 * 1024 * 1024, "nor is all of a hopeless one"
+
+
 def test_the_shape_counts_rows_and_names_columns_in_order() -> None:
     shape = shape_of(io.BytesIO(b'{"b": 1}\n{"a": 2, "b": 3}'), "json")
     assert (shape.rows, shape.columns) == (2, ("b", "a"))
