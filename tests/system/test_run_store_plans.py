@@ -165,7 +165,7 @@ def read_whole(plan: str) -> bool:
 def crowded_database(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Generator[SqlRunStore]:
-    """100,000 finished runs; filled once, for that takes longer than the tests."""
+    """Finished runs, filled once; enough for a planner to shun their table."""
     with ExitStack() as stack:
         if request.param == "sqlite":
             url = f"sqlite:///{tmp_path_factory.mktemp('crowded') / 'factory.db'}"
@@ -173,7 +173,7 @@ def crowded_database(
             server: PostgresServer = request.getfixturevalue("postgres_server")
             url = stack.enter_context(server.database())
         store = stack.enter_context(closing(open_run_store(url)))
-        fill(store, jobs_each=1)
+        fill(store, finished=20_000, jobs_each=1)
         yield store
 
 
@@ -240,7 +240,7 @@ def test_looking_for_runs_that_are_stuck_reads_no_table_through(
         assert not re.search(r"SCAN run_events|Seq Scan on run_events", plan), plan
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def queued_store(crowded_database: SqlRunStore) -> SqlRunStore:
     """And a few thousand runs in the queue, of 50 tenants; some woken, some set aside."""
     tenants = [f"queued-{number}" for number in range(50)]
