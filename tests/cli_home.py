@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +23,7 @@ from factory_runtime.domain.run import Run, RunRequest, RunStatus
 from factory_runtime.services.locks import walk_lock
 from factory_runtime.services.request_run import request_run
 from factory_runtime.telemetry import worker_name
+from tests.warm_cli import nursery
 
 BODY = b"# Runbook\n\x00\xff"
 T0 = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -188,7 +187,7 @@ def typing(runtime: Runtime, *words: str) -> subprocess.Popen[str]:
     """`factory …` as a process of its own, against this home."""
     settings = runtime.settings
     return subprocess.Popen(
-        [Path(sys.executable).with_name("factory"), *words],
+        [nursery().factory, *words],
         env={
             **os.environ,
             "FACTORY_HOME": str(settings.root),

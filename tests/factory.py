@@ -21,6 +21,7 @@ from factory_runtime.domain.job import Job
 from factory_runtime.domain.run import Run, RunRequest, RunStatus
 from factory_runtime.services.request_run import request_run
 from factory_runtime.settings import Settings
+from tests.warm_cli import nursery
 
 LIMIT_SECONDS = 120.0
 FACTORY = Path(sys.executable).with_name("factory")
@@ -101,10 +102,15 @@ class Factory:
         with self.runtime.store.begin(run.tenant_id, read_only=True) as tx:
             return list(tx.list_artifacts(run_id=run.id))
 
-    def cli(self, *words: str, home: Path | None = None) -> subprocess.CompletedProcess[str]:
-        """Type `factory …` against this home, or another."""
+    def cli(
+        self, *words: str, home: Path | None = None, warm: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        """Type `factory …` against this home, or another.
+
+        ``warm`` spares it its imports; else it is started as a person's shell does.
+        """
         return subprocess.run(
-            [FACTORY, *words],
+            [nursery().factory if warm else FACTORY, *words],
             env=self.environment(home),
             capture_output=True,
             text=True,

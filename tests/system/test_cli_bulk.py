@@ -7,10 +7,8 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +22,7 @@ from factory_runtime.services import retry_run as retrying
 from factory_runtime.services.bulk import choose
 from factory_runtime.services.end_run import end_run
 from tests.cli_home import T0, Factory, Said, accept_run, get_run, typed, typing
+from tests.warm_cli import nursery
 
 CHOOSE = ("--where", "status=Failed")
 
@@ -34,7 +33,7 @@ def typed_at_a_terminal(runtime: Runtime, answer: str, *words: str) -> Said:
     settings = runtime.settings
     env = {"FACTORY_HOME": str(settings.root), "FACTORY_DATABASE_URL": settings.run_store_url}
     process = subprocess.Popen(
-        [Path(sys.executable).with_name("factory"), *words],
+        [nursery().factory, *words],
         env={**os.environ, **env, "TERM": "xterm", "NO_COLOR": "1"},
         stdin=theirs,
         stdout=theirs,

@@ -15,7 +15,8 @@ from factory_runtime.domain.dead_letter import ORDER_ENDED, LetterFilter, OrderS
 from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunFilter
-from tests.factory import FACTORY, LIMIT_SECONDS, Factory
+from tests.factory import LIMIT_SECONDS, Factory
+from tests.warm_cli import nursery
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +76,7 @@ def test_the_incident_can_be_typed_and_comes_out_as_told(site: Factory, tmp_path
         run = site.complete("microservice", project, service_name="orders")
         assert run.status is RunStatus.FAILED, run
     wait_until_quiet(site)
-    path = f"{FACTORY.parent}{os.pathsep}{os.environ['PATH']}"
+    path = f"{nursery().factory.parent}{os.pathsep}{os.environ['PATH']}"
     said = ""
     for command in commands():
         typed = as_typed(site, command)

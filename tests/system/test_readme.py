@@ -28,10 +28,10 @@ def test_the_tour_can_be_typed(tmp_path: Path):
         for command in typed:
             program, *words = shlex.split(command)
             assert program == "factory"
-            done = factory.cli(*words)
+            done = factory.cli(*words, warm=False)
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     finally:
-        factory.cli("down")
+        factory.cli("down", warm=False)
 
 
 def test_every_dependency_stands_in_the_table():
