@@ -40,12 +40,10 @@ from factory_runtime.run_store.rows import (
 )
 from factory_runtime.run_store.tables import (
     artifacts,
-    breakers,
     effects,
     locks,
     memory_records,
     outbox,
-    requests,
     templates,
 )
 
@@ -68,7 +66,7 @@ class Ledgers:
             )
 
     def get_artifact(self, artifact_id: str) -> Artifact:
-        artifact = self._rows.find(ARTIFACTS, artifacts.c.id == artifact_id)
+        artifact = self._rows.find(ARTIFACTS, id=artifact_id)
         if artifact is None:
             raise ArtifactNotFoundError(f"no artifact {artifact_id}")
         return artifact
@@ -191,7 +189,7 @@ class Ledgers:
         return self._rows.list(EFFECTS, *where, order_by=order, limit=limit)
 
     def _get_effect(self, effect_key: str, kind: str) -> Effect:
-        found = self._rows.find(EFFECTS, effects.c.effect_key == effect_key, effects.c.kind == kind)
+        found = self._rows.find(EFFECTS, effect_key=effect_key, kind=kind)
         if found is None:
             raise NotFoundError(f"no effect {effect_key} ({kind})")
         return found
@@ -202,7 +200,7 @@ class Ledgers:
         self._rows.insert_if_absent(MESSAGES, message)
 
     def find_message(self, message_id: str) -> OutboxMessage | None:
-        return self._rows.find(MESSAGES, outbox.c.id == message_id)
+        return self._rows.find(MESSAGES, id=message_id)
 
     def save_message(self, message: OutboxMessage) -> None:
         if not self._rows.update(MESSAGES, MESSAGES.row_of(message), outbox.c.id == message.id):
@@ -211,7 +209,7 @@ class Ledgers:
     # breakers
 
     def find_breaker(self, host: str) -> Breaker | None:
-        return self._rows.find(BREAKERS, breakers.c.host == host)
+        return self._rows.find(BREAKERS, host=host)
 
     def lock_breaker(self, host: str) -> Breaker | None:
         return self.find_breaker(host) if self._rows.lock(BREAKERS, host=host) else None
@@ -225,9 +223,7 @@ class Ledgers:
         if self._rows.insert_if_absent(TEMPLATES, template):
             return True
         published = self._rows.find(
-            TEMPLATES,
-            templates.c.template_id == template.template_id,
-            templates.c.version == template.version,
+            TEMPLATES, template_id=template.template_id, version=template.version
         )
         if published is None or published.digest != template.digest:
             raise TemplateChangedError(
@@ -243,7 +239,7 @@ class Ledgers:
         return self._rows.list(TEMPLATES, order_by=order)
 
     def find_request(self, idempotency_key: str) -> RequestRecord | None:
-        return self._rows.find(REQUESTS, requests.c.idempotency_key == idempotency_key)
+        return self._rows.find(REQUESTS, idempotency_key=idempotency_key)
 
     def add_request(self, request: RequestRecord) -> None:
         if not self._rows.insert_if_absent(REQUESTS, request):
@@ -270,8 +266,8 @@ class Ledgers:
         self._rows.delete(LOCKS, locks.c.name == name, locks.c.holder == holder)
 
     def find_lock_holder(self, name: str, now: datetime) -> str | None:
-        lock = self._rows.find(LOCKS, locks.c.name == name, locks.c.expires_at > now)
-        return lock.holder if lock else None
+        lock = self._rows.find(LOCKS, name=name)
+        return lock.holder if lock and lock.expires_at > now else None
 
     # memory records
 

@@ -70,7 +70,7 @@ class Operators:
         self._counts.note(None, letter)
 
     def get_dead_letter(self, letter_id: str) -> DeadLetter:
-        letter = self._rows.find(LETTERS, dead_letters.c.id == letter_id)
+        letter = self._rows.find(LETTERS, id=letter_id)
         if letter is None:
             raise DeadLetterNotFoundError(
                 f"no dead letter {letter_id}", hint="`factory dead-letters list` shows them"
@@ -78,9 +78,7 @@ class Operators:
         return letter
 
     def find_dead_letter(self, run_id: str, step: str) -> DeadLetter | None:
-        return self._rows.find(
-            LETTERS, dead_letters.c.run_id == run_id, dead_letters.c.step == step
-        )
+        return self._rows.find(LETTERS, run_id=run_id, step=step)
 
     def save_dead_letter(self, before: DeadLetter, after: DeadLetter) -> None:
         changes = LETTERS.changes(before, after)
@@ -110,7 +108,7 @@ class Operators:
         )
 
     def find_failure_kind(self, fingerprint: str) -> FailureKind | None:
-        return self._rows.find(FAILURE_KINDS, failure_kinds.c.fingerprint == fingerprint)
+        return self._rows.find(FAILURE_KINDS, fingerprint=fingerprint)
 
     def find_fingerprints(self, prefix: str, limit: int) -> tuple[str, ...]:
         fingerprint = failure_kinds.c.fingerprint
@@ -124,7 +122,7 @@ class Operators:
         self._rows.insert(ORDERS, [order])
 
     def find_redrive_order(self, order_id: str) -> RedriveOrder | None:
-        return self._rows.find(ORDERS, redrive_orders.c.id == order_id)
+        return self._rows.find(ORDERS, id=order_id)
 
     def lock_redrive_order(self, order_id: str) -> RedriveOrder:
         self._rows.lock(ORDERS, id=order_id)
@@ -149,15 +147,17 @@ class Operators:
             return approval
         stands = self._rows.find(
             APPROVALS,
-            *_asked_of(approval.run_id, approval.step, approval.plan_digest),
-            approvals.c.cycle == approval.cycle,
+            run_id=approval.run_id,
+            step=approval.step,
+            plan_digest=approval.plan_digest,
+            cycle=approval.cycle,
         )
         if stands is None:
             raise PermanentError(f"approval {approval.id} was not written")
         return stands
 
     def get_approval(self, approval_id: str) -> Approval:
-        approval = self._rows.find(APPROVALS, approvals.c.id == approval_id)
+        approval = self._rows.find(APPROVALS, id=approval_id)
         if approval is None:
             raise ApprovalNotFoundError(
                 f"no approval {approval_id}", hint="`factory approvals list` shows them"
@@ -198,7 +198,7 @@ class Operators:
     # undoing
 
     def find_undoing_run(self, run_id: str) -> Run | None:
-        return self._rows.find(RUNS, runs.c.undoes == run_id)
+        return self._rows.find(RUNS, undoes=run_id)
 
     def settle_effect(
         self,
@@ -220,7 +220,7 @@ class Operators:
         settled = self._rows.update(
             EFFECTS, changes, *which, effects.c.status != EffectStatus.UNDONE
         )
-        if not settled and self._rows.find(EFFECTS, *which) is None:
+        if not settled and self._rows.find(EFFECTS, effect_key=effect_key, kind=kind) is None:
             raise NotFoundError(f"no effect {effect_key} ({kind})")
 
     # policies

@@ -94,7 +94,7 @@ class Queues:
     # runs that could not be started
 
     def find_set_aside(self, run_id: str) -> SetAside | None:
-        return self._rows.find(SET_ASIDES, set_asides.c.run_id == run_id)
+        return self._rows.find(SET_ASIDES, run_id=run_id)
 
     def save_set_aside(self, aside: SetAside) -> None:
         self._rows.put(SET_ASIDES, aside, key=("tenant_id", "run_id"))
@@ -115,8 +115,7 @@ class Queues:
         return SqlTopicQueue(connection, place, topic)
 
     def find_topic_wait(self, run_id: str, step: str) -> TopicWait | None:
-        columns = topic_waits.c
-        return self._rows.find(TOPIC_WAITS, columns.run_id == run_id, columns.step == step)
+        return self._rows.find(TOPIC_WAITS, run_id=run_id, step=step)
 
     def list_topic_waits(self, run_id: str) -> tuple[TopicWait, ...]:
         return self._rows.list(TOPIC_WAITS, topic_waits.c.run_id == run_id)

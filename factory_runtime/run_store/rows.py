@@ -151,9 +151,12 @@ class TenantRows:
 
     # reading
 
-    def find(self, record: Record[T], *where: Condition) -> T | None:
-        found = self.list(record, *where, limit=1)
-        return found[0] if found else None
+    def find(self, record: Record[T], **key: Any) -> T | None:
+        """The row with these values, none of which is None; any of them, if it is no key."""
+        query = _finding(record, tuple(key))
+        with translated(self._place):
+            row = self._connection.execute(query, self._bound(key)).mappings().first()
+        return None if row is None else record.value_of(row)
 
     def list(
         self,
@@ -311,6 +314,11 @@ def _changing(record: Record[Any], changed: tuple[str, ...], key: tuple[str, ...
     columns = record.table.c
     values = {name: bindparam(f"new_{name}", type_=columns[name].type) for name in changed}
     return update(record.table).where(_of_key(record, key)).values(values)
+
+
+@lru_cache(maxsize=64)
+def _finding(record: Record[Any], key: tuple[str, ...]) -> Select[Any]:
+    return select(*record.columns).where(_of_key(record, key)).limit(1)
 
 
 @lru_cache(maxsize=64)

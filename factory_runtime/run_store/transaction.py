@@ -33,7 +33,7 @@ from factory_runtime.run_store.rows import (
     RUNS,
     TenantRows,
 )
-from factory_runtime.run_store.tables import attempts, checkpoints, jobs, run_events, runs
+from factory_runtime.run_store.tables import attempts, jobs, run_events, runs
 
 S = TypeVar("S", Run, Job)
 
@@ -77,7 +77,7 @@ class SqlTransaction(Ledgers, Operators, Queues):
         self._rows.insert(EVENTS, numbered)
 
     def get_run(self, run_id: str) -> Run:
-        run = self._rows.find(RUNS, runs.c.id == run_id)
+        run = self._rows.find(RUNS, id=run_id)
         if run is None:
             raise RunNotFoundError(run_id)
         return run
@@ -117,7 +117,7 @@ class SqlTransaction(Ledgers, Operators, Queues):
         return self._rows.count(RUNS, *conditions_of(where))
 
     def find_run_by_flow_run(self, flow_run_id: str) -> Run | None:
-        return self._rows.find(RUNS, runs.c.flow_run_id == flow_run_id)
+        return self._rows.find(RUNS, flow_run_id=flow_run_id)
 
     # jobs
 
@@ -127,7 +127,7 @@ class SqlTransaction(Ledgers, Operators, Queues):
         self._rows.insert(JOBS, jobs)
 
     def get_job(self, run_id: str, step: str) -> Job:
-        job = self._rows.find(JOBS, jobs.c.run_id == run_id, jobs.c.step == step)
+        job = self._rows.find(JOBS, run_id=run_id, step=step)
         if job is None:
             raise JobNotFoundError(f"no job {step} in run {run_id}")
         return job
@@ -165,7 +165,7 @@ class SqlTransaction(Ledgers, Operators, Queues):
 
     def add_attempt(self, attempt: Attempt) -> None:
         if not self._rows.insert_if_absent(ATTEMPTS, attempt):
-            stands = self._rows.find(ATTEMPTS, attempts.c.key == attempt.key)
+            stands = self._rows.find(ATTEMPTS, key=attempt.key)
             if stands is None or not self._rows.same(ATTEMPTS, stands, attempt):
                 raise DuplicateAttemptError(f"attempt {attempt.key} is recorded already")
 
@@ -230,9 +230,7 @@ class SqlTransaction(Ledgers, Operators, Queues):
         self._rows.put(CHECKPOINTS, checkpoint, key=("tenant_id", "run_id", "step"))
 
     def find_checkpoint(self, run_id: str, step: str) -> Checkpoint | None:
-        return self._rows.find(
-            CHECKPOINTS, checkpoints.c.run_id == run_id, checkpoints.c.step == step
-        )
+        return self._rows.find(CHECKPOINTS, run_id=run_id, step=step)
 
     # events
 
