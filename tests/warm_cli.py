@@ -91,6 +91,7 @@ def nursery() -> Nursery:
 
 _PACKAGES = (
     "cli",
+    "deployments.prove.proof",
     "deployments.stack",
     "factory_runtime.bootstrap",
     "factory_runtime.compiler",
