@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.errors import StoreUnavailableError
 from factory_runtime.run_store.transaction import SqlTransaction
@@ -17,6 +19,13 @@ def have_no_patience() -> None:
     from deployments import dispatcher
 
     dispatcher._FINISH_SECONDS = 0.1  # pyright: ignore[reportPrivateUsage]
+
+
+def expect_no_word_of_flows() -> None:
+    """Give a flow less time to tell Prefect of its end itself: here it was stopped for good."""
+    from factory_runtime.orchestration import settle
+
+    settle._ENDING = timedelta(seconds=1.5)  # pyright: ignore[reportPrivateUsage]
 
 
 def lose_the_store_once() -> None:

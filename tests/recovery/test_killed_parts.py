@@ -17,6 +17,7 @@ from factory_runtime.services.take_back import LOSSES
 from tests.executors import Executor, Site
 from tests.factory import Factory, git, until
 from tests.recipes import a_layer, a_source, a_template
+from tests.recovery import dispatcher_faults
 from tests.work_types import a_work_template, lines_of
 
 pytestmark = pytest.mark.slow
@@ -278,7 +279,7 @@ def test_what_a_late_job_leaves_behind_can_write_nothing(a_site: Callable[..., S
         " done: FILES/begun, left: FILES/left}",
         deadline="2s",
     )
-    executor = site.execute()
+    executor = site.execute(first=f"{dispatcher_faults.__name__}:expect_no_word_of_flows")
     run = site.request("late", "late")
     site.until(lambda: len(lines_of(site.file("begun"))) == 2, "both are deaf")
     ended = site.wait(run)

@@ -19,6 +19,7 @@ from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.pause_run import pause_run, resume_run
 from factory_runtime.services.retry_run import retry_job, retry_run
 from tests.executors import Site
+from tests.recovery import dispatcher_faults
 from tests.work_types import lines_of
 
 pytestmark = pytest.mark.slow
@@ -201,6 +202,7 @@ def by_force_in_prefect(site: Site, run: Run) -> None:
     site.server.force(str(site.run(run).flow_run_id), "CANCELLED")
 
 
+NO_WORD = f"{dispatcher_faults.__name__}:expect_no_word_of_flows"
 WAYS = [by_service, in_prefect, by_force_in_prefect]
 
 
@@ -230,7 +232,7 @@ def test_a_cancelled_run_is_cancelled_in_both_whoever_asked_and_whatever_it_did(
     narrow_site: Site, way: Callable[[Site, Run], None]
 ):
     site = narrow_site
-    site.execute(tidy=None)
+    site.execute(tidy=None, first=NO_WORD)
     runs = one_of_each(site)
     program = psutil.Process(int(lines_of(site.file("pids"))[0]))
     # The one that is at work last, or its slot would go to the queued one.
@@ -246,7 +248,7 @@ def test_a_cancelled_run_is_cancelled_in_both_whoever_asked_and_whatever_it_did(
         assert ended.status is RunStatus.CANCELLED, kind
         assert {job.status for job in site.jobs(run).values()} == {JobStatus.CANCELLED}
         site.until_shown(run, "CANCELLED", "Cancelled")
-        assert site.walker(run) is None
+        site.until(lambda run=run: site.walker(run) is None, "nobody holds it")
     for run in runs.values():
         site.settle(run)
         assert site.shown(run) == ("CANCELLED", "Cancelled")
@@ -263,7 +265,7 @@ def test_a_run_cancelled_while_no_executor_lives_is_cancelled_by_the_next(
     counted = len(lines_of(site.file("counted")))
     for run in runs.values():
         way(site, run)
-    site.execute()
+    site.execute(first=NO_WORD)
     for kind, run in runs.items():
         ended = site.wait(run)
         assert ended.status is RunStatus.CANCELLED, kind
