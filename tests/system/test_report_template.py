@@ -203,10 +203,19 @@ KILLS = {
     "draw[stock]": "storage.put",
     "write-pdf": "storage.put",
 }
+ON_POSTGRES = [
+    pytest.param("postgres", step, marks=[pytest.mark.service, *marks])
+    for step in KILLS
+    for marks in ([] if step == "analyse" else [pytest.mark.soak],)
+]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", KILLS)
+@pytest.mark.parametrize(
+    ("database_url", "step"),
+    [*(("sqlite", step) for step in KILLS), *ON_POSTGRES],
+    indirect=["database_url"],
+)
 def test_a_run_killed_in_the_middle_of_a_job_goes_on_and_gives_the_same(
     tmp_path: Path, factory: ReportFactory, database_url: str, server: DataServer, step: str
 ) -> None:

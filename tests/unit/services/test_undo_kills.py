@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
@@ -98,8 +99,19 @@ def kill_in_store(
     return undoing, store
 
 
-@pytest.mark.parametrize("text", [TWO, WITHOUT_REMOVAL], ids=["removed", "reverted"])
-@pytest.mark.parametrize("point", POINTS)
+def kills_at_any_transaction() -> Iterator[Any]:
+    """Each database, each point and each kind of undo; all of their pairs; the rest in the soak."""
+    for database, point, text in product(("sqlite", "postgres"), POINTS, (TWO, WITHOUT_REMOVAL)):
+        kind = "removed" if text == TWO else "reverted"
+        marks = [pytest.mark.service] if database == "postgres" else []
+        if (database == "sqlite") ^ (point == "commit") ^ (kind == "removed"):
+            marks.append(pytest.mark.soak)
+        yield pytest.param(database, point, text, marks=marks, id=f"{database}-{point}-{kind}")
+
+
+@pytest.mark.parametrize(
+    ("database_url", "point", "text"), [*kills_at_any_transaction()], indirect=["database_url"]
+)
 def test_an_undo_that_is_killed_at_any_transaction_is_finished_once(
     factory: UndoFactory, text: str, point: Point
 ):
