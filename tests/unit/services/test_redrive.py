@@ -515,10 +515,10 @@ def test_an_order_that_is_cut_off_anywhere_goes_on_where_it_was(
 def test_many_letters_of_one_kind_go_round_in_pages(
     factory: SmallFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("factory_runtime.services.redrive.PAGE", 40)
+    monkeypatch.setattr("factory_runtime.services.redrive.PAGE", 12)
     with factory.store.begin(TENANT) as tx:
         tx.add_failure_kind(a_failure_kind())
-        for _ in range(150):
+        for _ in range(45):
             run = a_run(status=RunStatus.FAILED, plan=Body(reference=BodyReference("c" * 64, 1)))
             job = a_job(run, status=JobStatus.FAILED)
             tx.add_run(run, [job])
@@ -529,13 +529,13 @@ def test_many_letters_of_one_kind_go_round_in_pages(
     (message,) = factory.messages(GO_ON_REDRIVING)
     redriver(factory).handle(message)
     order = order_of(factory)
-    assert (order.status, order.redriven) == (OrderStatus.RELEASING, 40), "others have a turn"
+    assert (order.status, order.redriven) == (OrderStatus.RELEASING, 12), "others have a turn"
     assert len(factory.messages(GO_ON_REDRIVING)) == 2
     drain(factory)
     order = order_of(factory)
-    assert (order.status, order.redriven, order.refused) == (OrderStatus.DONE, 150, 0)
+    assert (order.status, order.redriven, order.refused) == (OrderStatus.DONE, 45, 0)
     assert factory.store.letter_groups() == ()
-    assert len(factory.store.waiting_runs(factory.clock.now(), limit=1000)) == 150
+    assert len(factory.store.waiting_runs(factory.clock.now(), limit=1000)) == 45
 
 
 # --- discarding
