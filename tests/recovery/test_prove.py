@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from typing import Any
 import psutil
 import pytest
 
+from deployments.prove.points import CRASH_POINTS
 from factory_runtime.compiler.plan import compile_plan
 from tests.factory import FACTORY, Factory, until
+from tests.warm_cli import nursery
 from tests.work_types import a_work_template, lines_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -135,14 +137,14 @@ def test_what_a_careless_job_type_doubles_is_found_and_named(tmp_path: Path):
             f"name: line, type: touch, needs: [moody], with: {{file: {file}}}",
         ),
     )
-    points = ("before-effect", "after-effect", "before-commit")
+    points = ("before-effect", "after-effect")
     proved = prover.prove("careless", {}, *(f"--point={point}" for point in points))
     assert proved.code == 1
     assert {place for place in proved.rows if place[0] == "line"} == {
         place for place in places("line", "line") if place[1] in points
     }, "what a type does by itself has its points as well"
     found = failures(proved)
-    doubled: set[Place] = {("double", "after-effect", "commit"), ("double", "before-commit", None)}
+    doubled: set[Place] = {("double", "after-effect", "commit")}
     missed: set[Place] = {
         ("moody", point, "repository") for point in ("before-effect", "after-effect")
     }
@@ -169,14 +171,24 @@ WITH_UNDOS = a_work_template(
 )
 
 
-def test_an_undo_killed_at_every_point_takes_everything_back_once(tmp_path: Path):
+@pytest.mark.parametrize(
+    "points",
+    [
+        ("before-effect", "after-effect"),
+        pytest.param([point.value for point in CRASH_POINTS], marks=pytest.mark.soak),
+    ],
+    ids=["around the effect", "every point"],
+)
+def test_an_undo_killed_at_any_point_takes_everything_back_once(
+    points: Sequence[str], tmp_path: Path
+):
     prover = Prover(tmp_path)
     prover.factory.template("undoing", WITH_UNDOS, {"files/copier.yml": "", "files/a": "a"})
-    proved = prover.prove("undoing", {}, "--undo")
+    proved = prover.prove("undoing", {}, "--undo", *(f"--point={point}" for point in points))
     assert failures(proved) == {}
     assert (proved.code, proved.document["failed"], proved.document["undo"]) == (0, 0, True)
     removed, reverted = places("undo-make", "undo-repository"), places("undo-keep", "undo-commit")
-    assert set(proved.rows) == removed | reverted
+    assert set(proved.rows) == {place for place in removed | reverted if place[1] in points}
     assert all(row["killed"] and row["run"] == "Succeeded" for row in proved.rows.values())
     assert proved.litter == []
 
@@ -222,7 +234,7 @@ def test_bad_input_is_refused_before_anything_is_started(
 ):
     prover = Prover(tmp_path)
     done = subprocess.run(
-        [FACTORY, "prove", *words, "--json"],
+        [nursery().factory, "prove", *words, "--json"],
         env=prover.environment(),
         capture_output=True,
         text=True,
@@ -240,7 +252,7 @@ def test_a_temporary_folder_too_far_down_for_sockets_is_told(tmp_path: Path):
     deep = prover.temporary / ("x" * 80)
     deep.mkdir()
     done = subprocess.run(
-        [FACTORY, "prove", "microservice", "--set", "service_name=orders"],
+        [nursery().factory, "prove", "microservice", "--set", "service_name=orders"],
         env=prover.environment() | {"TMPDIR": str(deep)},
         capture_output=True,
         text=True,

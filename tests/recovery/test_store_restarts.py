@@ -124,13 +124,16 @@ def _all_have_ended(site: CoreSite) -> bool:
 
 
 @pytest.mark.service
-def test_500_runs_under_a_server_that_goes_away_again_and_again_all_succeed_once(
-    server: OwnPostgres, tmp_path: Path
+@pytest.mark.parametrize(
+    ("runs", "rest"), [(100, (0.5, 2.0)), pytest.param(500, (2.0, 5.0), marks=pytest.mark.soak)]
+)
+def test_runs_under_a_server_that_goes_away_again_and_again_all_succeed_once(
+    server: OwnPostgres, tmp_path: Path, runs: int, rest: tuple[float, float]
 ) -> None:
     orders: dict[str, Any] = {"lease": LEASE, "cap": 4, "at_once": 2, "drains": False}
     with server.database() as url, closing(CoreSite(url, tmp_path / "home", **orders)) as site:
         trouble = Trouble(server, seed=20261121)
-        run_through(site, 500, trouble, kills=False, rest=(2.0, 5.0))
+        run_through(site, runs, trouble, kills=False, rest=rest)
         assert trouble.restarts >= 3
         site.assert_whole()
         assert [worker.exitcode for worker in site.workers] == [0] * WORKERS
