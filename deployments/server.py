@@ -6,7 +6,13 @@ standard input.
 
 from __future__ import annotations
 
+import faulthandler
+import gc
+import itertools
+import signal
 import sys
+import threading
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -22,6 +28,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 WHO_ARE_YOU = "/factory/nonce"
 _SOON = (b"retry-after", b"0.05")
+_COLLECT_EVERY = 0.5
+_WHOLE_EVERY = 20
 
 
 class PatientServer:
@@ -51,10 +59,29 @@ class PatientServer:
         await self._application(scope, receive, patient_send)
 
 
+def collect_garbage_beside(every: float = _COLLECT_EVERY) -> None:
+    """Have garbage collected on a thread of its own, and on no other, every so many seconds.
+
+    A statement of SQLite's that is collected while another thread is at work on its connection
+    waits for that thread. On the event loop this is a deadlock: that thread may wait, for a minute,
+    for a lock that a coroutine holds which cannot go on. All requests wait with it.
+    """
+    gc.disable()
+
+    def collect() -> None:
+        for round_ in itertools.count(1):
+            time.sleep(every)
+            gc.collect(2 if round_ % _WHOLE_EVERY == 0 else 1)
+
+    threading.Thread(target=collect, name="garbage", daemon=True).start()
+
+
 def main() -> None:
     """Serve until the parent is gone or says stop."""
     port, nonce = int(sys.argv[1]), sys.argv[2]
+    faulthandler.register(signal.SIGUSR1)  # what every thread does, into the log
     on_parent_gone(terminate_self)
+    collect_garbage_beside()
     from prefect.server.api.server import create_app
 
     server = PatientServer(create_app(), nonce)
