@@ -1,7 +1,7 @@
 """Measure several ways of doing one thing in turns, so that a busy machine is unfair to none.
 
-Between two there is a pause: the server is still writing the events of the last one, and would
-answer the first calls of the next with 503.
+Before each, the server is let come to rest: for seconds it still writes the events of the last
+one, and would answer the first calls of the next with 503.
 """
 
 from __future__ import annotations
@@ -10,9 +10,15 @@ import asyncio
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
-PAUSE = 2.0
-"""Seconds, not in the time."""
+import psutil
+
+_LOOK = 0.5
+_REST = 0.05
+"""Seconds of processor time in one look: a server that has nothing to do needs less."""
+
+_MOST_LOOKS = 60
 
 Times = Mapping[str, list[float]]
 """Seconds of every round, by the name of the way."""
@@ -28,12 +34,32 @@ async def in_turns(
     for round_ in range(rounds + 1):
         for name, way in ways.items():
             prepare()
-            await asyncio.sleep(PAUSE)
+            await _at_rest()
             started = time.perf_counter()
             await way()
             if round_ > 0:
                 times[name].append(time.perf_counter() - started)
     return times
+
+
+async def _at_rest() -> None:
+    """Wait until the children of this process have nothing more to do."""
+    before = _spent_by_children()
+    for _ in range(_MOST_LOOKS):
+        await asyncio.sleep(_LOOK)
+        now = _spent_by_children()
+        if now - before < _REST:
+            return
+        before = now
+
+
+def _spent_by_children() -> float:
+    spent = 0.0
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            times = child.cpu_times()
+            spent += times.user + times.system
+    return spent
 
 
 def median_ms(seconds: list[float]) -> float:
