@@ -69,7 +69,7 @@ class PrefectServer:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env={**os.environ, **_SERVER_ENVIRONMENT},
+                env={**os.environ, "PREFECT_HOME": str(self._folder), **_SERVER_ENVIRONMENT},
             )
 
     async def wait_until_ready(self) -> None:

@@ -33,6 +33,7 @@ from factory_runtime.run_store import SqlRunStore
 from factory_runtime.run_store.tables import outbox
 from factory_runtime.settings import Settings
 from tests.factory import Factory, until
+from tests.prefect_database import place_database
 from tests.prefect_server import Prefect
 
 PATIENCE = 60.0
@@ -306,6 +307,7 @@ def shared_prefect(home: Path) -> Generator[Prefect]:
     """A Prefect server with a database of its own, for executors of many homes."""
     settings = Settings(home=home)
     settings.stack_folder.mkdir(parents=True)
+    place_database(settings.prefect_folder)
     server = executor.PrefectServer(settings)
     before = dict(os.environ)
     try:

@@ -21,6 +21,7 @@ from factory_runtime.domain.job import Job
 from factory_runtime.domain.run import Run, RunRequest, RunStatus
 from factory_runtime.services.request_run import request_run
 from factory_runtime.settings import Settings
+from tests.prefect_database import place_database
 from tests.warm_cli import nursery
 
 LIMIT_SECONDS = 120.0
@@ -43,6 +44,7 @@ class Factory:
         self.child: subprocess.Popen[bytes] | None = None
 
     def start(self) -> StackState:
+        place_database(self.settings.prefect_folder)
         self.child = start_stack(self.settings, keep=False)
         return wait_for_stack(self.settings, self.child, lambda _phase: None)
 

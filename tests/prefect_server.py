@@ -1,31 +1,21 @@
-"""A Prefect server for the tests of one module, and processes that execute flow runs on it."""
+"""A Prefect server for tests, and processes that execute flow runs on it."""
 
 from __future__ import annotations
 
-import asyncio
 import json
 import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
-from prefect.settings import (
-    PREFECT_API_URL,
-    PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
-    temporary_settings,
-)
 
-from deployments.executor import PrefectServer
 from factory_runtime.domain.body import Body
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.orchestration.launch import PrefectLauncher
-from factory_runtime.settings import Settings
 from tests.builders import NOON, a_run
 
 PATIENCE = 120.0
@@ -155,20 +145,3 @@ class FlowProcess:
             assert pipe is not None
             pipe.close()
         self._process.wait(timeout=30)
-
-
-@contextmanager
-def running_prefect(home: Path) -> Generator[Prefect]:
-    """A server on a fresh port; until the end, this thread's Prefect talks to it."""
-    settings = Settings(home=home)
-    settings.stack_folder.mkdir(parents=True)
-    server = PrefectServer(settings)
-    server.start()
-    try:
-        asyncio.run(server.wait_until_ready())
-        with temporary_settings(
-            {PREFECT_API_URL: server.api_url, PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False}
-        ):
-            yield Prefect(server.api_url)
-    finally:
-        server.stop()

@@ -14,6 +14,7 @@ import pytest
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunFilter
 from tests.factory import FACTORY, Factory, git, until
+from tests.prefect_database import place_database
 from tests.recipes import COPIER, a_source, a_template
 
 pytestmark = pytest.mark.slow
@@ -193,6 +194,7 @@ def test_ctrl_c_cancels_the_run_leaves_no_child_and_a_second_try_works(
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     factory.template("interrupted", a_template("interrupted"), a_source(endless))
     asked = [str(FACTORY), "run", "interrupted", "--set", "name=svc"]
+    place_database(tmp_path / "home" / "prefect")
     home = tmp_path / "home"  # with no stack up: the command starts one, and has to end it
     with subprocess.Popen(
         asked, env=factory.environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
