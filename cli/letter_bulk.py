@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from typing import Annotated, Any, cast
 
@@ -36,6 +37,8 @@ SHOWN = 12
 """Digits of a fingerprint that are shown."""
 
 _FIRST = 10
+_LOOK_EVERY = 0.1
+_LOOKS = 100
 
 
 def retry_chosen(
@@ -66,7 +69,9 @@ def retry_chosen(
     code = DONE
     if watch and order.canary_id is not None:
         code = _follow(door, order.canary_id)
-    order = _as_it_stands(door, order)
+        order = _once_decided(door, order)
+    else:
+        order = _as_it_stands(door, order)
     _tell(door, order, where)
     failed = order.refused or order.status is OrderStatus.STOPPED
     return max(code, CONFLICT if failed else DONE)
@@ -164,6 +169,16 @@ def _as_it_stands(door: Door, order: RedriveOrder) -> RedriveOrder:
             return order
         drained = drain_outbox(runtime.store, runtime.clock, handlers, worker_name())
         is_ours = drained != Drained()  # else another drain has it, or it is tried again later
+
+
+def _once_decided(door: Door, order: RedriveOrder) -> RedriveOrder:
+    """As it stands when the end of its canary has been taken in, which others do within seconds."""
+    for _ in range(_LOOKS):
+        order = _as_it_stands(door, order)
+        if order.status is not OrderStatus.CANARY:
+            break
+        time.sleep(_LOOK_EVERY)
+    return order
 
 
 def _follow(door: Door, letter_id: str) -> int:

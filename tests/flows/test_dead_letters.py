@@ -20,14 +20,14 @@ TENANT = "lettered"
 """It has no other letters."""
 
 
-def failed_run(factory: Factory, name: str, folder: Path) -> Run:
-    """A run whose second job fails until it is out of attempts, and once it is sent round not."""
+def failed_run(factory: Factory, name: str, folder: Path, times: int = ATTEMPTS) -> Run:
+    """A run whose second job fails so many times; by default, not when it is sent round again."""
     folder.mkdir()
     text = a_work_template(
         name,
         f"name: before, type: touch, with: {{file: {folder / 'before'}}}",
         "name: flaky, type: flaky, needs: [before],"
-        f" with: {{file: {folder / 'flaky'}, times: {ATTEMPTS}}}",
+        f" with: {{file: {folder / 'flaky'}, times: {times}}}",
         f"name: behind, type: touch, needs: [flaky], with: {{file: {folder / 'behind'}}}",
     )
     factory.template(name, text)
@@ -87,3 +87,16 @@ def test_a_canary_that_succeeds_releases_the_others_with_nobody_watching(
     (done,) = asked(factory, "orders")["orders"]
     assert (done["status"], done["redriven"], done["refused"]) == (OrderStatus.DONE, 3, 0)
     assert {letter_of(factory, run).status for run in runs} == {LetterStatus.RESOLVED}
+
+
+def test_who_watches_a_canary_that_fails_is_told_that_the_others_stay(
+    factory: Factory, tmp_path: Path
+) -> None:
+    runs = [failed_run(factory, f"dead-{n}", tmp_path / f"dead-{n}", 99) for n in range(2)]
+    kind = letter_of(factory, runs[0]).fingerprint
+    words = ("retry", "--fingerprint", kind, "--canary", "--watch", "--yes", "--tenant", TENANT)
+    said = factory.cli("dead-letters", *words)
+    assert said.returncode != 0
+    assert f" {OrderStatus.STOPPED}: " in said.stdout
+    assert sorted(factory.run(run).cycle for run in runs) == [0, 1]
+    assert {letter_of(factory, run).status for run in runs} == {LetterStatus.OPEN}
