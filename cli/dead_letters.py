@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import typer
@@ -11,7 +10,6 @@ from cli.as_json import print_json, to_json, without
 from cli.changes import Asked, InputsFile, Set, TemplateVersion, Timeout
 from cli.completion import complete_letter
 from cli.door import Door, open_door, person
-from cli.errors import DONE, exit_code_of, facts_of, report
 from cli.letter_bulk import (
     SHOWN,
     Preview,
@@ -30,18 +28,17 @@ from cli.letter_choice import (
     check_letters,
     whole,
 )
+from cli.letters_named import discard_each, refuse_words_of_chosen, retry_each
 from cli.options import Json, Tenant
-from cli.telling import Watch, tell_and_watch
+from cli.telling import Watch
 from cli.text import first_line, local_time
 from factory_runtime.domain.dead_letter import (
-    MAY_GO_ROUND,
     DeadLetter,
     LetterFilter,
     LetterGroup,
     LetterStatus,
 )
-from factory_runtime.domain.errors import FactoryError, InputError, NotFoundError
-from factory_runtime.domain.run import Run
+from factory_runtime.domain.errors import InputError
 
 app = typer.Typer(
     help="Dead letters: jobs out of attempts, and what people do with them.", no_args_is_help=True
@@ -141,8 +138,8 @@ def retry(
         return retry_chosen(
             door, choice, asked, canary=canary, watch=watch, preview=preview, yes=yes
         )
-    _only_for_chosen({"--canary": canary, "--preview": preview, "--yes": yes})
-    return _retry_each(door, letter_ids or (), asked, watch=watch)
+    refuse_words_of_chosen({"--canary": canary, "--preview": preview, "--yes": yes})
+    return retry_each(door, letter_ids or (), asked, watch=watch)
 
 
 @app.command()
@@ -167,8 +164,8 @@ def discard(
     door = open_door(tenant=tenant, json=json)
     if choice.is_made:
         return discard_chosen(door, choice, reason, undo=undo, preview=preview, yes=yes)
-    _only_for_chosen({"--preview": preview, "--yes": yes})
-    return _discard_each(door, letter_ids or (), reason, undo=undo)
+    refuse_words_of_chosen({"--preview": preview, "--yes": yes})
+    return discard_each(door, letter_ids or (), reason, undo=undo)
 
 
 @app.command()
@@ -261,66 +258,3 @@ def _letter_row(letter: DeadLetter) -> tuple[str, ...]:
         letter.fingerprint[:SHOWN],
         f"{letter.error_code}: {first_line(letter.error)}",
     )
-
-
-# --- letters that are named
-
-
-def _only_for_chosen(given: Mapping[str, bool]) -> None:
-    for name, is_given in given.items():
-        if is_given:
-            raise InputError(
-                f"{name} is for letters that are chosen", hint="add --fingerprint or --where"
-            )
-
-
-def _retry_each(door: Door, letter_ids: Sequence[str], asked: Asked, *, watch: bool) -> int:
-    # A run goes round once, with all of its letters that are named and may go.
-    first, beside = dict[str, str](), dict[str, set[str]]()
-    for letter_id in dict.fromkeys(letter_ids):
-        with door.reading() as tx:
-            try:
-                letter = tx.get_dead_letter(letter_id)
-            except NotFoundError:
-                letter = None
-        if letter is None or letter.status not in MAY_GO_ROUND:
-            first[letter_id] = letter_id  # told of with the others
-        else:
-            leader = first.setdefault(letter.run_id, letter_id)
-            beside.setdefault(leader, set()).add(letter.step)
-
-    def act(door: Door, letter_id: str) -> Run:
-        with door.reading() as tx:
-            run_id = tx.get_dead_letter(letter_id).run_id
-        change = asked.of_run(door, run_id)
-        redriver = door.runtime.redriver
-        steps = beside.get(letter_id, set())
-        return redriver.redrive(door.tenant, letter_id, person(), change, beside=steps)
-
-    return tell_and_watch(door, first.values(), act, watch=watch)
-
-
-def _discard_each(door: Door, letter_ids: Sequence[str], reason: str, *, undo: bool) -> int:
-    from factory_runtime.services.dead_letters import discard as discard_letter
-
-    store, clock = door.runtime.store, door.runtime.clock
-    done, errors = list[DeadLetter](), dict[str, FactoryError]()
-    for letter_id in dict.fromkeys(letter_ids):
-        try:
-            letter = discard_letter(
-                store, clock, door.tenant, letter_id, person(), reason, undo=undo
-            )
-        except FactoryError as error:
-            errors[letter_id] = error
-            continue
-        done.append(letter)
-    if door.json:
-        rows = [without(letter, "with_", "traceback") for letter in done]
-        refused = {letter_id: facts_of(error) for letter_id, error in errors.items()}
-        print_json({"discarded": rows, "refused": refused})
-    for letter in done if not door.json else ():
-        door.screen.line(f"{letter.id}  {letter.status}")
-    door.screen.flush()
-    for error in errors.values():
-        report(error, as_json=door.json)
-    return max(map(exit_code_of, errors.values()), default=DONE)
