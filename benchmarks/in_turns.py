@@ -7,6 +7,7 @@ one, and would answer the first calls of the next with 503.
 from __future__ import annotations
 
 import asyncio
+import gc
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -32,6 +33,8 @@ async def in_turns(
     """Seconds of each way in each round, after one warm-up; ``prepare`` is not in the time."""
     times: dict[str, list[float]] = {name: [] for name in ways}
     for round_ in range(rounds + 1):
+        if round_ == 1:
+            gc.freeze()  # as the executor does, for all ways alike
         for name, way in ways.items():
             prepare()
             await _at_rest()

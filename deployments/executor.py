@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import logging
 import os
 import secrets
@@ -221,6 +222,8 @@ async def _serve(
     if server is not None:
         await server.wait_until_ready()
     tell("ready")
+    # What is imported by now stays: looking it over for garbage takes 0.4 s each time.
+    gc.freeze()
     dispatcher = Dispatcher(open_runtime(settings))
     told.then(lambda: loop.call_soon_threadsafe(dispatcher.leave))
     await dispatcher.serve(stop, server.revive if server else lambda: True)
