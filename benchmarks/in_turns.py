@@ -7,13 +7,14 @@ one, and would answer the first calls of the next with 503.
 from __future__ import annotations
 
 import asyncio
-import gc
 import statistics
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 
 import psutil
+
+from deployments.executor import favour_the_event_loop
 
 _LOOK = 0.5
 _REST = 0.05
@@ -34,7 +35,7 @@ async def in_turns(
     times: dict[str, list[float]] = {name: [] for name in ways}
     for round_ in range(rounds + 1):
         if round_ == 1:
-            gc.freeze()  # as the executor does, for all ways alike
+            favour_the_event_loop()  # as the executor does, for all ways alike
         for name, way in ways.items():
             prepare()
             await _at_rest()
