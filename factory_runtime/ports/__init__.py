@@ -10,7 +10,7 @@ from factory_runtime.ports.deployment_records import DeploymentRecords
 from factory_runtime.ports.git_host import Commit, CommitOrder, GitHost, Repository
 from factory_runtime.ports.job_type import FileTree, JobContext, JobFacts, JobType, Undoing
 from factory_runtime.ports.memory import Embedder, MemoryIndex, RecallQuery
-from factory_runtime.ports.notifier import Notifier
+from factory_runtime.ports.notifier import AddressBook, Notifier
 from factory_runtime.ports.operator_records import OperatorRecords
 from factory_runtime.ports.prefect import Launcher
 from factory_runtime.ports.queue_records import (
@@ -27,6 +27,7 @@ from factory_runtime.ports.run_store import Page, RunFilter, RunStore, RunTransa
 
 __all__ = [
     "EVERYBODY",
+    "AddressBook",
     "ArtifactStorage",
     "Clock",
     "Commit",
