@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,6 +47,7 @@ _SYNC_SECONDS = 30.0
 _BEGIN_SECONDS = 5.0
 _PUT_DOWN_SECONDS = 20.0
 _BURY_SECONDS = 10.0
+_END_SECONDS = 20.0
 
 
 @dataclass(eq=False, slots=True)
@@ -95,6 +98,7 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
             await asyncio.wait({serving, telling}, return_when=asyncio.FIRST_COMPLETED)
             if not serving.done():
                 await self.drain()
+                _end_within(_END_SECONDS)
         finally:
             telling.cancel()
             was_serving = serving.cancel()
@@ -276,3 +280,10 @@ async def _until(done: Callable[[], bool], seconds: float) -> None:
     with anyio.move_on_after(seconds):
         while not done():  # noqa: ASYNC110 - nobody tells
             await anyio.sleep(0.05)
+
+
+def _end_within(seconds: float) -> None:
+    """End this process, which has drained: with no server there, Prefect's threads take minutes."""
+    last = threading.Timer(seconds, os._exit, (0,))
+    last.daemon = True
+    last.start()

@@ -129,4 +129,8 @@ def test_a_worker_outlives_its_server_s_outage_and_says_so_once(
     worker.until(lambda: lines_of(tmp_path / "hanging"), "it has begun")
     worker.cancel(hanging)
     worker.until(lambda: prefect.state(hanging)[0] == "CANCELLED", "cancels are heard again")
+    below = worker.below()
     door.shut()
+    worker.process.terminate()
+    assert worker.end() == 0, "it ends, though nobody hears of it"
+    assert not psutil.wait_procs(below, timeout=PATIENCE)[1]
