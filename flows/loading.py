@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
 from prefect.runtime import flow_run as executed
 
 from factory_runtime.domain.run import Run
@@ -53,15 +54,15 @@ def loading_for(flow_run: FlowRun) -> Generator[None]:
 
 
 def loaded_for() -> LoadedFor | None:
-    """The flow run that is to be executed; None where a flow is loaded to be looked at.
+    """The flow run that is to be executed; None where a flow is loaded to be looked at, or called.
 
     Raises:
         PrefectUnavailableError: the process is for one, and no server tells of it.
     """
     if (known := _loaded_for.get()) is not None:
         return known
-    if executed.id is None:
-        return None
+    if executed.id is None or FlowRunContext.get() is not None:
+        return None  # within a flow run, it is loaded by that one's own code
     answer = ask("GET", "/flow_runs/{id}", id=executed.id)
     return LoadedFor(answer["parameters"], answer["deployment_id"])
 

@@ -65,14 +65,12 @@ def _flow_to_execute(name: str, given: LoadedFor) -> Flow[..., Any]:
     runtime = shared_runtime()
     names = (one for one in runtime.catalog.names() if entry_name(one) == name)
     template_id = next(names, name.replace("_", "-"))
-    if given.deployment_id is not None:
-        record = runtime.store.find_deployment(given.deployment_id)
-        template_id = template_id if record is None else record.template_id
     try:
+        if given.deployment_id is not None:
+            record = runtime.store.find_deployment(given.deployment_id)
+            template_id = template_id if record is None else record.template_id
         found = runtime.catalog.load(template_id)
         version, description, schema = found.version, found.description, found.inputs_schema
-    except TransientError:
-        raise
     except FactoryError:  # requesting the run says so once more, and is recorded
         version, description, schema = "", "", dict[str, Any]()
     return template_flow(template_id, version, description, schema, given=given.parameters)
@@ -234,5 +232,5 @@ def _without_default(schema: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(
         name
         for name, about in properties.items()
-        if name not in required and "default" not in about
+        if name not in required and not (isinstance(about, Mapping) and "default" in about)
     )

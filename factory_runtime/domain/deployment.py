@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from datetime import datetime
 
+from factory_runtime.domain.errors import InputError
 from factory_runtime.domain.run import Priority
 
 
@@ -30,3 +32,19 @@ class Deployment:
     deployed_at: datetime
     deployed_by: str
     withdrawn_at: datetime | None = None
+
+
+def queue_named(name: str) -> Priority:
+    """The priority whose work queue has that name.
+
+    Prefect makes a queue of any name without a word, and no worker may ever look at it.
+
+    Raises:
+        InputError: there is no such queue.
+    """
+    names = [priority.value for priority in Priority]
+    if name in names:
+        return Priority(name)
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names)}"
+    raise InputError(f"there is no work queue {name!r}", hint=hint)
