@@ -108,7 +108,7 @@ def test_a_form_that_was_bypassed_fails_with_a_reason_and_a_record(
         "name is missing": {},
         "x is not an input": {"name": "a", "x": 1},
         "a b is not an input": {"name": "a", "a b": 1, "": 2, "class": 3, "note-": None},
-        "60": {"name": "x" * 500_000},
+        "bad-input name": {"name": "x" * 500_000},
     }
     started = {
         said: start(prefect, prefect_id, parameters=one, enforce_parameter_schema=False)

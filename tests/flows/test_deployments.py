@@ -106,13 +106,16 @@ def test_deploying_again_repairs_what_was_edited_and_keeps_what_was_paused(
     prefect.ask("PATCH", place, edit)
     again = deploy(factory, "edited")
     assert again.is_new is False
-    assert set(again.changed) == edit.keys() - {"work_pool_name", "paused"}
+    # Prefect forgets the inputs of a schedule that is paused: they are put back too.
+    assert set(again.changed) == edit.keys() - {"work_pool_name", "paused"} | {"schedule"}
     shown = prefect.ask("GET", place)
     same = edit.keys() - {"paused"} | {"name", "id", "entrypoint", "version"}
     assert {name: shown[name] for name in same} == {name: before[name] for name in same}
     assert shown["paused"] is True
     active = {one["slug"]: one["active"] for one in shown["schedules"]}
     assert active == {"template": False, "theirs": True}
+    inputs = {one["slug"]: one["parameters"] for one in shown["schedules"]}
+    assert inputs == {"template": {"name": "nightly"}, "theirs": {}}
     assert deploy(factory, "edited").changed == ()
 
 
