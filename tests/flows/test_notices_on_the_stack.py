@@ -69,7 +69,8 @@ def test_a_target_that_hangs_keeps_nobody_from_hearing_of_the_end(
 
 
 def test_prefect_has_the_event_with_the_run_its_tenant_and_its_flow_run(factory: Factory, run: Run):
-    wanted = {"filter": {"resource": {"id": [f"factory.run.{run.id}"]}}, "limit": 10}
+    about = {"resource": {"id": [f"factory.run.{run.id}"]}}
+    wanted = {"filter": {**about, "event": {"name": ["factory.run.succeeded"]}}, "limit": 10}
 
     def events() -> list[dict[str, Any]]:
         return factory.prefect("POST", "/events/filter", wanted)["events"]
