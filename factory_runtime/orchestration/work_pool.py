@@ -60,7 +60,10 @@ def _make(kind: str) -> None:
 
 def _base_job_template(kind: str) -> dict[str, Any]:
     """What a worker of that type fills in for a flow run; without one it knows no variables."""
-    return BaseWorker.get_worker_class_from_type(kind).get_default_base_job_template()
+    worker = BaseWorker.get_worker_class_from_type(kind)
+    if worker is None:
+        raise HostRejectedError(f"no package here brings Prefect's worker type {kind}")
+    return worker.get_default_base_job_template()
 
 
 def _find_queue(name: str) -> dict[str, Any] | None:
