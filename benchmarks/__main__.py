@@ -22,6 +22,7 @@ NAMES = (
     "fan_out",
     "five_jobs",
     "warm_run",
+    "warm_worker",
     "cached_render",
     "render",
     "compile",

@@ -18,6 +18,7 @@ from cli import (
     approvals,
     artifacts,
     dead_letters,
+    deploy,
     doctor,
     effects,
     jobs,
@@ -59,6 +60,7 @@ app.add_typer(templates.app, name="templates")
 app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(policy.app, name="policy")
 app.add_typer(memory.app, name="memory")
+app.add_typer(deploy.app, name="deploy")
 app.command("up")(stack.up)
 app.command("down")(stack.down)
 app.command("sweep")(sweep.sweep)

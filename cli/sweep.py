@@ -5,8 +5,7 @@ from __future__ import annotations
 import json as json_library
 import sys
 import time
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.as_json import print_json, to_json
+from cli.at_prefect import at_prefect, find_api_url
 from cli.door import Door, open_door
 from cli.errors import DONE, report
 from cli.options import Json, duration_option
@@ -83,11 +83,11 @@ def tidy(door: Door) -> Tidied:
 
     runtime = door.runtime
     swept = sweep_store(runtime.store, runtime.clock)
-    stopped, prefect, api_url = 0, "down", _api_url(door)
+    stopped, prefect, api_url = 0, "down", find_api_url(door)
     if api_url is None:
         drained = runtime.drain()
     else:
-        with _prefect_at(door, api_url):
+        with at_prefect(door, api_url):
             stopped, shown, prefect = _ask_prefect(door)
             drained = runtime.drain(shown)
     runtime.look_for_stuck()
@@ -107,33 +107,6 @@ def _ask_prefect(door: Door) -> tuple[int, Shown, str]:
     except PrefectUnavailableError as error:
         return 0, {}, one_line(str(error))
     return stopped, shown_by_prefect(runtime.store, runtime.clock), "up"
-
-
-def _api_url(door: Door) -> str | None:
-    """Where Prefect answers: the server somebody else keeps, or that of the stack that is up."""
-    from deployments.stack import find_stack
-
-    if door.settings.prefect_api_url is not None:
-        return door.settings.prefect_api_url
-    state = find_stack(door.settings)
-    return state.api_url if state is not None and state.ready else None
-
-
-@contextmanager
-def _prefect_at(door: Door, api_url: str) -> Generator[None]:
-    """Have Prefect's client, imported here for the first time, talk to this server.
-
-    It reads its settings when it is imported; between two sweeps of a loop the stack may have been
-    started anew, on another port.
-    """
-    if "prefect" not in sys.modules:
-        from deployments.executor import set_prefect
-
-        set_prefect(door.settings, api_url)
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    with temporary_settings({PREFECT_API_URL: api_url}):
-        yield
 
 
 def _once_of_many(door: Door) -> None:

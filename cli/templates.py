@@ -1,4 +1,4 @@
-"""`factory templates`: which there are, and whether one is in order."""
+"""`factory templates`: which there are, whether one is in order, and where it is deployed."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cli.as_json import print_json, to_json
 from cli.door import Door, open_door
 from cli.errors import BAD_INPUT, DONE
 from cli.options import Json, TemplateName, Tenant
+from cli.template_deploy import deploy
 from cli.text import duration, one_line
 from factory_runtime.domain.errors import (
     FactoryError,
@@ -24,7 +25,10 @@ from factory_runtime.domain.errors import (
 if TYPE_CHECKING:
     from factory_runtime.domain.template import Template
 
-app = typer.Typer(help="The templates at hand: list, show and check them.", no_args_is_help=True)
+app = typer.Typer(
+    help="The templates at hand: list, show, check and deploy them.", no_args_is_help=True
+)
+app.command()(deploy)
 
 
 @app.command("list")

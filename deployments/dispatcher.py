@@ -28,6 +28,7 @@ from factory_runtime.services.dispatch import dispatch_next, give_back
 from factory_runtime.services.end_run import end_run
 from factory_runtime.services.sweep import sweep, sweep_prefect
 from flows.hooks import drain, share_runtime
+from flows.loading import dispatching
 from flows.templates import flow_of_run
 from flows.walk import leave_walks
 from tasks.threads import in_thread
@@ -137,9 +138,10 @@ class Dispatcher:
             # Those that its schema lets in but does not name are no parameters of the flow.
             named = inspect.signature(flow.fn).parameters
             parameters = {k: v for k, v in flow_run.parameters.items() if k in named}
-            state = await run_flow_async(
-                flow, flow_run=flow_run, parameters=parameters, return_type="state"
-            )
+            with dispatching(run):
+                state = await run_flow_async(
+                    flow, flow_run=flow_run, parameters=parameters, return_type="state"
+                )
             if state and state.is_failed() and await in_thread(self._is_unbegun, run):
                 raise await state.aresult(raise_on_failure=False)
         except Abort as left:

@@ -211,10 +211,12 @@ class Runtime:
     def notices(self) -> NoticeSender:
         """Sends notices. Prefect's events and the rest of the outbox are ``drain``'s."""
         from factory_runtime.notifications.notifier import AppriseNotifier
+        from factory_runtime.orchestration.notification_blocks import NotificationBlocks
         from factory_runtime.services.send_notices import NoticeSender
         from factory_runtime.services.tell import Teller
 
-        notifier = AppriseNotifier(self.settings.stack_folder / "notices.log")
+        log_file = self.settings.stack_folder / "notices.log"
+        notifier = AppriseNotifier(log_file, addresses=NotificationBlocks())
         rules_of = self.policies.notices_of
         teller = Teller(self.store, self.storage, self.clock, notifier, rules_of)
         return NoticeSender(self.store, self.clock, teller, worker_name())

@@ -2,53 +2,78 @@
 
 from __future__ import annotations
 
-import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Literal, Optional
+from typing import Any
 
 from prefect import Flow
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
-from prefect.utilities.callables import ParameterSchema
+from prefect.states import Failed
 
 from factory_runtime.bootstrap import Runtime
-from factory_runtime.domain.errors import ConflictError, TemplateNotFoundError
-from factory_runtime.domain.run import PREFECT, Run, RunRequest, RunStatus
+from factory_runtime.domain.errors import (
+    ConflictError,
+    FactoryError,
+    TemplateNotFoundError,
+    TransientError,
+)
+from factory_runtime.domain.run import PREFECT, Priority, Run, RunRequest, RunStatus
 from factory_runtime.orchestration.labels import RUN_ID, TENANT_ID
+from factory_runtime.ports import RunKey
 from factory_runtime.services.dispatch import admit
 from factory_runtime.services.request_run import request_run
+from flows.forms import lenient_signature, parameters_of, signature_of
 from flows.hooks import after_run, shared_runtime
+from flows.loading import LoadedFor, dispatched, loaded_for
 from flows.walk import walk_run
 from tasks.threads import in_thread
 
-_TYPES: Mapping[str, Any] = {
-    "string": str,
-    "integer": int,
-    "number": float,
-    "boolean": bool,
-    "array": list[Any],
-    "object": dict[str, Any],
-    "null": None,
-}
+_REASON_LENGTH = 4000
+
+
+def entry_name(template_id: str) -> str:
+    """What a template's flow is called here: no name of Python's has a hyphen or a dot."""
+    return template_id.replace("-", "_").replace(".", "_")
 
 
 def __getattr__(name: str) -> Flow[..., Any]:
-    """The flow of a template, found by its name with ``_`` for ``-``.
+    """The flow of a template, found by its name with ``_`` for ``-`` and ``.``.
+
+    Where it is loaded to execute a flow run, there always is one: of a template that is gone, or
+    cannot be read any more, it fails with the reason, and leaves a record.
 
     Raises:
         AttributeError: no template is called that.
     """
     if name.startswith("__"):
         raise AttributeError(name)
+    given = loaded_for()
+    if given is not None:
+        return _flow_to_execute(name, given)
     catalog = shared_runtime().catalog
     for template in catalog.names():
-        if template.replace("-", "_") == name:
+        if entry_name(template) == name:
             found = catalog.load(template)
             return template_flow(found.id, found.version, found.description, found.inputs_schema)
     raise AttributeError(f"module {__name__!r} has no template {name!r}")
+
+
+def _flow_to_execute(name: str, given: LoadedFor) -> Flow[..., Any]:
+    runtime = shared_runtime()
+    names = (one for one in runtime.catalog.names() if entry_name(one) == name)
+    template_id = next(names, name.replace("_", "-"))
+    try:
+        if given.deployment_id is not None:
+            record = runtime.store.find_deployment(given.deployment_id)
+            template_id = template_id if record is None else record.template_id
+        found = runtime.catalog.load(template_id)
+        version, description, schema = found.version, found.description, found.inputs_schema
+    except FactoryError:  # requesting the run says so once more, and is recorded
+        version, description, schema = "", "", dict[str, Any]()
+    return template_flow(template_id, version, description, schema, given=given.parameters)
 
 
 def flow_of_run(runtime: Runtime, run: Run) -> Flow[..., Any]:
@@ -76,28 +101,39 @@ def _published_flow(
 
 
 def template_flow(
-    template_id: str, version: str, description: str, inputs_schema: Mapping[str, Any]
+    template_id: str,
+    version: str,
+    description: str,
+    inputs_schema: Mapping[str, Any],
+    *,
+    given: Iterable[str] | None = None,
 ) -> Flow[..., Any]:
     """An async flow named and versioned after the template, its parameters typed by its inputs.
 
     The inputs are checked by ``request_run``, which records a refusal; Prefect does not check them
     before, because it would leave no record and name one problem at a time.
+
+    Args:
+        template_id: its name.
+        version: its own.
+        description: its own, for people.
+        inputs_schema: JSON Schema of its inputs.
+        given: names of what it is to be executed with, which need not fit; None where nobody knows.
     """
     optional = _without_default(inputs_schema)
 
-    async def run_template(**inputs: Any) -> State[Any]:
-        # A signature has to give every parameter a value; None stands for one that was not given.
-        given = {k: v for k, v in inputs.items() if v is not None or k not in optional}
-        return await _run(template_id, given)
+    async def run_template(**_inputs: Any) -> State[Any]:
+        return await _run(template_id, optional)
 
-    run_template.__name__ = template_id.replace("-", "_")
+    run_template.__name__ = entry_name(template_id)
     run_template.__qualname__ = run_template.__name__
     run_template.__doc__ = description
     # A flow declared with **inputs crashes in Prefect's worker: it wants a real signature.
-    signature = _signature(inputs_schema)
+    known = given is None
+    signature = signature_of(inputs_schema) if known else lenient_signature(inputs_schema, given)
     run_template.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]
     run_template.__annotations__ = {
-        name: parameter.annotation for name, parameter in signature.parameters.items()
+        name: parameter.annotation for name, parameter in signature.parameters.items() if known
     }
     made = Flow(
         run_template,
@@ -112,32 +148,56 @@ def template_flow(
         on_cancellation=[after_run],
         on_crashed=[after_run],
     )
-    made.parameters = _form(inputs_schema)
+    made.parameters = parameters_of(inputs_schema)
     return made
 
 
-async def _run(template_id: str, inputs: dict[str, Any]) -> State[Any]:
+async def _run(template_id: str, optional: Collection[str]) -> State[Any]:
     runtime = shared_runtime()
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         raise ConflictError("a template's flow runs inside Prefect only")
     flow_run = context.flow_run
-    flow_run_id = str(flow_run.id)
-    run_id = flow_run.labels.get(RUN_ID)
-    if run_id is None:
-        run = await in_thread(_adopt, runtime, template_id, inputs, flow_run_id)
-        if not run.ended and run.admitted_at is None:
-            # It gives its process back; the dispatcher starts it when its turn has come.
-            await in_thread(runtime.launcher.show_status, run)
-            raise Abort(f"{run.id} waits to be admitted")
-        return await walk_run(runtime, run.tenant_id, run.id, flow_run_id)
-    tenant_id = str(flow_run.labels.get(TENANT_ID))
-    return await walk_run(runtime, tenant_id, str(run_id), flow_run_id)
+    if (key := _run_of(flow_run)) is not None:
+        return await walk_run(runtime, key.tenant_id, key.run_id, str(flow_run.id))
+    # Not those that the function was called with: its signature gives every parameter a value.
+    inputs = {k: v for k, v in flow_run.parameters.items() if v is not None or k not in optional}
+    try:
+        run = await in_thread(_adopt, runtime, template_id, inputs, flow_run)
+    except TransientError:
+        raise  # nothing is recorded, and it may come again
+    except FactoryError as refusal:
+        return Failed(message=_refused(refusal))
+    if not run.ended and run.admitted_at is None:
+        # It gives its process back; the dispatcher starts it when its turn has come.
+        await in_thread(runtime.launcher.show_status, run)
+        raise Abort(f"{run.id} waits to be admitted")
+    return await walk_run(runtime, run.tenant_id, run.id, str(flow_run.id))
 
 
-def _adopt(runtime: Runtime, template_id: str, inputs: dict[str, Any], flow_run_id: str) -> Run:
-    """A run that began in Prefect: request it from inside, once per flow run."""
-    tenant_id = runtime.settings.tenant
+def _run_of(flow_run: FlowRun) -> RunKey | None:
+    """The run that this flow run was made for; None where it began in Prefect.
+
+    Who starts a deployment may give it any label: those of its flow runs say nothing.
+    """
+    if (key := dispatched()) is not None:
+        return key
+    run_id, tenant_id = flow_run.labels.get(RUN_ID), flow_run.labels.get(TENANT_ID)
+    if run_id is None or tenant_id is None or flow_run.deployment_id is not None:
+        return None
+    return RunKey(str(tenant_id), str(run_id))
+
+
+def _adopt(runtime: Runtime, template_id: str, inputs: dict[str, Any], flow_run: FlowRun) -> Run:
+    """A run that began in Prefect: request it from inside, once per flow run.
+
+    Whose it is, is said by our record of its deployment; without one, by the settings.
+    """
+    settings, flow_run_id = runtime.settings, str(flow_run.id)
+    record = None
+    if flow_run.deployment_id is not None:
+        record = runtime.store.find_deployment(str(flow_run.deployment_id))
+    tenant_id = settings.tenant if record is None else record.tenant_id
     with runtime.store.begin(tenant_id, read_only=True) as tx:
         run = tx.find_run_by_flow_run(flow_run_id)
     if run is None:
@@ -145,45 +205,25 @@ def _adopt(runtime: Runtime, template_id: str, inputs: dict[str, Any], flow_run_
             runtime.desk,
             RunRequest(
                 tenant_id=tenant_id,
-                project_id=runtime.settings.project,
+                project_id=settings.project if record is None else record.project_id,
                 template=template_id,
                 inputs=inputs,
                 requested_by=PREFECT,
+                priority=Priority.NORMAL if record is None else record.priority,
                 idempotency_key=f"flow-run:{flow_run_id}",
                 flow_run_id=flow_run_id,
             ),
         )
     if run.status is RunStatus.VALIDATED:
-        cap, limits_of = runtime.settings.max_running_runs, runtime.policies.limits_of
+        cap, limits_of = settings.max_running_runs, runtime.policies.limits_of
         run = admit(runtime.store, runtime.clock, run, cap, runtime.engine.worker, limits_of)
     return run
 
 
-def _signature(schema: Mapping[str, Any]) -> inspect.Signature:
-    required = set(schema.get("required", ()))
-    parameters = [
-        inspect.Parameter(
-            name,
-            inspect.Parameter.KEYWORD_ONLY,
-            annotation=_annotation(about, name in required),
-            default=inspect.Parameter.empty if name in required else about.get("default"),
-        )
-        for name, about in schema.get("properties", {}).items()
-    ]
-    return inspect.Signature(parameters)
-
-
-def _annotation(about: Mapping[str, Any], required: bool) -> Any:
-    base: Any
-    if "enum" in about:
-        base = Literal[tuple(about["enum"])]  # pyright: ignore[reportInvalidTypeForm]
-    elif about.get("type") == "array":
-        base = list[_TYPES.get(about.get("items", {}).get("type"), Any)]
-    else:
-        base = _TYPES.get(str(about.get("type")), Any)
-    if not required and "default" not in about:
-        base = Optional[base]  # noqa: UP045 - `base | None` fails on Literal of values
-    return base
+def _refused(refusal: FactoryError) -> str:
+    """Why, for who looks at the flow run: nobody else is there to be told."""
+    run = "the run" if refusal.run_id is None else refusal.run_id
+    return f"{run} was refused: {refusal.explain()}"[:_REASON_LENGTH]
 
 
 def _without_default(schema: Mapping[str, Any]) -> frozenset[str]:
@@ -192,18 +232,5 @@ def _without_default(schema: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(
         name
         for name, about in properties.items()
-        if name not in required and "default" not in about
-    )
-
-
-def _form(schema: Mapping[str, Any]) -> ParameterSchema:
-    """What a form shows: the template's own schema, which says more than a signature can."""
-    properties = {
-        name: {"title": name, **about, "position": position}
-        for position, (name, about) in enumerate(schema.get("properties", {}).items())
-    }
-    return ParameterSchema(
-        properties=properties,
-        required=list(schema.get("required", ())),
-        definitions=dict(schema.get("$defs", {})),
+        if name not in required and not (isinstance(about, Mapping) and "default" in about)
     )

@@ -73,6 +73,11 @@ async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: s
     raise Abort(f"{run.id} is {run.status}")
 
 
+def is_walking() -> bool:
+    """Whether a run of ours is under way in this process."""
+    return bool(_under_way)
+
+
 def leave_walks() -> None:
     """Have every run of this process put down as soon as its jobs under way have ended."""
     for execution in _under_way:

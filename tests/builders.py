@@ -17,6 +17,7 @@ from factory_runtime.domain.dead_letter import (
     OrderStatus,
     RedriveOrder,
 )
+from factory_runtime.domain.deployment import Deployment
 from factory_runtime.domain.ids import attempt_key, effect_key, new_id
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.memory import Collection, Memory
@@ -31,7 +32,7 @@ from factory_runtime.domain.records import (
     RunEvent,
     TemplateRecord,
 )
-from factory_runtime.domain.run import Run, RunRequest, RunStatus
+from factory_runtime.domain.run import Priority, Run, RunRequest, RunStatus
 from factory_runtime.domain.template import Step, Template
 
 TENANT = "acme"
@@ -353,6 +354,23 @@ def a_vote(approval: Approval, **values: Any) -> Vote:
             person="grace",
             granted=True,
             at=NOON,
+        ),
+        **values,
+    )
+
+
+def a_deployment(**values: Any) -> Deployment:
+    return replace(
+        Deployment(
+            tenant_id=TENANT,
+            template_id="microservice",
+            prefect_id="5f0c2a52-9d34-4f0a-8a5c-6f2f1b6c0001",
+            version="1.2.0",
+            project_id="shop",
+            schema_digest="a" * 64,
+            priority=Priority.HIGH,
+            deployed_at=NOON,
+            deployed_by="ada",
         ),
         **values,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zoneinfo
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import RawIOBase
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from factory_runtime.compiler.check import References, StepChecks
-from factory_runtime.compiler.findings import Fields, Findings, did_you_mean
+from factory_runtime.compiler.findings import Fields, Findings
 from factory_runtime.compiler.schema_check import check_inputs_schema
 from factory_runtime.compiler.sources import Sources
 from factory_runtime.compiler.steps import (
@@ -22,7 +21,8 @@ from factory_runtime.compiler.steps import (
     read_texts,
     retry_fields,
 )
-from factory_runtime.compiler.yaml_nodes import MAX_BYTES, Node, read_yaml
+from factory_runtime.compiler.triggers import TriggerReader
+from factory_runtime.compiler.yaml_nodes import MAX_BYTES, read_yaml
 from factory_runtime.domain.errors import HostileTemplateError, InvalidTemplateError, Problem
 from factory_runtime.domain.ids import is_slug
 from factory_runtime.domain.template import JobTypeFacts, RetryPolicy, Step, Template
@@ -50,7 +50,6 @@ _VERSION = re.compile(
     r"(?:-(?:0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)"
     r"(?:\.(?:0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*))*)?"
 )
-_CRON = re.compile(r"[0-9A-Za-z*/,#?LW-]+(?: +[0-9A-Za-z*/,#?LW-]+){4}")
 
 
 def load_template(
@@ -161,6 +160,9 @@ class _TemplateReader:
         version = self.fields.text("version", required="like 1.0.0")
         if version and not _VERSION.fullmatch(version):
             self.fields.bad("version", "a semantic version", "like 1.0.0 or 2.1.0-rc.1")
+        triggers = TriggerReader(schema, references, self.findings).read(
+            self.fields.node_of("triggers")
+        )
         return Template(
             id=id_,
             version=version,
@@ -173,7 +175,8 @@ class _TemplateReader:
             sources=sources,
             outputs=self._outputs(references),
             deadline=self.fields.duration("deadline"),
-            triggers=self._triggers(schema, references),
+            triggers=triggers.plain,
+            schedule=triggers.schedule,
         )
 
     def _defaults(self) -> Defaults:
@@ -208,47 +211,3 @@ class _TemplateReader:
             return {}
         references.check_outputs(read_texts(node, self.findings))
         return node.plain()
-
-    def _triggers(self, schema: Mapping[str, Any], references: References) -> Mapping[str, Any]:
-        node = self.fields.node_of("triggers")
-        if node is None:
-            return {}
-        inner = Fields.of(node, "triggers", self.findings, ("webhook", "schedule"))
-        if inner is None:
-            return {}
-        if webhook := inner.node_of("webhook"):
-            self._webhook(webhook, schema, references)
-        if schedule := inner.node_of("schedule"):
-            self._schedule(schedule)
-        return node.plain()
-
-    def _webhook(self, node: Node, schema: Mapping[str, Any], references: References) -> None:
-        fields = Fields.of(node, "webhook", self.findings, ("source", "map"))
-        if fields is None:
-            return
-        source = fields.text("source", required="who sends it, like github")
-        if source and not is_slug(source):
-            fields.bad("source", "a slug", "like github")
-        map_ = fields.node_of("map")
-        if map_ is None:
-            return
-        if map_.members is None:
-            fields.bad("map", "a mapping from input to value")
-            return
-        known: Mapping[str, Any] = schema.get("properties", {})
-        for name, place in (map_.keys or {}).items():
-            if name not in known:
-                message = f"the map gives an unknown input {name!r}"
-                self.findings.add(place, "unknown-input", message, did_you_mean(name, known))
-        references.check_map(read_texts(map_, self.findings))
-
-    def _schedule(self, node: Node) -> None:
-        fields = Fields.of(node, "schedule", self.findings, ("cron", "timezone"))
-        if fields is None:
-            return
-        cron = fields.text("cron", required="like 0 6 * * 1-5")
-        if cron and not _CRON.fullmatch(cron.strip()):
-            fields.bad("cron", "five fields", "minute hour day month weekday: 0 6 * * 1-5")
-        timezone = fields.text("timezone", "UTC")
-        if timezone not in zoneinfo.available_timezones():
-            fields.bad("timezone", "the name of a time zone", "like Europe/Berlin")

@@ -12,6 +12,9 @@ from factory_runtime.domain.approval import Question
 ANY = "*"
 """Stands for every template that has no rule under its own name."""
 
+BLOCK = "block:"
+"""Begins an address that Prefect keeps: behind it stands the name of a notification target."""
+
 
 @dataclass(frozen=True, slots=True)
 class TemplateRule:

@@ -108,6 +108,23 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """When runs of a template begin by themselves, once it is deployed.
+
+    Attributes:
+        cron: five fields; None where there is an interval.
+        interval: between two of them; None where there is a cron.
+        timezone: its name, like ``Europe/Berlin``.
+        inputs: what each of them is given.
+    """
+
+    cron: str | None = None
+    interval: timedelta | None = None
+    timezone: str = "UTC"
+    inputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """A template folder, read and found to be in order.
 
@@ -116,6 +133,7 @@ class Template:
         digest: SHA-256 over every file of the folder, 64 hex digits.
         sources: every source folder its steps name, as named in ``with`` → where it lies.
         inputs_schema: JSON Schema 2020-12, closed.
+        triggers: as written; ``schedule`` is what they say of one.
     """
 
     id: str
@@ -130,3 +148,4 @@ class Template:
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
     deadline: timedelta | None = None
     triggers: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    schedule: Schedule | None = None

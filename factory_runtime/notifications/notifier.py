@@ -20,9 +20,11 @@ from typing import Any
 
 from factory_runtime.domain.errors import HostBusyError, InputError
 from factory_runtime.domain.notice import Notice
+from factory_runtime.domain.policy import BLOCK
 from factory_runtime.notifications.notice_log import NoticeLog
 from factory_runtime.notifications.sending import ANSWERED, NO_ADDRESS, SENT
 from factory_runtime.notifications.text import one_line, plain
+from factory_runtime.ports import AddressBook
 
 LOG = ("log:", "log://")
 """The address of our own log, and how people who know Apprise write it."""
@@ -57,24 +59,34 @@ class AppriseNotifier:
         log_file: Path,
         environment: Mapping[str, str] | None = None,
         patience: timedelta = PATIENCE,
+        addresses: AddressBook | None = None,
     ) -> None:
-        """Variables in addresses are read from this environment: from the process's own if None."""
+        """Variables in addresses are read from this environment: from the process's own if None.
+
+        ``addresses`` keeps what ``block:NAME`` stands for; without it there are none.
+        """
         self._log = NoticeLog(log_file)
         self._environment = os.environ if environment is None else environment
         self._patience = patience.total_seconds()
+        self._addresses = addresses
 
     def send(self, to: str, notice: Notice) -> None:
         """Send it, in 15 s or not at all. ``$NAME`` in the address is read from the environment.
 
         Raises:
             HostBusyError: it was not taken, or nobody answered in time.
-            InputError: the address makes no sense, or the environment has no such name.
+            InputError: the address makes no sense, or there is no such variable or block.
         """
-        address = self._filled(to)
+        address = self._kept(to) if to.startswith(BLOCK) else self._filled(to)
         if address in LOG:
             self._log.write(notice)
         else:
             self._send_outside(address, notice)
+
+    def _kept(self, to: str) -> str:
+        if self._addresses is None:
+            raise InputError(f"no Prefect server keeps {to} for this process")
+        return self._addresses.address_of(to.removeprefix(BLOCK)).strip()
 
     def _filled(self, to: str) -> str:
         missing = [name for name in _VARIABLE.findall(to) if name not in self._environment]

@@ -27,7 +27,11 @@ class GoneError(NotFoundError):
 
 
 def ask(
-    method: Literal["GET", "POST", "PATCH"], path: ServerRoutes, body: Any = None, **names: object
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"],
+    path: ServerRoutes,
+    body: Any = None,
+    query: Mapping[str, Any] | None = None,
+    **names: object,
 ) -> Any:
     """Send one request.
 
@@ -35,6 +39,7 @@ def ask(
         method: of HTTP.
         path: a route, like ``/flow_runs/{id}``.
         body: what becomes JSON.
+        query: what stands behind the path.
         names: what the route names, like ``id``.
 
     Raises:
@@ -47,7 +52,9 @@ def ask(
         # A client for each: one that has been answered once waits, for minutes, for a server that
         # is gone, and is made for one thread. With one certificate to read it takes 0.7 ms.
         with get_client(sync_client=True) as client:
-            answer = client.request(method, path, path_params=names, json=body)
+            answer = client.request(
+                method, path, params=dict(query or {}), path_params=names, json=body
+            )
             return answer.json() if answer.content else None
     except httpx.HTTPStatusError as exc:
         raise _translated(exc, names) from exc

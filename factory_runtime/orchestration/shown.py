@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from factory_runtime.orchestration.events import NoticeEvents
+from factory_runtime.orchestration.events import PrefectEvents
 from factory_runtime.orchestration.show_run import RunShowcase
 from factory_runtime.ports import Clock, RunStore
 from factory_runtime.services.drain_outbox import Handler
-from factory_runtime.services.topics import PREFECT_EVENT, SHOW_RUN, SHOW_STATUS
+from factory_runtime.services.topics import PREFECT_EVENT, SHOW_RUN, SHOW_STATUS, SIGNALS
 
 
 def shown_by_prefect(store: RunStore, clock: Clock) -> Mapping[str, Handler]:
     """The handlers of what Prefect shows and tells; each needs a server that answers."""
-    showcase = RunShowcase(store, clock)
+    showcase, events = RunShowcase(store, clock), PrefectEvents(store)
     return {
         SHOW_RUN: showcase.show,
         SHOW_STATUS: showcase.show_status,
-        PREFECT_EVENT: NoticeEvents(store).tell,
+        PREFECT_EVENT: events.tell_notice,
+        SIGNALS: events.tell_signals,
     }

@@ -6,10 +6,11 @@ help) or ``PermanentError`` (it will not); adapters translate their library's er
 
 from factory_runtime.ports.artifact_storage import ArtifactStorage, StoredBody
 from factory_runtime.ports.clock import Clock
+from factory_runtime.ports.deployment_records import DeploymentRecords
 from factory_runtime.ports.git_host import Commit, CommitOrder, GitHost, Repository
 from factory_runtime.ports.job_type import FileTree, JobContext, JobFacts, JobType, Undoing
 from factory_runtime.ports.memory import Embedder, MemoryIndex, RecallQuery
-from factory_runtime.ports.notifier import Notifier
+from factory_runtime.ports.notifier import AddressBook, Notifier
 from factory_runtime.ports.operator_records import OperatorRecords
 from factory_runtime.ports.prefect import Launcher
 from factory_runtime.ports.queue_records import (
@@ -26,10 +27,12 @@ from factory_runtime.ports.run_store import Page, RunFilter, RunStore, RunTransa
 
 __all__ = [
     "EVERYBODY",
+    "AddressBook",
     "ArtifactStorage",
     "Clock",
     "Commit",
     "CommitOrder",
+    "DeploymentRecords",
     "DispatchTransaction",
     "Embedder",
     "FileTree",

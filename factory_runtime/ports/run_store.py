@@ -11,6 +11,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.dead_letter import LetterGroup
+from factory_runtime.domain.deployment import Deployment
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.memory import Collection as MemoryCollection
 from factory_runtime.domain.memory import Memory
@@ -26,6 +27,7 @@ from factory_runtime.domain.records import (
     TemplateRecord,
 )
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.ports.deployment_records import DeploymentRecords
 from factory_runtime.ports.operator_records import OperatorRecords
 from factory_runtime.ports.queue_records import (
     DispatchTransaction,
@@ -71,7 +73,7 @@ class Page(Generic[T]):
     cursor: str | None = None
 
 
-class RunTransaction(OperatorRecords, QueueRecords, Protocol):
+class RunTransaction(OperatorRecords, QueueRecords, DeploymentRecords, Protocol):
     """One use case on one tenant's rows: all of it is committed, or none.
 
     Every query it makes adds the tenant it was begun for; a row of another tenant is not there.
@@ -382,6 +384,13 @@ class RunStore(Protocol):
 
     def policies(self) -> tuple[PolicyRecord, ...]:
         """Those of all tenants, for the dispatcher: it reads their limits."""
+        ...
+
+    def find_deployment(self, prefect_id: str) -> Deployment | None:
+        """Whose this deployment of Prefect's is: by its id alone, over all tenants.
+
+        A flow run that begins in Prefect has nothing else that nobody can edit there.
+        """
         ...
 
     def open_flow_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:

@@ -39,6 +39,7 @@ from factory_runtime.domain.dead_letter import (
     LetterCount,
     RedriveOrder,
 )
+from factory_runtime.domain.deployment import Deployment
 from factory_runtime.domain.errors import InputError, PermanentError
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.memory import Memory
@@ -130,6 +131,7 @@ ORDERS = Record(tables.redrive_orders, RedriveOrder)
 APPROVALS = Record(tables.approvals, Approval)
 VOTES = Record(tables.votes, Vote)
 POLICIES = Record(tables.policies, PolicyRecord)
+DEPLOYMENTS = Record(tables.deployments, Deployment)
 SET_ASIDES = Record(tables.set_asides, SetAside)
 TOPIC_WAITS = Record(tables.topic_waits, TopicWait)
 AUDIT = Record(tables.audit, AuditEntry)

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, Select, literal, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from factory_runtime.domain.dead_letter import LetterGroup
+from factory_runtime.domain.deployment import Deployment
 from factory_runtime.domain.errors import PermanentError, StoreUnavailableError
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import OutboxMessage
@@ -20,14 +21,14 @@ from factory_runtime.ports import JobKey, RunKey
 from factory_runtime.run_store.dispatch import SqlDispatch, waiting_runs
 from factory_runtime.run_store.engines import LOCK_WAIT, for_writing, refuse_if_broken
 from factory_runtime.run_store.groups import letter_groups
-from factory_runtime.run_store.rows import MESSAGES, POLICIES, RUNS, TenantRows
+from factory_runtime.run_store.rows import DEPLOYMENTS, MESSAGES, POLICIES, RUNS, TenantRows
 from factory_runtime.run_store.stuck import (
     expired_jobs,
     open_flow_runs,
     overdue_runs,
     running_runs,
 )
-from factory_runtime.run_store.tables import outbox
+from factory_runtime.run_store.tables import deployments, outbox
 from factory_runtime.run_store.transaction import SqlTransaction
 from factory_runtime.run_store.translate import translated
 
@@ -110,6 +111,12 @@ class SqlRunStore:
         with self._connected(read_only=True) as connection, translated(self._place):
             rows = connection.execute(select(*POLICIES.columns)).mappings()
             return tuple(POLICIES.value_of(row) for row in rows)
+
+    def find_deployment(self, prefect_id: str) -> Deployment | None:
+        query = select(*DEPLOYMENTS.columns).where(deployments.c.prefect_id == prefect_id)
+        with self._connected(read_only=True) as connection, translated(self._place):
+            row = connection.execute(query).mappings().first()
+            return None if row is None else DEPLOYMENTS.value_of(row)
 
     def open_flow_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
         with self._connected(read_only=True) as connection, translated(self._place):

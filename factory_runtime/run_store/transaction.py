@@ -20,6 +20,7 @@ from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.records import Checkpoint, RunEvent
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import Page, RunFilter
+from factory_runtime.run_store.deployments import Deployments
 from factory_runtime.run_store.groups import LetterCounts
 from factory_runtime.run_store.ledgers import Ledgers
 from factory_runtime.run_store.operators import Operators
@@ -41,7 +42,7 @@ _WITHOUT_VERSION = ("lease_expires_at", "progress", "phrase")
 """What heartbeats and notes change of a job between two of its versions."""
 
 
-class SqlTransaction(Ledgers, Operators, Queues):
+class SqlTransaction(Ledgers, Operators, Queues, Deployments):
     """``ports.RunTransaction`` on SQLAlchemy.
 
     Who writes a run's history or its jobs holds the run's row first, so that two of them never wait

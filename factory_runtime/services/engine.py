@@ -21,6 +21,7 @@ from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import ArtifactStorage, Clock, GitHost, JobType, RunStore, RunTransaction
 from factory_runtime.services.locks import is_dispatcher, take_lock, walk_lock
+from factory_runtime.services.signals import RUN_STARTED, signal_run
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.take_back import take_back
 from factory_runtime.services.turns import LimitsOf, no_limits
@@ -122,6 +123,8 @@ def begin_walk(engine: Engine, tenant_id: str, run_id: str, flow_run_id: str) ->
             if run.status is not RunStatus.RUNNING:
                 running = run.move_to(RunStatus.RUNNING, now, flow_run_id=flow_run_id, wake_at=None)
                 tx.save_run(run, running, detail={"worker": engine.worker})
+                if run.status is RunStatus.QUEUED:  # one that waited just goes on
+                    signal_run(tx, running, RUN_STARTED, now)
                 run = running
             jobs = tuple(take_back(tx, job, now) for job in tx.list_jobs(run_id))
             return run, jobs

@@ -25,7 +25,9 @@ from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunTransaction
 from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.commands import for_tenant
-from factory_runtime.services.messages import leave, leave_notice
+from factory_runtime.services.messages import leave_notice
+from factory_runtime.services.outbox import leave
+from factory_runtime.services.signals import JOB_FAILED, LETTER_OPENED, Signal, signal_job
 from factory_runtime.services.topics import GO_ON_REDRIVING
 
 WORKER_LOST = "worker-lost"
@@ -69,7 +71,10 @@ def bury(tx: RunTransaction, run: Run, job: Job, failure: Failure, now: datetime
     A job has one letter: the one that it had opens again. A kind of failure that the tenant has not
     seen raises an alert; one that it knows, at most one in an hour.
     """
+    facts = {"job_type": job.type, "error_code": failure.code, "attempts": job.attempt}
+    failed = Signal(JOB_FAILED, job.step, facts={**facts, "cycle": run.cycle})
     if failure.code in _DECIDED:
+        signal_job(tx, job, now, failed)
         return
     names = (run.id, job.step, run.project_id, run.tenant_id, run.module_id or "")
     print_, _ = fingerprint(failure.code, failure.message, job.type, names=names)
@@ -114,6 +119,8 @@ def bury(tx: RunTransaction, run: Run, job: Job, failure: Failure, now: datetime
         _tell_order(tx, letter, now)
     kind = FailureKind(run.tenant_id, print_, job.type, failure.code, words, now)
     _alert(tx, run, letter, kind, is_new=tx.add_failure_kind(kind))
+    facts |= {"fingerprint": print_, "redrives": letter.redrives}
+    signal_job(tx, job, now, failed, Signal(LETTER_OPENED, job.step, letter.id, facts))
 
 
 def resolve(tx: RunTransaction, run: Run, job: Job, now: datetime) -> None:

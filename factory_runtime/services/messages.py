@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any
 
-from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.notice import Notice, NoticeKind, Severity, notice_to_payload
-from factory_runtime.domain.records import EffectStatus, OutboxMessage
+from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunTransaction
+from factory_runtime.services.outbox import leave
+from factory_runtime.services.signals import signal_at_rest
 from factory_runtime.services.topics import (
     MEMORY_OF_RUN,
     NOTICE,
@@ -83,31 +82,10 @@ def undo_in(tx: RunTransaction, run: Run, now: datetime) -> timedelta:
 def leave_status(tx: RunTransaction, run: Run, now: datetime) -> None:
     """After a move that its flow run could not tell Prefect of itself."""
     leave(tx, SHOW_STATUS, f"{run.id}:{run.version}", {"run_id": run.id}, now)
+    signal_at_rest(tx, run, now)
 
 
 def leave_notice(tx: RunTransaction, notice: Notice) -> None:
     """Tell people of it, by the tenant's policy, and Prefect as an event."""
     for topic in (NOTICE, PREFECT_EVENT):
         leave(tx, topic, notice.key, notice_to_payload(notice), notice.at)
-
-
-def leave(
-    tx: RunTransaction,
-    topic: str,
-    key: str,
-    payload: Mapping[str, Any],
-    now: datetime,
-    after: timedelta = timedelta(0),
-) -> None:
-    """Have it done once this transaction is committed; the same topic and key is done once."""
-    tx.add_message(
-        OutboxMessage(
-            id=new_id("msg"),
-            tenant_id=tx.tenant_id,
-            topic=topic,
-            key=key,
-            payload=payload,
-            created_at=now,
-            not_before=now + after,
-        )
-    )

@@ -10,6 +10,7 @@ from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, RunStore, RunTransaction
 from factory_runtime.services.locks import find_walker
 from factory_runtime.services.messages import leave_status
+from factory_runtime.services.signals import RUN_RESUMED, signal_run
 from factory_runtime.services.take_back import take_back
 
 
@@ -86,6 +87,8 @@ def _move(tx: RunTransaction, run: Run, status: RunStatus, now: datetime, by: st
     moved = run.move_to(status, now, admitted_at=None, wake_at=None, pause_requested_at=None)
     tx.save_run(run, moved, detail={"by": by})
     leave_status(tx, moved, now)
+    if status is RunStatus.QUEUED:
+        signal_run(tx, moved, RUN_RESUMED, now)
     return moved
 
 

@@ -25,7 +25,7 @@ from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import Clock, RunStore, RunTransaction
 from factory_runtime.services.letters import ALL, REDRIVE
-from factory_runtime.services.messages import leave
+from factory_runtime.services.outbox import leave
 from factory_runtime.services.redrive_order import (
     OrderEndedError,
     add_order,

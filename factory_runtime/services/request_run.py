@@ -31,6 +31,7 @@ from factory_runtime.services.catalog import TemplateCatalog
 from factory_runtime.services.plan_request import plan_under_policy, refuse_bad_names
 from factory_runtime.services.policy import PolicyBook
 from factory_runtime.services.policy_check import Ruling, hold_quota
+from factory_runtime.services.signals import RUN_ACCEPTED, RUN_REFUSED, signal_run
 from factory_runtime.services.topics import MEMORY_OF_TEMPLATE
 from factory_runtime.telemetry import new_trace_id
 
@@ -183,6 +184,7 @@ def _commit(
         tx.add_run(requested, jobs)
         run = requested.move_to(RunStatus.VALIDATED, now)
         tx.save_run(requested, run, detail=_told(request, template, plan))
+        signal_run(tx, run, RUN_ACCEPTED, now)
     return run
 
 
@@ -286,6 +288,7 @@ def _record_refusal(desk: RequestDesk, request: RunRequest, refusal: FactoryErro
         with desk.store.begin(request.tenant_id) as tx:
             tx.add_run(requested)
             tx.save_run(requested, failed, detail={"reason": refusal.code})
+            signal_run(tx, failed, RUN_REFUSED, now, error_code=refusal.code)
     except InputError:
         return  # some other part of the request fits no row; the refusal itself is raised
     refusal.run_id = requested.id

@@ -23,6 +23,7 @@ from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.letters import close_unplanned, mark_redriven
 from factory_runtime.services.messages import leave_status
 from factory_runtime.services.next_deadline import next_deadline
+from factory_runtime.services.signals import RUN_RETRIED, signal_run
 
 if TYPE_CHECKING:
     from factory_runtime.services.amended import Amended
@@ -221,6 +222,7 @@ def send_round(tx: RunTransaction, round_: Round, now: datetime, asked: Mapping[
     if amended is not None:
         close_unplanned(tx, queued, amended.plan.by_name, now)
     leave_status(tx, queued, now)
+    signal_run(tx, queued, RUN_RETRIED, now, jobs=len(steps))
     return queued
 
 

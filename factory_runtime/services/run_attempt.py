@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from factory_runtime.domain.artifact import Artifact
@@ -33,6 +34,7 @@ from factory_runtime.services.end_job import end_job, stands
 from factory_runtime.services.engine import Engine, Walk
 from factory_runtime.services.letters import Failure, bury, resolve
 from factory_runtime.services.notes import write_logs
+from factory_runtime.services.signals import JOB_RETRIED, Signal, signal_job
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.undo_job import settle_undone, undo_job
 
@@ -154,7 +156,8 @@ def fail_attempt(
     if outcome is Outcome.TRANSIENT and failures < begun.job.max_attempts:
         not_before = max(now + _delay(begun, failures, error), down_until or now)
         again = begun.job.move_to(JobStatus.PENDING, now, not_before=not_before, **ended)
-        return _come_back(engine, walk, begun, again, outcome, message, **failed)
+        told = partial(_signal_retry, again, begun.attempt.number, failed["error_code"])
+        return _come_back(engine, walk, begun, again, outcome, message, told, **failed)
     status = JobStatus.CANCELLED if outcome is Outcome.CANCELLED else JobStatus.FAILED
     closed = replace(_closed(begun, now, outcome), **failed)
     job = begun.job.move_to(status, now, **ended)
@@ -168,6 +171,12 @@ def fail_attempt(
             bury(tx, walk.run, job, failure, now)
 
     return _close(engine, walk, begun, job, also)
+
+
+def _signal_retry(again: Job, number: int, error_code: str, tx: RunTransaction) -> None:
+    facts = {"job_type": again.type, "error_code": error_code, "attempt": number}
+    facts["failures"] = again.failures
+    signal_job(tx, again, again.updated_at, Signal(JOB_RETRIED, again.step, facts=facts))
 
 
 def _with_of(engine: Engine, walk: Walk, begun: Begun) -> Body | None:

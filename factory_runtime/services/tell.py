@@ -21,7 +21,8 @@ from factory_runtime.domain.run import Run
 from factory_runtime.ports import ArtifactStorage, Clock, Notifier, RunStore
 from factory_runtime.services.crowds import crowd_notice, crowd_words, find_crowd
 from factory_runtime.services.drain_outbox import GivenUpError
-from factory_runtime.services.messages import GIVEN_UP, leave
+from factory_runtime.services.messages import GIVEN_UP
+from factory_runtime.services.outbox import leave
 from factory_runtime.services.recovery import read_report, report_notice
 from factory_runtime.services.topics import NOTICE, SEND_NOTICE
 

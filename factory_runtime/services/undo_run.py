@@ -21,6 +21,7 @@ from factory_runtime.ports import ArtifactStorage, Clock, RunStore, RunTransacti
 from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.letters import close_letter
 from factory_runtime.services.messages import leave_undo, undo_in
+from factory_runtime.services.signals import RUN_ACCEPTED, signal_run
 
 SYSTEM = "system"
 """Who asks for an undo that the template asks for."""
@@ -114,6 +115,7 @@ class Undoer:
             tx.add_run(requested, jobs_of(requested, plan))
             undoing = requested.move_to(RunStatus.VALIDATED, now)
             tx.save_run(requested, undoing, detail={"undoes": run_id, "by": by})
+            signal_run(tx, undoing, RUN_ACCEPTED, now, undoes=run_id)
             leave_audit(tx, SYSTEM, "run.undo-begun", run_id, {"undone_by": undoing.id}, now)
             _close_letters(tx, run, undoing, now)
             return undoing

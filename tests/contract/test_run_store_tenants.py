@@ -26,6 +26,7 @@ from tests.builders import (
     a_breaker,
     a_checkpoint,
     a_claimed_job,
+    a_deployment,
     a_failure_kind,
     a_letter,
     a_memory,
@@ -66,6 +67,7 @@ ORDER = a_redrive_order()
 APPROVAL = an_approval(JOB)
 VOTE = a_vote(APPROVAL)
 POLICY = a_policy_record()
+DEPLOYMENT = a_deployment()
 AUDIT = an_audit_entry()
 ASIDE = SetAside(TENANT, RUN.id, 1, after(60), "it fails")
 WAIT = TopicWait(TENANT, RUN.id, JOB.step, JOB.type, JOB.priority, after(0), after(1))
@@ -118,6 +120,7 @@ STALE: dict[str, Call] = {
     ),
     "save_redrive_order": lambda tx: tx.save_redrive_order(foreign(ORDER.changed(redriven=9))),
     "save_approval": lambda tx: tx.save_approval(foreign(APPROVAL), foreign(APPROVAL.changed())),
+    "save_deployment": lambda tx: tx.save_deployment(foreign(DEPLOYMENT)),
 }
 EMPTY: dict[str, Call] = {
     "list_runs": lambda tx: tx.list_runs(RunFilter()).items,
@@ -157,6 +160,8 @@ EMPTY: dict[str, Call] = {
     "list_topic_waits": lambda tx: tx.list_topic_waits(RUN.id),
     "open_breakers": lambda tx: tx.open_breakers(after(1)),
     "list_audit": lambda tx: tx.list_audit(),
+    "find_deployment": lambda tx: tx.find_deployment(DEPLOYMENT.template_id),
+    "list_deployments": lambda tx: tx.list_deployments(),
 }
 # Each makes a row of the intruder's own under a key that the other tenant uses too, or nothing.
 BESIDE: dict[str, Call] = {
@@ -203,6 +208,7 @@ SMUGGLED: dict[str, Call] = {
     "add_approval": lambda tx: tx.add_approval(APPROVAL),
     "add_vote": lambda tx: tx.add_vote(VOTE),
     "save_policy": lambda tx: tx.save_policy(POLICY),
+    "save_deployment": lambda tx: tx.save_deployment(DEPLOYMENT),
     "add_audit": lambda tx: tx.add_audit([AUDIT]),
     "save_set_aside": lambda tx: tx.save_set_aside(ASIDE),
     "save_topic_wait": lambda tx: tx.save_topic_wait(WAIT),
@@ -238,6 +244,7 @@ def store(run_store: RunStore) -> RunStore:
         tx.add_approval(APPROVAL)
         tx.add_vote(VOTE)
         tx.save_policy(POLICY)
+        tx.save_deployment(DEPLOYMENT)
         tx.add_audit([AUDIT])
         tx.save_set_aside(ASIDE)
         tx.save_topic_wait(WAIT)

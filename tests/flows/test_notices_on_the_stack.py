@@ -17,7 +17,7 @@ from deployments.stack import read_state
 from factory_runtime.domain.notice import notice_to_payload
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.orchestration.events import NoticeEvents
+from factory_runtime.orchestration.events import PrefectEvents
 from factory_runtime.services import topics
 from tests.builders import a_message
 from tests.factory import Factory, until
@@ -69,14 +69,15 @@ def test_a_target_that_hangs_keeps_nobody_from_hearing_of_the_end(
 
 
 def test_prefect_has_the_event_with_the_run_its_tenant_and_its_flow_run(factory: Factory, run: Run):
-    wanted = {"filter": {"resource": {"id": [f"factory.run.{run.id}"]}}, "limit": 10}
+    about = {"resource": {"id": [f"factory.run.{run.id}"]}}
+    wanted = {"filter": {**about, "event": {"name": ["factory.run.succeeded"]}}, "limit": 10}
 
     def events() -> list[dict[str, Any]]:
         return factory.prefect("POST", "/events/filter", wanted)["events"]
 
     until(lambda: len(events()) == 1, "the event has arrived")
     (event,) = events()
-    assert event["event"] == "factory.run-complete"
+    assert event["event"] == "factory.run.succeeded"
     assert event["payload"]["facts"] == {"status": "Succeeded", "cycle": 0}
     assert event["payload"]["severity"] == "success"
     roles = {r["prefect.resource.role"]: r["prefect.resource.id"] for r in event["related"]}
@@ -88,14 +89,14 @@ def test_an_event_that_is_told_again_is_the_same_event(factory: Factory):
     state = read_state(factory.settings)
     assert state is not None
     wanted = {"filter": {"resource": {"id": [f"factory.tenant.{TENANT}"]}}, "limit": 10}
-    events = NoticeEvents(factory.runtime.store)
+    events = PrefectEvents(factory.runtime.store)
     with temporary_settings(
         {PREFECT_API_URL: state.api_url, PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False}
     ):
         for key in ("told", "told", "last"):
             at = factory.runtime.clock.now()
             notice = a_notice(tenant_id=TENANT, key=key, at=at)
-            events.tell(a_message(tenant_id=TENANT, payload=notice_to_payload(notice)))
+            events.tell_notice(a_message(tenant_id=TENANT, payload=notice_to_payload(notice)))
 
     def keys() -> list[str]:
         found = factory.prefect("POST", "/events/filter", wanted)["events"]

@@ -6,7 +6,13 @@ import inspect
 from typing import Any
 
 import pytest
+from prefect.utilities.callables import (
+    get_call_parameters,
+    parameter_schema,
+    parameters_to_args_kwargs,
+)
 
+from flows.forms import form_of
 from flows.templates import template_flow
 
 SCHEMA: dict[str, Any] = {
@@ -19,6 +25,26 @@ SCHEMA: dict[str, Any] = {
         "tags": {"type": "array", "items": {"type": "string"}, "default": []},
         "owner": {"type": "string"},
     },
+}
+
+
+NESTED: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "owner": {"$ref": "#/$defs/person"},
+        "services": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {
+                    "name": {"type": "string", "pattern": "^[a-z]+$", "description": "Lower case."}
+                },
+            },
+        },
+        "anything": True,
+        "odd": {"enum": [1.5, ["a"]]},
+    },
+    "$defs": {"person": {"type": "object", "properties": {"mail": {"type": "string"}}}},
 }
 
 
@@ -51,6 +77,44 @@ def test_a_pattern_that_only_json_schema_knows_is_shown_and_breaks_nothing(
     properties: dict[str, Any],
 ):
     assert properties["name"]["pattern"] == "^(?!x)[a-z]+$"
+
+
+def test_a_form_tells_the_rule_before_it_is_broken():
+    form = form_of(SCHEMA)
+    assert form["properties"]["name"]["description"] == "Must match ^(?!x)[a-z]+$"
+    nested = form_of(NESTED)
+    name = nested["properties"]["services"]["items"]["properties"]["name"]
+    assert name["description"] == "Lower case. Must match ^[a-z]+$"
+
+
+def test_a_form_is_closed_unless_its_template_says_otherwise():
+    assert form_of(SCHEMA)["additionalProperties"] is False
+    assert form_of({**SCHEMA, "additionalProperties": True})["additionalProperties"] is True
+
+
+def test_a_form_finds_its_definitions_where_prefect_looks_for_them():
+    form = form_of(NESTED)
+    assert form["properties"]["owner"]["$ref"] == "#/definitions/person"
+    assert form["definitions"]["person"]["properties"]["mail"] == {"type": "string"}
+    assert "$defs" not in form
+
+
+def test_prefect_s_own_deploy_makes_as_good_a_form():
+    made = parameter_schema(template_flow("my-service", "1.2.3", "Makes it.", SCHEMA))
+    assert made.required == ["name"]
+    assert made.properties["name"]["pattern"] == "^(?!x)[a-z]+$"
+    assert made.properties["kind"]["enum"] == ["web", "batch"]
+    assert made.properties["kind"]["default"] == "web"
+    assert made.properties["tags"]["items"] == {"type": "string"}
+    assert {"type": "null"} in made.properties["owner"]["anyOf"]
+    parameter_schema(template_flow("nested", "1.0.0", "", NESTED))
+
+
+@pytest.mark.parametrize("given", [{}, {"name": 1}, {"a b": 1, "": 2, "class": None, "name": "x"}])
+def test_whatever_a_flow_is_given_fits_its_signature(given: dict[str, Any]):
+    found = template_flow("my-service", "1.2.3", "Makes it.", SCHEMA, given=given)
+    arguments, named = parameters_to_args_kwargs(found.fn, given)
+    assert get_call_parameters(found.fn, arguments, named).items() >= given.items()
 
 
 def test_the_built_in_template_is_found_by_its_dotted_name():

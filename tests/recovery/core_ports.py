@@ -236,7 +236,7 @@ class Core:
             topics.SETTLE_EFFECTS: settler.settle,
             **dict.fromkeys((topics.MEMORY_OF_RUN, topics.MEMORY_OF_TEMPLATE), _done),
             **dict.fromkeys((topics.SHOW_RUN, topics.SHOW_STATUS), _done),
-            **dict.fromkeys((topics.NOTICE, topics.PREFECT_EVENT), _done),
+            **dict.fromkeys((topics.NOTICE, topics.PREFECT_EVENT, topics.SIGNALS), _done),
         }
         drain_outbox(self.store, self.clock, handlers, worker_name())
 

@@ -129,6 +129,7 @@ def test_every_row_names_its_tenant_and_tenants_come_first_in_every_key() -> Non
         "ix_letter_counts_open",
         "ix_topic_waits_topic",
         "ix_queues_topic",
+        "ux_deployments_prefect_id",
     }
     for table in metadata.tables.values():
         assert not table.c.tenant_id.nullable, table.name
@@ -201,7 +202,7 @@ def write_as_before(
             connection.execute(insert(record.table).values(row))
 
 
-@pytest.fixture(params=["0001", "0002"])
+@pytest.fixture(params=["0001", "0002", "0003"])
 def old_revision(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -266,7 +267,7 @@ def test_an_upgrade_that_fails_leaves_the_database_as_it_was(
 ) -> None:
     engine = open_engine(parse_url(old_url))
     with engine.connect() as connection, for_writing(connection).begin():
-        connection.execute(text("CREATE TABLE audit (x INTEGER)"))  # in the last step's way
+        connection.execute(text("CREATE TABLE deployments (x INTEGER)"))  # in the last step's way
         before = schema_of(connection)
     with pytest.raises(CorruptStoreError):
         open_run_store(old_url)
@@ -274,7 +275,7 @@ def test_an_upgrade_that_fails_leaves_the_database_as_it_was(
         version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
         assert version == old_revision
         assert schema_of(connection) == before
-        connection.execute(text("DROP TABLE audit"))
+        connection.execute(text("DROP TABLE deployments"))
     engine.dispose()
     with closing(open_run_store(old_url)) as store, store.begin(TENANT) as tx:
         assert tx.get_job(OLD_JOB.run_id, OLD_JOB.step).failures == OLD_JOB.failures

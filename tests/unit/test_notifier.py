@@ -214,3 +214,38 @@ def test_a_log_that_cannot_be_written_is_tried_again(tmp_path: Path):
     (tmp_path / "notices.log").mkdir()
     with pytest.raises(HostBusyError, match="cannot be written"):
         AppriseNotifier(tmp_path / "notices.log").send("log:", a_notice())
+
+
+class Addresses(dict[str, str]):
+    """An address book in memory."""
+
+    def address_of(self, name: str) -> str:
+        if name not in self:
+            raise InputError(f"there is no {name}")
+        return self[name]
+
+
+def test_an_address_that_is_kept_elsewhere_is_looked_up_each_time(log_file: Path, web: WebReceiver):
+    kept = Addresses({"on-call": web.address(f"/{CANARY}")})
+    notifier = AppriseNotifier(log_file, addresses=kept)
+    notifier.send("block:on-call", a_notice())
+    kept["on-call"] = web.address("/changed")
+    notifier.send("block:on-call", a_notice())
+    assert [request.path for request in web.requests] == [f"/{CANARY}", "/changed"]
+
+
+def test_what_is_kept_elsewhere_is_an_address_and_no_variable_of_ours(log_file: Path):
+    notifier = AppriseNotifier(
+        log_file, {"CANARY": CANARY}, addresses=Addresses({"sly": "json://127.0.0.1:1/$CANARY"})
+    )
+    with pytest.raises(HostBusyError) as refused:
+        notifier.send("block:sly", a_notice())
+    assert CANARY not in str(refused.value)
+
+
+@pytest.mark.parametrize("addresses", [None, Addresses()])
+def test_an_address_that_nobody_keeps_is_refused_by_its_name(
+    log_file: Path, addresses: Addresses | None
+):
+    with pytest.raises(InputError, match="on-call"):
+        AppriseNotifier(log_file, addresses=addresses).send("block:on-call", a_notice())

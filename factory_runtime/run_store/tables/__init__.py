@@ -3,6 +3,7 @@
 Every row carries ``tenant_id``, and every index that serves a tenant's query starts with it.
 """
 
+from factory_runtime.run_store.tables.deployment import deployments
 from factory_runtime.run_store.tables.job import (
     artifacts,
     attempts,
@@ -40,6 +41,7 @@ __all__ = [
     "breakers",
     "checkpoints",
     "dead_letters",
+    "deployments",
     "effects",
     "failure_kinds",
     "jobs",

@@ -9,7 +9,7 @@ import pytest
 from factory_runtime.compiler.load import check_template, load_template
 from factory_runtime.domain.errors import InvalidTemplateError
 from factory_runtime.domain.run import Priority
-from factory_runtime.domain.template import CacheRule, OnFailure, RetryPolicy
+from factory_runtime.domain.template import CacheRule, OnFailure, RetryPolicy, Schedule
 from tests.authoring import HEAD, JOB_TYPES, codes, loaded, problems, write_template
 
 FULL = """
@@ -44,7 +44,7 @@ steps:
 outputs: {text: "${{ steps.make_it.outputs.text }}", run: "${{ run.id }}"}
 triggers:
   webhook: {source: github, map: {name: "${{ event.repository.name }}"}}
-  schedule: {cron: "0 6 * * 1-5", timezone: Europe/Berlin}
+  schedule: {cron: "0 6 * * 1-5", timezone: Europe/Berlin, inputs: {name: nightly}}
 """
 
 
@@ -56,6 +56,8 @@ def test_every_key_of_the_language_is_read(tmp_path: Path):
     assert template.sources == {"files": tmp_path / "files"}
     assert template.outputs["run"] == "${{ run.id }}"
     assert template.triggers["schedule"]["timezone"] == "Europe/Berlin"
+    nightly = Schedule("0 6 * * 1-5", None, "Europe/Berlin", {"name": "nightly"})
+    assert template.schedule == nightly
     assert make.retry == RetryPolicy(4, (timedelta(seconds=1),), 0.3)
     assert make.timeout == timedelta(minutes=3)
     assert layer.retry == RetryPolicy(9, (timedelta(seconds=1),), 0.0)
@@ -69,6 +71,26 @@ def test_every_key_of_the_language_is_read(tmp_path: Path):
     assert layer.reads == ("make-it",)
     assert spare.cache == CacheRule(enabled=False)
     assert spare.when == "${{ run.id != '' }}"
+
+
+def test_a_schedule_may_be_an_interval(tmp_path: Path):
+    template = loaded(
+        tmp_path, "triggers: {schedule: {interval: 90s}}\nsteps: [{name: a, type: note}]"
+    )
+    assert template.schedule == Schedule(interval=timedelta(seconds=90))
+
+
+def test_a_schedule_gives_all_that_a_run_needs(tmp_path: Path):
+    text = """
+        inputs: {{type: object, required: [n], properties: {{n: {{type: integer}}}}}}
+        triggers: {{schedule: {{interval: 1h{more}}}}}
+        steps: [{{name: a, type: note}}]
+        """
+    (missing,) = problems(tmp_path, text.format(more=""))
+    assert (missing.code, missing.line) == ("missing-input", 4)
+    (bad,) = problems(tmp_path, text.format(more=", inputs: {n: many}"))
+    assert bad.code == "bad-input"
+    assert problems(tmp_path, text.format(more=", inputs: {n: 3}")) == []
 
 
 def test_an_unset_retry_is_the_job_types(tmp_path: Path):
@@ -318,6 +340,15 @@ def test_each_mistake_in_a_step_has_its_code(tmp_path: Path, line: str, code: st
         ("triggers: {webhook: {source: g, map: {x: '${{ run.id }}'}}}", "expression"),
         ("triggers: {schedule: {cron: daily}}", "bad-value"),
         ("triggers: {schedule: {cron: '* * * * *', timezone: Mars/Base}}", "bad-value"),
+        ("triggers: {schedule: {cron: '61 * * * *'}}", "bad-value"),
+        ("triggers: {schedule: {timezone: UTC}}", "missing-key"),
+        ("triggers: {schedule: {interval: 0s}}", "bad-value"),
+        ("triggers: {schedule: {interval: 30}}", "bad-value"),
+        ("triggers: {schedule: {interval: 1h, cron: '* * * * *'}}", "bad-value"),
+        ("triggers: {schedule: {interval: 1h, inputs: [a]}}", "bad-value"),
+        ("triggers: {schedule: {interval: 1h, inputs: {x: 1}}}", "unknown-input"),
+        ("triggers: {schedule: {every: 1h}}", "unknown-key"),
+        ("triggers: {schedule: 1h}", "bad-value"),
         ("defaults: {retries: {}}", "unknown-key"),
         ("defaults: {retry: {max_attempts: 99}}", "bad-value"),
         ("deadline: -1h", "bad-value"),

@@ -263,14 +263,24 @@ def test_a_secret_in_an_address_is_refused_and_not_repeated(address: str):
 
 
 @pytest.mark.parametrize(
-    "address", ["log://", "json://127.0.0.1:8080/hook", "mailto://ops@example.com", "$OPS_URL"]
+    "address",
+    [
+        "log://",
+        "json://127.0.0.1:8080/hook",
+        "mailto://ops@example.com",
+        "$OPS_URL",
+        "block:on-call",
+    ],
 )
 def test_addresses_without_a_secret_are_taken(address: str):
     (rule,) = loaded(f"notify: [{{name: a, to: '{address}'}}]").notices
     assert rule.to == address
 
 
-@pytest.mark.parametrize("address", ["ops", "$", "$1", "http//x", "", "$A$B", "json://a b"])
+@pytest.mark.parametrize(
+    "address",
+    ["ops", "$", "$1", "http//x", "", "$A$B", "json://a b", "block:", "block:A", "block:a/../b"],
+)
 def test_what_is_no_address_is_refused(address: str):
     assert the_problem(f"notify: [{{name: a, to: '{address}'}}]").code == "bad-value"
 

@@ -1,0 +1,289 @@
+"""Prefect's worker type ``factory``: flow runs begin at once, in processes that are warm.
+
+``prefect worker start --type factory --pool POOL`` finds it by the entry point group
+``prefect.collections``, which many of Prefect's commands load: nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import anyio
+import anyio.abc
+import httpx
+from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import WorkerFlowRunResponse
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Scheduled
+from prefect.workers.base import BaseWorker
+
+from deployments.pool_events import PATIENCE, ask_scheduled, hear, is_away, look, remind
+from deployments.warm_configuration import (
+    FactoryConfiguration,
+    FactoryResult,
+    FactoryVariables,
+)
+from deployments.warm_messages import Cancel, Execute, Leave
+from deployments.warm_pool import WarmPool
+from deployments.warm_process import WarmProcess
+
+_LOG = logging.getLogger("factory.worker")
+
+DEFAULT_LIMIT = 2
+"""Processes, and flow runs at once, where ``--limit`` says nothing."""
+
+_SYNC_SECONDS = 30.0
+
+_BEGIN_SECONDS = 5.0
+_PUT_DOWN_SECONDS = 20.0
+_BURY_SECONDS = 10.0
+_END_SECONDS = 20.0
+
+
+@dataclass(eq=False, slots=True)
+class _Loan:
+    """A process at work on one flow run: what is done to that one does nothing to the next."""
+
+    process: WarmProcess
+    configuration: FactoryConfiguration
+    cancelled: bool = False
+
+
+class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryResult]):
+    """Hands each flow run to a warm process, one at a time to each."""
+
+    type = "factory"
+    job_configuration = FactoryConfiguration
+    job_configuration_variables = FactoryVariables
+    _display_name = "Factory Runtime"
+    _description = "Execute flow runs at once, in a pool of processes that are warm."
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # What is claimed before its time would hold a process until then.
+        kwargs["prefetch_seconds"] = 0
+        limit = kwargs["limit"] = kwargs.get("limit") or DEFAULT_LIMIT
+        super().__init__(*args, **kwargs)
+        self._pool = WarmPool(limit)
+        self._loans: dict[UUID, _Loan] = {}
+        self._wake = asyncio.Event()
+        self._claiming = asyncio.Lock()
+        self._draining = False
+        self._is_away = False
+        self._beside: list[asyncio.Task[Any]] = []
+
+    async def start(
+        self,
+        run_once: bool = False,
+        with_healthcheck: bool = False,
+        printer: Callable[..., None] = print,
+    ) -> None:
+        """Serve until SIGTERM or SIGINT; then claim no more, and let end what has begun."""
+        told, loop = asyncio.Event(), asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            with suppress(ValueError, RuntimeError):  # not on the main thread: not ours to hear
+                loop.add_signal_handler(number, told.set)
+        serving = asyncio.create_task(super().start(run_once, with_healthcheck, printer))
+        telling = asyncio.create_task(told.wait())
+        try:
+            await asyncio.wait({serving, telling}, return_when=asyncio.FIRST_COMPLETED)
+            if not serving.done():
+                await self.drain()
+                _end_within(_END_SECONDS)
+        finally:
+            telling.cancel()
+            was_serving = serving.cancel()
+            with suppress(*([asyncio.CancelledError] if was_serving else [])):
+                await serving
+
+    async def setup(self) -> None:
+        """Begin to warm processes, to claim, and to hear what happens to the pool's flow runs."""
+        self._pool.open()
+        await super().setup()
+        for beside in (
+            self._hear(),
+            self._claim_when_woken(),
+            remind(self.client, self._work_pool_name, self._wake.set),
+            look(self.client, lambda: self._loans, self._cancel),
+        ):
+            self._beside.append(asyncio.create_task(beside))
+
+    async def teardown(self, *exc_info: Any) -> None:
+        """End all of it; what is under way is put down."""
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
+        try:
+            await super().teardown(*exc_info)
+        finally:
+            await asyncio.shield(self._pool.close())
+
+    async def drain(self) -> None:
+        """Claim no more; wait for what is under way, and have it put down where it takes long."""
+        self._draining = True
+        self._logger.info("This worker claims no more, and waits for what it has begun")
+        patience = [loan.configuration.drain_seconds for loan in self._loans.values()]
+        await _until(self._has_room_only, max(patience, default=_BEGIN_SECONDS))
+        for loan in self._loans.values():
+            loan.process.tell(Leave())
+        await _until(lambda: not self._loans, _PUT_DOWN_SECONDS)
+        for loan in self._loans.values():
+            loan.process.kill()
+        await _until(lambda: not self._loans, _BURY_SECONDS)
+
+    async def run(
+        self,
+        flow_run: FlowRun,
+        configuration: FactoryConfiguration,
+        task_status: anyio.abc.TaskStatus[int] | None = None,
+    ) -> FactoryResult:
+        """Have a warm process execute the flow run; return when it is over."""
+        try:
+            process = await self._pool.borrow()
+        except asyncio.CancelledError:  # no process came up before this worker ends
+            with anyio.move_on_after(_BURY_SECONDS, shield=True):
+                await self.client.set_flow_run_state(flow_run.id, Scheduled(), force=True)
+            raise
+        loan = self._loans[flow_run.id] = _Loan(process, configuration)
+        try:
+            process.tell(Execute(flow_run.id))
+            if task_status is not None:
+                task_status.started(process.pid)
+            code, message = await process.outcome()
+            await self._finish(flow_run, loan, message)
+        finally:
+            del self._loans[flow_run.id]
+            await asyncio.shield(
+                self._pool.give_back(
+                    process, configuration.max_runs, configuration.memory_limit_mib
+                )
+            )
+            self._wake.set()  # there is room for the next
+        return FactoryResult(identifier=str(process.pid), status_code=code)
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        """Claim what there is room for; nothing while the server is away, or this worker drains."""
+        if self._draining:
+            return []
+        async with self._claiming:
+            try:
+                claimed = await super().get_and_submit_flow_runs()
+            except Exception as error:
+                self._pass_over(error)
+                return []
+        self._is_away = False
+        return claimed
+
+    async def sync_with_backend(self) -> None:
+        """Tell the server that this worker lives, and hear of the pool; later, where it is away."""
+        try:
+            async with asyncio.timeout(_SYNC_SECONDS):
+                await super().sync_with_backend()
+        except Exception as error:
+            self._pass_over(error)
+
+    def _pass_over(self, error: Exception) -> None:
+        """Prefect's loops give up after a number of errors, and the worker with them."""
+        if not is_away(error):
+            raise error
+        if not self._is_away:
+            _LOG.warning("Prefect's server does not answer, asking on: %r", error)
+        self._is_away = True
+
+    async def _get_scheduled_flow_runs(self) -> list[WorkerFlowRunResponse]:
+        wanted: dict[str, Any] = {
+            "scheduled_before": datetime.now(UTC).isoformat(),
+            "limit": 2 * (self._limit or DEFAULT_LIMIT),
+        }
+        if self._work_queues:
+            wanted["work_queue_names"] = sorted(self._work_queues)
+        async with asyncio.timeout(PATIENCE):
+            found = await ask_scheduled(self.client, self._work_pool_name, wanted)
+        # The answer may be older than the start of what it names: to claim that twice is an error.
+        return [one for one in found if one.flow_run.id not in self._loans]
+
+    async def _submit_run(self, flow_run: FlowRun) -> None:
+        try:
+            await super()._submit_run(flow_run)
+        except Exception:
+            # Raised, it would end this worker, and all that it has begun.
+            _LOG.exception("flow run %s was claimed, but could not be begun", flow_run.id)
+        finally:
+            self._submitting_flow_run_ids.discard(flow_run.id)
+            if flow_run.id not in self._loans:  # kept where its deployment is gone
+                self._release_limit_slot(flow_run.id)
+
+    async def _finish(self, flow_run: FlowRun, loan: _Loan, message: str | None) -> None:
+        """Bring a flow run that was stopped into the state that its process could not set."""
+        if message is None and not loan.cancelled:
+            return
+        try:
+            state = (await self.client.read_flow_run(flow_run.id)).state
+        except (httpx.HTTPError, ObjectNotFound) as error:
+            _LOG.warning("flow run %s stays as it is: %r", flow_run.id, error)
+            return
+        if state is None or (state.is_final() and not state.is_crashed()):
+            return
+        if loan.cancelled or state.is_cancelling():
+            await self._pool.run_hooks(flow_run.id, "on_cancellation")
+            await self.client.set_flow_run_state(flow_run.id, Cancelled(), force=True)
+        elif message is not None and not state.is_crashed():
+            await self._propose_crashed_state(flow_run, message)
+            await self._pool.run_hooks(flow_run.id, "on_crashed")
+
+    def _has_room_only(self) -> bool:
+        """Whether nothing is under way, not even what was claimed and has not begun."""
+        return self._limiter is None or not self._limiter.borrowed_tokens
+
+    async def _hear(self) -> None:
+        while self._work_pool is None:  # noqa: ASYNC110 - the server is away since the start
+            await anyio.sleep(1)
+        await hear(self.work_pool.id, self._wake.set, self._cancel)
+
+    async def _claim_when_woken(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            # With no room, the end of a flow run wakes it again.
+            if self._limiter is None or self._limiter.available_tokens >= 1:
+                try:
+                    await self.get_and_submit_flow_runs()
+                except Exception:
+                    _LOG.exception("flow runs could not be claimed")
+
+    def _cancel(self, flow_run_id: UUID) -> None:
+        """Have a flow run of this worker stop; kill its process where it does not."""
+        loan = self._loans.get(flow_run_id)
+        if loan is None or loan.cancelled:
+            return
+        loan.cancelled = True
+        loan.process.tell(Cancel(flow_run_id))
+
+        def kill() -> None:
+            if self._loans.get(flow_run_id) is loan and loan.process.busy:
+                loan.process.kill()
+
+        asyncio.get_running_loop().call_later(loan.configuration.cancel_seconds, kill)
+
+
+async def _until(done: Callable[[], bool], seconds: float) -> None:
+    """Wait until it holds, but no longer than this."""
+    with anyio.move_on_after(seconds):
+        while not done():  # noqa: ASYNC110 - nobody tells
+            await anyio.sleep(0.05)
+
+
+def _end_within(seconds: float) -> None:
+    """End this process, which has drained: with no server there, Prefect's threads take minutes."""
+    last = threading.Timer(seconds, os._exit, (0,))
+    last.daemon = True
+    last.start()

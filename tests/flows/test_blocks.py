@@ -1,0 +1,165 @@
+"""Blocks on a real server: their forms, and a secret that stays there and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import select
+
+from blocks import NotificationTarget
+from factory_runtime.domain.policy import PolicyRecord
+from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.run_store import SqlRunStore
+from factory_runtime.run_store.tables import metadata
+from factory_runtime.services import topics
+from tests.factory import Factory, until
+from tests.prefect_server import Prefect
+from tests.receivers import WebReceiver, web_receiver
+from tests.recipes import a_source, a_template
+
+pytestmark = pytest.mark.slow
+
+CANARY = "s3cr3tCanary7391"
+CHANGED = "an0therCanary4412"
+SLUGS = {
+    "factory-artifact-storage": {"credentials.connection_string", "credentials.client_secret"},
+    "factory-git-host": {"token"},
+    "factory-model-endpoint": {"key"},
+    "factory-notification-target": {"url"},
+}
+"""The block types, with what is secret in each."""
+
+Telling = Callable[[str, str], Run]
+
+
+@pytest.fixture
+def web() -> Generator[WebReceiver]:
+    with web_receiver() as receiver:
+        yield receiver
+
+
+@pytest.fixture
+def telling(factory: Factory) -> Telling:
+    """Completes a run of a tenant that has one target, at this address."""
+
+    def tell(tenant: str, to: str) -> Run:
+        document = f"notify: [{{name: pager, to: '{to}'}}]\n"
+        digest = sha256(document.encode()).hexdigest()
+        now = factory.runtime.clock.now()
+        with factory.runtime.store.begin(tenant) as tx:
+            before = tx.find_policy()
+            version = 1 if before is None else before.version + 1
+            tx.save_policy(PolicyRecord(tenant, version, document, digest, now, "ada"))
+        factory.template("kept", a_template("kept"), a_source())
+        run = factory.complete("kept", "notices", tenant, name="kept")
+        assert run.status is RunStatus.SUCCEEDED, run.error
+        return run
+
+    return tell
+
+
+def save(name: str, url: str) -> None:
+    NotificationTarget.model_validate({"url": url}).save(name, overwrite=True)
+
+
+def open_topics(factory: Factory, tenant: str) -> list[str]:
+    far = factory.runtime.clock.now().replace(year=9999)
+    messages = factory.runtime.store.due_messages(far, 10_000)
+    return [message.topic for message in messages if message.tenant_id == tenant]
+
+
+def rows_of(factory: Factory) -> Iterator[str]:
+    """Every row of the run store, as Python writes it."""
+    store = factory.runtime.store
+    assert isinstance(store, SqlRunStore)
+    with closing(store.engine.connect()) as connection:
+        for table in metadata.sorted_tables:
+            yield from map(repr, connection.execute(select(table)).all())
+
+
+def files_with(folder: Path, text: str) -> set[str]:
+    """Files that hold it: databases, logs, results, artifacts, the memory's tables."""
+    found = set[str]()
+    for path in folder.rglob("*"):
+        try:
+            if path.is_file() and text.encode() in path.read_bytes():
+                found.add(str(path.relative_to(folder)))
+        except FileNotFoundError:
+            continue  # a lock or a journal, gone meanwhile
+    return found
+
+
+def test_prefect_registers_a_form_for_each_block_with_its_secrets_and_an_icon(prefect: Prefect):
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "block", "register", "-m", "blocks"],
+        env={**os.environ, "PREFECT_API_URL": prefect.api_url},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    for slug, secrets in SLUGS.items():
+        kind = prefect.ask("GET", f"/block_types/slug/{slug}")
+        assert kind["logo_url"].startswith("https://")
+        assert kind["documentation_url"].startswith("https://")
+        assert kind["description"]
+        assert "from blocks import" in kind["code_example"]
+        wanted = {"block_schemas": {"block_type_id": {"any_": [kind["id"]]}}}
+        (schema,) = prefect.ask("POST", "/block_schemas/filter", wanted)
+        assert set(schema["fields"]["secret_fields"]) == secrets
+
+
+def test_a_secret_in_a_block_reaches_its_receiver_and_nothing_else(
+    factory: Factory, prefect: Prefect, web: WebReceiver, telling: Telling
+):
+    save("on-call", web.address(f"/{CANARY}"))
+    run = telling("kept-one", "block:on-call")
+    until(lambda: [one.path for one in web.requests] == [f"/{CANARY}"], "it was told")
+    until(lambda: open_topics(factory, "kept-one") == [], "all is done")
+    assert web.requests[0].body["run"] == run.id
+    assert any(run.id in row for row in rows_of(factory))
+    assert not any(CANARY in row for row in rows_of(factory))
+    assert any(name.startswith("prefect/") for name in files_with(factory.settings.root, run.id))
+    assert files_with(factory.settings.root, CANARY) == set()
+    told = prefect.ask("POST", "/logs/filter", {"limit": 200})
+    told += [prefect.flow_run(str(run.flow_run_id)), prefect.ask("POST", "/artifacts/filter", {})]
+    told += prefect.ask("POST", "/events/filter", {"limit": 50})["events"]
+    assert CANARY not in str(told)
+
+
+def test_what_is_changed_in_the_block_counts_for_the_next_notice(
+    prefect: Prefect, web: WebReceiver, telling: Telling
+):
+    del prefect
+    save("changing", web.address("/first"))
+    telling("kept-two", "block:changing")
+    until(lambda: len(web.requests) == 1, "the first was told")
+    save("changing", web.address(f"/{CHANGED}"))
+    telling("kept-two", "block:changing")
+    until(lambda: len(web.requests) == 2, "the second was told")
+    assert [request.path for request in web.requests] == ["/first", f"/{CHANGED}"]
+
+
+def test_a_notice_waits_for_a_block_that_is_not_there_and_names_it(
+    factory: Factory, prefect: Prefect, web: WebReceiver, telling: Telling
+):
+    del prefect
+    telling("kept-late", "block:late")
+
+    def waiting() -> list[Any]:
+        far = factory.runtime.clock.now().replace(year=9999)
+        messages = factory.runtime.store.due_messages(far, 10_000, topics=[topics.SEND_NOTICE])
+        return [one.error for one in messages if one.tenant_id == "kept-late" and one.error]
+
+    until(waiting, "it was tried")
+    assert "Prefect has no notification target late" in waiting()[0]
+    save("late", web.address("/late"))
+    until(lambda: [one.path for one in web.requests] == ["/late"], "it was told after all")

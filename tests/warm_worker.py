@@ -1,0 +1,199 @@
+"""A warm worker as people start it, and the deployments in its pool."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from deployments.executor import set_prefect
+from factory_runtime.settings import Settings
+from tests.factory import until
+from tests.prefect_server import Prefect
+from tests.work_types import lines_of
+
+PATIENCE = 90.0
+ROOT = Path(__file__).parent.parent
+NEVER = 600
+
+
+class WarmWorker:
+    """``prefect worker start --type factory``, in a session of its own.
+
+    It looks for flow runs by itself every ``poll`` seconds.
+    """
+
+    def __init__(
+        self, environment: dict[str, str], home: Path, prefect: Prefect, pool: str, **options: Any
+    ) -> None:
+        self._prefect = prefect
+        self._pool = pool
+        self._log = home / f"{pool}.log"
+        api_url: str = options.get("api_url", prefect.api_url)
+        poll: int = options.get("poll", NEVER)
+        words = ["worker", "start", "--type", "factory", "--pool", pool, "--limit", "2"]
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "prefect", *words],
+                env=environment
+                | _prefect_variables(home, api_url)
+                | {"PREFECT_WORKER_QUERY_SECONDS": str(poll)},
+                cwd=ROOT,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def wait_until_started(self) -> None:
+        self.until(lambda: "started!" in self.log, "the worker is up")
+
+    def below(self) -> list[psutil.Process]:
+        """Every process that there is because of this one."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def fork_server(self) -> psutil.Process:
+        words = "multiprocessing.forkserver"
+        (found,) = [one for one in self.below() if words in " ".join(one.cmdline())
+                    and one.ppid() == self.process.pid]  # fmt: skip
+        return found
+
+    def warm(self) -> list[int]:
+        """Ids of the warm processes."""
+        return [one.pid for one in self.fork_server().children()]
+
+    def deploy(self, entrypoint: str, **job_variables: Any) -> str:
+        """Another deployment in this worker's pool, as anybody may make one."""
+        name = entrypoint.rpartition(".")[2]
+        flow = self._prefect.ask("POST", "/flows/", {"name": name.replace("_", "-")})
+        wanted = {
+            "name": f"{self._pool}-{os.urandom(4).hex()}",
+            "flow_id": flow["id"],
+            "entrypoint": entrypoint,
+            "work_pool_name": self._pool,
+            "job_variables": job_variables,
+        }
+        return str(self._prefect.ask("POST", "/deployments/", wanted)["id"])
+
+    def begin(self, deployment: str, starts_in: timedelta = timedelta(0), **parameters: Any) -> str:
+        """The id of a flow run that is scheduled, for now or later."""
+        start = {"scheduled_time": (datetime.now(UTC) + starts_in).isoformat()}
+        state = {"type": "SCHEDULED", "state_details": start}
+        wanted = {"parameters": parameters, "state": state}
+        path = f"/deployments/{deployment}/create_flow_run"
+        return str(self._prefect.ask("POST", path, wanted)["id"])
+
+    def cancel(self, flow_run_id: str) -> None:
+        wanted = {"state": {"type": "CANCELLING"}}
+        self._prefect.ask("POST", f"/flow_runs/{flow_run_id}/set_state", wanted)
+
+    def wait(self, flow_run_id: str, *types: str) -> str:
+        """The type of the flow run's state, once it is one of these, or final."""
+        wanted = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED", *types}
+        self.until(
+            lambda: self._prefect.state(flow_run_id)[0] in wanted, f"{flow_run_id} is {wanted}"
+        )
+        return self._prefect.state(flow_run_id)[0]
+
+    def complete(self, deployment: str, file: Path, **parameters: Any) -> tuple[str, ...]:
+        """What a plain flow writes down about its process, once it has completed."""
+        flow_run = self.begin(deployment, file=str(file), **parameters)
+        assert self.wait(flow_run) == "COMPLETED", self.log
+        return tuple(lines_of(file)[-1].split(":"))
+
+    def until(self, true: Any, what: str) -> None:
+        def holds() -> bool:
+            assert self.process.poll() is None, f"the worker ended:\n{self.log}"
+            return bool(true())
+
+        try:
+            until(holds, what, PATIENCE)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log[-5000:]}") from None
+
+    def end(self) -> int:
+        """Wait for its end, after somebody said so."""
+        return self.process.wait(PATIENCE)
+
+    def close(self) -> None:
+        """End what is left of it, by id."""
+        below = [] if self.process.poll() is not None else self.below()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(PATIENCE)
+        self.process.kill()
+        self.process.wait()
+        for left in below:
+            with suppress(psutil.NoSuchProcess):
+                left.kill()
+
+
+class Door:
+    """A way to a server that can be shut, and opened again."""
+
+    def __init__(self, api_url: str) -> None:
+        host, port = api_url.removeprefix("http://").removesuffix("/api").split(":")
+        self._server = (host, int(port))
+        self._pipes: list[socket.socket] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._port = int(self._listener.getsockname()[1])
+        self.api_url = f"http://127.0.0.1:{self._port}/api"
+        self._accept()
+
+    def open(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", self._port))
+        self._accept()
+
+    def shut(self) -> None:
+        """Refuse who knocks, and cut off who is inside."""
+        for one in (self._listener, *self._pipes):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+            one.close()
+        self._pipes.clear()
+        self._accepting.join()
+
+    def _accept(self) -> None:
+        self._accepting = threading.Thread(target=self._serve, args=(self._listener,), daemon=True)
+        self._accepting.start()
+
+    def _serve(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection(self._server)
+                self._pipes += (near, far)
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=_carry, args=(one, other), daemon=True).start()
+
+
+def _carry(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+    for one in (source, target):
+        with suppress(OSError):
+            one.shutdown(socket.SHUT_RDWR)
+
+
+def _prefect_variables(home: Path, api_url: str) -> dict[str, str]:
+    before = dict(os.environ)
+    try:
+        set_prefect(Settings(home=home / "worker"), api_url)
+        return {k: v for k, v in os.environ.items() if k.startswith(("PREFECT_", "DO_NOT"))}
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
