@@ -10,6 +10,7 @@ from random import Random
 from typing import Any, BinaryIO, Literal, TypeVar, cast
 
 from factory_runtime.domain.dead_letter import LetterGroup
+from factory_runtime.domain.deployment import Deployment
 from factory_runtime.domain.errors import StorageFullError, StoreUnavailableError
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import OutboxMessage
@@ -117,6 +118,9 @@ class FaultyStore:
 
     def policies(self) -> tuple[PolicyRecord, ...]:
         return self._store.policies()
+
+    def find_deployment(self, prefect_id: str) -> Deployment | None:
+        return self._store.find_deployment(prefect_id)
 
     def open_flow_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
         return self._store.open_flow_runs(after=after, limit=limit)
