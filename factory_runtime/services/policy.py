@@ -33,7 +33,7 @@ from factory_runtime.services.policy_folder import PolicyFolder, PolicyText
 TABLE = "table"
 """``Policy.source`` of one that was applied."""
 FRESH = timedelta(seconds=3)
-"""How long limits and targets of notices are taken as they were read."""
+"""How long limits are taken as they were read: a dispatcher asks for them many times a second."""
 
 _LOG = logging.getLogger("factory.policy")
 
@@ -123,15 +123,18 @@ class PolicyBook:
             PolicyUnavailableError: a policy is broken and none was read before. A process that
                 begins now must not take a limit that it cannot read for none.
         """
-        return combined_limits(self._whole(tenant_id).policies)
+        return combined_limits(self._whole(tenant_id, FRESH).policies)
 
     def notices_of(self, tenant_id: str) -> tuple[NoticeRule, ...]:
-        """Where its notices go; read like ``limits_of``, and kept as long.
+        """Where its notices go, as the policies stand now; while one is broken, its last good ones.
+
+        A target that was applied before a run began hears of its end, however soon that is. Reads
+        the run store: call it outside of transactions.
 
         Raises:
             PolicyUnavailableError: a policy is broken and none was read before.
         """
-        return combined_notices(self._whole(tenant_id).policies)
+        return combined_notices(self._whole(tenant_id, timedelta(0)).policies)
 
     def broken(self) -> tuple[str, ...]:
         """Why policies cannot be read, of any tenant: a line each."""
@@ -159,27 +162,29 @@ class PolicyBook:
             )
         return None if self._folder is None else self._folder.find(tenant_id)
 
-    def _whole(self, tenant_id: str) -> _Kept:
-        kept = self._recent(tenant_id)
+    def _whole(self, tenant_id: str, fresh: timedelta) -> _Kept:
+        kept = self._recent(tenant_id, fresh)
         if not kept.whole:
             raise PolicyUnavailableError(kept.error or "the policy cannot be read")
         return kept
 
-    def _recent(self, tenant_id: str) -> _Kept:
+    def _recent(self, tenant_id: str, fresh: timedelta) -> _Kept:
         with self._lock:
             now = self._clock.now()
             kept = self._kept.get(tenant_id)
-            if kept is None or not kept.read_at <= now < kept.read_at + FRESH:
-                kept = self._read_again(tenant_id, kept, now)
+            if kept is None or not kept.read_at <= now < kept.read_at + fresh:
+                kept = self._read_again(tenant_id, kept, now, fresh)
                 self._kept[tenant_id] = kept
             return kept
 
-    def _read_again(self, tenant_id: str, before: _Kept | None, now: datetime) -> _Kept:
+    def _read_again(
+        self, tenant_id: str, before: _Kept | None, now: datetime, fresh: timedelta
+    ) -> _Kept:
         good: list[Policy] = []
         errors: list[str] = []
         for read in (self._policy_in_folder, self._policy_in_table):
             try:
-                policy = read(tenant_id, now)
+                policy = read(tenant_id, now, fresh)
             except (PolicyUnavailableError, StoreUnavailableError) as error:
                 errors.append(str(error))
                 continue
@@ -194,13 +199,13 @@ class PolicyBook:
             return replace(before, read_at=now, error=error)
         return _Kept(tuple(good), now, whole=False, error=error)
 
-    def _policy_in_folder(self, tenant_id: str, _: datetime) -> Policy | None:
+    def _policy_in_folder(self, tenant_id: str, *_: object) -> Policy | None:
         return policy_of_text(self._find_text(tenant_id))
 
-    def _policy_in_table(self, tenant_id: str, now: datetime) -> Policy | None:
+    def _policy_in_table(self, tenant_id: str, now: datetime, fresh: timedelta) -> Policy | None:
         """From one look for all tenants: a dispatcher asks for many of them at once."""
         read_at = self._records_read_at
-        if read_at is None or not read_at <= now < read_at + FRESH:
+        if read_at is None or not read_at <= now < read_at + fresh:
             store = self._store()
             records = () if store is None else store.policies()
             self._records = {record.tenant_id: record for record in records}

@@ -37,7 +37,12 @@ def web() -> Generator[WebReceiver]:
 
 @pytest.fixture(scope="module")
 def run(factory: Factory, web: WebReceiver) -> Run:
-    """A run of a tenant with a target that hangs and one that does not."""
+    """A run of a tenant with a target that hangs and one that does not.
+
+    The targets are applied when policies were read a moment before: another tenant's run began.
+    """
+    factory.template("noticed", a_template("noticed"), a_source())
+    factory.complete("noticed", "notices", name="before")
     places = {"hanging": "/hang", "well": "/well"}
     rules = ", ".join(f"{{name: {n}, to: '{web.address(p)}'}}" for n, p in places.items())
     document = f"notify: [{rules}]\n"
@@ -45,7 +50,6 @@ def run(factory: Factory, web: WebReceiver) -> Run:
     now = factory.runtime.clock.now()
     with factory.runtime.store.begin(TENANT) as tx:
         tx.save_policy(PolicyRecord(TENANT, 1, document, digest, now, "ada"))
-    factory.template("noticed", a_template("noticed"), a_source())
     return factory.complete("noticed", "notices", TENANT, name="noticed")
 
 

@@ -137,14 +137,14 @@ def test_what_a_careless_job_type_doubles_is_found_and_named(tmp_path: Path):
             f"name: line, type: touch, needs: [moody], with: {{file: {file}}}",
         ),
     )
-    points = ("before-effect", "after-effect")
+    points = ("before-effect", "after-effect", "before-commit")
     proved = prover.prove("careless", {}, *(f"--point={point}" for point in points))
     assert proved.code == 1
     assert {place for place in proved.rows if place[0] == "line"} == {
         place for place in places("line", "line") if place[1] in points
     }, "what a type does by itself has its points as well"
     found = failures(proved)
-    doubled: set[Place] = {("double", "after-effect", "commit")}
+    doubled: set[Place] = {("double", "after-effect", "commit"), ("double", "before-commit", None)}
     missed: set[Place] = {
         ("moody", point, "repository") for point in ("before-effect", "after-effect")
     }

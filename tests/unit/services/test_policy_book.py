@@ -264,6 +264,14 @@ def test_limits_are_read_anew_after_some_seconds(site: Site):
     assert site.book.limits_of(TENANT) == Limits(running_runs=1, topics={"docs": 1})
 
 
+def test_a_target_that_was_just_applied_hears_of_the_next_notice(site: Site):
+    site.book.limits_of(TENANT)  # what a dispatcher asks for, a moment before
+    assert site.book.notices_of(TENANT) == ()
+    site.apply("notify: [{name: ops, to: 'log://'}]")
+    site.write("notify: [{name: mail, to: $MAIL}]")
+    assert [rule.name for rule in site.book.notices_of(TENANT)] == ["mail", "ops"]
+
+
 def test_a_clock_that_goes_back_does_not_keep_old_limits(site: Site):
     site.write(GOOD)
     site.book.limits_of(TENANT)
