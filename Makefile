@@ -7,11 +7,14 @@ UV_VERSION := 0.13.8
 STAMP := $(VENV)/.synced
 PEERS_VENV := .venv-peers
 PEERS_STAMP := $(PEERS_VENV)/.synced
+# What tests need and no wheel brings, as program:package of Debian's: a browser for Prefect's UI,
+# and what a Prefect server in production stands on. Its migrations want a PostgreSQL with pg_trgm.
+SYSTEM_PACKAGES := chromium:chromium postgres:postgresql redis-server:redis-server
 # Compiled modules are what keeps `factory runs list` under half a second.
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONUNBUFFERED := 1
 
-.PHONY: run test check fix bench bench-peers soak lock setup clean
+.PHONY: run test check fix bench bench-peers soak pictures lock setup system-packages clean
 
 setup: $(STAMP)
 
@@ -27,10 +30,25 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --compile-bytecode --editable .
 	@touch $(STAMP)
 
+# Looks before it asks apt-get. What it cannot install is told, and fails the tests that need it.
+system-packages:
+	@missing=; export PATH="$$PATH:$$(echo /usr/lib/postgresql/*/bin | tr ' ' :)"; \
+	for each in $(SYSTEM_PACKAGES); do \
+		command -v $${each%:*} >/dev/null || missing="$$missing $${each#*:}"; \
+	done; \
+	[ -n "$$missing" ] || exit 0; \
+	root=; [ "$$(id -u)" = 0 ] || root="sudo -n"; \
+	install="$$root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends$$missing"; \
+	if command -v apt-get >/dev/null && $$root true 2>/dev/null; then \
+		echo "Installing$$missing …"; \
+		$$install >/dev/null 2>&1 || { $$root apt-get update -qq && $$install >/dev/null; } && exit 0; \
+	fi; \
+	echo "Some tests will fail: they need$$missing, which cannot be installed from here." >&2
+
 run: $(STAMP)
 	@$(BIN)/factory run microservice --set service_name=orders
 
-test: $(STAMP)
+test: $(STAMP) system-packages
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25
 
 check: $(STAMP)
@@ -44,8 +62,12 @@ fix: $(STAMP)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-soak: $(STAMP)
+soak: $(STAMP) system-packages
 	@$(BIN)/python -m pytest -m soak --timeout 1800
+
+# Takes the README's pictures of Prefect's UI anew.
+pictures: $(STAMP) system-packages
+	@FACTORY_PICTURES=docs/pictures $(BIN)/python -m pytest -q tests/flows/test_prefect_ui.py
 
 bench: $(STAMP)
 	@$(BIN)/python -m benchmarks
