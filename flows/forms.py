@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, Optional, cast
 
@@ -20,6 +21,13 @@ _TYPES: Mapping[str, Any] = {
 }
 _MAPS = ("properties", "patternProperties", "$defs", "definitions")
 _ONES = ("items", "additionalProperties")
+_LISTS = ("anyOf", "oneOf", "allOf")
+
+_NO_LINE_END = r"(?!\n)"
+"""Python's ``$`` matches before a last line end: patterns that say so mean no more by it."""
+
+_PUZZLING = re.compile(r"\\|\(\?")
+"""In a pattern that its author's own words say better."""
 
 
 class AnyParameter(inspect.Parameter):
@@ -80,13 +88,13 @@ def form_of(schema: Mapping[str, Any]) -> dict[str, Any]:
     own schema, which fills in the defaults.
     """
     inner = cast("dict[str, Any]", _for_people(schema))
-    properties: Mapping[str, Any] = inner.get("properties", {})
+    properties: Mapping[str, dict[str, Any]] = inner.get("properties", {})
     form = {
         **{key: value for key, value in inner.items() if key not in ("$defs", "$schema")},
         "title": "Parameters",
         "type": "object",
         "properties": {
-            name: {"title": name, **_as_mapping(about), "position": position}
+            name: {**about, "position": position}
             for position, (name, about) in enumerate(properties.items())
         },
     }
@@ -98,30 +106,58 @@ def form_of(schema: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _for_people(schema: Any) -> Any:
-    """The schema with each pattern told, which a form shows only when it is too late.
+    """The schema with all told that a form shows only when it is too late, or never.
 
     Definitions are where Prefect's forms look for them.
     """
     if not isinstance(schema, Mapping):
         return schema
-    made = dict(cast("Mapping[str, Any]", schema))
-    for key in _MAPS:
-        if isinstance(made.get(key), Mapping):
-            members = cast("Mapping[str, Any]", made[key])
-            made[key] = {name: _for_people(inner) for name, inner in members.items()}
-    for key in _ONES:
-        if key in made:
-            made[key] = _for_people(made[key])
-    for key in ("anyOf", "oneOf", "allOf"):
-        if isinstance(made.get(key), list):
-            made[key] = [_for_people(one) for one in cast("list[Any]", made[key])]
-    if isinstance(made.get("pattern"), str):
-        rule = f"Must match {made['pattern']}"
-        said = str(made.get("description", "")).rstrip(". ")
-        made["description"] = f"{said}. {rule}" if said else rule
+    given = cast("Mapping[str, Any]", schema)
+    made = {key: _inside(key, value) for key, value in given.items()}
+    if isinstance(made.get("properties"), Mapping):
+        made["properties"] = _titled(made["properties"])
+    if rules := _rules(made):
+        said = [str(made["description"]).rstrip(". ")] if made.get("description") else []
+        made["description"] = ". ".join([*said, *rules])
     if isinstance(made.get("$ref"), str):
         made["$ref"] = made["$ref"].replace("#/$defs/", "#/definitions/", 1)
     return made
+
+
+def _inside(key: str, value: Any) -> Any:
+    """What stands at a schema's key, with the schemas that it holds made for people."""
+    if key in _MAPS and isinstance(value, Mapping):
+        members = cast("Mapping[str, Any]", value)
+        return {name: _for_people(inner) for name, inner in members.items()}
+    if key in _LISTS and isinstance(value, list):
+        return [_for_people(one) for one in cast("list[Any]", value)]
+    return _for_people(value) if key in _ONES else value
+
+
+def _titled(properties: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Each with a title: where there is none, a form shows its type."""
+    return {
+        name: {"title": _in_words(name), **_as_mapping(about)} for name, about in properties.items()
+    }
+
+
+def _in_words(name: str) -> str:
+    words = name.replace("_", " ").replace("-", " ").strip()
+    return words[:1].upper() + words[1:] or name
+
+
+def _rules(schema: Mapping[str, Any]) -> list[str]:
+    """What is asked of a value, and of each item of an array: forms show no item's description."""
+    rules: list[str] = []
+    pattern = schema.get("pattern")
+    if isinstance(pattern, str):
+        rule = pattern.replace(_NO_LINE_END, "")
+        if not schema.get("description") or not _PUZZLING.search(rule):
+            rules.append(f"Must match {rule}")
+    each = _as_mapping(schema.get("items"))
+    if "description" in each and "properties" not in each:  # these are shown, each with its own
+        rules.append(f"Each: {each['description']}")
+    return rules
 
 
 def _as_mapping(about: Any) -> Mapping[str, Any]:

@@ -85,6 +85,36 @@ def test_a_form_tells_the_rule_before_it_is_broken():
     nested = form_of(NESTED)
     name = nested["properties"]["services"]["items"]["properties"]["name"]
     assert name["description"] == "Lower case. Must match ^[a-z]+$"
+    assert "description" not in nested["properties"]["services"]
+
+
+def test_a_form_spares_people_what_a_pattern_says_to_machines_alone():
+    line = {"type": "string", "pattern": r"^[^\u0000-\u001f]*(?!\n)$", "description": "one line"}
+    name = {"type": "string", "pattern": r"^[a-z]+(?!\n)$", "description": "lower case"}
+    form = form_of({"type": "object", "properties": {"line": line, "name": name}})
+    assert form["properties"]["line"] == {**line, "title": "Line", "position": 0}
+    assert form["properties"]["name"]["description"] == "lower case. Must match ^[a-z]+$"
+    assert form["properties"]["name"]["pattern"] == name["pattern"]
+
+
+def test_a_form_tells_with_an_array_what_its_items_must_be():
+    items = {"type": "string", "pattern": "^[a-z]+$", "description": "Lower case."}
+    array = {"type": "array", "items": items, "description": "What it keeps."}
+    form = form_of({"type": "object", "properties": {"entities": array}})
+    told = form["properties"]["entities"]["description"]
+    assert told == "What it keeps. Each: Lower case. Must match ^[a-z]+$"
+
+
+def test_every_field_of_a_form_has_a_title():
+    form = form_of(NESTED)
+    services = form["properties"]["services"]
+    assert services["title"] == "Services"
+    assert services["items"]["properties"]["name"]["title"] == "Name"
+    assert form["definitions"]["person"]["properties"]["mail"]["title"] == "Mail"
+    assert form["properties"]["anything"] == {"title": "Anything", "position": 2}
+    odd = {"type": "object", "properties": {"max-size_mib": {}, "_": {"title": "Mine"}, "": {}}}
+    titles = [field["title"] for field in form_of(odd)["properties"].values()]
+    assert titles == ["Max size mib", "Mine", ""]
 
 
 def test_a_form_is_closed_unless_its_template_says_otherwise():
@@ -95,7 +125,7 @@ def test_a_form_is_closed_unless_its_template_says_otherwise():
 def test_a_form_finds_its_definitions_where_prefect_looks_for_them():
     form = form_of(NESTED)
     assert form["properties"]["owner"]["$ref"] == "#/definitions/person"
-    assert form["definitions"]["person"]["properties"]["mail"] == {"type": "string"}
+    assert form["definitions"]["person"]["properties"]["mail"]["type"] == "string"
     assert "$defs" not in form
 
 
