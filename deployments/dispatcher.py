@@ -1,4 +1,7 @@
-"""The loop of the executing process: admit runs, execute their flow runs, drain the outbox."""
+"""The loop of the executing process: admit runs, execute their flow runs, drain the outbox.
+
+With a work pool in the settings it executes none: Prefect's workers do.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import Abort, ObjectNotFound
 from prefect.flow_engine import run_flow_async
 
+from deployments.launching import launcher_of
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import (
     ConflictError,
@@ -26,7 +30,7 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.services.dispatch import dispatch_next, give_back
 from factory_runtime.services.end_run import end_run
-from factory_runtime.services.sweep import sweep, sweep_prefect
+from factory_runtime.services.sweep import sweep, sweep_pool, sweep_prefect
 from flows.hooks import drain, share_runtime
 from flows.loading import dispatching
 from flows.templates import flow_of_run
@@ -56,10 +60,12 @@ _FINISH_SECONDS = 30.0
 
 
 class Dispatcher:
-    """Executes runs in this process, as many at once as the settings allow."""
+    """Has runs executed, as many at once as the settings allow: in this process, or in a pool."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        self._launcher = launcher_of(runtime)
+        self._executes = runtime.settings.work_pool is None
         self._running: set[asyncio.Task[None]] = set()
         share_runtime(runtime)
 
@@ -107,7 +113,7 @@ class Dispatcher:
             run = await in_thread(
                 dispatch_next,
                 runtime.store,
-                runtime.launcher,
+                self._launcher,
                 runtime.clock,
                 runtime.settings.max_running_runs,
                 runtime.engine.worker,
@@ -121,7 +127,8 @@ class Dispatcher:
             return False
         if run is None:
             return False
-        self._execute(run)
+        if self._executes:
+            self._execute(run)
         return True
 
     def _execute(self, run: Run) -> None:
@@ -196,10 +203,12 @@ class Dispatcher:
         while True:
             try:
                 await in_thread(sweep_prefect, runtime.store, runtime.clock, runtime.launcher)
+                if not self._executes:
+                    await in_thread(sweep_pool, runtime.store, runtime.clock, self._launcher)
             except FactoryError as error:
-                _LOG.warning("what Prefect cancelled goes on: %s", error)
+                _LOG.warning("what was ended in Prefect goes on: %s", error)
             except Exception:
-                _LOG.exception("what Prefect cancelled goes on")
+                _LOG.exception("what was ended in Prefect goes on")
             await asyncio.sleep(_OBEY_EVERY)
 
     async def _tell_now_and_then(self) -> None:

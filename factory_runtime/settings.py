@@ -23,6 +23,8 @@ class Settings(BaseSettings):
         source_roots: folders outside a template that its steps may name as ``source``.
         data_hosts: hosts that jobs may fetch data from: ``host`` at the usual port, ``host:port``,
             and ``*.example.com`` or ``*`` for public addresses alone.
+        template_hosts: git hosts that templates may be published from, as ``data_hosts``; on this
+            machine without TLS, where it is listed as ``http://127.0.0.1:port``.
         job_types: modules with job types of your own, beside those that packages offer by entry
             point: each has a ``JOB_TYPES``, a list of them.
         prefect_api_url: a server somebody else keeps; None uses the local one.
@@ -31,6 +33,12 @@ class Settings(BaseSettings):
         max_running_runs: how many runs are worked on at once, over all executors of one store.
         topic_caps: how many jobs of a type are at work at once, over all tenants and executors, like
             ``{"repo-generation": 8}``; a type that is not named has no cap.
+        work_pool: where admitted runs are launched into, for Prefect's workers to execute; None is in
+            the process that admits them.
+        shared_folder: where artifacts, repositories and memory lie instead of below ``home``: seen by
+            every machine of one run store.
+        warm_processes: of the worker that `factory up` keeps; 0 is no worker.
+        hooks: whether the hooks of flow runs drain the outbox; else the sweep does.
     """
 
     model_config = SettingsConfigDict(env_prefix="FACTORY_", extra="ignore", frozen=True)
@@ -42,11 +50,19 @@ class Settings(BaseSettings):
     template_folders: tuple[Path, ...] = ()
     source_roots: tuple[Path, ...] = ()
     data_hosts: tuple[str, ...] = ()
+    template_hosts: tuple[str, ...] = ()
     job_types: tuple[str, ...] = ()
     prefect_api_url: str | None = None
     policy_folder: Path | None = None
+    shared_folder: Path | None = None
+    work_pool: str | None = Field(default=None, min_length=1)
+    start_minutes: float = Field(
+        default=5, gt=0, description="how long a worker of the pool may take to begin a run"
+    )
     max_running_runs: int = Field(default=4, ge=1, le=64)
     topic_caps: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    warm_processes: int = Field(default=2, ge=0, le=64)
+    hooks: bool = True
     lease_seconds: float = Field(
         default=60, ge=1, description="how long a worker that says nothing keeps what it is at"
     )
@@ -73,17 +89,28 @@ class Settings(BaseSettings):
     def run_store_url(self) -> str:
         return self.database_url or f"sqlite:///{self.database_file}"
 
+    @cached_property
+    def shared(self) -> Path:
+        """``shared_folder``, or else ``home``, as an absolute path."""
+        given = self.shared_folder
+        return self.root if given is None else given.expanduser().absolute()
+
     @property
     def artifacts_folder(self) -> Path:
-        return self.root / "artifacts"
+        return self.shared / "artifacts"
 
     @property
     def git_folder(self) -> Path:
-        return self.root / "git"
+        return self.shared / "git"
 
     @property
     def memory_folder(self) -> Path:
-        return self.root / "memory"
+        return self.shared / "memory"
+
+    @property
+    def templates_folder(self) -> Path:
+        """Copies of templates that lie in artifact storage; it may be deleted."""
+        return self.root / "templates"
 
     @property
     def prefect_folder(self) -> Path:

@@ -20,11 +20,12 @@ from factory_runtime.domain.errors import (
     TemplateNotFoundError,
     TransientError,
 )
-from factory_runtime.domain.run import PREFECT, Priority, Run, RunRequest, RunStatus
+from factory_runtime.domain.run import PREFECT, Priority, Run, RunRequest
 from factory_runtime.orchestration.labels import RUN_ID, TENANT_ID
 from factory_runtime.ports import RunKey
 from factory_runtime.services.dispatch import admit
 from factory_runtime.services.request_run import request_run
+from factory_runtime.telemetry.tracing import mark_span
 from flows.forms import lenient_signature, parameters_of, signature_of
 from flows.hooks import after_run, shared_runtime
 from flows.loading import LoadedFor, dispatched, loaded_for
@@ -53,23 +54,28 @@ def __getattr__(name: str) -> Flow[..., Any]:
     given = loaded_for()
     if given is not None:
         return _flow_to_execute(name, given)
-    catalog = shared_runtime().catalog
-    for template in catalog.names():
+    runtime = shared_runtime()
+    catalog, tenant_id = runtime.catalog, runtime.settings.tenant
+    for template in catalog.names(tenant_id):
         if entry_name(template) == name:
-            found = catalog.load(template)
+            found = catalog.load(template, tenant_id=tenant_id)
             return template_flow(found.id, found.version, found.description, found.inputs_schema)
     raise AttributeError(f"module {__name__!r} has no template {name!r}")
 
 
 def _flow_to_execute(name: str, given: LoadedFor) -> Flow[..., Any]:
     runtime = shared_runtime()
-    names = (one for one in runtime.catalog.names() if entry_name(one) == name)
-    template_id = next(names, name.replace("_", "-"))
+    tenant_id, template_id = runtime.settings.tenant, name.replace("_", "-")
     try:
+        record = None
         if given.deployment_id is not None:
             record = runtime.store.find_deployment(given.deployment_id)
-            template_id = template_id if record is None else record.template_id
-        found = runtime.catalog.load(template_id)
+        if record is not None:
+            tenant_id, template_id = record.tenant_id, record.template_id
+        else:
+            names = (one for one in runtime.catalog.names(tenant_id) if entry_name(one) == name)
+            template_id = next(names, template_id)
+        found = runtime.catalog.load(template_id, tenant_id=tenant_id)
         version, description, schema = found.version, found.description, found.inputs_schema
     except FactoryError:  # requesting the run says so once more, and is recorded
         version, description, schema = "", "", dict[str, Any]()
@@ -189,7 +195,10 @@ def _run_of(flow_run: FlowRun) -> RunKey | None:
 
 
 def _adopt(runtime: Runtime, template_id: str, inputs: dict[str, Any], flow_run: FlowRun) -> Run:
-    """A run that began in Prefect: request it from inside, once per flow run.
+    """The run of a deployment's flow run: that it was launched for, or else requested from inside.
+
+    It is requested once per flow run. One without a slot gets it where its turn has come: somebody
+    may have had Prefect begin its flow run again.
 
     Whose it is, is said by our record of its deployment; without one, by the settings.
     """
@@ -214,7 +223,8 @@ def _adopt(runtime: Runtime, template_id: str, inputs: dict[str, Any], flow_run:
                 flow_run_id=flow_run_id,
             ),
         )
-    if run.status is RunStatus.VALIDATED:
+    mark_span(run_id=run.id, tenant_id=run.tenant_id)
+    if not run.ended and run.admitted_at is None:
         cap, limits_of = settings.max_running_runs, runtime.policies.limits_of
         run = admit(runtime.store, runtime.clock, run, cap, runtime.engine.worker, limits_of)
     return run

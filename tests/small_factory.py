@@ -24,6 +24,7 @@ from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.hosts.in_memory import InMemoryGitHost
 from factory_runtime.jobs.approval import ApprovalGate
+from factory_runtime.jobs.render.limits import RenderLimits
 from factory_runtime.ports import ArtifactStorage, FileTree, GitHost, JobContext, JobType, RunStore
 from factory_runtime.run_store import InMemoryRunStore
 from factory_runtime.services.attempt import AnotherAttempt, Begun
@@ -32,6 +33,7 @@ from factory_runtime.services.claim_job import begin_attempt
 from factory_runtime.services.dispatch import CANCELLED_IN_PREFECT, admit
 from factory_runtime.services.end_run import close_run_if_done
 from factory_runtime.services.engine import Engine, Walk, begin_walk
+from factory_runtime.services.kept_templates import KeptTemplates
 from factory_runtime.services.locks import find_walker
 from factory_runtime.services.request_run import RequestDesk, request_run
 from factory_runtime.services.run_attempt import fail_attempt, publish_attempt
@@ -130,6 +132,14 @@ class FlowRuns:
         with self._lock:
             return run.flow_run_id or self.made.setdefault(run.id, f"flow-of-{run.id}")
 
+    def hand_over(self, run: Run) -> timedelta:
+        del run
+        return timedelta(0)
+
+    def find_unattended(self, flow_run_ids: Sequence[str]) -> frozenset[str]:
+        self._refuse_if_away()
+        return frozenset(flow_run_ids).difference(self.made.values())
+
     def show_status(self, run: Run) -> None:
         self._refuse_if_away()
         self.shown.append((run.id, run.status))
@@ -162,9 +172,11 @@ class SmallFactory:
             "paint": Paint(self.on),
             "approval": ApprovalGate(),
         }
-        self.catalog = TemplateCatalog(
-            [folder], {name: job_type.facts for name, job_type in self.job_types.items()}
+        self.kept = KeptTemplates(
+            lambda: self.store, self.storage, folder.parent / "kept", RenderLimits()
         )
+        facts = {name: job_type.facts for name, job_type in self.job_types.items()}
+        self.catalog = TemplateCatalog([folder], facts, kept=self.kept)
         self.desk = RequestDesk(self.store, self.storage, self.catalog, self.clock)
         self.engine = self.engine_of(worker_name())
 

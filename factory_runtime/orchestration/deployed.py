@@ -53,6 +53,18 @@ def find_deployment(flow: str, name: str) -> dict[str, Any] | None:
         return None
 
 
+def read_deployment(deployment_id: str) -> dict[str, Any] | None:
+    """Prefect's deployment of that id; None where somebody deleted it.
+
+    Raises:
+        PrefectUnavailableError: no server answers.
+    """
+    try:
+        return ask("GET", "/deployments/{id}", id=deployment_id)
+    except GoneError:
+        return None
+
+
 def make_deployment(wanted: WantedDeployment) -> dict[str, Any]:
     """Make it, where it is not there, in no work pool: no worker takes what starts in it.
 

@@ -11,7 +11,7 @@ from prefect.states import to_state_create
 
 from factory_runtime.domain.run import Run
 from factory_runtime.orchestration.prefect_api import GoneError, ask
-from factory_runtime.orchestration.states import state_of
+from factory_runtime.orchestration.states import QUEUED, state_of
 
 STOPPING = frozenset({StateType.CANCELLED, StateType.CANCELLING})
 """States in which somebody in Prefect wants a flow run to stop, or has stopped it."""
@@ -25,19 +25,29 @@ class Shown:
         type: of its state; None where it has none.
         name: of its state.
         begun: how often it entered Running.
+        deployment_id: of the deployment that it is of, if it is of one.
     """
 
     id: str
     type: StateType | None
     name: str | None
     begun: int
+    deployment_id: str | None = None
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Shown:
         """Read a flow run as the API gives it."""
         found = answer["state_type"]
         kind = StateType(found) if found else None
-        return cls(str(answer["id"]), kind, answer["state_name"], int(answer["run_count"]))
+        name, begun = answer["state_name"], int(answer["run_count"])
+        return cls(str(answer["id"]), kind, name, begun, answer.get("deployment_id"))
+
+    @property
+    def is_attended(self) -> bool:
+        """Whether somebody is at it, or will be: a worker that looks for it, or a sweep of ours."""
+        if self.type is StateType.PENDING:
+            return self.name != QUEUED  # a worker has claimed it
+        return self.type in (StateType.SCHEDULED, StateType.RUNNING, *STOPPING)
 
     def is_in(self, state: State[Any]) -> bool:
         """Whether it is in such a state, whenever it came there and whatever it said."""
@@ -85,6 +95,8 @@ def show_status(run: Run) -> None:
         shown = read_flow_run(run.flow_run_id)
         if shown.is_in(wanted) or (shown.type in STOPPING and not run.ended):
             return
+        if shown.type is StateType.SCHEDULED and run.admitted_at is not None and not run.ended:
+            return  # a worker is to begin it: in any other state, none would
         force_flow_run(run.flow_run_id, wanted)
     except GoneError:
         return

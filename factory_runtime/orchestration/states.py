@@ -9,6 +9,9 @@ from prefect.states import Cancelled, Completed, Crashed, Failed, Pending, Runni
 
 from factory_runtime.domain.run import Run, RunStatus
 
+QUEUED = "Queued"
+"""Name of the state of a run that waits for a slot: pending, and no worker has claimed it."""
+
 
 def state_of(run: Run) -> State[Any]:
     """Prefect's state for a run.
@@ -30,7 +33,7 @@ def state_of(run: Run) -> State[Any]:
         case RunStatus.RUNNING if run.admitted_at is not None:
             return Running(message=f"{run.id} is running")
         case RunStatus.REQUESTED | RunStatus.VALIDATED | RunStatus.QUEUED | RunStatus.RUNNING:
-            return Pending(name="Queued", message=f"{run.id} waits for a slot")
+            return Pending(name=QUEUED, message=f"{run.id} waits for a slot")
         case _:
             assert_never(run.status)
 

@@ -12,50 +12,52 @@ from factory_runtime.orchestration.prefect_api import GoneError, ask
 
 WORK_POOL = "factory"
 
-WORK_POOL_TYPE = "process"
-"""Of a pool that is made here. One that stands keeps its own: operators choose where runs go."""
+WORK_POOL_TYPE = "factory"
+"""Of a pool that is made here: warm workers serve it. One that stands keeps its own type: operators
+choose where runs go."""
 
 QUEUE_PRIORITIES = {priority.value: priority.rank + 1 for priority in Priority}
 """Prefect's priority of each queue: the lower goes first."""
 
 
-def ensure_work_pool() -> None:
-    """Make the pool and its queues, or put the order of the queues right.
+def ensure_work_pool(pool_name: str = WORK_POOL) -> str:
+    """Make a pool and its queues, or put the order of the queues right; the type of the pool.
 
     Raises:
         PrefectUnavailableError: no server answers.
         HostRejectedError: it refuses them.
     """
     try:
-        ask("GET", "/work_pools/{name}", name=WORK_POOL)
+        pool = ask("GET", "/work_pools/{name}", name=pool_name)
     except GoneError:
-        _make(WORK_POOL_TYPE)
+        pool = _make(pool_name, WORK_POOL_TYPE)
     for name, priority in QUEUE_PRIORITIES.items():
-        queue = _find_queue(name)
+        queue = _find_queue(pool_name, name)
         if queue is None:
-            _add_queue(name, priority)
+            _add_queue(pool_name, name, priority)
         elif queue["priority"] != priority:
             # Prefect moves those that stood there one behind.
             ask(
                 "PATCH",
                 "/work_pools/{work_pool_name}/queues/{name}",
                 {"priority": priority},
-                work_pool_name=WORK_POOL,
+                work_pool_name=pool_name,
                 name=name,
             )
+    return str(pool["type"])
 
 
-def _make(kind: str) -> None:
+def _make(pool_name: str, kind: str) -> dict[str, Any]:
     wanted = {
-        "name": WORK_POOL,
+        "name": pool_name,
         "type": kind,
         "description": "Runs of the factory's templates, by priority.",
         "base_job_template": _base_job_template(kind),
     }
     try:
-        ask("POST", "/work_pools/", wanted)
+        return ask("POST", "/work_pools/", wanted)
     except HostRejectedError:
-        ask("GET", "/work_pools/{name}", name=WORK_POOL)  # somebody else made it a moment ago
+        return ask("GET", "/work_pools/{name}", name=pool_name)  # somebody else was quicker
 
 
 def _base_job_template(kind: str) -> dict[str, Any]:
@@ -66,18 +68,18 @@ def _base_job_template(kind: str) -> dict[str, Any]:
     return worker.get_default_base_job_template()
 
 
-def _find_queue(name: str) -> dict[str, Any] | None:
+def _find_queue(pool_name: str, name: str) -> dict[str, Any] | None:
     path = "/work_pools/{work_pool_name}/queues/{name}"
     try:
-        return ask("GET", path, work_pool_name=WORK_POOL, name=name)
+        return ask("GET", path, work_pool_name=pool_name, name=name)
     except GoneError:
         return None
 
 
-def _add_queue(name: str, priority: int) -> None:
+def _add_queue(pool_name: str, name: str, priority: int) -> None:
     path = "/work_pools/{work_pool_name}/queues"
     try:
-        ask("POST", path, {"name": name, "priority": priority}, work_pool_name=WORK_POOL)
+        ask("POST", path, {"name": name, "priority": priority}, work_pool_name=pool_name)
     except HostRejectedError:
-        if _find_queue(name) is None:
+        if _find_queue(pool_name, name) is None:
             raise

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import TypeVar
 
 from factory_runtime.domain.errors import (
     CancelledError,
@@ -29,7 +30,7 @@ from factory_runtime.ports import (
     RunTransaction,
 )
 from factory_runtime.services.end_run import end_run
-from factory_runtime.services.locks import dispatcher_of, find_walker, take_lock, walk_lock
+from factory_runtime.services.locks import POOL, dispatcher_of, find_walker, take_lock, walk_lock
 from factory_runtime.services.messages import leave_status
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.take_back import without_slot
@@ -43,8 +44,10 @@ from factory_runtime.services.turns import (
     turns,
 )
 
+T = TypeVar("T")
+
 START_WITHIN = timedelta(seconds=60)
-"""How long a run keeps its slot before some process walks it."""
+"""How long a run keeps its slot before this process walks it, or has handed it over."""
 
 CANCELLED_IN_PREFECT = "cancelled by somebody in Prefect"
 
@@ -68,7 +71,9 @@ def dispatch_next(
     worker: str,
     limits_of: LimitsOf = no_limits,
 ) -> Run | None:
-    """Admit the next run and have its flow run ready to be executed; None where none can start.
+    """Admit the next run and have its flow run begun; None where none can start.
+
+    Who is to execute it, this process or Prefect's workers, is the launcher's to say.
 
     It is the first of those that want a slot (``turns``): new ones, those resumed or retried, those
     whose wait is over, and those that a killed process left. Killed between the admission and
@@ -251,12 +256,30 @@ def _was_admitted(store: RunStore, run: Run) -> bool:
 
 
 def _launch(store: RunStore, launcher: Launcher, clock: Clock, run: Run, worker: str) -> Run | None:
-    """Have the flow run of an admitted run made ready, and write its id down.
+    """Have an admitted run's flow run made, write its id down, and only then have it begun.
 
-    None where somebody else took or ended the run meanwhile, or where it has to fail.
+    A worker that began it before would not find the run. None where somebody else took or ended
+    the run meanwhile, or where it has to fail.
     """
+
+    def ask(question: Callable[[], T]) -> T | None:
+        return _ask(store, clock, run, worker, question)
+
+    flow_run_id = ask(lambda: launcher.launch(run))
+    launched = None if flow_run_id is None else _write_down(store, clock, run, flow_run_id)
+    if launched is None or (patience := ask(lambda: launcher.hand_over(launched))) is None:
+        return None
+    if patience:
+        _hold_for_workers(store, clock, run, worker, patience)
+    return launched
+
+
+def _ask(
+    store: RunStore, clock: Clock, run: Run, worker: str, question: Callable[[], T]
+) -> T | None:
+    """Prefect's answer; None where the run had to end for it."""
     try:
-        flow_run_id = launcher.launch(run)
+        return question()
     except PrefectFailedError as error:
         give_back(store, clock, run, worker, error)
         raise
@@ -265,11 +288,12 @@ def _launch(store: RunStore, launcher: Launcher, clock: Clock, run: Run, worker:
         raise
     except CancelledError as error:
         _end(store, clock, run, RunStatus.CANCELLED, error)
-        return None
     except FactoryError as error:  # Prefect refuses it, or its inputs are gone
         _end(store, clock, run, RunStatus.FAILED, error)
-        return None
+    return None
 
+
+def _write_down(store: RunStore, clock: Clock, run: Run, flow_run_id: str) -> Run | None:
     def write(again: bool) -> Run | None:
         del again  # a flow run that is written down already is the answer
         with store.begin(run.tenant_id) as tx:
@@ -284,6 +308,24 @@ def _launch(store: RunStore, launcher: Launcher, clock: Clock, run: Run, worker:
             return launched
 
     return steadily(write, START_WITHIN)
+
+
+def _hold_for_workers(
+    store: RunStore, clock: Clock, run: Run, worker: str, patience: timedelta
+) -> None:
+    """Hold the slot for whichever worker begins the run, whatever becomes of this process."""
+    lock, mine = walk_lock(run.id), dispatcher_of(worker)
+
+    def write(again: bool) -> None:
+        del again
+        with store.begin(run.tenant_id, durable=False) as tx:
+            tx.lock_run(run.id)
+            now = clock.now()
+            if tx.find_lock_holder(lock, now) == mine:  # else a worker was quicker
+                tx.unlock(lock, mine)
+                tx.try_lock(lock, dispatcher_of(POOL), now, now + patience)
+
+    steadily(write, START_WITHIN)
 
 
 def _end(store: RunStore, clock: Clock, run: Run, status: RunStatus, error: FactoryError) -> None:

@@ -10,6 +10,12 @@ from factory_runtime.telemetry import worker_is_gone
 _DISPATCHER = "-dispatcher"
 _NOBODY = "nobody"
 
+POOL = "pool"
+"""Stands for a dispatcher's worker where a flow run was handed over and nobody has begun it yet.
+
+No process is called so, and so none is found to have ended: it keeps the slot until it expires.
+"""
+
 
 def take_lock(
     tx: RunTransaction, name: str, holder: str, now: datetime, expires_at: datetime

@@ -8,14 +8,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TypeVar
 
-from factory_runtime.domain.errors import ConflictError, PermanentError, TransientError
+from factory_runtime.domain.errors import (
+    ConflictError,
+    PermanentError,
+    PrefectFailedError,
+    TransientError,
+)
 from factory_runtime.domain.job import JobStatus
-from factory_runtime.domain.run import RunStatus
+from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, JobKey, Launcher, RunKey, RunStore
+from factory_runtime.services.dispatch import give_back
 from factory_runtime.services.end_run import cancel_run, end_run
-from factory_runtime.services.locks import drop_lock, find_walker, walk_lock
+from factory_runtime.services.locks import POOL, dispatcher_of, drop_lock, find_walker, walk_lock
 from factory_runtime.services.messages import leave_status
+from factory_runtime.services.routed_job import sweep_routed
 from factory_runtime.services.take_back import take_back, without_slot
+from factory_runtime.services.wake_run import wake_run
 
 K = TypeVar("K")
 
@@ -75,7 +83,9 @@ def _each(keys: Sequence[K], repair: Callable[[K], bool]) -> int:
 
 
 def sweep_prefect(store: RunStore, clock: Clock, launcher: Launcher) -> int:
-    """Ask runs to stop whose flow runs somebody cancelled in Prefect; how many.
+    """Ask runs to stop whose flow runs, or those of their jobs, somebody cancelled in Prefect.
+
+    How many were asked. What was sent to another queue and got lost there is sent again.
 
     Raises:
         PrefectUnavailableError: no server answers.
@@ -90,7 +100,31 @@ def sweep_prefect(store: RunStore, clock: Clock, launcher: Launcher) -> int:
                     cancel_run(store, clock, run.tenant_id, run.id, "somebody in Prefect")
                     stopped += 1
         after = RunKey(page[-1].tenant_id, page[-1].id)
-    return stopped
+    return stopped + sweep_routed(store, clock, launcher)
+
+
+def sweep_pool(store: RunStore, clock: Clock, launcher: Launcher) -> int:
+    """Take the slots back of runs that were handed over and that no worker will begin; how many.
+
+    Somebody deleted the flow run or ended it, or it crashed before it came to its run. It is handed
+    over once more, after a growing while.
+
+    Raises:
+        PrefectUnavailableError: no server answers.
+    """
+    waiting: dict[str, Run] = {}
+    for key in store.running_runs():
+        with suppress(PermanentError), store.begin(key.tenant_id, read_only=True) as tx:
+            run = tx.get_run(key.run_id)
+            in_the_pool = find_walker(tx, run.id, clock.now()) == dispatcher_of(POOL)
+            if run.flow_run_id is not None and in_the_pool:
+                waiting[run.flow_run_id] = run
+    # Asked after ours was read: one that has begun, and ended, meanwhile is nobody's to give back.
+    found = launcher.find_unattended(tuple(waiting))
+    for flow_run_id in found:
+        failure = PrefectFailedError(f"no worker of Prefect's will begin flow run {flow_run_id}")
+        give_back(store, clock, waiting[flow_run_id], POOL, failure)
+    return len(found)
 
 
 def _cancel(store: RunStore, clock: Clock, key: RunKey) -> bool:
@@ -98,7 +132,7 @@ def _cancel(store: RunStore, clock: Clock, key: RunKey) -> bool:
     now = clock.now()
     with store.begin(key.tenant_id, read_only=True) as tx:
         run = tx.get_run(key.run_id)
-        if run.ended or find_walker(tx, run.id, now) is not None:
+        if run.ended or find_walker(tx, run.id, now) not in (None, dispatcher_of(POOL)):
             return False
     unwanted = run.cancel_requested_at is not None
     if not (unwanted or run.is_late(now)):
@@ -134,7 +168,7 @@ def _take_back(store: RunStore, clock: Clock, key: JobKey) -> bool:
     """Take one job back whose lease has run out, though its run has a worker or has ended."""
     now = clock.now()
     with store.begin(key.tenant_id, durable=False) as tx:
-        tx.lock_run(key.run_id)
+        run = tx.lock_run(key.run_id)
         job = tx.get_job(key.run_id, key.step)
         expired = job.lease_expires_at is not None and job.lease_expires_at <= now
         if job.status is not JobStatus.RUNNING or not expired:
@@ -142,4 +176,6 @@ def _take_back(store: RunStore, clock: Clock, key: JobKey) -> bool:
         if find_walker(tx, key.run_id, now) == job.lease_owner:
             return False  # a heartbeat that is late, of one who lives
         take_back(tx, job, now)
+        if job.routed_to is not None:  # its run's walk may wait for it without a process
+            wake_run(tx, tx.get_run(run.id), now, now)
     return True

@@ -167,6 +167,14 @@ class NamesFlowRuns:
     def launch(self, run: Run) -> str:
         return run.flow_run_id or f"flow-of-{run.id}"
 
+    def hand_over(self, run: Run) -> timedelta:
+        del run
+        return timedelta(0)
+
+    def find_unattended(self, flow_run_ids: Sequence[str]) -> frozenset[str]:
+        del flow_run_ids
+        return frozenset()
+
     def show_status(self, run: Run) -> None:
         del run
 
