@@ -11,144 +11,51 @@ import faulthandler
 import gc
 import logging
 import os
-import secrets
 import shutil
 import signal
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import certifi
 
+from deployments.kept import PrefectServer
 from deployments.lifeline import on_parent_gone
-from deployments.server import WHO_ARE_YOU
 from deployments.stack import StackLock, StackState, write_state
-from factory_runtime.bootstrap import open_runtime
+from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.domain.errors import FactoryError, PrefectUnavailableError
 from factory_runtime.settings import Settings
 
 _LOG = logging.getLogger("factory.executor")
-_RESTARTS = 3
-_RESTART_WINDOW = 600
-"""Seconds: so many restarts within this time are too many."""
-
-_SERVER_START_SECONDS = 90
 _FLUSH_SECONDS = 5
-_SERVER_ENVIRONMENT = {
-    # Not one transaction for each state of each task: with these it needs a third of the time.
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "64",
-    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",  # below 1 it never sleeps
-}
-"""Of our own server: SQLite has one writer at a time."""
-
 _HEAR_WITHIN = 0.2
 _SWITCH_SECONDS = 0.0005
 """Python's own is ten times as long: with many job threads, the loop begins few jobs."""
 
 
-class PrefectServer:
-    """A Prefect server as a child process, restarted on its port if it dies."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._folder = settings.prefect_folder
-        self._log = settings.stack_folder / "server.log"
-        self._port = _free_port()
-        self._nonce = secrets.token_hex(8)
-        self._child: subprocess.Popen[bytes] | None = None
-        self._deaths: list[float] = []
-        self.api_url = f"http://127.0.0.1:{self._port}/api"
-
-    def start(self) -> None:
-        self._folder.mkdir(exist_ok=True)
-        with self._log.open("ab") as log:
-            self._child = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", "deployments.server", str(self._port), self._nonce],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                env={**os.environ, "PREFECT_HOME": str(self._folder), **_SERVER_ENVIRONMENT},
-            )
-
-    async def wait_until_ready(self) -> None:
-        """Wait until our own child answers.
-
-        Raises:
-            PrefectUnavailableError: it ended, or does not answer in 90 s.
-        """
-        import httpx
-
-        root = self.api_url.removesuffix("/api")
-        async with httpx.AsyncClient(timeout=5) as client:
-            for _ in range(_SERVER_START_SECONDS * 10):
-                self._refuse_dead()
-                try:
-                    nonce = await client.get(root + WHO_ARE_YOU)
-                    health = await client.get(f"{self.api_url}/health")
-                except httpx.HTTPError:
-                    await asyncio.sleep(0.1)
-                    continue
-                if nonce.text == self._nonce and health.is_success:
-                    return
-                await asyncio.sleep(0.1)
-        raise PrefectUnavailableError("the Prefect server does not answer", hint=f"see {self._log}")
-
-    def revive(self) -> bool:
-        """Start it again if it died; False where it dies too often, one time after the other."""
-        if self._child is None or self._child.poll() is None:
-            return True
-        now = time.monotonic()
-        self._deaths = [*(at for at in self._deaths if now - at < _RESTART_WINDOW), now]
-        if len(self._deaths) > _RESTARTS:
-            return False
-        _LOG.warning("the Prefect server ended with %s; starting it again", self._child.returncode)
-        if self._child.stdin is not None:
-            self._child.stdin.close()
-        with suppress(OSError):  # no memory, no descriptor: it counts as one more death
-            self.start()
-        return True
-
-    def stop(self) -> None:
-        if self._child is None:
-            return
-        self._child.terminate()
-        try:
-            self._child.wait(timeout=8)
-        except subprocess.TimeoutExpired:
-            self._child.kill()
-            self._child.wait()
-        if self._child.stdin is not None:
-            self._child.stdin.close()
-
-    def _refuse_dead(self) -> None:
-        if self._child is not None and self._child.poll() is not None:
-            raise PrefectUnavailableError(
-                f"the Prefect server ended with {self._child.returncode}", hint=f"see {self._log}"
-            )
-
-
 def main() -> int:
     """Be the stack until told to stop; the exit code."""
-    keep = "--keep" in sys.argv[1:]
+    keep, follow = "--keep" in sys.argv[1:], "--follow" in sys.argv[1:]
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     faulthandler.register(signal.SIGUSR1)  # what every thread does, into the log
     settings = Settings()
+    server = None if settings.prefect_api_url else PrefectServer(settings)
+    api_url = settings.prefect_api_url or (server.api_url if server else "")
     lock = StackLock(settings)
     if not lock.take():
         _LOG.info("another process is the stack already")
         return 0
+    # At once: what the last one left there says that it is ready.
+    write_state(settings, StackState(os.getpid(), "starting", api_url, keep))
     _sweep_scratch(settings)
-    server = None if settings.prefect_api_url else PrefectServer(settings)
-    api_url = settings.prefect_api_url or (server.api_url if server else "")
     set_prefect(settings, api_url)
     try:
-        run_executor(settings, server, api_url, keep=keep)
+        run_executor(settings, server, api_url, keep=keep, follow=follow, offer=keep)
     except FactoryError as error:
         _LOG.error("%s", error.explain())
         write_state(settings, StackState(os.getpid(), "failed", api_url, keep, error.explain()))
@@ -161,9 +68,18 @@ def main() -> int:
 
 
 def run_executor(
-    settings: Settings, server: PrefectServer | None, api_url: str, *, keep: bool
+    settings: Settings,
+    server: PrefectServer | None,
+    api_url: str,
+    *,
+    keep: bool,
+    follow: bool = False,
+    offer: bool = False,
 ) -> None:
     """Execute runs until told to stop by SIGTERM or SIGINT, which this thread has to wait for.
+
+    With ``follow`` also until its standard input ends; with ``offer``, templates are deployed and
+    a warm worker is kept beside.
 
     The event loop is on another one. Prefect takes SIGTERM for itself wherever it runs a flow on
     the main thread, and a run that is to be put down would be Cancelled.
@@ -175,12 +91,14 @@ def run_executor(
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, told.hear)
     with ThreadPoolExecutor(1, thread_name_prefix="event-loop") as loop:
-        serving = loop.submit(asyncio.run, _serve(settings, server, api_url, told, keep=keep))
+        standing = Standing(settings, StackState(os.getpid(), "starting", api_url, keep))
+        serving = _serve(settings, server, standing, told, follow=follow, offer=offer)
+        served = loop.submit(asyncio.run, serving)
         # Again and again: a signal that the system hands to another thread does not wake this one,
         # and only this one may handle it.
-        while not serving.done():
-            wait([serving], timeout=_HEAR_WITHIN)
-        serving.result()
+        while not served.done():
+            wait([served], timeout=_HEAR_WITHIN)
+        served.result()
 
 
 class Told:
@@ -204,34 +122,72 @@ class Told:
             act()
 
 
-async def _serve(
-    settings: Settings, server: PrefectServer | None, api_url: str, told: Told, *, keep: bool
-) -> None:
-    def tell(phase: str) -> None:
-        write_state(settings, StackState(os.getpid(), phase, api_url, keep))
+class Standing:
+    """What the stack says of itself."""
 
-    tell("starting")
+    def __init__(self, settings: Settings, state: StackState) -> None:
+        self._settings = settings
+        self._state = state
+        self._write()
+
+    def tell(self, phase: str) -> None:
+        self._state = replace(self._state, phase=phase)
+        self._write()
+
+    def offer(self, lines: Sequence[str], settled: bool) -> None:
+        self._state = replace(self._state, offers=tuple(lines), settled=settled)
+        self._write()
+
+    def _write(self) -> None:
+        write_state(self._settings, self._state)
+
+
+async def _serve(
+    settings: Settings,
+    server: PrefectServer | None,
+    standing: Standing,
+    told: Told,
+    *,
+    follow: bool,
+    offer: bool,
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     told.then(lambda: loop.call_soon_threadsafe(stop.set))
-    if not keep:
+    if follow:
         on_parent_gone(lambda: loop.call_soon_threadsafe(stop.set))
     if server is not None:
-        tell("starting the Prefect server (the first time makes its database)")
+        standing.tell("starting the Prefect server (the first time makes its database)")
         server.start()
     from deployments.dispatcher import Dispatcher  # the imports take as long as the server's
 
     if server is not None:
         await server.wait_until_ready()
-    tell("ready")
+    standing.tell("ready")
     favour_the_event_loop()
-    dispatcher = Dispatcher(open_runtime(settings))
+    runtime = open_runtime(settings)
+    dispatcher = Dispatcher(runtime)
     told.then(lambda: loop.call_soon_threadsafe(dispatcher.leave))
-    await dispatcher.serve(stop, server.revive if server else lambda: True)
+    async with _offering(runtime, standing, told) if offer else nullcontext():
+        await dispatcher.serve(stop, server.revive if server else lambda: True)
     if not stop.is_set():
         raise PrefectUnavailableError(
             "the Prefect server ends again and again", hint=f"see {settings.stack_folder}"
         )
+
+
+@asynccontextmanager
+async def _offering(runtime: Runtime, standing: Standing, told: Told) -> AsyncGenerator[None]:
+    from deployments.offer import Offer
+
+    offer = Offer(runtime, standing.offer)
+    told.then(offer.leave)
+    keeping = asyncio.create_task(offer.keep())
+    try:
+        yield
+    finally:
+        keeping.cancel()
+        await offer.end()
 
 
 def favour_the_event_loop() -> None:
@@ -296,12 +252,6 @@ def _sweep_scratch(settings: Settings) -> None:
     for left in settings.scratch_folder.iterdir():
         if left.stat().st_mtime < oldest:
             shutil.rmtree(left, ignore_errors=True)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The local stack, as seen from outside: is it up, start it, stop it.
 
 It is one background process, the executor (``deployments.executor``), which keeps one Prefect
-server as its child. Who holds the lock file is the stack; ``stack.json`` beside it says the rest.
+server as its child and, for `factory up`, one warm worker. Who holds the lock file is the stack;
+``stack.json`` beside it says the rest.
 Nothing here imports Prefect: the CLI uses it on every run.
 """
 
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import IO
@@ -25,7 +26,7 @@ from factory_runtime.domain.errors import PrefectUnavailableError
 from factory_runtime.settings import Settings
 
 START_LIMIT = timedelta(seconds=120)
-STOP_LIMIT = timedelta(seconds=40)
+STOP_LIMIT = timedelta(seconds=60)
 _POLL = 0.05
 _TRIES = 10
 _GONE_SECONDS = 3.0
@@ -40,6 +41,8 @@ class StackState:
         api_url: of the Prefect server, ending in ``/api``.
         keep: whether it stays until `factory down`; otherwise it ends with the run it serves.
         error: why it gave up, or None.
+        offers: what it offers in Prefect beside, and what of that it cannot, in lines for people.
+        settled: whether it offers all that it will; ``ready`` comes before.
     """
 
     pid: int
@@ -47,6 +50,8 @@ class StackState:
     api_url: str
     keep: bool = False
     error: str | None = None
+    offers: tuple[str, ...] = ()
+    settled: bool = False
 
     @property
     def ready(self) -> bool:
@@ -106,7 +111,8 @@ def write_state(settings: Settings, state: StackState) -> None:
 def read_state(settings: Settings) -> StackState | None:
     """What ``stack.json`` says, whether or not it is still true."""
     try:
-        return StackState(**json.loads(_state_path(settings).read_text()))
+        said = StackState(**json.loads(_state_path(settings).read_text()))
+        return replace(said, offers=tuple(said.offers))
     except (OSError, ValueError, TypeError):
         return None
 
@@ -118,21 +124,24 @@ def find_stack(settings: Settings) -> StackState | None:
     return read_state(settings)
 
 
-def start_stack(settings: Settings, *, keep: bool) -> subprocess.Popen[bytes]:
+def start_stack(settings: Settings, *, keep: bool, follow: bool = False) -> subprocess.Popen[bytes]:
     """Start the stack's process.
 
     Args:
         settings: where; they reach the child as environment.
-        keep: it stays when the caller ends (`factory up`). Otherwise it finishes what it has begun
-            and ends when the caller closes the child's standard input, or dies.
+        keep: it serves all runs, with a warm worker beside (`factory up`), and stays when the
+            caller ends. Otherwise it is for one run.
+        follow: though it is kept, it ends with the caller. As one that is not kept, it finishes
+            what it has begun, and ends when the caller closes its standard input, or dies.
     """
+    words = [*(["--keep"] if keep else []), *(["--follow"] if follow or not keep else [])]
     make_home(settings)
     settings.stack_folder.mkdir(exist_ok=True)
     log = (settings.stack_folder / "executor.log").open("ab")
     with log:
         return subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", "deployments.executor", *(["--keep"] if keep else [])],
-            stdin=subprocess.DEVNULL if keep else subprocess.PIPE,
+            [sys.executable, "-m", "deployments.executor", *words],
+            stdin=subprocess.PIPE if "--follow" in words else subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             env=_environment(settings),
@@ -141,9 +150,16 @@ def start_stack(settings: Settings, *, keep: bool) -> subprocess.Popen[bytes]:
 
 
 def wait_for_stack(
-    settings: Settings, child: subprocess.Popen[bytes] | None, told: Callable[[str], None]
+    settings: Settings,
+    child: subprocess.Popen[bytes] | None,
+    told: Callable[[str], None],
+    *,
+    settled: bool = False,
 ) -> StackState:
     """Wait until a stack is ready, telling each phase.
+
+    With ``settled`` also until it offers all that it will, but no longer than two minutes: then it
+    is ready all the same.
 
     Raises:
         PrefectUnavailableError: it gave up, or took longer than two minutes.
@@ -151,14 +167,17 @@ def wait_for_stack(
     until = time.monotonic() + START_LIMIT.total_seconds()
     seen = time.monotonic()
     while time.monotonic() < until:
-        state = read_state(settings)
+        state = _state_beside(settings, child)
         if child is not None and state is not None and state.pid == child.pid and state.error:
             raise PrefectUnavailableError(state.error, hint=f"see {_log_path(settings)}")
         if state is not None and state.error is None and find_stack(settings) is not None:
             seen = time.monotonic()
             told(state.phase)
-            if state.ready:
+            late = time.monotonic() > until - _GONE_SECONDS
+            if state.ready and (state.settled or late or not settled):
                 return state
+            if state.ready:
+                told("starting the warm worker")
         ended = child is None or child.poll() is not None
         if ended and time.monotonic() - seen > _GONE_SECONDS:
             break
@@ -166,6 +185,14 @@ def wait_for_stack(
     raise PrefectUnavailableError(
         "the local stack did not start", hint=f"see {_log_path(settings)}"
     )
+
+
+def _state_beside(settings: Settings, child: subprocess.Popen[bytes] | None) -> StackState | None:
+    """What the stack says; while a child of ours comes up, not what the last one left."""
+    state = read_state(settings)
+    if child is None or state is None or child.poll() is not None:  # ended: somebody was quicker
+        return state
+    return state if state.pid == child.pid else None
 
 
 def stop_stack(settings: Settings) -> bool:
@@ -187,7 +214,7 @@ def wait_until_gone(settings: Settings) -> None:
     """Wait until no process is the stack.
 
     Raises:
-        PrefectUnavailableError: it takes longer than 40 s.
+        PrefectUnavailableError: it takes longer than a minute.
     """
     until = time.monotonic() + STOP_LIMIT.total_seconds()
     while find_stack(settings) is not None:

@@ -39,6 +39,7 @@ from prefect.logging.loggers import flow_run_logger
 from prefect.states import Cancelling, Failed, Pending
 from prefect.utilities.asyncutils import is_async_fn
 
+from deployments.claims import is_lost
 from deployments.pool_events import is_away
 from deployments.warm_messages import (
     Answer,
@@ -102,8 +103,10 @@ class WarmChild:
     def obey(self, order: Order) -> None:
         """Begin what the worker says; the answer follows when it is over."""
         match order:
-            case Execute(flow_run_id):
-                self._loop.call_soon_threadsafe(self._begin, flow_run_id, self._execute)
+            case Execute(flow_run_id, claim):
+                self._loop.call_soon_threadsafe(
+                    self._begin, flow_run_id, partial(self._execute, claim=claim)
+                )
             case RunHooks(flow_run_id, hooks):
                 self._loop.call_soon_threadsafe(
                     self._begin, flow_run_id, partial(_run_hooks, name=hooks)
@@ -151,13 +154,15 @@ class WarmChild:
         with suppress(OSError):  # the worker is gone, and so will this process be
             self._connection.send(Ended(error))
 
-    async def _execute(self, flow_run_id: UUID) -> None:
+    async def _execute(self, flow_run_id: UUID, claim: UUID | None) -> None:
         async with AsyncExitStack() as stack:
             client, flow_run = await _read_patiently(stack, flow_run_id)
             if flow_run.state and (flow_run.state.is_cancelling() or flow_run.state.is_final()):
                 raise NotBegunError(f"it is {flow_run.state.name} before it has begun")
+            if claim is not None and is_lost(flow_run.state, claim):
+                raise Abort(f"flow run {flow_run_id} was given to another worker")
             # A copy, so that a cancelled run can lose its hooks and the next one has them.
-            flow = self._flow = copy(await _load(client, flow_run))
+            flow = self._flow = copy(await _load_patiently(client, flow_run))
             if flow.isasync:
                 await cast("Awaitable[object]", run_flow(flow, flow_run, return_type="state"))
             else:
@@ -218,6 +223,7 @@ async def _read_patiently(
 
     And the one client of all that it will ask Prefect: to make others takes longer.
     """
+    is_told = False
     while True:
         try:
             context = await stack.enter_async_context(AsyncClientContext.get_or_create())
@@ -225,7 +231,19 @@ async def _read_patiently(
         except Exception as error:
             if not is_away(error):
                 raise
-            _LOG.warning("flow run %s waits for Prefect's server: %r", flow_run_id, error)
+            if not is_told:
+                _LOG.warning("flow run %s waits for Prefect's server: %r", flow_run_id, error)
+            is_told = True
+        await asyncio.sleep(_ASK_AGAIN_SECONDS)
+
+
+async def _load_patiently(client: PrefectClient, flow_run: FlowRun) -> Flow[..., Any]:
+    while True:
+        try:
+            return await _load(client, flow_run)
+        except Exception as error:
+            if not is_away(error):
+                raise
         await asyncio.sleep(_ASK_AGAIN_SECONDS)
 
 

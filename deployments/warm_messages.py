@@ -11,9 +11,14 @@ Hooks = Literal["on_crashed", "on_cancellation"]
 
 @dataclass(frozen=True, slots=True)
 class Execute:
-    """Execute this flow run."""
+    """Execute this flow run.
+
+    Attributes:
+        claim: the id of the worker's claim; None where it made none.
+    """
 
     flow_run_id: UUID
+    claim: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True)

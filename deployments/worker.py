@@ -11,22 +11,23 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import anyio
 import anyio.abc
-import httpx
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelled, Scheduled
+from prefect.states import Cancelled, Crashed, Scheduled
 from prefect.workers.base import BaseWorker
 
+from deployments.claims import ask_on, claim, claim_of, give_back_what_is_left
 from deployments.pool_events import PATIENCE, ask_scheduled, hear, is_away, look, remind
 from deployments.warm_configuration import (
     FactoryConfiguration,
@@ -38,6 +39,7 @@ from deployments.warm_pool import WarmPool
 from deployments.warm_process import WarmProcess
 
 _LOG = logging.getLogger("factory.worker")
+T = TypeVar("T")
 
 DEFAULT_LIMIT = 2
 """Processes, and flow runs at once, where ``--limit`` says nothing."""
@@ -114,8 +116,15 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
             self._claim_when_woken(),
             remind(self.client, self._work_pool_name, self._wake.set),
             look(self.client, lambda: self._loans, self._cancel),
+            give_back_what_is_left(
+                self.client, self._work_pool_name, self.name, lambda: self._submitting_flow_run_ids
+            ),
         ):
             self._beside.append(asyncio.create_task(beside))
+
+    async def wait_until_warm(self) -> None:
+        """Wait until a process could begin a flow run."""
+        await self._pool.give_back(await self._pool.borrow())
 
     async def teardown(self, *exc_info: Any) -> None:
         """End all of it; what is under way is put down."""
@@ -155,7 +164,7 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
             raise
         loan = self._loans[flow_run.id] = _Loan(process, configuration)
         try:
-            process.tell(Execute(flow_run.id))
+            process.tell(Execute(flow_run.id, claim_of(flow_run.state)))
             if task_status is not None:
                 task_status.started(process.pid)
             code, message = await process.outcome()
@@ -167,7 +176,6 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
                     process, configuration.max_runs, configuration.memory_limit_mib
                 )
             )
-            self._wake.set()  # there is room for the next
         return FactoryResult(identifier=str(process.pid), status_code=code)
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
@@ -195,6 +203,9 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
         """Prefect's loops give up after a number of errors, and the worker with them."""
         if not is_away(error):
             raise error
+        self._note_away(error)
+
+    def _note_away(self, error: Exception) -> None:
         if not self._is_away:
             _LOG.warning("Prefect's server does not answer, asking on: %r", error)
         self._is_away = True
@@ -212,32 +223,79 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
         return [one for one in found if one.flow_run.id not in self._loans]
 
     async def _submit_run(self, flow_run: FlowRun) -> None:
+        """Claim a flow run, and see it through.
+
+        In place of Prefect's own, which waits for calls that nobody needs here, and leaves a flow
+        run Pending for ever where the server goes away in the middle.
+        """
+        reading = asyncio.create_task(self._ask(lambda: self._configure(flow_run)))
+        claimed = None
         try:
-            await super()._submit_run(flow_run)
+            claimed = await claim(self.client, flow_run, self.name, self._note_away)
+            if claimed is not None:
+                await self._see_through(claimed, reading)
         except Exception:
             # Raised, it would end this worker, and all that it has begun.
-            _LOG.exception("flow run %s was claimed, but could not be begun", flow_run.id)
+            _LOG.exception("flow run %s could not be executed", flow_run.id)
         finally:
+            reading.cancel()
             self._submitting_flow_run_ids.discard(flow_run.id)
-            if flow_run.id not in self._loans:  # kept where its deployment is gone
-                self._release_limit_slot(flow_run.id)
+            self._release_limit_slot(flow_run.id)
+            if claimed is not None:
+                self._wake.set()  # there is room for the next
+
+    async def _configure(self, flow_run: FlowRun) -> FactoryConfiguration:
+        return await FactoryConfiguration.resolve_for_flow_run(
+            flow_run,
+            client=self.client,
+            work_pool=deepcopy(self.work_pool),  # it may be told of a change in the middle
+            worker_name=self.name,
+            worker_id=self.backend_id,
+        )
+
+    async def _see_through(
+        self, flow_run: FlowRun, reading: asyncio.Task[FactoryConfiguration]
+    ) -> None:
+        try:
+            configuration = await reading
+        except ObjectNotFound:
+            await self._set(flow_run, Cancelled(message="its deployment is gone"))
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            await self._set(flow_run, Crashed(message=f"it cannot be begun: {why}"))
+        else:
+            await self.run(flow_run, configuration)
+
+    async def _set(self, flow_run: FlowRun, state: State[Any], *, force: bool = False) -> None:
+        """Set a state, when the server is there."""
+
+        async def ask() -> None:
+            with suppress(ObjectNotFound):  # somebody deleted it
+                await self.client.set_flow_run_state(flow_run.id, state, force=force)
+
+        await self._ask(ask)
+
+    async def _ask(self, ask: Callable[[], Awaitable[T]]) -> T:
+        return await ask_on(ask, self._note_away)
 
     async def _finish(self, flow_run: FlowRun, loan: _Loan, message: str | None) -> None:
         """Bring a flow run that was stopped into the state that its process could not set."""
         if message is None and not loan.cancelled:
             return
-        try:
-            state = (await self.client.read_flow_run(flow_run.id)).state
-        except (httpx.HTTPError, ObjectNotFound) as error:
-            _LOG.warning("flow run %s stays as it is: %r", flow_run.id, error)
-            return
+
+        async def read() -> State[Any] | None:
+            with suppress(ObjectNotFound):
+                return (await self.client.read_flow_run(flow_run.id)).state
+            return None
+
+        state = await self._ask(read)
         if state is None or (state.is_final() and not state.is_crashed()):
             return
         if loan.cancelled or state.is_cancelling():
             await self._pool.run_hooks(flow_run.id, "on_cancellation")
-            await self.client.set_flow_run_state(flow_run.id, Cancelled(), force=True)
+            await self._set(flow_run, Cancelled(), force=True)
         elif message is not None and not state.is_crashed():
-            await self._propose_crashed_state(flow_run, message)
+            await self._set(flow_run, Crashed(message=message))
             await self._pool.run_hooks(flow_run.id, "on_crashed")
 
     def _has_room_only(self) -> bool:

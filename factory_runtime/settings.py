@@ -37,6 +37,8 @@ class Settings(BaseSettings):
             the process that admits them.
         shared_folder: where artifacts, repositories and memory lie instead of below ``home``: seen by
             every machine of one run store.
+        job_routes: the ``pool/queue`` of Prefect's whose workers do the jobs of a type, like
+            ``{"documentation": "docs-pool/docs"}``; the others are done where their run is.
         warm_processes: of the worker that `factory up` keeps; 0 is no worker.
         hooks: whether the hooks of flow runs drain the outbox; else the sweep does.
     """
@@ -61,6 +63,7 @@ class Settings(BaseSettings):
     )
     max_running_runs: int = Field(default=4, ge=1, le=64)
     topic_caps: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
+    job_routes: dict[str, str] = Field(default_factory=dict)
     warm_processes: int = Field(default=2, ge=0, le=64)
     hooks: bool = True
     lease_seconds: float = Field(

@@ -36,6 +36,8 @@ def share_runtime(runtime: Runtime) -> None:
 async def after_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Drain the outbox: index into memory, publish Prefect artifacts."""
     del flow, flow_run, state
+    if not shared_runtime().settings.hooks:
+        return
     try:
         await drain()
     except Exception:

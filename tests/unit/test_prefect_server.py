@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deployments import executor
-from deployments.executor import PrefectServer
+from deployments import kept
+from deployments.kept import PrefectServer
 from factory_runtime.settings import Settings
 
 HOUR = 3600.0
@@ -47,7 +47,7 @@ def test_deaths_long_ago_do_not_count(server: Mortal, monkeypatch: pytest.Monkey
     began = time.monotonic()
     for hour in range(10):
         now = began + hour * HOUR
-        monkeypatch.setattr(executor.time, "monotonic", lambda now=now: now)
+        monkeypatch.setattr(kept.time, "monotonic", lambda now=now: now)
         assert server.revive()
 
 
@@ -57,5 +57,5 @@ def test_a_server_that_cannot_even_be_started_counts_as_one_more_death(
     def has_no_memory(*_: object, **__: object) -> None:
         raise OSError(12, "Cannot allocate memory")
 
-    monkeypatch.setattr(executor.subprocess, "Popen", has_no_memory)
+    monkeypatch.setattr(kept.subprocess, "Popen", has_no_memory)
     assert [server.revive() for _ in range(4)] == [True, True, True, False]

@@ -17,7 +17,6 @@ PRIVATE = {
     "_get_scheduled_flow_runs": ["self"],
     "_submit_run": ["self", "flow_run"],
     "_release_limit_slot": ["self", "flow_run_id"],
-    "_propose_crashed_state": ["self", "flow_run", "message", "client"],
 }
 
 

@@ -1,0 +1,146 @@
+"""How a warm worker makes a flow run its own, whatever becomes of the server or of other workers.
+
+A claim is a state Pending with an id of ours: sent again after an answer that was lost, it is the
+same claim. It names its worker, so that others give back what a worker that is gone had claimed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn, TypeVar
+from uuid import UUID, uuid4
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateName,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateDetails, StateType, WorkerStatus
+from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Pending, Scheduled, to_state_create
+
+from deployments.pool_events import PATIENCE, is_away
+
+_LOG = logging.getLogger("factory.worker")
+
+_CLAIMED = "claimed by "
+_AGAIN_SECONDS = 1.0
+
+_LOOK_EVERY = 20.0
+"""Seconds between two looks for what workers that are gone had claimed."""
+
+_BEGIN_WITHIN = timedelta(seconds=60)
+"""What was claimed has begun by then, or its worker waits for a process or for the server."""
+
+T = TypeVar("T")
+
+
+async def ask_on(ask: Callable[[], Awaitable[T]], away: Callable[[Exception], None]) -> T:
+    """The server's answer, however long it is away; each time, ``away`` is told.
+
+    Raises:
+        Exception: what says anything else than that the server is away.
+    """
+    while True:
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await ask()
+        except Exception as error:
+            if not is_away(error):
+                raise
+            away(error)
+        await asyncio.sleep(_AGAIN_SECONDS)
+
+
+async def claim(
+    client: PrefectClient, flow_run: FlowRun, worker: str, away: Callable[[Exception], None]
+) -> FlowRun | None:
+    """The flow run, claimed for this worker; None where it is not to be had now."""
+    wanted = Pending(message=f"{_CLAIMED}{worker}")
+    wanted.state_details = StateDetails(flow_run_id=flow_run.id, transition_id=uuid4())
+    body = {"state": to_state_create(wanted).model_dump(mode="json", serialize_as_any=True)}
+
+    async def ask() -> OrchestrationResult[Any]:
+        path, names = "/flow_runs/{id}/set_state", {"id": flow_run.id}
+        answer = await client.request("POST", path, path_params=names, json=body)
+        return OrchestrationResult[Any].model_validate(answer.json())
+
+    answer = await ask_on(ask, away)
+    # It is refused, too, where an earlier answer was lost: then the state that is there is this one.
+    is_ours = answer.status is SetStateStatus.ACCEPT or claim_of(answer.state) == claim_of(wanted)
+    return flow_run.model_copy(update={"state": wanted}) if is_ours else None
+
+
+def claim_of(state: State[Any] | None) -> UUID | None:
+    """The id of the claim that a flow run's state is; None where it is none."""
+    if state is None or not state.is_pending() or not (state.message or "").startswith(_CLAIMED):
+        return None
+    return state.state_details.transition_id
+
+
+def is_lost(state: State[Any] | None, claim_id: UUID) -> bool:
+    """Whether a flow run that was claimed so has been given to somebody else since.
+
+    Others may have set it Pending, as our own record shows a run that waits: that takes no claim.
+    """
+    if state is None or not state.is_pending():
+        return state is not None
+    return claim_of(state) not in (None, claim_id)
+
+
+async def give_back_what_is_left(
+    client: PrefectClient,
+    work_pool_name: str,
+    worker: str,
+    in_hand: Callable[[], Collection[UUID]],
+) -> NoReturn:
+    """Have flow runs claimed again, for ever, whose worker is gone between claim and beginning."""
+    while True:
+        await asyncio.sleep(_LOOK_EVERY)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await _give_back(client, work_pool_name, worker, in_hand())
+        except Exception as error:
+            _LOG.debug("what workers have left is looked for again: %r", error)
+
+
+async def _give_back(
+    client: PrefectClient, work_pool_name: str, worker: str, in_hand: Collection[UUID]
+) -> None:
+    old = datetime.now(UTC) - _BEGIN_WITHIN
+    pending = FlowRunFilterState(
+        type=FlowRunFilterStateType(any_=[StateType.PENDING]),
+        name=FlowRunFilterStateName(any_=["Pending"]),
+    )
+    found = await client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=pending),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[work_pool_name])),
+    )
+    left = [
+        one
+        for one in found
+        if one.id not in in_hand
+        and one.state is not None
+        and claim_of(one.state) is not None
+        and one.state.timestamp < old
+    ]
+    if not left:
+        return
+    workers = await client.read_workers_for_work_pool(work_pool_name)
+    living = {one.name for one in workers if one.status is WorkerStatus.ONLINE} - {worker}
+    for one in left:
+        name = str(one.state.message).removeprefix(_CLAIMED) if one.state else ""
+        if name not in living:
+            _LOG.warning("flow run %s was left by %s, and is scheduled again", one.id, name)
+            try:
+                await client.set_flow_run_state(one.id, Scheduled())
+            except ObjectNotFound:
+                continue
