@@ -148,16 +148,22 @@ def _in_words(name: str) -> str:
 
 def _rules(schema: Mapping[str, Any]) -> list[str]:
     """What is asked of a value, and of each item of an array: forms show no item's description."""
-    rules: list[str] = []
-    pattern = schema.get("pattern")
-    if isinstance(pattern, str):
-        rule = pattern.replace(_NO_LINE_END, "")
-        if not schema.get("description") or not _PUZZLING.search(rule):
-            rules.append(f"Must match {rule}")
+    rules = _rule_of(schema, "Must")
     each = _as_mapping(schema.get("items"))
-    if "description" in each and "properties" not in each:  # these are shown, each with its own
-        rules.append(f"Each: {each['description']}")
-    return rules
+    if "properties" in each:  # these are shown, each with its own
+        return rules
+    if each.get("description") and not schema.get("description"):
+        return [*rules, f"Each: {each['description']}"]
+    return [*rules, *_rule_of(each, "Each must")]
+
+
+def _rule_of(schema: Mapping[str, Any], must: str) -> list[str]:
+    pattern = schema.get("pattern")
+    if not isinstance(pattern, str):
+        return []
+    rule = pattern.replace(_NO_LINE_END, "")
+    said = bool(schema.get("description"))
+    return [] if said and _PUZZLING.search(rule) else [f"{must} match {rule}"]
 
 
 def _as_mapping(about: Any) -> Mapping[str, Any]:

@@ -99,10 +99,14 @@ def test_a_form_spares_people_what_a_pattern_says_to_machines_alone():
 
 def test_a_form_tells_with_an_array_what_its_items_must_be():
     items = {"type": "string", "pattern": "^[a-z]+$", "description": "Lower case."}
-    array = {"type": "array", "items": items, "description": "What it keeps."}
-    form = form_of({"type": "object", "properties": {"entities": array}})
-    told = form["properties"]["entities"]["description"]
-    assert told == "What it keeps. Each: Lower case. Must match ^[a-z]+$"
+    array = {"type": "array", "items": items}
+    told = {**array, "description": "What it keeps."}
+    form = form_of({"type": "object", "properties": {"entities": array, "told": told}})
+    said = [field["description"] for field in form["properties"].values()]
+    assert said == [
+        "Each: Lower case. Must match ^[a-z]+$",
+        "What it keeps. Each must match ^[a-z]+$",
+    ]
 
 
 def test_every_field_of_a_form_has_a_title():
