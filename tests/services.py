@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -106,17 +107,18 @@ class OwnPostgres(PostgresServer):
 
 
 @contextmanager
-def running_postgres(*, durable: bool = False) -> Generator[OwnPostgres]:
-    """A PostgreSQL 18 of our own, with a migrated database to clone; gone with this process.
+def running_postgres(*, durable: bool = False, contrib: bool = False) -> Generator[OwnPostgres]:
+    """A PostgreSQL of our own, with a migrated database to clone; gone with this process.
 
     Args:
         durable: what it has committed outlives a crash of the server. Else it is quicker.
+        contrib: it has the modules that Prefect's server wants; the wheel's has none.
     """
     # Not pytest's folder: that one is closed to the account the server runs under, and a socket's
     # path must be short.
     folder = Path(tempfile.mkdtemp(prefix="factory-pg-"))
     try:
-        binaries = _binaries(folder)
+        binaries = _of_the_system() if contrib else _binaries(folder)
         data = folder / "data"
         data.mkdir(mode=0o700)
         if os.getuid() == 0:
@@ -158,6 +160,21 @@ def _binaries(folder: Path) -> Path:
     return package / "pginstall18" / "bin"
 
 
+def _of_the_system() -> Path:
+    """Where Debian's programs are: outside of the path, but for those that call them."""
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+    program = str(found[-1]) if found else shutil.which("postgres")
+    assert program is not None, "PostgreSQL is not installed: run `make system-packages`"
+    return Path(program).resolve().parent
+
+
+def free_port() -> int:
+    """One that nobody listens at."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def _account() -> str | None:
     return _ACCOUNT if os.getuid() == 0 else None
 
@@ -194,12 +211,13 @@ def _start(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=_die_with_the_tests,
+            preexec_fn=die_with_the_tests,
             user=_account(),
         )
 
 
-def _die_with_the_tests() -> None:
+def die_with_the_tests() -> None:
+    """Called in a child before its program: it ends with the thread that has started it."""
     if sys.platform == "linux":
         pr_set_pdeathsig = 1
         ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGQUIT)
