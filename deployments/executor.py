@@ -29,6 +29,7 @@ from deployments.stack import StackLock, StackState, write_state
 from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.domain.errors import FactoryError, PrefectUnavailableError
 from factory_runtime.settings import Settings
+from factory_runtime.telemetry.tracing import flush_traces
 
 _LOG = logging.getLogger("factory.executor")
 _FLUSH_SECONDS = 5
@@ -256,6 +257,7 @@ def _sweep_scratch(settings: Settings) -> None:
 
 if __name__ == "__main__":
     code = main()
+    flush_traces()
     logging.shutdown()
     # Prefect's threads would wait at exit, for minutes, for a server that has gone before them.
     os._exit(code)

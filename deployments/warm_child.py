@@ -55,6 +55,7 @@ from deployments.warm_messages import (
 from factory_runtime.bootstrap import open_runtime
 from factory_runtime.domain.errors import FactoryError
 from factory_runtime.services.sweep import sweep_prefect
+from factory_runtime.telemetry.tracing import flush_traces
 from flows.hooks import share_runtime, shared_runtime
 from flows.loading import loading_for
 from flows.walk import is_walking, leave_walks
@@ -125,6 +126,7 @@ class WarmChild:
             leaving.result(_LEAVE_SECONDS + _PUT_DOWN_SECONDS)
         for worker in (EventsWorker, APILogWorker):
             worker.drain_all(timeout=_FLUSH_SECONDS)
+        flush_traces()
         # Threads of Prefect's, and of flows that block, would wait for a server or for ever.
         os._exit(0)
 

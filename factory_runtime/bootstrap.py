@@ -27,6 +27,7 @@ from factory_runtime.ports import (
 )
 from factory_runtime.settings import Settings
 from factory_runtime.telemetry import environment_name, worker_name
+from factory_runtime.telemetry.tracing import start_tracing
 
 if TYPE_CHECKING:
     from factory_runtime.domain.run import Run
@@ -249,6 +250,7 @@ class Runtime:
 
 def open_runtime(settings: Settings | None = None) -> Runtime:
     """The runtime for these settings, or for those of the environment."""
+    start_tracing()
     return Runtime(settings or Settings(), SystemClock())
 
 

@@ -22,6 +22,7 @@ from factory_runtime.orchestration.states import waiting_state
 from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.claim_job import begin_attempt
 from factory_runtime.services.run_attempt import fail_attempt, publish_attempt
+from factory_runtime.services.trace_attempt import tell_attempt
 from tasks.execution import JobCall
 from tasks.render_tree import tree_of
 from tasks.threads import in_job_thread, in_thread
@@ -87,10 +88,13 @@ async def run_job(call: JobCall) -> Any:
         if not execution.begins_jobs:
             reason = "its run is put down"
             return _put_off(call, AnotherAttempt(_now(call), Outcome.SUSPENDED, reason))
+        ended: Ending | AnotherAttempt | None = None
         try:
-            return _answer(call, await _in_time(call))
+            ended = await _in_time(call)
+            return _answer(call, ended)
         finally:
-            execution.attempts.pop(call.name, None)
+            if begun := execution.attempts.pop(call.name, None):
+                tell_attempt(execution.walk.run, begun, _now(call), ended)
 
 
 async def _in_time(call: JobCall) -> Ending | AnotherAttempt:

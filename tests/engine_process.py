@@ -15,6 +15,8 @@ from uuid import UUID
 from prefect.exceptions import Abort
 from prefect.flow_engine import load_flow_and_flow_run, run_flow
 
+from factory_runtime.telemetry.tracing import flush_traces
+
 
 def main() -> None:
     for flow_run_id in sys.argv[1:]:
@@ -24,6 +26,7 @@ def main() -> None:
             asyncio.run(cast("Any", run_flow(flow, flow_run=flow_run, return_type="state")))
         except Abort as left:
             sys.stderr.write(f"{flow_run_id}: {left}\n")
+    flush_traces()
     os._exit(0)  # Prefect's threads would wait for a server that goes before them
 
 

@@ -33,7 +33,9 @@ from factory_runtime.services.policy import PolicyBook
 from factory_runtime.services.policy_check import Ruling, hold_quota
 from factory_runtime.services.signals import RUN_ACCEPTED, RUN_REFUSED, signal_run
 from factory_runtime.services.topics import MEMORY_OF_TEMPLATE
+from factory_runtime.services.trace_request import tell_request
 from factory_runtime.telemetry import new_trace_id
+from factory_runtime.telemetry.tracing import current_trace_id
 
 if TYPE_CHECKING:
     from factory_runtime.services.inventory import Found
@@ -185,6 +187,7 @@ def _commit(
         run = requested.move_to(RunStatus.VALIDATED, now)
         tx.save_run(requested, run, detail=_told(request, template, plan))
         signal_run(tx, run, RUN_ACCEPTED, now)
+    tell_request(run, desk.clock.now())
     return run
 
 
@@ -257,7 +260,7 @@ def _blank_run(request: RunRequest, now: datetime) -> Run:
         requested_by=request.requested_by,
         requested_at=now,
         updated_at=now,
-        trace_id=request.trace_id or new_trace_id(),
+        trace_id=request.trace_id or current_trace_id() or new_trace_id(),
         correlation_id=request.correlation_id or run_id,
         priority=request.priority,
         flow_run_id=request.flow_run_id,
@@ -292,3 +295,4 @@ def _record_refusal(desk: RequestDesk, request: RunRequest, refusal: FactoryErro
     except InputError:
         return  # some other part of the request fits no row; the refusal itself is raised
     refusal.run_id = requested.id
+    tell_request(failed, desk.clock.now())

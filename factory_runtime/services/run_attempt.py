@@ -37,6 +37,7 @@ from factory_runtime.services.notes import write_logs
 from factory_runtime.services.signals import JOB_RETRIED, Signal, signal_job
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.undo_job import settle_undone, undo_job
+from factory_runtime.telemetry.tracing import inside_span
 
 _ERROR_LENGTH = 4000
 """Characters of an error that stand in rows and events; its traceback has it whole."""
@@ -61,11 +62,12 @@ def publish_attempt(
     context = AttemptContext(engine, walk, begun)
     files = None if tree is None else StoredTree(engine.storage, walk.run.tenant_id, tree)
     context.check_cancelled()
-    if begun.planned.undo_of is None:
-        job_type = engine.job_types[begun.planned.type]
-        result = job_type.publish(context, begun.with_, files)
-    else:
-        result = undo_job(engine, walk, begun, context)
+    with inside_span(walk.run.trace_id, begun.attempt.span_id):
+        if begun.planned.undo_of is None:
+            job_type = engine.job_types[begun.planned.type]
+            result = job_type.publish(context, begun.with_, files)
+        else:
+            result = undo_job(engine, walk, begun, context)
     begun.children.kill_all()
     begun.cpu_seconds += time.thread_time() - started
     context.check_cancelled()  # its type may not have seen that its programs were killed

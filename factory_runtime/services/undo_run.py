@@ -22,6 +22,7 @@ from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.letters import close_letter
 from factory_runtime.services.messages import leave_undo, undo_in
 from factory_runtime.services.signals import RUN_ACCEPTED, signal_run
+from factory_runtime.services.trace_request import tell_request
 
 SYSTEM = "system"
 """Who asks for an undo that the template asks for."""
@@ -118,7 +119,8 @@ class Undoer:
             signal_run(tx, undoing, RUN_ACCEPTED, now, undoes=run_id)
             leave_audit(tx, SYSTEM, "run.undo-begun", run_id, {"undone_by": undoing.id}, now)
             _close_letters(tx, run, undoing, now)
-            return undoing
+        tell_request(undoing, self.clock.now())
+        return undoing
 
     def _compiled(self, run: Run, effects: Iterable[Effect]) -> Plan:
         # Imported here: whoever only asks for an undo needs no compiler.

@@ -17,14 +17,25 @@ from prefect.settings import (
 
 from deployments.stack import read_state
 from tests.factory import Factory
+from tests.otlp import Collector, collector
 from tests.prefect_server import FlowProcess, Prefect
 
 
 @pytest.fixture(scope="package")
-def factory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Factory]:
-    """A factory whose stack is up; each test uses projects of its own."""
+def traces() -> Iterator[Collector]:
+    """Where the stack's traces go."""
+    with collector() as receiver:
+        yield receiver
+
+
+@pytest.fixture(scope="package")
+def factory(tmp_path_factory: pytest.TempPathFactory, traces: Collector) -> Iterator[Factory]:
+    """A factory whose stack is up, and traced; each test uses projects of its own."""
     running = Factory(tmp_path_factory.mktemp("factory"), job_types=("tests.work_types",))
-    running.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in traces.environment.items():
+            patch.setenv(name, value)
+        running.start()
     yield running
     running.stop()
 

@@ -1,0 +1,64 @@
+"""The span of an attempt, under the id that its row has. Without tracing this does nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import assert_never
+
+from factory_runtime.domain.attempt import Outcome
+from factory_runtime.domain.job import JobStatus
+from factory_runtime.domain.progress import Ending
+from factory_runtime.domain.run import Run
+from factory_runtime.services.attempt import AnotherAttempt, Begun
+from factory_runtime.telemetry.tracing import SpanFacts, root_span_id, tell_span
+
+_UNRECORDED = "unrecorded"
+_FAILED = JobStatus.FAILED.value.lower()
+_FAILURES = frozenset({_UNRECORDED, _FAILED, Outcome.TRANSIENT.value})
+
+
+def tell_attempt(
+    run: Run, begun: Begun, at: datetime, ended: Ending | AnotherAttempt | None
+) -> None:
+    """Tell of one that is over, as a part of the task in Prefect that this is called from.
+
+    Args:
+        run: whose.
+        begun: the attempt.
+        at: when it was over.
+        ended: what came of it; None where that could not be recorded.
+    """
+    if begun.attempt.span_id is None:
+        return
+    outcome = _outcome_of(ended)
+    facts = SpanFacts(
+        "attempt",
+        run.trace_id,
+        begun.attempt.span_id,
+        begun.attempt.started_at,
+        at,
+        parent_id=root_span_id(run.id),
+        failed=outcome in _FAILURES,
+        attributes={
+            "run_id": run.id,
+            "tenant_id": run.tenant_id,
+            "step": begun.job.step,
+            "job_type": begun.job.type,
+            "attempt": begun.attempt.number,
+            "outcome": outcome,
+            "cached": begun.cached,
+        },
+    )
+    tell_span(facts)
+
+
+def _outcome_of(ended: Ending | AnotherAttempt | None) -> str:
+    match ended:
+        case None:
+            return _UNRECORDED
+        case AnotherAttempt():
+            return ended.outcome.value
+        case Ending():
+            return ended.status.value.lower()
+        case _:
+            assert_never(ended)

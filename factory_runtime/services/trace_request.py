@@ -1,0 +1,33 @@
+"""The span of a request: the root of its run's trace. Without tracing this does nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.telemetry.tracing import SpanFacts, root_span_id, tell_span
+
+
+def tell_request(run: Run, at: datetime) -> None:
+    """Tell of it, once it is committed; of a run that began in Prefect, as a part of its flow run.
+
+    Args:
+        run: as it was accepted or refused.
+        at: when it was.
+    """
+    facts = SpanFacts(
+        "request",
+        run.trace_id,
+        root_span_id(run.id),
+        run.requested_at,
+        at,
+        failed=run.status is RunStatus.FAILED,
+        attributes={
+            "run_id": run.id,
+            "tenant_id": run.tenant_id,
+            "project_id": run.project_id,
+            "status": run.status.value,
+            "undoes": run.undoes,
+        },
+    )
+    tell_span(facts)
