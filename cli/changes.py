@@ -81,7 +81,7 @@ class Asked:
             return change
         with door.reading() as tx:
             run = tx.get_run(run_id)
-        schema = _schema(door, run.template_id, self.version or run.template_version)
+        schema = _schema(door, run, self.version)
         # What this run has already, another may not have.
         inputs = gather_inputs(self.settings or (), None, schema, deepcopy(self._in_file))
         return replace(change, inputs=inputs)
@@ -89,7 +89,7 @@ class Asked:
     def _inputs(self, door: Door, run: Run) -> dict[str, Any]:
         current: Mapping[str, Any] = door.runtime.inputs_of(run)
         base = deepcopy({**current, **self._in_file})
-        schema = _schema(door, run.template_id, self.version or run.template_version)
+        schema = _schema(door, run, self.version)
         wanted = gather_inputs(self.settings or (), None, schema, base)
         return {
             name: value
@@ -105,9 +105,9 @@ class Asked:
         return {} if self.file is None else read_inputs(self.file)
 
 
-def _schema(door: Door, template: str, version: str) -> Mapping[str, Any]:
+def _schema(door: Door, run: Run, version: str | None) -> Mapping[str, Any]:
     """The template's schema; nothing where it cannot be loaded: the retry will say why."""
     try:
-        return door.runtime.catalog.load(template, version).inputs_schema
+        return door.runtime.catalog.load_of_run(run, version).inputs_schema
     except FactoryError:
         return {}

@@ -8,7 +8,7 @@ from typer import Context
 
 
 def complete_template(incomplete: str) -> list[str]:
-    """Names of templates, by their folders alone."""
+    """Names of templates: of folders and of what was published, none of it read."""
     found: set[str] = set()
     with suppress(Exception):
         from importlib.resources import files
@@ -19,6 +19,12 @@ def complete_template(incomplete: str) -> list[str]:
         built_in = Path(str(files("factory_runtime"))) / "templates"
         for folder in (*Settings().template_folders, built_in):
             found |= {entry.parent.name for entry in folder.glob("*/template.yaml")}
+    with suppress(Exception):
+        from factory_runtime.bootstrap import open_runtime
+
+        runtime = open_runtime()
+        published = runtime.kept_templates.publications(runtime.settings.tenant)
+        found |= {one.template_id for one in published}
     return sorted(name for name in found if name.startswith(incomplete))
 
 

@@ -8,44 +8,51 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 from cli.as_json import print_json
 from cli.door import Door, open_door
 from cli.errors import DONE, UNAVAILABLE
 from cli.options import Json, Tenant
-from cli.text import moment, one_line, size
+from cli.store_checks import (
+    Check,
+    look_at_hosts,
+    look_at_left_over,
+    look_at_open_runs,
+    look_at_outbox,
+    look_at_schema,
+    look_at_store,
+)
+from cli.text import one_line, size
+from cli.unfinished import find_unfinished, show_unfinished, unfinished_facts, unfinished_words
 from factory_runtime.domain.errors import FactoryError
 
-_GIT = (2, 30)
+if TYPE_CHECKING:
+    from factory_runtime.services.unfinished import Unfinished
+
+_GIT = (2, 37)
 _PYTHON = (3, 11)
 _LOW_SPACE = 1024**3
 _NO_SPACE = 64 * 1024**2
 _PREFECT_SECONDS = 3.0
-_MANY = 1000
-
-
-@dataclass(frozen=True)
-class Check:
-    """One look at one thing.
-
-    Attributes:
-        state: ``ok``, ``warn`` (runs succeed all the same) or ``fail``.
-        fix: what to do about it, where there is something.
-    """
-
-    name: str
-    state: str
-    found: str
-    fix: str = ""
 
 
 def doctor(tenant: Tenant = None, json: Json = False) -> int:
     """Check everything a run needs, and say how to mend what is not right."""
     door = open_door(tenant=tenant, json=json)
-    checks = [_tried(name, look, door) for name, look in LOOKS.items()]
+    schema = _tried("schema", look_at_schema, door)
+    found: list[Unfinished] = []
+    looks = {**LOOKS, "upgrade": partial(_upgrade, found)}
+    # Opening an older database brings it up to date: who only looks does not decide that.
+    untold = LET_BE if schema.state == "warn" else frozenset[str]()
+    checks = [
+        schema,
+        *(_tried(name, look, door) for name, look in looks.items() if name not in untold),
+    ]
     if json:
-        print_json({"checks": checks})
+        unfinished = [unfinished_facts(one) for one in found]
+        print_json({"checks": checks, "unfinished": unfinished})
     else:
         door.screen.table(
             ("check", "status", "found"),
@@ -55,6 +62,7 @@ def doctor(tenant: Tenant = None, json: Json = False) -> int:
         for check in checks:
             if check.fix:
                 door.screen.line(f"{check.name}: {check.fix}")
+        show_unfinished(door, found)
     return UNAVAILABLE if any(check.state == "fail" for check in checks) else DONE
 
 
@@ -66,6 +74,12 @@ def _tried(name: str, look: Callable[[str, Door], Check], door: Door) -> Check:
         return Check(name, "fail", one_line(str(error)), error.hint or "")
     except Exception as error:
         return Check(name, "fail", one_line(f"{type(error).__name__}: {error}"), "look into it")
+
+
+def _upgrade(found: list[Unfinished], name: str, door: Door) -> Check:
+    """Whether runs that wait could go on with what is installed now."""
+    found += find_unfinished(door)
+    return Check(name, *unfinished_words(found))
 
 
 def _python(name: str, _: Door) -> Check:
@@ -111,74 +125,6 @@ def _home(name: str, door: Door) -> Check:
     )
 
 
-def _store(name: str, door: Door) -> Check:
-    from factory_runtime.ports import RunFilter
-
-    with door.reading() as tx:
-        some = tx.list_runs(RunFilter(), limit=1).items
-    return Check(name, "ok", "opens, with runs in it" if some else "opens, no runs yet")
-
-
-def _open_runs(name: str, door: Door) -> Check:
-    """Runs that are open while no stack is up wait for one."""
-    from deployments.stack import find_stack
-
-    store = door.runtime.store
-    running = len(store.running_runs())
-    waiting = len(store.waiting_runs(door.runtime.clock.now(), limit=_MANY))
-    if not running + waiting:
-        return Check(name, "ok", "none")
-    told = f"{running} with a slot, {waiting} waiting for one"
-    if find_stack(door.settings) is not None:
-        return Check(name, "ok", told)
-    return Check(name, "warn", f"{told}, and nothing executes them here", "`factory up`")
-
-
-def _left_over(name: str, door: Door) -> Check:
-    """What killed processes left, and no sweep has found yet."""
-    store, now = door.runtime.store, door.runtime.clock.now()
-    lost, late = (
-        len(store.expired_jobs(now, limit=_MANY)),
-        len(store.overdue_runs(now, limit=_MANY)),
-    )
-    told = [
-        text.format(count, "" if count == 1 else "s")
-        for count, text in ((lost, "{} job{} of lost workers"), (late, "{} run{} to be cancelled"))
-        if count
-    ]
-    if not told:
-        return Check(name, "ok", "nothing")
-    return Check(name, "warn", ", ".join(told), "`factory sweep`")
-
-
-def _hosts(name: str, door: Door) -> Check:
-    """Outside hosts that nothing is asked of for now, because they failed too often."""
-    known = door.runtime.job_types.values()
-    hosts = sorted({host for job_type in known for host in job_type.facts.hosts})
-    now = door.runtime.clock.now()
-    with door.reading() as tx:
-        breakers = [breaker for host in hosts if (breaker := tx.find_breaker(host)) is not None]
-    down = [
-        f"{breaker.host} is left alone until {moment(breaker.open_until, now)}"
-        f" after {breaker.failures} failures"
-        for breaker in breakers
-        if breaker.open_until is not None and breaker.open_until > now
-    ]
-    if down:
-        return Check(
-            name, "warn", "; ".join(down), "look whether it answers; it is tried by itself"
-        )
-    return Check(name, "ok", ", ".join(hosts) or "none needed")
-
-
-def _outbox(name: str, door: Door) -> Check:
-    due = len(door.runtime.store.due_messages(door.runtime.clock.now(), limit=1000))
-    if not due:
-        return Check(name, "ok", "empty")
-    fix = "the next run or `factory up` drains it"
-    return Check(name, "warn", f"{due} message{'' if due == 1 else 's'} due", fix)
-
-
 def _job_types(name: str, door: Door) -> Check:
     from factory_runtime.jobs.registry import job_types
 
@@ -198,13 +144,21 @@ def _templates(name: str, door: Door) -> Check:
     bad = [
         template
         for template in catalog.names()
-        if check_template(
-            catalog.folder_of(template), catalog.job_types, source_roots=catalog.source_roots
-        )
+        if (folder := catalog.find_folder(template)) is not None
+        and check_template(folder, catalog.job_types, source_roots=catalog.source_roots)
     ]
     if bad:
         return Check(name, "fail", f"not in order: {', '.join(bad)}", "`factory templates check`")
-    return Check(name, "ok", ", ".join(catalog.names()))
+    with door.reading() as tx:
+        lost = [
+            f"{one.template_id} {one.version}"
+            for one in catalog.publications(door.tenant)
+            if (record := tx.find_template(one.template_id, one.version)) is None
+            or not door.runtime.storage.exists(door.tenant, record.digest)
+        ]
+    if lost:
+        return Check(name, "fail", f"files are gone: {', '.join(lost)}", "publish them again")
+    return Check(name, "ok", ", ".join(catalog.names(door.tenant)))
 
 
 def _policies(name: str, door: Door) -> Check:
@@ -254,14 +208,17 @@ LOOKS: dict[str, Callable[[str, Door], Check]] = {
     "Python": _python,
     "git": _git,
     "FACTORY_HOME": _home,
-    "run store": _store,
-    "open runs": _open_runs,
-    "left lying": _left_over,
-    "outbox": _outbox,
+    "run store": look_at_store,
+    "open runs": look_at_open_runs,
+    "left lying": look_at_left_over,
+    "outbox": look_at_outbox,
     "job types": _job_types,
-    "hosts": _hosts,
+    "hosts": look_at_hosts,
     "templates": _templates,
     "policies": _policies,
     "stack": _stack,
     "memory": _memory,
 }
+
+LET_BE = frozenset(LOOKS) - {"Python", "git", "FACTORY_HOME", "job types", "stack"} | {"upgrade"}
+"""Looks that open the run store."""

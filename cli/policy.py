@@ -157,7 +157,7 @@ def _read(door: Door, file: Path, body: bytes) -> PolicyReading:
     from factory_runtime.compiler.policy_file import Known, read_policy
 
     catalog = door.runtime.catalog
-    known = Known(templates=catalog.names(), job_types=sorted(catalog.job_types))
+    known = Known(templates=catalog.names(door.tenant), job_types=sorted(catalog.job_types))
     return read_policy(body, str(file), file.name, known)
 
 

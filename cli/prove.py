@@ -112,7 +112,7 @@ def _points(names: list[str]) -> tuple[Point, ...]:
 def _inputs_schema(door: Door, template: str) -> Any:
     """The template's schema; nothing where it cannot be loaded: the request will say why."""
     try:
-        return door.runtime.catalog.load(template).inputs_schema
+        return door.runtime.catalog.load(template, tenant_id=door.tenant).inputs_schema
     except FactoryError:
         return {}
 

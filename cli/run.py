@@ -33,6 +33,10 @@ def run(
     deadline: Annotated[
         str | None, typer.Option(metavar="DURATION", help="The most it may take, like 2h.")
     ] = None,
+    version: Annotated[
+        str | None,
+        typer.Option("--template-version", metavar="VERSION", help="Which, where there are more."),
+    ] = None,
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The same key gives the same run.")
     ] = None,
@@ -47,10 +51,11 @@ def run(
         tenant_id=door.tenant,
         project_id=project or door.settings.project,
         template=template,
-        inputs=gather_inputs(set_ or [], inputs, _inputs_schema(door, template)),
+        inputs=gather_inputs(set_ or [], inputs, _inputs_schema(door, template, version)),
         requested_by=person(),
         module_id=module,
         priority=priority,
+        version=version,
         deadline=duration_option(deadline, "--deadline"),
         idempotency_key=idempotency_key,
     )
@@ -82,9 +87,9 @@ def _carry_out(door: Door, request: RunRequest) -> int:
     return execute(door, request_run(door.runtime.desk, request))
 
 
-def _inputs_schema(door: Door, template: str) -> Mapping[str, Any]:
+def _inputs_schema(door: Door, template: str, version: str | None) -> Mapping[str, Any]:
     """The template's schema; nothing where it cannot be loaded: the request will say why."""
     try:
-        return door.runtime.catalog.load(template).inputs_schema
+        return door.runtime.catalog.load(template, version, door.tenant).inputs_schema
     except FactoryError:
         return {}

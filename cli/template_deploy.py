@@ -93,7 +93,7 @@ def deploy(
     priority = None if queue is None else queue_named(queue)
     schedule_of = _schedule_option(schedule)
     door = open_door(tenant=tenant, json=json)
-    names = list(dict.fromkeys(templates or door.runtime.catalog.names()))
+    names = list(dict.fromkeys(templates or door.runtime.catalog.names(door.tenant)))
     _refuse_unknown(door, names)
     api_url = get_api_url(door)
     with at_prefect(door, api_url):
@@ -132,7 +132,7 @@ def _refuse_unknown(door: Door, names: Sequence[str]) -> None:
     """Before anything is done: one that is misspelt leaves nothing half-deployed."""
     for name in names:
         try:
-            door.runtime.catalog.folder_of(name)
+            door.runtime.catalog.refuse_unknown(name, door.tenant)
         except UnknownTemplateError as error:
             raise NotFoundError(str(error), hint=error.hint) from error
 

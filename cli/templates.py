@@ -13,6 +13,7 @@ from cli.door import Door, open_door
 from cli.errors import BAD_INPUT, DONE
 from cli.options import Json, TemplateName, Tenant
 from cli.template_deploy import deploy
+from cli.template_publish import publication_facts, publish, show_publication, withdraw
 from cli.text import duration, one_line
 from factory_runtime.domain.errors import (
     FactoryError,
@@ -23,42 +24,57 @@ from factory_runtime.domain.errors import (
 )
 
 if TYPE_CHECKING:
+    from factory_runtime.domain.publication import Publication
     from factory_runtime.domain.template import Template
 
 app = typer.Typer(
-    help="The templates at hand: list, show, check and deploy them.", no_args_is_help=True
+    help="The templates at hand: list, show, check, publish and deploy them.",
+    no_args_is_help=True,
 )
-app.command()(deploy)
+for command in (publish, withdraw, deploy):
+    app.command()(command)
 
 
 @app.command("list")
 def list_templates(tenant: Tenant = None, json: Json = False) -> None:
     """List the templates there are, and what the tenant's policy does not allow."""
     door = open_door(tenant=tenant, json=json)
-    rows = [_summary(door, name) for name in door.runtime.catalog.names()]
+    rows = _rows(door)
     refused = _mark_refused(door, rows)
     if json:
         print_json({"templates": rows})
         return
     door.screen.table(
-        ("template", "version", "title", "problem"),
-        [(row["id"], row["version"], row["title"], row["problem"] or "") for row in rows],
-        flexible=("title", "problem"),
+        ("template", "version", "title", "also", "from", "problem"),
+        [_row(row) for row in rows],
+        flexible=("title", "from", "problem"),
     )
     if refused is not None:
         door.screen.line(refused, "warn")
 
 
 @app.command()
-def show(template: TemplateName, json: Json = False) -> None:
-    """Show what a template asks for and what it does."""
-    door = open_door(json=json)
+def show(
+    template: TemplateName,
+    version: Annotated[
+        str | None, typer.Option("--template-version", help="Which, where there are several.")
+    ] = None,
+    tenant: Tenant = None,
+    json: Json = False,
+) -> None:
+    """Show what a template asks for, what it does, and where it comes from."""
+    door = open_door(tenant=tenant, json=json)
     _refuse_unknown(door, template)
-    loaded = door.runtime.catalog.load(template)
+    loaded = door.runtime.catalog.load(template, version, door.tenant)
+    published = _publication_of(door, loaded)
     if json:
-        print_json(loaded)
-    else:
-        _show(door, loaded)
+        facts = None if published is None else publication_facts(published)
+        print_json({**to_json(loaded), "publication": facts})
+        return
+    _show(door, loaded)
+    if published is not None:
+        door.screen.heading("Published")
+        show_publication(door, published, loaded.digest)
 
 
 @app.command()
@@ -66,12 +82,13 @@ def check(
     template: Annotated[
         str, typer.Argument(metavar="DIR_OR_NAME", help="A template's folder, or its name.")
     ],
+    tenant: Tenant = None,
     json: Json = False,
 ) -> int:
     """Report everything that is wrong with a template."""
     from factory_runtime.compiler.load import check_template
 
-    door = open_door(json=json)
+    door = open_door(tenant=tenant, json=json)
     folder = _folder(door, template)
     job_types = door.runtime.catalog.job_types
     problems = check_template(folder, job_types, source_roots=door.settings.source_roots)
@@ -92,13 +109,16 @@ def _folder(door: Door, template: str) -> Path:
     if "/" in template or template.startswith("."):
         raise NotFoundError(f"there is no folder {template}", hint="look at the path")
     _refuse_unknown(door, template)
-    return door.runtime.catalog.folder_of(template)
+    catalog = door.runtime.catalog
+    # Of what was published it is known that it was in order; a folder has to be looked at.
+    found = catalog.find_folder(template)
+    return found or catalog.load(template, tenant_id=door.tenant).folder
 
 
 def _refuse_unknown(door: Door, name: str) -> None:
     """Here the template is what is looked for, not an input: a missing one is not found."""
     try:
-        door.runtime.catalog.folder_of(name)
+        door.runtime.catalog.refuse_unknown(name, door.tenant)
     except InputError as exc:
         raise NotFoundError(str(exc), hint=exc.hint) from exc
 
@@ -116,18 +136,46 @@ def _show_problems(door: Door, folder: Path, problems: Sequence[Problem]) -> Non
     door.screen.line(f"{count} problem{'' if count == 1 else 's'}", "bad")
 
 
-def _summary(door: Door, name: str) -> dict[str, Any]:
+def _rows(door: Door) -> list[dict[str, Any]]:
+    """Each template as a run would get it now, and the versions beside it."""
+    catalog = door.runtime.catalog
+    published: dict[str, list[Publication]] = {}
+    for one in catalog.publications(door.tenant):
+        published.setdefault(one.template_id, []).append(one)
+    return [_summary(door, name, published.get(name, ())) for name in catalog.names(door.tenant)]
+
+
+def _summary(door: Door, name: str, published: Sequence[Publication]) -> dict[str, Any]:
+    facts: dict[str, Any] = {"id": name, "published": [publication_facts(p) for p in published]}
     try:
-        template = door.runtime.catalog.load(name)
+        template = door.runtime.catalog.load(name, tenant_id=door.tenant)
     except FactoryError as error:
-        return {"id": name, "version": "", "title": "", "description": "", "problem": str(error)}
+        blank = dict.fromkeys(("version", "title", "description", "origin"), "")
+        return {**facts, **blank, "problem": str(error)}
+    one = _publication_of(door, template)
     return {
-        "id": template.id,
+        **facts,
         "version": template.version,
         "title": template.title,
         "description": template.description,
+        "origin": str(template.folder) if one is None else one.origin,
         "problem": None,
     }
+
+
+def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
+    beside = [one["version"] for one in row["published"] if one["version"] != row["version"]]
+    origin = row["origin"] if row["published"] else ""
+    also = ", ".join(beside)
+    return (row["id"], row["version"], row["title"], also, origin, row["problem"] or "")
+
+
+def _publication_of(door: Door, template: Template) -> Publication | None:
+    """What it was published from; None where it was read from a folder."""
+    if template.folder.parent != door.settings.templates_folder:
+        return None
+    published = door.runtime.catalog.publications(door.tenant, template.id)
+    return next((one for one in published if one.version == template.version), None)
 
 
 def _mark_refused(door: Door, rows: Sequence[dict[str, Any]]) -> str | None:

@@ -88,8 +88,8 @@ def deploy_template(runtime: Runtime, name: str, order: DeployOrder) -> Deployed
         PrefectUnavailableError: no server answers; doing it again goes on.
         HostRejectedError: it refuses it.
     """
-    template = runtime.catalog.load(name)
-    _refuse_hidden(runtime, template)
+    template = runtime.catalog.load(name, tenant_id=order.tenant_id)
+    _refuse_hidden(runtime, template, order.tenant_id)
     schedule = order.schedule_of(template)
     _check_inputs(template, schedule)
     form = form_of(template.inputs_schema)
@@ -111,7 +111,7 @@ def withdraw_gone(runtime: Runtime, tenant_id: str, by: str) -> tuple[Deployment
     Prefect's are let be: another machine may have them still, and where none has, a run that is
     started in one fails and says why.
     """
-    names, now = runtime.catalog.names(), runtime.clock.now()
+    names, now = runtime.catalog.names(tenant_id), runtime.clock.now()
     gone: list[Deployment] = []
     with runtime.store.begin(tenant_id) as tx:
         for deployment in tx.list_deployments():
@@ -126,10 +126,10 @@ def withdraw_gone(runtime: Runtime, tenant_id: str, by: str) -> tuple[Deployment
     return tuple(gone)
 
 
-def _refuse_hidden(runtime: Runtime, template: Template) -> None:
+def _refuse_hidden(runtime: Runtime, template: Template, tenant_id: str) -> None:
     """Refuse a template that its entrypoint does not lead to."""
     name = entry_name(template.id)
-    same = [one for one in runtime.catalog.names() if entry_name(one) == name]
+    same = [one for one in runtime.catalog.names(tenant_id) if entry_name(one) == name]
     if len(same) > 1:
         raise InputError(
             f"the templates {' and '.join(same)} are one flow for Prefect: flows.templates.{name}",

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
     from factory_runtime.services.index_memory import Librarian
     from factory_runtime.services.inventory import Inventory
     from factory_runtime.services.policy import PolicyBook
+    from factory_runtime.services.kept_templates import KeptTemplates
     from factory_runtime.services.redrive import Redriver
+    from factory_runtime.services.publish_template import Publisher
     from factory_runtime.services.request_run import RequestDesk
     from factory_runtime.services.send_notices import NoticeSender
     from factory_runtime.services.undo_run import Undoer
@@ -114,8 +116,26 @@ class Runtime:
             {name: job_type.facts for name, job_type in self.job_types.items()},
             self.settings.source_roots,
         )
+            self.kept_templates,
 
     @cached_property
+    @cached_property
+    def kept_templates(self) -> KeptTemplates:
+        from factory_runtime.jobs.render.limits import RenderLimits
+        from factory_runtime.services.kept_templates import KeptTemplates
+
+        folder, limits = self.settings.templates_folder, RenderLimits.from_settings(self.settings)
+        return KeptTemplates(self.find_store, self.storage, folder, limits)
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        """Publishes templates, from folders and from git hosts."""
+        from factory_runtime.hosts.template_git import GitTemplates
+        from factory_runtime.services.publish_template import Publisher
+
+        repository = GitTemplates(self.settings.template_hosts, self.kept_templates.limits)
+        return Publisher(self.store, self.storage, self.catalog, self.clock, repository)
+
     def policies(self) -> PolicyBook:
         from factory_runtime.services.policy import PolicyBook
 

@@ -22,6 +22,7 @@ from factory_runtime.domain.ids import attempt_key, effect_key, new_id
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.memory import Collection, Memory
 from factory_runtime.domain.policy import PolicyRecord
+from factory_runtime.domain.publication import Publication
 from factory_runtime.domain.records import (
     AuditEntry,
     Breaker,
@@ -371,6 +372,22 @@ def a_deployment(**values: Any) -> Deployment:
             priority=Priority.HIGH,
             deployed_at=NOON,
             deployed_by="ada",
+        ),
+        **values,
+    )
+
+
+def a_publication(**values: Any) -> Publication:
+    return replace(
+        Publication(
+            tenant_id=TENANT,
+            template_id="microservice",
+            version="1.2.0",
+            origin="git+https://git.example/platform/templates#subdirectory=microservice",
+            published_at=NOON,
+            published_by="ada",
+            ref="v1.2.0",
+            commit_id="c" * 40,
         ),
         **values,
     )

@@ -125,6 +125,9 @@ class FaultyStore:
     def open_flow_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
         return self._store.open_flow_runs(after=after, limit=limit)
 
+    def unfinished_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
+        return self._store.unfinished_runs(after=after, limit=limit)
+
     def close(self) -> None:
         self._store.close()
 

@@ -157,6 +157,10 @@ class DataRefusedError(InputError):
     """A location of data that the settings do not allow, or data larger than is allowed."""
 
 
+class TemplateRefusedError(InputError):
+    """A place of a template that the settings do not allow, or a template larger than is allowed."""
+
+
 class UnreadableDataError(InputError):
     """Data that are no rows: another format, another encoding, or cut off."""
 

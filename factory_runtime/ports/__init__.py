@@ -13,6 +13,7 @@ from factory_runtime.ports.memory import Embedder, MemoryIndex, RecallQuery
 from factory_runtime.ports.notifier import AddressBook, Notifier
 from factory_runtime.ports.operator_records import OperatorRecords
 from factory_runtime.ports.prefect import Launcher
+from factory_runtime.ports.publication_records import PublicationRecords
 from factory_runtime.ports.queue_records import (
     EVERYBODY,
     DispatchTransaction,
@@ -24,6 +25,7 @@ from factory_runtime.ports.queue_records import (
     WaitingRun,
 )
 from factory_runtime.ports.run_store import Page, RunFilter, RunStore, RunTransaction
+from factory_runtime.ports.template_repository import FetchedTemplate, TemplateRepository
 
 __all__ = [
     "EVERYBODY",
@@ -35,6 +37,7 @@ __all__ = [
     "DeploymentRecords",
     "DispatchTransaction",
     "Embedder",
+    "FetchedTemplate",
     "FileTree",
     "GitHost",
     "JobContext",
@@ -46,6 +49,7 @@ __all__ = [
     "Notifier",
     "OperatorRecords",
     "Page",
+    "PublicationRecords",
     "QueueRecords",
     "RecallQuery",
     "Repository",
@@ -55,6 +59,7 @@ __all__ = [
     "RunTransaction",
     "SlotHolder",
     "StoredBody",
+    "TemplateRepository",
     "TopicQueue",
     "Undoing",
     "WaitingRun",

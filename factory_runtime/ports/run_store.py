@@ -29,6 +29,7 @@ from factory_runtime.domain.records import (
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports.deployment_records import DeploymentRecords
 from factory_runtime.ports.operator_records import OperatorRecords
+from factory_runtime.ports.publication_records import PublicationRecords
 from factory_runtime.ports.queue_records import (
     DispatchTransaction,
     JobKey,
@@ -73,7 +74,9 @@ class Page(Generic[T]):
     cursor: str | None = None
 
 
-class RunTransaction(OperatorRecords, QueueRecords, DeploymentRecords, Protocol):
+class RunTransaction(
+    OperatorRecords, QueueRecords, DeploymentRecords, PublicationRecords, Protocol
+):
     """One use case on one tenant's rows: all of it is committed, or none.
 
     Every query it makes adds the tenant it was begun for; a row of another tenant is not there.
@@ -395,6 +398,13 @@ class RunStore(Protocol):
 
     def open_flow_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
         """Open runs that have a flow run, in the order of their keys; ``after`` continues."""
+        ...
+
+    def unfinished_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
+        """Runs that may still go on, in the order of their keys; ``after`` continues.
+
+        They are open, or have Failed and left dead letters that are open.
+        """
         ...
 
     def close(self) -> None: ...

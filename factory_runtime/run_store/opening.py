@@ -2,11 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from factory_runtime.domain.errors import StorageFullError
-from factory_runtime.run_store.engines import make_folder, open_engine, parse_url, place_of
-from factory_runtime.run_store.schema import ensure_schema
+from factory_runtime.run_store.engines import (
+    make_folder,
+    open_engine,
+    parse_url,
+    place_of,
+    sqlite_file,
+)
+from factory_runtime.run_store.schema import HEAD_REVISION, ensure_schema, find_revision
 from factory_runtime.run_store.store import SqlRunStore
 from factory_runtime.run_store.translate import translated
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """Of a database: the revision it has, None where there is nothing yet, and the one it needs."""
+
+    found: str | None
+    needed: str = HEAD_REVISION
+
+    @property
+    def is_older(self) -> bool:
+        return self.found is not None and self.found < self.needed
+
+    @property
+    def is_newer(self) -> bool:
+        return self.found is not None and self.found > self.needed
+
+
+def look_at_schema(url: str) -> Schema:
+    """Which schema the run store at a URL has: unlike opening it, this changes nothing.
+
+    Raises:
+        SettingsError, StoreUnavailableError, CorruptStoreError: as ``open_run_store``.
+    """
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(sqlite_file(parsed)).exists():
+        return Schema(None)
+    engine, place = open_engine(parsed), place_of(parsed)
+    try:
+        with translated(place), engine.connect() as connection:
+            return Schema(find_revision(connection, place))
+    finally:
+        engine.dispose()
 
 
 def open_run_store(url: str) -> SqlRunStore:

@@ -44,6 +44,7 @@ from factory_runtime.domain.errors import InputError, PermanentError
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.memory import Memory
 from factory_runtime.domain.policy import PolicyRecord
+from factory_runtime.domain.publication import Publication
 from factory_runtime.domain.records import (
     AuditEntry,
     Breaker,
@@ -132,6 +133,7 @@ APPROVALS = Record(tables.approvals, Approval)
 VOTES = Record(tables.votes, Vote)
 POLICIES = Record(tables.policies, PolicyRecord)
 DEPLOYMENTS = Record(tables.deployments, Deployment)
+PUBLICATIONS = Record(tables.publications, Publication)
 SET_ASIDES = Record(tables.set_asides, SetAside)
 TOPIC_WAITS = Record(tables.topic_waits, TopicWait)
 AUDIT = Record(tables.audit, AuditEntry)

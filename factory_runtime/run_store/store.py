@@ -27,6 +27,7 @@ from factory_runtime.run_store.stuck import (
     open_flow_runs,
     overdue_runs,
     running_runs,
+    unfinished_runs,
 )
 from factory_runtime.run_store.tables import deployments, outbox
 from factory_runtime.run_store.transaction import SqlTransaction
@@ -121,6 +122,11 @@ class SqlRunStore:
     def open_flow_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
         with self._connected(read_only=True) as connection, translated(self._place):
             rows = connection.execute(open_flow_runs(after, limit)).mappings()
+            return tuple(RUNS.value_of(row) for row in rows)
+
+    def unfinished_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
+        with self._connected(read_only=True) as connection, translated(self._place):
+            rows = connection.execute(unfinished_runs(after, limit)).mappings()
             return tuple(RUNS.value_of(row) for row in rows)
 
     def close(self) -> None:

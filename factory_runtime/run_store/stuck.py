@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Select, literal, select, tuple_, union_all
+from sqlalchemy import Select, and_, exists, literal, or_, select, tuple_, union_all
 
+from factory_runtime.domain.dead_letter import LetterStatus
 from factory_runtime.domain.job import JobStatus
-from factory_runtime.domain.run import Run
+from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunKey
 from factory_runtime.run_store.rows import RUNS
-from factory_runtime.run_store.tables import jobs, runs
+from factory_runtime.run_store.tables import dead_letters, jobs, runs
 
 _KEY = (runs.c.tenant_id, runs.c.id)
 _AGE = (runs.c.priority, runs.c.requested_at, runs.c.id)
@@ -48,6 +50,21 @@ def expired_jobs(now: datetime, limit: int) -> Select[tuple[str, str, str]]:
 def open_flow_runs(after: RunKey | None, limit: int) -> Select[tuple[Run]]:
     """Open runs with a flow run, in the order of their keys."""
     query = select(*RUNS.columns).where(_IS_OPEN, runs.c.flow_run_id.is_not(None))
+    return _part_of(query, after, limit)
+
+
+def unfinished_runs(after: RunKey | None, limit: int) -> Select[tuple[Run]]:
+    """Runs that may still go on, in the order of their keys: open ones, and those with letters."""
+    has_letters = exists().where(
+        dead_letters.c.tenant_id == runs.c.tenant_id,
+        dead_letters.c.run_id == runs.c.id,
+        dead_letters.c.status == LetterStatus.OPEN,
+    )
+    failed = and_(runs.c.status == RunStatus.FAILED, has_letters)
+    return _part_of(select(*RUNS.columns).where(or_(_IS_OPEN, failed)), after, limit)
+
+
+def _part_of(query: Select[Any], after: RunKey | None, limit: int) -> Select[Any]:
     if after is not None:
         query = query.where(tuple_(*_KEY) > tuple_(literal(after.tenant_id), literal(after.run_id)))
     return query.order_by(*_KEY).limit(limit)

@@ -25,6 +25,7 @@ from factory_runtime.run_store.groups import LetterCounts
 from factory_runtime.run_store.ledgers import Ledgers
 from factory_runtime.run_store.operators import Operators
 from factory_runtime.run_store.paging import behind, conditions_of, cursor_of
+from factory_runtime.run_store.publications import Publications
 from factory_runtime.run_store.queues import Queues
 from factory_runtime.run_store.rows import (
     ATTEMPTS,
@@ -42,7 +43,7 @@ _WITHOUT_VERSION = ("lease_expires_at", "progress", "phrase")
 """What heartbeats and notes change of a job between two of its versions."""
 
 
-class SqlTransaction(Ledgers, Operators, Queues, Deployments):
+class SqlTransaction(Ledgers, Operators, Queues, Deployments, Publications):
     """``ports.RunTransaction`` on SQLAlchemy.
 
     Who writes a run's history or its jobs holds the run's row first, so that two of them never wait

@@ -20,7 +20,6 @@ from factory_runtime.domain.errors import (
     InputError,
     InvalidInputsError,
     Problem,
-    TemplateChangedError,
     UnknownTemplateError,
 )
 from factory_runtime.domain.ids import digest_of
@@ -33,6 +32,7 @@ from factory_runtime.domain.template import Template
 from factory_runtime.services.amended import Amended
 from factory_runtime.services.bodies import from_body, to_body
 from factory_runtime.services.engine import run_facts
+from factory_runtime.services.kept_templates import keep_template
 from factory_runtime.services.plan_request import plan_under_policy
 from factory_runtime.services.plans import read_plan
 from factory_runtime.services.policy_check import gate_lacking
@@ -113,19 +113,12 @@ def _load(desk: RequestDesk, run: Run, change: Change) -> Template:
             f"run {run.id} undoes {run.undoes}: it has no inputs and no version of its own",
             hint="only its timeouts can be changed",
         )
-    version = change.template_version or run.template_version
     try:
-        template = desk.catalog.load(run.template_id, version)
+        return desk.catalog.load_of_run(run, change.template_version)
     except UnknownTemplateError as error:
         if change.template_version is None:
             error.hint = f"{error.hint}; `--template-version` goes on with another version"
         raise
-    if version == run.template_version and template.digest != run.template_digest:
-        raise TemplateChangedError(
-            f"template {template.id} {version} is no longer what run {run.id} began with",
-            hint="give what was edited a version of its own, and retry with that one",
-        )
-    return template
 
 
 def _recompile(
@@ -140,6 +133,7 @@ def _recompile(
     if template.digest == before.template_digest:
         # Longer timeouts that an earlier retry gave stay.
         plan = replace(plan, jobs=tuple(_timed_as_before(job, before) for job in plan.jobs))
+    keep_template(desk.storage, run.tenant_id, template)
     return replace(plan, sources=pack_sources(desk, run.tenant_id, template, plan))
 
 

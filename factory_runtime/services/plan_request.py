@@ -27,8 +27,8 @@ def preview_plan(
         InputError, PolicyUnavailableError: as ``request_run``.
     """
     refuse_bad_names(request)
-    template = catalog.load(request.template, request.version)
     tenant_id, inputs = request.tenant_id, request.inputs
+    template = catalog.load(request.template, request.version, tenant_id)
     plan, ruling = plan_under_policy(
         catalog, policies, tenant_id, template, inputs, deadline=request.deadline
     )

@@ -28,6 +28,7 @@ from factory_runtime.domain.tree import pack_folder
 from factory_runtime.ports import ArtifactStorage, Clock, RunStore, RunTransaction
 from factory_runtime.services.bodies import to_body
 from factory_runtime.services.catalog import TemplateCatalog
+from factory_runtime.services.kept_templates import keep_template
 from factory_runtime.services.plan_request import plan_under_policy, refuse_bad_names
 from factory_runtime.services.policy import PolicyBook
 from factory_runtime.services.policy_check import Ruling, hold_quota
@@ -82,12 +83,13 @@ def request_run(desk: RequestDesk, request: RunRequest) -> Run:
     if (known := _known_run(desk, request, body_digest)) is not None:
         return known
     try:
-        template = desk.catalog.load(request.template, request.version)
         tenant_id, inputs = request.tenant_id, request.inputs
+        template = desk.catalog.load(request.template, request.version, tenant_id)
         plan, ruling = plan_under_policy(
             desk.catalog, desk.policies, tenant_id, template, inputs, deadline=request.deadline
         )
         plan = replace(plan, sources=pack_sources(desk, tenant_id, template, plan))
+        keep_template(desk.storage, tenant_id, template)
         return _commit(desk, request, template, plan, ruling, body_digest)
     except TransientError:
         raise  # nothing is wrong with the request: it may come again

@@ -32,6 +32,7 @@ from tests.builders import (
     a_memory,
     a_message,
     a_policy_record,
+    a_publication,
     a_redrive_order,
     a_request_record,
     a_run,
@@ -68,6 +69,7 @@ APPROVAL = an_approval(JOB)
 VOTE = a_vote(APPROVAL)
 POLICY = a_policy_record()
 DEPLOYMENT = a_deployment()
+PUBLICATION = a_publication()
 AUDIT = an_audit_entry()
 ASIDE = SetAside(TENANT, RUN.id, 1, after(60), "it fails")
 WAIT = TopicWait(TENANT, RUN.id, JOB.step, JOB.type, JOB.priority, after(0), after(1))
@@ -162,6 +164,11 @@ EMPTY: dict[str, Call] = {
     "list_audit": lambda tx: tx.list_audit(),
     "find_deployment": lambda tx: tx.find_deployment(DEPLOYMENT.template_id),
     "list_deployments": lambda tx: tx.list_deployments(),
+    "find_template": lambda tx: tx.find_template(TEMPLATE.template_id, TEMPLATE.version),
+    "find_publication": lambda tx: tx.find_publication(
+        PUBLICATION.template_id, PUBLICATION.version
+    ),
+    "list_publications": lambda tx: tx.list_publications(),
 }
 # Each makes a row of the intruder's own under a key that the other tenant uses too, or nothing.
 BESIDE: dict[str, Call] = {
@@ -182,6 +189,9 @@ BESIDE: dict[str, Call] = {
     "add_failure_kind": lambda tx: tx.add_failure_kind(foreign(KIND)),
     "add_redrive_order": lambda tx: tx.add_redrive_order(foreign(ORDER)),
     "save_policy": lambda tx: tx.save_policy(foreign(POLICY)),
+    "save_publication": lambda tx: tx.save_publication(
+        replace(foreign(PUBLICATION), origin="stolen")
+    ),
     "add_audit": lambda tx: tx.add_audit([foreign(AUDIT)]),
     "drop_set_aside": lambda tx: tx.drop_set_aside(RUN.id),
     "lock_topic": lambda tx: tx.lock_topic(JOB.type),
@@ -209,6 +219,7 @@ SMUGGLED: dict[str, Call] = {
     "add_vote": lambda tx: tx.add_vote(VOTE),
     "save_policy": lambda tx: tx.save_policy(POLICY),
     "save_deployment": lambda tx: tx.save_deployment(DEPLOYMENT),
+    "save_publication": lambda tx: tx.save_publication(PUBLICATION),
     "add_audit": lambda tx: tx.add_audit([AUDIT]),
     "save_set_aside": lambda tx: tx.save_set_aside(ASIDE),
     "save_topic_wait": lambda tx: tx.save_topic_wait(WAIT),
@@ -245,6 +256,7 @@ def store(run_store: RunStore) -> RunStore:
         tx.add_vote(VOTE)
         tx.save_policy(POLICY)
         tx.save_deployment(DEPLOYMENT)
+        tx.save_publication(PUBLICATION)
         tx.add_audit([AUDIT])
         tx.save_set_aside(ASIDE)
         tx.save_topic_wait(WAIT)

@@ -58,7 +58,13 @@ def shown(location: str) -> str:
     return repr(text)[1:-1][:200]
 
 
-def addresses_of(parts: SplitResult, listed: Iterable[str]) -> list[str]:
+def addresses_of(
+    parts: SplitResult,
+    listed: Iterable[str],
+    *,
+    what: str = "data",
+    setting: str = "FACTORY_DATA_HOSTS",
+) -> list[str]:
     """The addresses at which the host may be asked, looked up once: what is asked is what was seen.
 
     A host that is listed by its own name may be anywhere; one that only a ``*`` covers has to have
@@ -72,8 +78,8 @@ def addresses_of(parts: SplitResult, listed: Iterable[str]) -> list[str]:
     by_name, by_star = _listed(host, port, port == _USUAL_PORTS[parts.scheme], listed)
     if not by_name and not by_star:
         raise DataRefusedError(
-            f"{_spelled(host, port)} is no host that data may be fetched from",
-            hint='an operator lists it: FACTORY_DATA_HOSTS=\'["host", "host:port"]\'',
+            f"{_spelled(host, port)} is no host that {what} may be fetched from",
+            hint=f'an operator lists it: {setting}=\'["host", "host:port"]\'',
         )
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)

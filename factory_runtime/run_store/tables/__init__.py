@@ -29,6 +29,7 @@ from factory_runtime.run_store.tables.operator import (
     redrive_orders,
     votes,
 )
+from factory_runtime.run_store.tables.publication import publications
 from factory_runtime.run_store.tables.queue import breakers, queues, set_asides, topic_waits
 from factory_runtime.run_store.tables.run import runs, stands_in_queue, waits_for_a_time
 from factory_runtime.run_store.tables.schema import metadata
@@ -51,6 +52,7 @@ __all__ = [
     "metadata",
     "outbox",
     "policies",
+    "publications",
     "queues",
     "redrive_orders",
     "requests",

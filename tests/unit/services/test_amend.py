@@ -402,9 +402,21 @@ def test_a_version_that_is_not_there_is_refused(factory: SmallFactory):
     assert factory.run(run) == run
 
 
+def test_other_inputs_are_for_the_version_that_the_run_has(factory: SmallFactory):
+    factory.on["a"] = fails(NO)
+    run = failed(factory, "a: with: {number: '${{ inputs.number }}'}")
+    factory.template("steps:\n  - {name: b, type: act}\n", version="2.0.0")
+    del factory.on["a"]
+    again(factory, run, inputs={"number": 2})
+    assert run_through(factory, run).status is RunStatus.SUCCEEDED
+    assert outputs(factory, run, "a") == {"number": 2}
+    assert factory.run(run).template_version == "1.0.0"
+
+
 def test_other_inputs_need_the_version_that_the_run_has(factory: SmallFactory):
     factory.on["a"] = fails(NO)
     run = failed(factory, "a:")
+    factory.storage.delete(TENANT, run.template_digest)  # an older release kept no templates
     factory.template(INPUTS + steps("a:"), version="2.0.0")
     with pytest.raises(UnknownTemplateError) as refused:
         again(factory, run, inputs={"number": 2})
@@ -415,6 +427,7 @@ def test_other_inputs_need_the_version_that_the_run_has(factory: SmallFactory):
 def test_a_version_that_was_edited_is_not_the_one_that_the_run_has(factory: SmallFactory):
     factory.on["a"] = fails(NO)
     run = failed(factory, "a:")
+    factory.storage.delete(TENANT, run.template_digest)
     factory.template(INPUTS + steps("a:", "b:"))
     with pytest.raises(TemplateChangedError, match="no longer what run"):
         again(factory, run, inputs={"number": 2})

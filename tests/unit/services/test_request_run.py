@@ -352,10 +352,10 @@ def test_who_commits_a_key_second_gets_the_first_ones_run(
     quick: list[Run] = []
     load = type(orders.catalog).load
 
-    def overtaken(catalog: Any, name: str, version: str | None = None) -> Any:
+    def overtaken(catalog: Any, *asked: str | None) -> Any:
         if not quick:
             quick.append(orders.run(_the_other(orders)))
-        return load(catalog, name, version)
+        return load(catalog, *asked)
 
     def _the_other(factory: SmallFactory) -> Run:
         monkeypatch.setattr(type(orders.catalog), "load", load)
