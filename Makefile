@@ -49,7 +49,7 @@ run: $(STAMP)
 	@$(BIN)/factory run microservice --set service_name=orders
 
 test: $(STAMP) system-packages
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --durations 25
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25
 
 check: $(STAMP)
 	@$(BIN)/ruff check .

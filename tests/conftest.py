@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import shutil
 from collections.abc import Generator
 from contextlib import ExitStack, closing
@@ -14,6 +15,7 @@ from sqlalchemy import Engine, create_engine, make_url
 
 from factory_runtime.run_store import InMemoryRunStore, SqlRunStore, engines, open_run_store
 from factory_runtime.run_store.tables import metadata
+from tests.scheduling import Scheduling, in_order
 from tests.services import PostgresServer, running_postgres
 
 _services = pytest.StashKey[ExitStack]()
@@ -59,17 +61,22 @@ def pytest_configure_node(node: Any) -> None:
     node.workerinput["postgres"] = str(_started_postgres(node.config).folder)
 
 
-_LONG_ONES_FIRST = ("recovery", "flows", "system", "property", "contract")
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    return Scheduling(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the folders of long tests: at the end, no worker then waits for another's."""
+    in_order(items)
 
-    def rank(item: pytest.Item) -> int:
-        folder = item.path.parent.name
-        return _LONG_ONES_FIRST.index(folder) if folder in _LONG_ONES_FIRST else 99
 
-    items.sort(key=rank)
+# What is imported and collected is never garbage: looking it over takes longer than many a test.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

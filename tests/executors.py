@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import faulthandler
+import gc
 import json
 import os
 import pkgutil
@@ -31,6 +32,7 @@ from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.memory.in_memory import InMemoryMemoryIndex, WordsEmbedder
 from factory_runtime.run_store import SqlRunStore
 from factory_runtime.run_store.tables import outbox
+from factory_runtime.services.topics import MEMORY_OF_RUN
 from factory_runtime.settings import Settings
 from tests.factory import Factory, until
 from tests.prefect_database import place_database
@@ -234,6 +236,11 @@ class Site(Factory):
 
         self.until(is_empty, f"the outbox has nothing of {run.id}")
 
+    def is_remembered(self, run: Run) -> bool:
+        """Whether somebody has handled the message that the run's end has left for the memory."""
+        mine = f"topic = '{MEMORY_OF_RUN}' AND key LIKE '{run.id}%'"
+        return self._count(f"outbox WHERE done_at IS NOT NULL AND {mine}") > 0
+
     def make_due(self, run: Run) -> None:
         """What the run and its jobs wait for is due now."""
         now = self.runtime.clock.now()
@@ -330,11 +337,14 @@ def shared_prefect(home: Path) -> Generator[Prefect]:
 
 def main() -> None:
     """Fork one executor for each line; they end with this process."""
+    gc.disable()
     import deployments.dispatcher  # pyright: ignore[reportUnusedImport] # noqa: F401 - this is what takes so long
     from factory_runtime.orchestration import launch  # pyright: ignore[reportUnusedImport] # noqa: F401
     from factory_runtime.run_store import open_run_store  # pyright: ignore[reportUnusedImport] # noqa: F401
     from tests import work_types  # pyright: ignore[reportUnusedImport] # noqa: F401
 
+    gc.freeze()  # or collecting in an executor copies the memory of the nursery
+    gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
     for line in sys.stdin:
         born = os.fork()

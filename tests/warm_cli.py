@@ -252,9 +252,11 @@ def _stream(like: TextIO, mode: str) -> TextIO:
 def main() -> int:
     """Be the nursery; in each process that it forks, one command."""
     listener, folder = socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2])
+    gc.disable()
     _import_what_commands_import()
     check_that_forking_is_safe()
     gc.freeze()  # or collecting in a command copies the memory of the nursery
+    gc.enable()
     line = _Commands(listener).fork_each()
     if line is None:
         shutil.rmtree(folder)

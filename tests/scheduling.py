@@ -1,0 +1,53 @@
+"""Which worker tests run on, and in which order, where there are several."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+from xdist.scheduler import (  # pyright: ignore[reportMissingTypeStubs] - it has types, no stubs
+    LoadFileScheduling,
+)
+
+_ROOT = Path(__file__).parents[1]
+_FROM_STACK = re.compile(r"^from tests\.(executors|prefect_server) import ", re.MULTILINE)
+_LONG_ONES_FIRST = ("recovery", "flows", "system", "property", "contract")
+
+
+class Scheduling(LoadFileScheduling):
+    """A file's tests stay on one worker, and so do all those that share a stack.
+
+    Another worker would start a stack of its own for its part of them.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file, _, _ = nodeid.partition("::")
+        return stack_of(file) or file
+
+
+@cache
+def stack_of(file: str) -> str | None:
+    """The folder whose stack the tests of a file share, if they do; both from the root."""
+    folder, _, _ = file.rpartition("/")
+    if folder == "tests/flows":
+        return folder
+    if folder == "tests/recovery" and _FROM_STACK.search((_ROOT / file).read_text()):
+        return folder
+    return None
+
+
+def in_order(items: list[pytest.Item]) -> None:
+    """Begin with those that share a stack, then with folders of long tests.
+
+    The former mostly wait: from the start, some worker has something to compute meanwhile. At the
+    end, no worker waits long for another's.
+    """
+
+    def rank(item: pytest.Item) -> tuple[bool, int]:
+        folder = item.path.parent.name
+        place = _LONG_ONES_FIRST.index(folder) if folder in _LONG_ONES_FIRST else 99
+        return stack_of(item.nodeid.partition("::")[0]) is None, place
+
+    items.sort(key=rank)
