@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from factory_runtime.services.engine import Engine
     from factory_runtime.services.index_memory import Librarian
     from factory_runtime.services.inventory import Inventory
-    from factory_runtime.services.policy import PolicyBook
     from factory_runtime.services.kept_templates import KeptTemplates
-    from factory_runtime.services.redrive import Redriver
+    from factory_runtime.services.policy import PolicyBook
     from factory_runtime.services.publish_template import Publisher
+    from factory_runtime.services.redrive import Redriver
     from factory_runtime.services.request_run import RequestDesk
     from factory_runtime.services.send_notices import NoticeSender
     from factory_runtime.services.undo_run import Undoer
@@ -115,10 +115,9 @@ class Runtime:
             self.settings.template_folders,
             {name: job_type.facts for name, job_type in self.job_types.items()},
             self.settings.source_roots,
-        )
             self.kept_templates,
+        )
 
-    @cached_property
     @cached_property
     def kept_templates(self) -> KeptTemplates:
         from factory_runtime.jobs.render.limits import RenderLimits
@@ -136,6 +135,7 @@ class Runtime:
         repository = GitTemplates(self.settings.template_hosts, self.kept_templates.limits)
         return Publisher(self.store, self.storage, self.catalog, self.clock, repository)
 
+    @cached_property
     def policies(self) -> PolicyBook:
         from factory_runtime.services.policy import PolicyBook
 
@@ -218,8 +218,7 @@ class Runtime:
         settler = EffectSettler(self.store, self.host, self.job_types, self.clock)
 
         handlers: dict[str, Callable[[Any], None]] = {
-            topics.MEMORY_OF_RUN: self.librarian.index_run,
-            topics.MEMORY_OF_TEMPLATE: self.librarian.index_template,
+            **self.librarian.handlers,
             topics.SETTLE_EFFECTS: settler.settle,
             topics.UNDO_RUN: self.undoer.begin,
             topics.TAKE_INVENTORY: self.inventory.take,

@@ -8,6 +8,7 @@ import re
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 from factory_runtime.domain.memory import Collection, Memory, Recalled
 from factory_runtime.memory.rules import check_memories, check_tenant, check_vector
@@ -50,6 +51,16 @@ class InMemoryMemoryIndex:
     def count(self, tenant_id: str, collection: Collection) -> int:
         """As the port says."""
         return sum(memory.collection is collection for memory in self._of(tenant_id))
+
+    def tenants(self) -> tuple[str, ...]:
+        """As the port says."""
+        with self._lock:
+            return tuple(sorted(self._rows))
+
+    def optimize(self, tenant_id: str, keep: timedelta) -> None:
+        """As the port says: nothing is in pieces here."""
+        del keep
+        check_tenant(tenant_id)
 
     def _of(self, tenant_id: str) -> list[Memory]:
         check_tenant(tenant_id)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from factory_runtime.domain.errors import FactoryError, MemoryUnavailableError
+from factory_runtime.domain.ids import is_slug
 from factory_runtime.domain.memory import Collection, Memory, Recalled
 from factory_runtime.memory.rules import check_memories, check_tenant, check_vector
 from factory_runtime.ports import Embedder, RecallQuery
@@ -124,6 +125,35 @@ class LanceMemoryIndex:
         with self._translated():
             table = self._find_table(tenant_id, collection)
             return 0 if table is None else table.count_rows(self._same_model().to_sql())
+
+    def tenants(self) -> tuple[str, ...]:
+        """Those that have a database here.
+
+        Raises:
+            MemoryUnavailableError: the folder cannot be read.
+        """
+        with self._translated():
+            if not self._folder.exists():
+                return ()
+            return tuple(sorted(one.name for one in self._folder.iterdir() if is_slug(one.name)))
+
+    def optimize(self, tenant_id: str, keep: timedelta) -> None:
+        """Compact every table of the tenant, of other models too, and drop versions of old.
+
+        Raises:
+            InputError: the tenant's id is not a slug.
+            MemoryUnavailableError: the folder cannot be read or written, or somebody who wrote
+                meanwhile was quicker.
+        """
+        check_tenant(tenant_id)
+        with self._translated():
+            if not self._has(tenant_id):
+                return
+            database = self._connect(tenant_id)
+            for name in database.list_tables().tables:
+                table = _open(database, name)
+                if table is not None:
+                    table.optimize(cleanup_older_than=keep)
 
     # tables
 

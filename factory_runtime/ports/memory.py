@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Protocol
 
 from factory_runtime.domain.memory import Collection, Memory, Recalled
@@ -50,3 +51,14 @@ class MemoryIndex(Protocol):
     def forget(self, tenant_id: str, ids: Sequence[str]) -> None: ...
 
     def count(self, tenant_id: str, collection: Collection) -> int: ...
+
+    def tenants(self) -> tuple[str, ...]:
+        """Whose memories there are, in the order of names."""
+        ...
+
+    def optimize(self, tenant_id: str, keep: timedelta) -> None:
+        """Put small pieces together, and let go of what was replaced longer ago than ``keep``.
+
+        Who reads or writes meanwhile is not disturbed; two of these at once do the work twice.
+        """
+        ...

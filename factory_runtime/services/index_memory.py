@@ -12,6 +12,7 @@ from factory_runtime.domain.records import OutboxMessage, TemplateRecord
 from factory_runtime.ports import ArtifactStorage, Clock, Embedder, MemoryIndex, RunStore
 from factory_runtime.services.bodies import from_body
 from factory_runtime.services.remember import embed_missing, memory_of_run, memory_of_template
+from factory_runtime.services.topics import MEMORY_OF_RUN, MEMORY_OF_TEMPLATE
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,11 @@ class Librarian:
     clock: Clock
     embedder: Callable[[], Embedder]
     index: Callable[[], MemoryIndex]
+
+    @property
+    def handlers(self) -> Mapping[str, Callable[[OutboxMessage], None]]:
+        """The topics of the outbox that are the memory's."""
+        return {MEMORY_OF_RUN: self.index_run, MEMORY_OF_TEMPLATE: self.index_template}
 
     def index_run(self, message: OutboxMessage) -> None:
         """Remember one ended run.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -278,6 +278,21 @@ def test_a_forgotten_memory_is_gone_from_every_collection(index: MemoryIndex) ->
 
 
 HOSTILE = ["' OR '1'='1", "x'); --", '"', "\\", "\\'", "%", "null", "", "naïve 漢字"]
+
+
+def test_what_is_put_in_order_is_found_as_before(index: MemoryIndex) -> None:
+    for number in range(5):
+        index.upsert("acme", [a_memory(f"m-{number}", number)])
+    index.upsert("acme", [a_memory("m-4", 90)])
+    index.upsert("umbrella", [a_memory(tenant_id="umbrella")])
+    before = found(index)
+    index.optimize("acme", timedelta(milliseconds=1))
+    assert found(index) == before == ["m-0", "m-1", "m-2", "m-3", "m-4"]
+    assert found(index, "umbrella") == ["m-1"]
+    index.optimize("nobody", timedelta(days=1))
+    assert index.tenants() == ("acme", "umbrella")
+    index.upsert("acme", [a_memory("m-9", 1)])
+    assert index.count("acme", Collection.RUNS) == 6
 
 
 @pytest.mark.parametrize("text", HOSTILE)

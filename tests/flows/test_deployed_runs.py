@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from factory_runtime.domain.run import PREFECT, Priority, RunRequest, RunStatus
@@ -205,9 +206,23 @@ def test_plain_prefect_deploys_all_of_the_project(
         assert shown["work_queue_name"] == "normal"
         assert not shown["pull_steps"]
         assert shown["version"] == factory.runtime.catalog.load(name).version
-    swept = prefect.ask("GET", "/deployments/name/sweep/sweep")
-    assert [one["schedule"]["interval"] for one in swept["schedules"]] == [30]
-    prefect.ask("PATCH", f"/deployments/{swept['id']}", {"paused": True})
-    started = start(prefect, swept["id"])
-    execute(factory, started)
-    assert prefect.state(started.json()["id"])[0] == "COMPLETED"
+    upkeep = {"sweep": 30, "index-memory": 300, "optimize-memory": 3600}
+    started = [begin_now(prefect, name, seconds) for name, seconds in upkeep.items()]
+    execute(factory, *started)
+    for one in started:
+        assert prefect.state(one.json()["id"])[0] == "COMPLETED"
+    # Deployed again, what somebody has paused stays so.
+    done = prefect_command(factory, "deploy", "-n", "sweep/sweep", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (schedule,) = prefect.ask("GET", "/deployments/name/sweep/sweep")["schedules"]
+    assert (schedule["active"], schedule["schedule"]["interval"]) == (False, 30)
+
+
+def begin_now(prefect: Prefect, name: str, seconds: int) -> httpx.Response:
+    """Start a flow of the upkeep, whose schedule is paused as a person does it."""
+    shown = prefect.ask("GET", f"/deployments/name/{name}/{name}")
+    (schedule,) = shown["schedules"]
+    assert (schedule["active"], schedule["schedule"]["interval"]) == (True, seconds)
+    place = f"/deployments/{shown['id']}/schedules/{schedule['id']}"
+    prefect.ask("PATCH", place, {"active": False})
+    return start(prefect, shown["id"])

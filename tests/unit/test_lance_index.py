@@ -217,3 +217,14 @@ def test_importing_the_memory_imports_nothing_heavy() -> None:
         text=True,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_many_small_writes_become_one_file(tmp_path: Path) -> None:
+    index = LanceMemoryIndex(tmp_path, Given())
+    for number in range(12):
+        index.upsert("acme", [a_memory(f"m-{number}")])
+    pieces = len(list(tmp_path.rglob("*.lance/data/*")))
+    index.optimize("acme", timedelta(milliseconds=1))
+    assert pieces >= 12
+    assert len(list(tmp_path.rglob("*.lance/data/*"))) == 1
+    assert index.count("acme", Collection.RUNS) == 12

@@ -50,10 +50,7 @@ class Library:
         )
 
     def drain(self) -> Drained:
-        handlers: dict[str, Any] = {
-            topics.MEMORY_OF_RUN: self.librarian.index_run,
-            topics.MEMORY_OF_TEMPLATE: self.librarian.index_template,
-        }
+        handlers = self.librarian.handlers
         return drain_outbox(self.factory.store, self.factory.clock, handlers, "here:1")
 
     def records(self, collection: Collection = Collection.RUNS) -> tuple[Memory, ...]:

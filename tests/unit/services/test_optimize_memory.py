@@ -1,0 +1,60 @@
+"""The upkeep of the memory: by one at a time, and no tenant hinders another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+
+from factory_runtime.domain.errors import MemoryUnavailableError
+from factory_runtime.memory.in_memory import InMemoryMemoryIndex, WordsEmbedder
+from factory_runtime.services.optimize_memory import KEEP, Optimized, optimize_memory
+from tests.small_factory import SmallFactory
+
+HERE = "here:1"
+
+
+class Watched(InMemoryMemoryIndex):
+    """Has memories of three tenants, and tells who is being put in order."""
+
+    def __init__(self) -> None:
+        super().__init__(WordsEmbedder())
+        self.asked: list[tuple[str, timedelta]] = []
+        self.meanwhile: Callable[[str], object] = lambda tenant_id: None
+
+    def tenants(self) -> tuple[str, ...]:
+        return ("acme", "broken", "umbrella")
+
+    def optimize(self, tenant_id: str, keep: timedelta) -> None:
+        self.asked.append((tenant_id, keep))
+        self.meanwhile(tenant_id)
+        if tenant_id == "broken":
+            raise MemoryUnavailableError("a tag older than that keeps it from being cleaned up")
+
+
+def test_a_memory_that_cannot_be_put_in_order_hinders_no_other(factory: SmallFactory) -> None:
+    index = Watched()
+    assert optimize_memory(factory.store, factory.clock, index, HERE) == Optimized(2, 0, 1)
+    assert index.asked == [("acme", KEEP), ("broken", KEEP), ("umbrella", KEEP)]
+    # And it may be tried again at once.
+    assert optimize_memory(factory.store, factory.clock, index, HERE) == Optimized(2, 0, 1)
+
+
+def test_one_at_a_time_is_at_a_memory(factory: SmallFactory) -> None:
+    index, other = Watched(), Watched()
+    found: list[Optimized] = []
+
+    def second(tenant_id: str) -> None:
+        if tenant_id == "acme":
+            found.append(optimize_memory(factory.store, factory.clock, other, HERE))
+
+    index.meanwhile = second
+    assert optimize_memory(factory.store, factory.clock, index, HERE).done == 2
+    assert found == [Optimized(1, 1, 1)]
+    assert [tenant for tenant, _ in other.asked] == ["broken", "umbrella"]
+
+
+def test_one_that_was_killed_keeps_nobody_from_it(factory: SmallFactory, dead: str) -> None:
+    now = factory.clock.now()
+    with factory.store.begin("acme") as tx:
+        assert tx.try_lock("optimize-memory", f"{dead}-1", now, now + timedelta(hours=1))
+    assert optimize_memory(factory.store, factory.clock, Watched(), HERE) == Optimized(2, 0, 1)
