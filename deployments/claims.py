@@ -89,11 +89,11 @@ def claim_of(state: State[Any] | None) -> UUID | None:
 def is_lost(state: State[Any] | None, claim_id: UUID) -> bool:
     """Whether a flow run that was claimed so has been given to somebody else since.
 
-    Others may have set it Pending, as our own record shows a run that waits: that takes no claim.
+    What our own record shows of its run takes no claim.
     """
-    if state is None or not state.is_pending():
-        return state is not None
-    return claim_of(state) not in (None, claim_id)
+    if state is None:
+        return False
+    return state.is_scheduled() or claim_of(state) not in (None, claim_id)
 
 
 async def give_back_what_is_left(

@@ -91,12 +91,12 @@ class KeptProcess(ABC):
         """Start it again if it died; False where it dies too often, one time after the other."""
         if self._leaving or self._child is None or self._child.poll() is None:
             return True
+        self._hang_up()
         now = time.monotonic()
         self._deaths = [*(at for at in self._deaths if now - at < _RESTART_WINDOW), now]
         if len(self._deaths) > _RESTARTS:
             return False
         _LOG.warning("%s ended with %s; starting it again", self._name, self._child.returncode)
-        self._hang_up()
         with suppress(OSError):  # no memory, no descriptor: it counts as one more death
             self.start()
         return True

@@ -29,12 +29,13 @@ class Offer:
     def __init__(self, runtime: Runtime, tell: Tell) -> None:
         self._runtime = runtime
         self._tell = tell
+        self._pool = runtime.settings.work_pool or WORK_POOL
         self._worker = StackWorker(runtime.settings)
 
     async def keep(self) -> None:
         """Deploy what never was, start the worker, and start it again whenever it dies."""
         try:
-            kind = await in_thread(ensure_work_pool)
+            kind = await in_thread(ensure_work_pool, self._pool)
             deployed = await in_thread(deploy_what_never_was, self._runtime)
             await self._keep_worker(deployed, kind)
         except FactoryError as error:
@@ -55,9 +56,9 @@ class Offer:
         count = self._runtime.settings.warm_processes
         if kind != WORK_POOL_TYPE:
             serves = (
-                f"`prefect worker start --pool {WORK_POOL}` serves it, the warm worker does not"
+                f"`prefect worker start --pool {self._pool}` serves it, the warm worker does not"
             )
-            self._say([*lines, f"the work pool {WORK_POOL} is of the type {kind}: {serves}"], True)
+            self._say([*lines, f"the work pool {self._pool} is of the type {kind}: {serves}"], True)
             return
         if not count:
             self._say([*lines, "no warm worker: FACTORY_WARM_PROCESSES is 0"], True)

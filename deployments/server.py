@@ -6,6 +6,7 @@ standard input.
 
 from __future__ import annotations
 
+import asyncio
 import faulthandler
 import gc
 import itertools
@@ -28,35 +29,66 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 WHO_ARE_YOU = "/factory/nonce"
 _SOON = (b"retry-after", b"0.05")
+
+AT_WORK = 4
+"""Requests at work at once. SQLite has one writer; more than these get in each other's way."""
+
+IN_LINE = 256
+"""Requests that wait for that, in their order. More are told at once to come back."""
+
 _COLLECT_EVERY = 0.5
 _WHOLE_EVERY = 20
 
 
 class PatientServer:
-    """Prefect's application, with two additions.
+    """Prefect's application, with three additions.
 
     A 503 (SQLite was busy for 30 ms) says to come back soon: without that, a client sleeps two
-    seconds. And it tells the nonce it was started with, so that its parent knows that its own
-    child answers on the port, and not somebody else.
+    seconds. Few requests are at work at once, and the others wait in line. And it tells the nonce
+    it was started with, so that its parent knows that its own child answers on the port, and not
+    somebody else.
     """
 
-    def __init__(self, application: Application, nonce: str) -> None:
+    def __init__(
+        self, application: Application, nonce: str, at_work: int = AT_WORK, in_line: int = IN_LINE
+    ) -> None:
         self._application = application
         self._nonce = nonce
+        self._room = asyncio.Semaphore(at_work)
+        self._in_line = 0
+        self._longest_line = in_line
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == WHO_ARE_YOU:
-            await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body", "body": self._nonce.encode()})
-            return
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+        elif scope["path"] == WHO_ARE_YOU:
+            await _answer(send, 200, self._nonce.encode())
+        elif self._in_line >= self._longest_line:
+            await _answer(send, 503, b"too many are in line", _SOON)
+        else:
+            await self._serve(scope, receive, send)
 
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def patient_send(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] == 503:
                 others = [h for h in message["headers"] if h[0].lower() != _SOON[0]]
                 message = {**message, "headers": [*others, _SOON]}
             await send(message)
 
-        await self._application(scope, receive, patient_send)
+        self._in_line += 1
+        try:
+            await self._room.acquire()
+        finally:
+            self._in_line -= 1
+        try:
+            await self._application(scope, receive, patient_send)
+        finally:
+            self._room.release()
+
+
+async def _answer(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    await send({"type": "http.response.body", "body": body})
 
 
 def collect_garbage_beside(every: float = _COLLECT_EVERY) -> None:

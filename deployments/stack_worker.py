@@ -35,7 +35,7 @@ async def _serve(settings: Settings) -> None:
     from factory_runtime.orchestration.work_pool import WORK_POOL
 
     worker = FactoryWorker(
-        WORK_POOL,
+        settings.work_pool or WORK_POOL,
         name=f"factory-up-{os.getpid()}",
         limit=settings.warm_processes,
         create_pool_if_not_found=False,
