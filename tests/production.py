@@ -194,9 +194,14 @@ class Production:
                 "FACTORY_TEMPLATE_FOLDERS": f'["{self.templates}"]',
                 "FACTORY_JOB_TYPES": '["tests.work_types"]',
                 "FACTORY_LEASE_SECONDS": "5",  # a killed worker's runs go on soon
-                "FACTORY_START_MINUTES": "0.3",
+                "FACTORY_START_MINUTES": "0.5",
             }
-        return os.environ | ours | {"PREFECT_HOME": str(home / "prefect"), "DO_NOT_TRACK": "1"}
+        here = {
+            "PREFECT_HOME": str(home / "prefect"),
+            "PREFECT_SERVER_API_BLOCKS_REGISTER_ON_START": "false",  # takes seconds, and is not asked for
+            "DO_NOT_TRACK": "1",
+        }
+        return os.environ | ours | here
 
     def runtime(self, cap: int) -> Runtime:
         """That of somebody who asks for runs, and looks at them."""
