@@ -1,0 +1,96 @@
+"""A real browser for tests of Prefect's UI, with nothing of the internet in reach."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import BrowserContext, Page, ViewportSize, expect, sync_playwright
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+_OPTIONS = (
+    "--no-sandbox",  # which root has none of
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+)
+_SIZE: ViewportSize = {"width": 1200, "height": 1000}
+_PATIENCE_MS = 60_000
+PICTURES = "FACTORY_PICTURES"
+"""A folder that is to keep the pictures that tests take; without it they take none."""
+
+
+class Window:
+    """A browser's page, and what it asked of others than the server that it is to show.
+
+    Attributes:
+        outside: addresses.
+    """
+
+    def __init__(self, context: BrowserContext, root: str) -> None:
+        self.page: Page = context.new_page()
+        self.outside: list[str] = []
+        self._root = root
+        context.on("request", lambda request: self._look(request.url))
+
+    def open(self, path: str) -> None:
+        self.page.goto(self._root + path)
+
+    def picture(self, name: str) -> None:
+        """Keep what it shows beside the menu, where somebody wants it kept."""
+        if folder := os.environ.get(PICTURES):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+            self.page.mouse.move(0, 0)  # what points at a message keeps it
+            expect(self.page.locator("[data-sonner-toast]")).to_have_count(0)
+            place = Path(folder) / f"{name}.png"
+            self.page.locator("main").last.screenshot(path=place, animations="disabled")
+
+    def _look(self, url: str) -> None:
+        if not url.startswith((self._root, "data:", "blob:")):
+            self.outside.append(url)
+
+
+@contextmanager
+def open_window(root: str, profile: Path) -> Generator[Window]:
+    """Show what a server serves below ``root``.
+
+    Args:
+        root: like ``http://127.0.0.1:4200``.
+        profile: an empty folder for what the browser keeps.
+    """
+    with sync_playwright() as playwright:
+        context = playwright.chromium.launch_persistent_context(
+            profile,
+            executable_path=chromium(),
+            headless=True,
+            args=_OPTIONS,
+            viewport=_SIZE,
+            locale="en-GB",
+            timezone_id="UTC",
+        )
+        context.set_default_timeout(_PATIENCE_MS)
+        try:
+            yield Window(context, root)
+        finally:
+            context.close()
+
+
+def chromium() -> str:
+    """Where the browser is.
+
+    Raises:
+        AssertionError: there is none; says what to install.
+    """
+    found = next(filter(None, map(shutil.which, _NAMES)), None)
+    assert found is not None, (
+        "this test needs the browser Chromium: `make system-packages` installs it on Debian,"
+        " by `apt-get install chromium`"
+    )
+    return found
