@@ -30,6 +30,7 @@ from factory_runtime.telemetry import environment_name, worker_name
 from factory_runtime.telemetry.tracing import start_tracing
 
 if TYPE_CHECKING:
+    from factory_runtime.domain.route import Route
     from factory_runtime.domain.run import Run
     from factory_runtime.services.catalog import TemplateCatalog
     from factory_runtime.services.drain_outbox import Drained
@@ -178,7 +179,19 @@ class Runtime:
             lease=timedelta(seconds=self.settings.lease_seconds),
             limits_of=self.policies.limits_of,
             topic_caps=self.settings.topic_caps,
+            routes={name: str(route) for name, route in self.routes.items()},
         )
+
+    @cached_property
+    def routes(self) -> Mapping[str, Route]:
+        """The queues of Prefect's that jobs are sent to, by type.
+
+        Raises:
+            SettingsError: one of them is none, or is for a type that is not there or asks people.
+        """
+        from factory_runtime.jobs.routes import check_routes
+
+        return check_routes(self.settings.job_routes, self.job_types)
 
     @cached_property
     def librarian(self) -> Librarian:

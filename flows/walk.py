@@ -10,7 +10,6 @@ from prefect.client.schemas.objects import State
 from prefect.exceptions import Abort
 
 from factory_runtime.bootstrap import Runtime
-from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.errors import (
     ConflictError,
     FactoryError,
@@ -18,11 +17,13 @@ from factory_runtime.domain.errors import (
     TransientError,
 )
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.orchestration.sent_jobs import send_now
 from factory_runtime.orchestration.states import state_of
 from factory_runtime.services.attempt import AnotherAttempt
 from factory_runtime.services.end_run import close_run_if_done, end_run
 from factory_runtime.services.engine import Walk, begin_walk, hold_walk, stop_walking
 from factory_runtime.services.put_down import put_down
+from factory_runtime.services.send_job import comes_back
 from factory_runtime.services.topic_slots import look_again
 from flows.progress import Progress
 from flows.watch import Why, watch_run, why_left
@@ -34,7 +35,8 @@ from tasks.threads import JOBS, RENDERS, in_thread
 _LOOK_AGAIN = 0.5
 
 _limits: tuple[Gate, asyncio.Semaphore] | None = None
-_under_way: set[Execution] = set()
+under_way: set[Execution] = set()
+"""What this process is at; whoever executes something keeps it in here."""
 
 
 async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: str) -> State[Any]:
@@ -54,14 +56,14 @@ async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: s
         return state_of(await in_thread(_fail, runtime, tenant_id, run_id, error))
     if isinstance(taken, Run):
         return state_of(taken)
-    execution = Execution(runtime, taken, *_shared_limits())
-    _under_way.add(execution)
+    execution = Execution(runtime, taken, *shared_limits())
+    under_way.add(execution)
     try:
         run = await _walk_to_the_end(execution, flow_run_id)
     except TransientError as error:
         raise Abort(f"{run_id} cannot be recorded now") from error
     finally:
-        _under_way.discard(execution)
+        under_way.discard(execution)
         with suppress(TransientError):  # it expires by itself
             await asyncio.shield(in_thread(stop_walking, runtime.engine, taken))
     if run.ended:
@@ -75,12 +77,12 @@ async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: s
 
 def is_walking() -> bool:
     """Whether a run of ours is under way in this process."""
-    return bool(_under_way)
+    return bool(under_way)
 
 
 def leave_walks() -> None:
     """Have every run of this process put down as soon as its jobs under way have ended."""
-    for execution in _under_way:
+    for execution in under_way:
         execution.leave()
 
 
@@ -124,7 +126,7 @@ async def _walk(execution: Execution, progress: Progress) -> Run:
             await asyncio.wait([everything, watch], return_when=asyncio.FIRST_COMPLETED)
         if not everything.done():
             why = watch.result()
-            await _wind_down(execution, jobs, by_asking=why is Why.CANCEL)
+            await wind_down(execution, jobs, by_asking=why is Why.CANCEL)
             return await _end_early(execution, why)
         for result in everything.result():
             if isinstance(result, Exception):
@@ -135,7 +137,7 @@ async def _walk(execution: Execution, progress: Progress) -> Run:
     finally:
         watch.cancel()
         if not everything.done():
-            await asyncio.shield(_wind_down(execution, jobs, by_asking=False))
+            await asyncio.shield(wind_down(execution, jobs, by_asking=False))
 
 
 async def _end_early(execution: Execution, why: Why) -> Run:
@@ -160,9 +162,9 @@ async def _end_early(execution: Execution, why: Why) -> Run:
 async def _run_until_ended(execution: Execution, name: str) -> None:
     """Run a job's task, and again whenever the job has not ended with it, but waits."""
     walk = execution.walk
-    not_before = walk.jobs[name].not_before
-    if not_before is not None and name not in walk.endings:  # by an earlier process
-        execution.later[name] = AnotherAttempt(not_before, Outcome.WAITING, "")
+    job, now = walk.jobs[name], execution.runtime.clock.now()
+    if name not in walk.endings and (later := comes_back(job, now)) is not None:
+        execution.later[name] = later  # as an earlier process has left it
     while name not in walk.endings and execution.begins_jobs:
         if not await _may_go_on(execution, name):
             continue
@@ -171,7 +173,7 @@ async def _run_until_ended(execution: Execution, name: str) -> None:
         try:
             if execution.begins_jobs:  # it may have waited for its turn
                 execution.at_work.add(name)
-                await _run_one(call)
+                await run_one(call)
         finally:
             execution.at_work.discard(name)
             call.go_in()
@@ -203,8 +205,11 @@ async def _look_in_line(execution: Execution, name: str) -> AnotherAttempt | Non
         execution.at_work.discard(name)
 
 
-async def _run_one(call: JobCall) -> None:
-    """Run one job's task; only what is not the job's own failure is raised."""
+async def run_one(call: JobCall) -> None:
+    """Run one job's task; only what is not the job's own failure is raised.
+
+    What it sends elsewhere is on its way then.
+    """
     execution, name, walk = call.execution, call.name, call.execution.walk
     state = await job_task(walk.plan.job(name))(call, return_state=True)
     if name not in walk.endings and name not in execution.later and not execution.stopping:
@@ -214,9 +219,12 @@ async def _run_one(call: JobCall) -> None:
         # Prefect wraps what a task raised; its kind tells whether the run is ours to end.
         error = await state.aresult(raise_on_failure=False)
         raise error if isinstance(error, Exception) else FactoryError(f"{state.message}")
+    if walk.routed is None and walk.jobs[name].routed_to is not None:
+        with suppress(TransientError):  # the next drain does it
+            await in_thread(send_now, execution.runtime.store, execution.runtime.clock)
 
 
-async def _wind_down(
+async def wind_down(
     execution: Execution, jobs: list[asyncio.Task[None]], *, by_asking: bool
 ) -> None:
     """Stop what is under way: first by asking, then by force. Children are gone after it.
@@ -279,7 +287,7 @@ def _as_it_stands(runtime: Runtime, run: Run) -> Run:
         return tx.get_run(run.id)
 
 
-def _shared_limits() -> tuple[Gate, asyncio.Semaphore]:
+def shared_limits() -> tuple[Gate, asyncio.Semaphore]:
     """Of jobs at work and of renders, for all the runs of this process."""
     global _limits
     if _limits is None:

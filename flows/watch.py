@@ -15,6 +15,7 @@ from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.engine import keep_walking
 from factory_runtime.services.notes import write_notes
+from factory_runtime.services.send_job import hear
 from tasks.execution import Execution
 from tasks.threads import in_thread
 
@@ -80,9 +81,11 @@ async def _hear_who_was_woken(execution: Execution) -> None:
     """Have jobs go on whose wait somebody has ended: what they wait for was decided.
 
     Whoever does so changes the run's version. A job that has only just begun to wait may have been
-    woken before it was said here that it does: so those are looked at as well.
+    woken before it was said here that it does: so those are looked at as well. So are jobs that a
+    worker of another queue is through with.
     """
     jobs = execution.walk.jobs
+    elsewhere = {name for name in execution.later if jobs[name].routed_to is not None}
     waiting = {
         name: later
         for name, later in execution.later.items()
@@ -90,6 +93,9 @@ async def _hear_who_was_woken(execution: Execution) -> None:
     }
     if (execution.version, waiting) == execution.heard:
         return
+    if elsewhere:
+        heard = await in_thread(hear, execution.runtime.engine, execution.walk, elsewhere)
+        execution.put_off(heard)
     dues = await in_thread(_dues, execution) if waiting else {}
     for name, due in dues.items():
         # One that has gone on by itself meanwhile is in nobody's way.
@@ -116,9 +122,10 @@ def _look(execution: Execution) -> Why | None:
     with runtime.store.begin(run.tenant_id, read_only=True) as tx:
         current = tx.get_run(run.id)
     execution.version = current.version
-    if _has_to_stop(runtime, current):
+    over = current.ended and execution.walk.routed is not None  # by who walks the run
+    if over or _has_to_stop(runtime, current):
         return Why.CANCEL
-    if current.pause_requested_at is not None:
+    if current.pause_requested_at is not None or current.status is RunStatus.PAUSED:
         execution.walk.suspending.set()
     for begun in list(execution.attempts.values()):
         write_notes(runtime.engine, execution.walk, begun)

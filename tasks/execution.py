@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -60,6 +61,16 @@ class Execution:
         if due < later.not_before:
             self.later[name] = replace(later, not_before=due)
             self.walk.jobs[name] = replace(self.walk.jobs[name], not_before=due)
+
+    def put_off(self, jobs: Mapping[str, AnotherAttempt | None]) -> None:
+        """Have jobs go on then; at once, or not at all if they have ended, where None is said."""
+        for name, later in jobs.items():
+            if name not in self.later:
+                continue  # it has gone on meanwhile
+            if later is not None:
+                self.later[name] = later
+            else:
+                self.later.pop(name, None)
 
     def rank(self, name: str) -> int:
         """How urgent a job is: the lower starts first."""

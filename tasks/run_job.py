@@ -155,6 +155,8 @@ def _begin(call: JobCall) -> Begun | Ending | AnotherAttempt:
 
 async def _until_allowed(call: JobCall) -> None:
     """Wait for the store's ``not_before``, a little later than what Prefect's delays know of."""
+    if call.execution.walk.routed is not None:
+        return  # it was sent here when its time had come
     not_before = call.execution.walk.jobs[call.name].not_before
     while call.execution.begins_jobs and not_before is not None and not_before > _now(call):
         left = (not_before - _now(call)).total_seconds()
@@ -174,7 +176,9 @@ def _put_off(call: JobCall, another: AnotherAttempt) -> State[Any]:
 def _answer(call: JobCall, ended: Ending | AnotherAttempt) -> Any:
     job = call.execution.walk.jobs[call.name]
     if isinstance(ended, AnotherAttempt):
-        soon = ended.not_before - _now(call) <= LONGEST_IN_TASK
+        # One that was sent here is sent again by the walk of its run.
+        is_ours = call.execution.walk.routed is None
+        soon = is_ours and ended.not_before - _now(call) <= LONGEST_IN_TASK
         if ended.outcome is Outcome.TRANSIENT and soon:
             # What went wrong is in our record; Prefect keeps only what is ours.
             raise AttemptFailedError(f"attempt {job.attempt} of {call.name} failed")

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Literal, TypeVar, cast
 from factory_runtime.domain.dead_letter import LetterGroup
 from factory_runtime.domain.deployment import Deployment
 from factory_runtime.domain.errors import StorageFullError, StoreUnavailableError
+from factory_runtime.domain.job import Job
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
@@ -124,6 +125,12 @@ class FaultyStore:
 
     def open_flow_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
         return self._store.open_flow_runs(after=after, limit=limit)
+
+    def find_routed_job(self, flow_run_id: str) -> JobKey | None:
+        return self._store.find_routed_job(flow_run_id)
+
+    def routed_jobs(self, *, after: JobKey | None = None, limit: int = 200) -> tuple[Job, ...]:
+        return self._store.routed_jobs(after=after, limit=limit)
 
     def unfinished_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
         return self._store.unfinished_runs(after=after, limit=limit)

@@ -203,6 +203,10 @@ class ApprovalNotFoundError(NotFoundError):
     """No such approval for this tenant."""
 
 
+class RouteNotFoundError(NotFoundError):
+    """Prefect does not have the pool, the queue or the deployment that a route names."""
+
+
 class RedriveOrderNotFoundError(NotFoundError):
     """No such redrive order for this tenant."""
 

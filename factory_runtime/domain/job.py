@@ -40,7 +40,8 @@ class SkipReason(StrEnum):
 
 _S = JobStatus
 JOB_MOVES: Mapping[JobStatus, frozenset[JobStatus]] = {
-    _S.PENDING: frozenset({_S.RUNNING, _S.SKIPPED, _S.CANCELLED}),
+    # Waiting at once: it is sent to another machine before anybody has claimed it.
+    _S.PENDING: frozenset({_S.RUNNING, _S.WAITING, _S.SKIPPED, _S.CANCELLED}),
     _S.RUNNING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.WAITING, _S.PENDING}),
     _S.WAITING: frozenset({_S.RUNNING, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),
     _S.FAILED: frozenset({_S.PENDING}),
@@ -68,6 +69,9 @@ class Job:
         fencing_token: grows by one with every claim; a write names the token it claimed with.
         cached: whether its render came from the cache; None where it renders nothing.
         degraded: in what way it is less than was asked for, though it Succeeded.
+        routed_to: the ``pool/queue`` of Prefect's that it was sent to, while it waits for a worker
+            there or is at work in one; the walk of its run leaves it alone meanwhile.
+        routed_flow_run_id: the flow run that may claim it there; None until that is made.
     """
 
     id: str
@@ -104,6 +108,8 @@ class Job:
     pipeline_id: str | None = None
     work_item_id: str | None = None
     degraded: str | None = None
+    routed_to: str | None = None
+    routed_flow_run_id: str | None = None
 
     def move_to(self, status: JobStatus, at: datetime, **changes: Any) -> Job:
         """The job in its next status, one version on.
@@ -120,6 +126,8 @@ class Job:
             changes.setdefault("started_at", at)
         if status in JOB_ENDED:
             changes.setdefault("completed_at", at)
+        if status is not JobStatus.RUNNING:  # whoever had it elsewhere has it no more
+            changes = {"routed_to": None, "routed_flow_run_id": None, **changes}
         return self.changed(at, status=status, **changes)
 
     def changed(self, at: datetime, **changes: Any) -> Job:

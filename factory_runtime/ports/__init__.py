@@ -24,6 +24,7 @@ from factory_runtime.ports.queue_records import (
     TopicQueue,
     WaitingRun,
 )
+from factory_runtime.ports.routed_jobs import RoutedJobRecords
 from factory_runtime.ports.run_store import Page, RunFilter, RunStore, RunTransaction
 from factory_runtime.ports.template_repository import FetchedTemplate, TemplateRepository
 
@@ -53,6 +54,7 @@ __all__ = [
     "QueueRecords",
     "RecallQuery",
     "Repository",
+    "RoutedJobRecords",
     "RunFilter",
     "RunKey",
     "RunStore",

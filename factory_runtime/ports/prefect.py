@@ -45,10 +45,6 @@ class Launcher(Protocol):
         """Have Prefect show the state that is the run's status; a deleted flow run is let be."""
         ...
 
-    def find_over(self, flow_run_ids: Sequence[str]) -> frozenset[str]:
-        """Those of the flow runs that have ended in any way, or that somebody deleted."""
-        ...
-
     def find_cancelled(self, flow_run_ids: Sequence[str]) -> frozenset[str]:
         """Those of the flow runs that somebody cancelled, or is cancelling, in Prefect."""
         ...

@@ -36,6 +36,7 @@ from factory_runtime.ports.queue_records import (
     QueueRecords,
     RunKey,
 )
+from factory_runtime.ports.routed_jobs import RoutedJobRecords
 
 T = TypeVar("T")
 
@@ -75,7 +76,12 @@ class Page(Generic[T]):
 
 
 class RunTransaction(
-    OperatorRecords, QueueRecords, DeploymentRecords, PublicationRecords, Protocol
+    OperatorRecords,
+    QueueRecords,
+    DeploymentRecords,
+    PublicationRecords,
+    RoutedJobRecords,
+    Protocol,
 ):
     """One use case on one tenant's rows: all of it is committed, or none.
 
@@ -398,6 +404,14 @@ class RunStore(Protocol):
 
     def open_flow_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
         """Open runs that have a flow run, in the order of their keys; ``after`` continues."""
+        ...
+
+    def find_routed_job(self, flow_run_id: str) -> JobKey | None:
+        """The job that this flow run of Prefect's may claim: by its id alone, over all tenants."""
+        ...
+
+    def routed_jobs(self, *, after: JobKey | None = None, limit: int = 200) -> tuple[Job, ...]:
+        """Open jobs that a flow run was made for elsewhere, by key; ``after`` continues."""
         ...
 
     def unfinished_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:

@@ -27,6 +27,7 @@ from factory_runtime.run_store.operators import Operators
 from factory_runtime.run_store.paging import behind, conditions_of, cursor_of
 from factory_runtime.run_store.publications import Publications
 from factory_runtime.run_store.queues import Queues
+from factory_runtime.run_store.routed_jobs import RoutedJobs
 from factory_runtime.run_store.rows import (
     ATTEMPTS,
     CHECKPOINTS,
@@ -39,11 +40,11 @@ from factory_runtime.run_store.tables import attempts, jobs, run_events, runs
 
 S = TypeVar("S", Run, Job)
 
-_WITHOUT_VERSION = ("lease_expires_at", "progress", "phrase")
+_WITHOUT_VERSION = ("lease_expires_at", "progress", "phrase", "routed_flow_run_id")
 """What heartbeats and notes change of a job between two of its versions."""
 
 
-class SqlTransaction(Ledgers, Operators, Queues, Deployments, Publications):
+class SqlTransaction(Ledgers, Operators, Queues, Deployments, Publications, RoutedJobs):
     """``ports.RunTransaction`` on SQLAlchemy.
 
     Who writes a run's history or its jobs holds the run's row first, so that two of them never wait

@@ -9,10 +9,11 @@ from typing import Any
 
 from factory_runtime.domain.approval import Approval, ApprovalStatus, Vote, spell_deciders
 from factory_runtime.domain.errors import ConflictError, InputError, NotAllowedError
-from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.domain.run import Run
 from factory_runtime.ports import Clock, RunStore, RunTransaction
 from factory_runtime.services.ask_people import deadline_changes, note, plan_digest
 from factory_runtime.services.audit import leave_audit
+from factory_runtime.services.wake_run import wake_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +92,7 @@ def wake(tx: RunTransaction, run: Run, step: str, now: datetime, **changes: Any)
     ``changes`` are what else becomes of the run.
     """
     tx.wake_job(run.id, step, now)
-    if run.status is RunStatus.WAITING:
-        changes["wake_at"] = now
-    woken = run.changed(now, **changes)
-    tx.save_run(run, woken)
-    return woken
+    return wake_run(tx, run, now, now, **changes)
 
 
 def withdraw(tx: RunTransaction, run: Run, now: datetime) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.end_job import end_job, stands
 from factory_runtime.services.engine import Engine, Walk, hold_walk
 from factory_runtime.services.run_attempt import fail_attempt
+from factory_runtime.services.send_job import send_or_find
 from factory_runtime.services.steadily import steadily
 from factory_runtime.telemetry import new_span_id
 
@@ -50,6 +51,8 @@ def begin_attempt(engine: Engine, walk: Walk, name: str) -> Begun | Ending | Ano
         wrong = error
     if decided is not Verdict.RUN:
         return _skip(engine, walk, name, SkipReason(decided.value))
+    if (elsewhere := send_or_find(engine, walk, name)) is not None:
+        return elsewhere
     begun = _claim(engine, walk, planned)
     if isinstance(begun, AnotherAttempt):
         return begun

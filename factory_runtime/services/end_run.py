@@ -22,6 +22,7 @@ from factory_runtime.services.letters import RUN_STOPPED, Failure, bury, settle_
 from factory_runtime.services.messages import leave_endings
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.undo_run import SYSTEM, refuse_undoing, request_undo
+from factory_runtime.services.wake_run import wake_run
 
 _PATIENCE = timedelta(seconds=5)
 """How long somebody who ends a run from outside waits for a store that is away or too busy."""
@@ -34,7 +35,8 @@ def run_to_write(
 
     Whoever writes several rows of a run takes the run first: no two can then wait for each other.
     """
-    if external_ids or is_last(walk, ended) or _has_it_undone(walk, ended):
+    is_routed = walk.routed is not None
+    if is_routed or external_ids or is_last(walk, ended) or _has_it_undone(walk, ended):
         return tx.lock_run(walk.run.id)  # a cancel may have changed it since it was read
     return None
 
@@ -54,17 +56,19 @@ def close_run_if_last(
 ) -> Run:
     """Close the run in the transaction that ends its last job; the run as it then stands.
 
-    One that is to be undone asks nobody any more: its undo begins when its jobs have ended.
+    One that is to be undone asks nobody any more: its undo begins when its jobs have ended. Where
+    the job was sent elsewhere, the run's own walk is told, and closes it.
     """
+    now = engine.clock.now()
     if external_ids:
-        changed = run.changed(engine.clock.now(), **external_ids)
+        changed = run.changed(now, **external_ids)
         tx.save_run(run, changed)
         run = changed
-    if len(endings) < len(walk.plan.jobs):
-        if compensates(walk.plan, endings):
-            return stop_asking(tx, run, engine.clock.now())
-        return run
-    return _close_run(engine, walk, tx, run, endings)
+    if walk.routed is None and len(endings) == len(walk.plan.jobs):
+        return _close_run(engine, walk, tx, run, endings)
+    if compensates(walk.plan, endings):
+        run = stop_asking(tx, run, now)
+    return run if walk.routed is None else wake_run(tx, run, now, now)
 
 
 def close_run_if_done(engine: Engine, walk: Walk) -> Run:
@@ -229,7 +233,9 @@ def _asked_to_stop(tx: RunTransaction, run: Run, by: str, now: datetime, *, undo
 
 
 def is_last(walk: Walk, ended: Job) -> bool:
-    """Whether the run's other jobs have all ended."""
+    """Whether the run's other jobs have all ended, and it is this walk's to close."""
+    if walk.routed is not None:
+        return False
     missing = len(walk.plan.jobs) - len(walk.endings)
     return missing == (0 if ended.step in walk.endings else 1)
 

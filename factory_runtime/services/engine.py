@@ -38,6 +38,8 @@ class Engine:
         environment: which profile and interpreter.
         limits_of: each tenant's.
         topic_caps: jobs of a type at once, over all tenants, by its name.
+        routes: the ``pool/queue`` whose workers do the jobs of a type, by its name; the others are
+            done by whoever walks the run.
     """
 
     store: RunStore
@@ -50,6 +52,7 @@ class Engine:
     lease: timedelta = LEASE
     limits_of: LimitsOf = no_limits
     topic_caps: Mapping[str, int] = field(default_factory=dict[str, int])
+    routes: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass
@@ -63,6 +66,8 @@ class Walk:
         holder: names this walk alone, also among those of its process: it owns the run's lock and
             the leases of the jobs under way.
         suspending: set to have jobs stop at their next safe point.
+        routed: the one job that this is all about, where it was sent here by the run's own walk: it
+            does not hold the run's lock, and leaves closing the run to the other.
         lock: held while a job is closed, so that exactly one of two last jobs closes the run.
     """
 
@@ -74,6 +79,7 @@ class Walk:
     outputs: dict[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     lock: threading.Lock = field(default_factory=threading.Lock)
     suspending: threading.Event = field(default_factory=threading.Event)
+    routed: str | None = None
 
     @property
     def inputs(self) -> Mapping[str, Any]:
@@ -130,7 +136,7 @@ def begin_walk(engine: Engine, tenant_id: str, run_id: str, flow_run_id: str) ->
             return run, jobs
 
     taken = steadily(take, engine.lease)
-    return taken if isinstance(taken, Run) else _walk_of(engine, holder, *taken)
+    return taken if isinstance(taken, Run) else walk_of(engine, holder, *taken)
 
 
 def keep_walking(engine: Engine, walk: Walk) -> bool:
@@ -142,7 +148,9 @@ def keep_walking(engine: Engine, walk: Walk) -> bool:
     expires_at = engine.clock.now() + engine.lease
     with engine.store.begin(run.tenant_id) as tx:
         # The run's row comes before its lock, as everywhere: no two can then wait for each other.
-        tx.renew_leases(run.id, walk.holder, expires_at)
+        renewed = tx.renew_leases(run.id, walk.holder, expires_at)
+        if walk.routed is not None:
+            return renewed > 0 or walk.jobs[walk.routed].lease_owner != walk.holder
         return tx.renew_lock(walk_lock(run.id), walk.holder, expires_at)
 
 
@@ -150,11 +158,14 @@ def hold_walk(engine: Engine, tx: RunTransaction, walk: Walk) -> None:
     """Make sure that the run is this walk's until the transaction ends.
 
     What an attempt writes is fenced by its token; this is for what is written before there is one,
-    and for the run. Call it with the run's row held.
+    and for the run. Call it with the run's row held. Where one job was sent here, the version of
+    its row does as much.
 
     Raises:
         LeaseLostError: another process has taken the run up, or may do so at once.
     """
+    if walk.routed is not None:
+        return
     expires_at = engine.clock.now() + engine.lease
     if not tx.renew_lock(walk_lock(walk.run.id), walk.holder, expires_at):
         raise LeaseLostError(
@@ -195,22 +206,42 @@ def _take_over(
     return take_lock(tx, lock, holder, now, expires_at)
 
 
-def _walk_of(engine: Engine, holder: str, run: Run, jobs: tuple[Job, ...]) -> Walk:
+def walk_of(engine: Engine, holder: str, run: Run, jobs: tuple[Job, ...]) -> Walk:
+    """The way through a run from where it stands.
+
+    Raises:
+        CorruptArtifactError: its plan, or what a job gave, is gone or damaged.
+    """
     # Imported here: the compiler is needed by those who execute, not by those who cancel.
-    from factory_runtime.services.bodies import from_body
     from factory_runtime.services.plans import read_plan
 
     plan = read_plan(engine.storage, run)
     # Jobs that a changed plan has no more are history: nothing waits for them or counts them.
     planned = {job.step: job for job in jobs if job.step in plan.by_name}
     walk = Walk(run, plan, planned, holder)
-    try:
-        for job in planned.values():
-            if job.ended:
-                walk.endings[job.step] = Ending(job.status, job.skip_reason)
-            if job.status is JobStatus.SUCCEEDED:
-                walk.outputs[job.step] = from_body(engine.storage, run.tenant_id, job.outputs) or {}
-    except ArtifactNotFoundError as error:
-        # Not found is what a caller asked for in vain; this was put there when the job ended.
-        raise CorruptArtifactError(f"a body of run {run.id} is gone: {error}") from error
+    for job in planned.values():
+        learn(engine, walk, job)
     return walk
+
+
+def learn(engine: Engine, walk: Walk, job: Job) -> None:
+    """Take a job as the store has it: how it ended, and what it gave.
+
+    Raises:
+        CorruptArtifactError: what it gave is gone or damaged.
+    """
+    from factory_runtime.services.bodies import from_body
+
+    outputs: Mapping[str, Any] | None = None
+    if job.status is JobStatus.SUCCEEDED:
+        try:
+            outputs = from_body(engine.storage, job.tenant_id, job.outputs) or {}
+        except ArtifactNotFoundError as error:
+            # Not found is what a caller asked for in vain; this was put there when the job ended.
+            raise CorruptArtifactError(f"a body of run {job.run_id} is gone: {error}") from error
+    with walk.lock:
+        walk.jobs[job.step] = job
+        if outputs is not None:
+            walk.outputs[job.step] = outputs
+        if job.ended:
+            walk.endings[job.step] = Ending(job.status, job.skip_reason)

@@ -42,10 +42,11 @@ def put_down(
             if run.ended or tx.find_lock_holder(walk_lock(run.id), now) != walk.holder:
                 return run
             jobs = tx.list_jobs(run.id)
+            soonest = now if _is_behind(walk, jobs) else _soonest(jobs, wake_at)
             for job in jobs:
-                if job.status is JobStatus.RUNNING:
+                if job.status is JobStatus.RUNNING and job.routed_to is None:
                     let_go(tx, job, now)
-            down = _put_down(run, status, _soonest(jobs, wake_at), now)
+            down = _put_down(run, status, soonest, now)
             if down.status is RunStatus.WAITING and down.wake_at is not None:
                 down = replace(down, wake_at=go_away(tx, run.id, down.wake_at, now))
             tx.save_run(run, down)
@@ -54,6 +55,15 @@ def put_down(
             return down
 
     return steadily(write, engine.lease)
+
+
+def _is_behind(walk: Walk, jobs: Iterable[Job]) -> bool:
+    """Whether a worker elsewhere has done with a job that this walk still waits for."""
+    return any(
+        (job.ended or job.status is JobStatus.PENDING) and walk.jobs[job.step].routed_to is not None
+        for job in jobs
+        if job.step in walk.jobs
+    )
 
 
 def _soonest(jobs: Iterable[Job], wake_at: datetime | None) -> datetime | None:

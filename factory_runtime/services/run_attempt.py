@@ -37,6 +37,7 @@ from factory_runtime.services.notes import write_logs
 from factory_runtime.services.signals import JOB_RETRIED, Signal, signal_job
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.undo_job import settle_undone, undo_job
+from factory_runtime.services.wake_run import wake_run
 from factory_runtime.telemetry.tracing import inside_span
 
 _ERROR_LENGTH = 4000
@@ -228,9 +229,12 @@ def _come_back(
         with engine.store.begin(walk.run.tenant_id) as tx:
             if again and stands(tx, job):
                 return
+            run = None if walk.routed is None else tx.lock_run(walk.run.id)
             tx.save_job(begun.job, job, detail=detail)
             tx.save_attempt(closed)
             also(tx)
+            if run is not None:  # its walk is elsewhere
+                wake_run(tx, run, job.not_before or now, now)
             write_logs(tx, begun, lines)
 
     try:

@@ -11,6 +11,7 @@ from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunTransaction
 from factory_runtime.services.letters import WORKER_LOST, Failure, bury
+from factory_runtime.telemetry import worker_is_gone
 
 LOSSES = 10
 """How often a job may lose its worker in one cycle of its run: one that kills it has to end."""
@@ -22,13 +23,19 @@ def take_back(tx: RunTransaction, job: Job, now: datetime) -> Job:
     """A job that another process was killed in goes back to Pending, its attempt Lost.
 
     A lost attempt is none of the job's budget: most who are killed did nothing wrong. That process
-    may only be paused: then the version and the fencing token stop its writes.
+    may only be paused: then the version and the fencing token stop its writes. One that a worker
+    of another queue is at, and lives, is left to it.
     """
-    if job.status is not JobStatus.RUNNING:
+    if job.status is not JobStatus.RUNNING or _is_at_work_elsewhere(job, now):
         return job
+    if job.losses + 1 < LOSSES:
+        return _back(tx, job, now, Outcome.LOST, _LOST, losses=job.losses + 1)
+    return fail_of_losses(tx, job, now)
+
+
+def fail_of_losses(tx: RunTransaction, job: Job, now: datetime) -> Job:
+    """A job that has lost its worker too often ends."""
     losses = job.losses + 1
-    if losses < LOSSES:
-        return _back(tx, job, now, Outcome.LOST, _LOST, losses=losses)
     error = f"{_LOST}, for the {losses}th time"
     run = tx.lock_run(job.run_id)
     failed = job.move_to(JobStatus.FAILED, now, error=error, losses=losses, **_RELEASED)
@@ -36,6 +43,12 @@ def take_back(tx: RunTransaction, job: Job, now: datetime) -> Job:
     _close_attempt(tx, job, now, Outcome.LOST)
     bury(tx, run, failed, Failure(WORKER_LOST, error), now)
     return failed
+
+
+def _is_at_work_elsewhere(job: Job, now: datetime) -> bool:
+    if job.routed_to is None or job.lease_owner is None or job.lease_expires_at is None:
+        return False
+    return job.lease_expires_at > now and not worker_is_gone(job.lease_owner)
 
 
 def let_go(tx: RunTransaction, job: Job, now: datetime) -> Job:

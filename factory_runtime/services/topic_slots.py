@@ -117,6 +117,10 @@ class Turn:
         if self.is_next and start > served.get(EVERYBODY, 0.0):
             self.topic.serve(EVERYBODY, start)  # others who stand before it keep their places
 
+    def keep(self) -> None:
+        """The job is sent to where it will be claimed: others see that it comes before them."""
+        self.tx.save_topic_wait(self.mine)
+
 
 def ask(
     tx: RunTransaction, run: Run, job: Job, caps: TopicCaps, now: datetime

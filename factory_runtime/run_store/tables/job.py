@@ -80,6 +80,8 @@ jobs = Table(
     Column("pipeline_id", OUTSIDE_ID),
     Column("work_item_id", OUTSIDE_ID),
     Column("degraded", LongText),
+    Column("routed_to", NAME),
+    Column("routed_flow_run_id", ID),
     PrimaryKeyConstraint("tenant_id", "run_id", "step"),
     UniqueConstraint("tenant_id", "id"),
     ForeignKeyConstraint(["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"]),
@@ -89,6 +91,15 @@ jobs = Table(
 # For the sweep: only what is claimed has a lease.
 for_all_tenants(
     "ix_jobs_lease", jobs.c.lease_expires_at, where=jobs.c.lease_expires_at.is_not(None)
+)
+
+# A flow run says which it is, and only our record whose job that is.
+Index(
+    "ux_jobs_routed_flow_run_id",
+    jobs.c.routed_flow_run_id,
+    unique=True,
+    sqlite_where=jobs.c.routed_flow_run_id.is_not(None),
+    postgresql_where=jobs.c.routed_flow_run_id.is_not(None),
 )
 
 found_by(jobs, "span_id", "build_id", "repo_id", "pipeline_id", "work_item_id")

@@ -1,0 +1,131 @@
+"""One job of a run, done by a worker of another queue than those that walk the run.
+
+The worker is let in by our own record of the flow run that it executes, and by nothing that is said
+in Prefect. It claims the job as every walk does, with a lease and a fencing token.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime
+
+from factory_runtime.domain.errors import ConflictError
+from factory_runtime.domain.ids import new_id
+from factory_runtime.domain.job import Job, JobStatus
+from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.ports import Clock, JobKey, Launcher, RunStore
+from factory_runtime.services.end_run import cancel_run
+from factory_runtime.services.engine import Engine, Walk, walk_of
+from factory_runtime.services.send_job import hand_back, lose
+from factory_runtime.services.steadily import steadily
+from factory_runtime.services.take_back import let_go
+from factory_runtime.services.wake_run import wake_run
+
+BY_PREFECT = "somebody in Prefect"
+
+_PAGE = 200
+
+
+def begin_routed(engine: Engine, flow_run_id: str) -> Walk | None:
+    """The way through a run to the one job that this flow run was made for.
+
+    None where it has nothing to do: another flow run has the job by now, or nobody wants it done.
+
+    Raises:
+        CorruptArtifactError: the run's plan, or what a job gave, is gone or damaged.
+    """
+    key = engine.store.find_routed_job(flow_run_id)
+    if key is None:
+        return None
+
+    def take(again: bool) -> tuple[Run, tuple[Job, ...]] | None:
+        del again  # nothing is claimed here
+        with engine.store.begin(key.tenant_id) as tx:
+            run, now = tx.lock_run(key.run_id), engine.clock.now()
+            job = tx.get_job(key.run_id, key.step)
+            waits = job.status is JobStatus.WAITING and job.routed_flow_run_id == flow_run_id
+            if not waits or run.ended or run.cancel_requested_at is not None:
+                return None
+            if run.status is RunStatus.PAUSED or run.pause_requested_at is not None:
+                hand_back(tx, job, now)
+                wake_run(tx, run, now, now)
+                return None
+            return run, tx.list_jobs(run.id)
+
+    taken = steadily(take, engine.lease)
+    if taken is None:
+        return None
+    walk = walk_of(engine, new_id(engine.worker), *taken)
+    walk.routed = key.step
+    return walk
+
+
+def leave_routed(engine: Engine, walk: Walk, flow_run_id: str, due: datetime | None = None) -> Job:
+    """Give a job that has not ended back to the walk of its run; the job as it then stands.
+
+    Args:
+        engine: the ports.
+        walk: to the job.
+        flow_run_id: that was made for it.
+        due: when it may be sent again, where it was not claimed.
+    """
+
+    def write(again: bool) -> Job:
+        del again  # what was given back is not this walk's any more
+        with engine.store.begin(walk.run.tenant_id) as tx:
+            run, now = tx.lock_run(walk.run.id), engine.clock.now()
+            job = tx.get_job(run.id, str(walk.routed))
+            if job.routed_flow_run_id != flow_run_id:
+                return job
+            if job.status is JobStatus.WAITING:
+                back = hand_back(tx, job, now, due)
+            elif job.lease_owner == walk.holder:
+                back = let_go(tx, job, now)
+            else:
+                return job
+            wake_run(tx, run, back.not_before or now, now)
+            return back
+
+    return steadily(write, engine.lease)
+
+
+def sweep_routed(store: RunStore, clock: Clock, launcher: Launcher) -> int:
+    """See what has become of the flow runs of jobs that were sent elsewhere.
+
+    A run is asked to stop where somebody cancelled one of them in Prefect; how many were. Where one
+    is over and its job was not claimed, another is made.
+
+    Raises:
+        PrefectUnavailableError: no server answers.
+    """
+    stopped, after = 0, None
+    while page := store.routed_jobs(after=after, limit=_PAGE):
+        known = {str(job.routed_flow_run_id): job for job in page}
+        for flow_run_id in launcher.find_cancelled(tuple(known)):
+            stopped += _cancel(store, clock, known[flow_run_id])
+        unclaimed = [one for one, job in known.items() if job.status is JobStatus.WAITING]
+        for flow_run_id in launcher.find_unattended(unclaimed):
+            _lose(store, clock, known[flow_run_id])
+        last = page[-1]
+        after = JobKey(last.tenant_id, last.run_id, last.step)
+    return stopped
+
+
+def _cancel(store: RunStore, clock: Clock, job: Job) -> bool:
+    with store.begin(job.tenant_id, read_only=True) as tx:
+        run = tx.get_run(job.run_id)
+    if run.ended or run.cancel_requested_at is not None:
+        return False
+    with suppress(ConflictError):  # it has ended meanwhile
+        cancel_run(store, clock, run.tenant_id, run.id, BY_PREFECT)
+        return True
+    return False
+
+
+def _lose(store: RunStore, clock: Clock, seen: Job) -> None:
+    with store.begin(seen.tenant_id) as tx:
+        run = tx.lock_run(seen.run_id)
+        job = tx.get_job(seen.run_id, seen.step)
+        waits = job.status is JobStatus.WAITING
+        if waits and job.routed_flow_run_id == seen.routed_flow_run_id and not run.ended:
+            lose(tx, run, job, clock.now())
