@@ -176,7 +176,7 @@ class GitServer:
         lines = [line.partition(": ") for line in head.decode().split("\r\n")]
         headers = {key: value for key, _, value in lines}
         request.send_response(int(headers.pop("Status", "200").split()[0]))
-        for key, value in headers.items():
+        for key, value in {**headers, "Content-Length": str(len(content))}.items():
             request.send_header(key, value)
         request.end_headers()
         request.wfile.write(content)
@@ -210,7 +210,8 @@ def git_server(root: Path, certificate: Path | None = None) -> Generator[GitServ
             except OSError:
                 self.close_connection = True  # who asked has gone
 
-        do_POST = do_GET
+        def do_POST(self) -> None:
+            self.do_GET()
 
         def log_message(self, format: str, *args: Any) -> None:
             del format, args

@@ -51,6 +51,8 @@ def parse_git_location(text: str) -> GitLocation:
     Raises:
         InputError: it is none, or holds a name or a password; the message repeats neither.
     """
+    if not text.isprintable() or " " in text:  # the parser would leave them out
+        raise InputError("that is no address of a git repository", hint=_HINT)
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
