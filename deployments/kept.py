@@ -44,6 +44,7 @@ _SERVER_ENVIRONMENT = {
     # shows no end; and a run that is sent round again later is given another flow run.
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(_KEEP_DAYS * 24 * 3600),
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
 }
 """Of our own server, where the environment does not say otherwise: SQLite has one writer at a time,
 and its file only grows."""
