@@ -115,7 +115,7 @@ class PrefectLauncher:
             flow_version=run.template_version,
             name=run.id,
             parameters=self._inputs_of(run),
-            labels=labels_of(run),
+            labels={**labels_of(run)},
             tags=_tags(run),
             state=to_state_create(Pending()),
             **place,

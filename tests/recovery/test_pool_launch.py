@@ -59,8 +59,8 @@ def _nothing_is_left(factory: Factory) -> Iterator[None]:
 
 
 def ask(factory: Factory, **values: Any) -> Run:
-    wanted = {"tenant_id": TENANT, "project_id": "shop", "template": "launched", "inputs": {}}
-    return request_run(factory.runtime.desk, RunRequest(**wanted, requested_by="tester", **values))
+    wanted = RunRequest(TENANT, "shop", "launched", {}, "tester", **values)
+    return request_run(factory.runtime.desk, wanted)
 
 
 def dispatch(factory: Factory) -> Run:
