@@ -32,6 +32,9 @@ On = Annotated[
     str | None,
     typer.Option(metavar="EVENT", help="Besides, run a deployment when this event comes."),
 ]
+PoolType = Annotated[
+    str, typer.Option(metavar="TYPE", help="Of a work pool that is not there yet.")
+]
 Run = Annotated[
     str | None, typer.Option(metavar="FLOW/DEPLOYMENT", help="The deployment that --on runs.")
 ]
@@ -69,6 +72,48 @@ def automations(
         ("automation", "what", "detail"),
         [(one.name, one.did, _detail(one)) for one in standings],
         flexible=("detail",),
+    )
+
+
+@app.command()
+def routes(pool_type: PoolType = "factory", json: Json = False) -> None:
+    """Make the work queues that FACTORY_JOB_ROUTES names, and a deployment for each of them.
+
+    Nothing else makes them: a job that is routed to one that is not there waits, and says so. Doing
+    it again mends what somebody has changed.
+    """
+    door = open_door(json=json)
+    wanted = sorted(set(door.runtime.routes.values()))
+    if not wanted:
+        raise InputError(
+            "no route is set",
+            hint='name some: FACTORY_JOB_ROUTES=\'{"documentation": "docs-pool/docs"}\'',
+        )
+    with at_prefect(door, get_api_url(door)):
+        from factory_runtime.orchestration.routes import ensure_route
+
+        made = [(route, ensure_route(route, pool_type)) for route in wanted]
+    types = {
+        route: [name for name, its in door.runtime.routes.items() if its == route]
+        for route in wanted
+    }
+    if json:
+        print_json(
+            {
+                "routes": [
+                    {"route": str(route), "job_types": types[route], "done": list(done)}
+                    for route, done in made
+                ]
+            }
+        )
+        return
+    door.screen.table(
+        ("route", "job types", "done"),
+        [
+            (str(route), ", ".join(types[route]), ", ".join(done) or "nothing")
+            for route, done in made
+        ],
+        flexible=("job types",),
     )
 
 

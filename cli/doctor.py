@@ -192,6 +192,27 @@ def _stack(name: str, door: Door) -> Check:
     return Check(name, "ok", f"up, {url} answers")
 
 
+def _routes(name: str, door: Door) -> Check:
+    """Jobs that are routed to what is not there, or where nobody looks, wait."""
+    from cli.at_prefect import at_prefect, find_api_url
+
+    routes = sorted(set(door.runtime.routes.values()))
+    url = find_api_url(door)
+    if not routes or url is None:
+        return Check(name, "ok", ", ".join(map(str, routes)) or "none set")
+    with at_prefect(door, url):
+        from factory_runtime.orchestration.routes import find_route, is_attended
+
+        for route in routes:
+            find_route(route)
+        unattended = [route for route in routes if not is_attended(route)]
+    if unattended:
+        fix = f"`prefect worker start --pool {unattended[0].pool}` where its jobs are to be done"
+        found = f"no worker looks at {', '.join(map(str, unattended))}"
+        return Check(name, "warn", found, fix)
+    return Check(name, "ok", ", ".join(map(str, routes)))
+
+
 def _memory(name: str, door: Door) -> Check:
     """A broken memory never fails a run."""
     from factory_runtime.domain.memory import Collection
@@ -217,6 +238,7 @@ LOOKS: dict[str, Callable[[str, Door], Check]] = {
     "templates": _templates,
     "policies": _policies,
     "stack": _stack,
+    "routes": _routes,
     "memory": _memory,
 }
 

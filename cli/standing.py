@@ -175,6 +175,8 @@ def _words_about(reason: Reason, about: str, at: str) -> str:
         case _K.TIME:
             until = f"goes on at {at}{f': {about}' if about else ''}"
             return until if at else f"waits for {about or 'something outside'}"
+        case _K.ELSEWHERE:
+            return about if reason.step else f"waits for what it has sent to {about}"
         case _K.PEOPLE:
             return f"waits for people until {at}"
         case _K.SET_ASIDE:
@@ -225,6 +227,7 @@ def _short(reason: Reason, now: datetime) -> str:
         _K.PAUSED: "to be resumed",
         _K.HELD: "to be resumed",
         _K.TIME: timed,
+        _K.ELSEWHERE: "another queue",
         _K.PEOPLE: "approval",
         _K.SET_ASIDE: f"set aside until {at}",
         _K.TENANT_SLOTS: "its tenant's slots",

@@ -64,6 +64,7 @@ class Dispatcher:
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
+        _ = runtime.engine  # settings that make no sense end it here, and no run
         self._launcher = launcher_of(runtime)
         self._executes = runtime.settings.work_pool is None
         self._running: set[asyncio.Task[None]] = set()

@@ -27,6 +27,7 @@ class ReasonKind(StrEnum):
     PAUSED = "paused"
     HELD = "held"
     TIME = "time"
+    ELSEWHERE = "elsewhere"
     PEOPLE = "people"
     QUEUE = "queue"
     SLOTS = "slots"
@@ -58,7 +59,8 @@ class Reason:
         overall: among the runs of all tenants, from 1; None likewise, or where a limit has to
             change first.
         until: when it goes on, is looked at again, or expires.
-        about: what it waits for, as its record says it: a phrase, an error, a host, a worker.
+        about: what it waits for, as its record says it: a phrase, an error, a host, a worker, or
+            the queue that its jobs were sent to.
         reference: the approval's id.
         by: who may decide.
         changes: what would change it: a command, or ``when …`` and ``with …``.
@@ -196,6 +198,9 @@ def _of_wait(facts: StandingFacts) -> Reason:
     if asked and waiting <= asked:
         until = min(approval.expires_at for approval in facts.approvals)
         return Reason(ReasonKind.PEOPLE, until=until)
+    places = sorted({job.routed_to for job in facts.jobs if job.routed_to is not None})
+    if places:
+        return Reason(ReasonKind.ELSEWHERE, about=", ".join(places))
     return Reason(ReasonKind.TIME, until=facts.run.wake_at, about=_phrases(facts.jobs))
 
 
@@ -251,6 +256,8 @@ def _of_jobs(facts: StandingFacts) -> Iterator[Reason]:
     for job in facts.jobs:
         if job.step in asked:
             yield _of_approval(asked[job.step], facts.now)
+        elif job.status is JobStatus.WAITING and job.routed_to is not None:
+            yield Reason(ReasonKind.ELSEWHERE, job.step, about=job.phrase)
         elif job.status is JobStatus.WAITING:
             yield Reason(ReasonKind.TIME, job.step, until=job.not_before, about=job.phrase)
         elif job.status is JobStatus.RUNNING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from cli.doctor import LOOKS
+from cli.door import Door
 from factory_runtime.domain.errors import RouteNotFoundError
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.route import Route, parse_route
@@ -47,8 +50,13 @@ def _at(prefect: Prefect) -> Iterator[None]:
 def test_a_killed_worker_of_another_queue_costs_its_job_one_attempt_and_doubles_nothing(
     a_site: Callable[..., Site], prefect: Prefect, tmp_path: Path
 ):
-    ensure_route(ELSEWHERE, "factory")
     site = a_site(job_routes={"touch": str(ELSEWHERE)})
+    made = site.cli("deploy", "routes", "--json")
+    assert made.returncode == 0, made.stderr
+    (told,) = json.loads(made.stdout)["routes"]
+    assert (told["route"], told["job_types"]) == (str(ELSEWHERE), ["touch"])
+    look = LOOKS["routes"]("routes", Door(site.runtime, "local", json=False))
+    assert (look.state, look.found) == ("warn", f"no worker looks at {ELSEWHERE}")
     gate = "begun: FILES/begun, gate_before: FILES/gate"
     site.work(
         "routed",
@@ -66,6 +74,8 @@ def test_a_killed_worker_of_another_queue_costs_its_job_one_attempt_and_doubles_
         far, near = site.jobs(run)["far"], site.jobs(run)["near"]
         assert (far.status, near.status) == (JobStatus.RUNNING, JobStatus.SUCCEEDED)
         assert site.walker(run) is None
+        shown = site.cli("runs", "show", run.id).stdout
+        assert f"waits for what it has sent to {ELSEWHERE}" in shown
         below = first.below()
         first.process.send_signal(signal.SIGKILL)
         first.process.wait()
@@ -150,8 +160,12 @@ def test_killed_between_the_flow_run_and_its_note_the_next_try_finds_the_same(
     ensure_route(parse_route(PLACE), "process")
     walk = routed.start(steps("ship:"))
     routed.send(walk, "ship")
+
+    def killed(*_: object) -> bool:
+        return False
+
     with monkeypatch.context() as patch:
-        patch.setattr(SentJobs, "_note", lambda *_: False)
+        patch.setattr(SentJobs, "_note", killed)
         deliver(routed)
     assert routed.job(walk.run, "ship").routed_flow_run_id is None
     body = {"flow_runs": {"name": {"any_": [f"{walk.run.id} ship"]}}, "sort": "ID_DESC", "limit": 9}
