@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import BrowserContext, Page, ViewportSize, expect, sync_playwright
+from playwright.sync_api import BrowserContext, Page, ViewportSize, sync_playwright
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _OPTIONS = (
@@ -23,6 +23,7 @@ _OPTIONS = (
 )
 _SIZE: ViewportSize = {"width": 1200, "height": 1000}
 _PATIENCE_MS = 60_000
+_DRAWN_MS = 4_000
 PICTURES = "FACTORY_PICTURES"
 """A folder that is to keep the pictures that tests take; without it they take none."""
 
@@ -43,12 +44,13 @@ class Window:
     def open(self, path: str) -> None:
         self.page.goto(self._root + path)
 
-    def picture(self, name: str) -> None:
-        """Keep what it shows beside the menu, where somebody wants it kept."""
+    def picture(self, name: str, *, anew: bool = False) -> None:
+        """Keep what it shows beside the menu, where somebody wants it kept; loaded ``anew`` first."""
         if folder := os.environ.get(PICTURES):
             Path(folder).mkdir(parents=True, exist_ok=True)
-            self.page.mouse.move(0, 0)  # what points at a message keeps it
-            expect(self.page.locator("[data-sonner-toast]")).to_have_count(0)
+            if anew:
+                self.page.reload()
+                self.page.wait_for_timeout(_DRAWN_MS)
             place = Path(folder) / f"{name}.png"
             self.page.locator("main").last.screenshot(path=place, animations="disabled")
 

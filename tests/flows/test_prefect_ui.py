@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -35,6 +36,9 @@ FIELDS = [
     "Pipelines (Optional)",
 ]
 SHOWN = {"progress", "microservice-summary", "microservice-artifacts", "repository-1"}
+
+IN_VAIN = {"sr-client-cfg.amplitude.com"}
+"""Whom the UI asks how to count its users, whatever a server's settings say; it needs no answer."""
 
 ITS_OWN = {"id", "project_id", "flow_run_id", "requested_by", "trace_id", "correlation_id"}
 HOW_IT_WENT = {"version", "span_id", "worker", "cached", "cpu_seconds", "peak_memory_bytes"}
@@ -100,6 +104,7 @@ def test_the_form_shows_typed_fields_and_refuses_bad_values(
     page.get_by_role("button", name="Submit").click()
     assert not page.get_by_label("Port").evaluate("field => field.validity.valid")
     assert flow_runs(prefect, deployment_id) == []
+    assert {urlsplit(url).hostname for url in window.outside} <= IN_VAIN
 
 
 def test_a_run_from_the_form_is_the_run_that_the_command_line_makes(
@@ -120,6 +125,14 @@ def test_a_run_from_the_form_is_the_run_that_the_command_line_makes(
     assert by_form.requested_by == PREFECT != by_command.requested_by
     assert recorded(factory, by_form) == recorded(factory, by_command)
     assert tree(factory, by_form) == tree(factory, by_command)
+
+
+def test_the_readme_shows_pictures_that_are_there_and_small() -> None:
+    readme = Path(__file__).parents[2] / "README.md"
+    shown = re.findall(r'src="(docs/pictures/\w+\.png)"', readme.read_text())
+    assert len(shown) == 2
+    for picture in shown:
+        assert 10_000 < (readme.parent / picture).stat().st_size < 300_000
 
 
 def open_form(window: Window, deployment_id: str) -> Page:
@@ -153,14 +166,16 @@ def run_by_form(window: Window, deployment_id: str) -> str:
 def see_it_complete(window: Window) -> None:
     """Without loading its page anew."""
     expect(window.page.get_by_text("Completed", exact=True)).to_be_visible(timeout=120_000)
-    window.picture("run")
 
 
 def see_what_it_made(window: Window) -> None:
     """From the flow run's page to the table that we made for it."""
     page = window.page
     page.get_by_role("tab", name="Artifacts").click()
-    page.get_by_role("link", name=re.compile("microservice-artifacts")).click()
+    table = page.get_by_role("link", name=re.compile("microservice-artifacts"))
+    table.wait_for()
+    window.picture("run", anew=True)
+    table.click()
     page.locator("a[href*='/artifacts/artifact/']").first.click()
     expect(page.get_by_role("cell", name="apply-domain[order-line]").first).to_be_visible()
 
