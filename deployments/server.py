@@ -14,7 +14,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import uvicorn
@@ -36,6 +37,8 @@ AT_WORK = 4
 IN_LINE = 256
 """Requests that wait for that, in their order. More are told at once to come back."""
 
+TRIES = 20
+AGAIN_SECONDS = 0.05
 _COLLECT_EVERY = 0.5
 _WHOLE_EVERY = 20
 
@@ -43,10 +46,11 @@ _WHOLE_EVERY = 20
 class PatientServer:
     """Prefect's application, with three additions.
 
-    A 503 (SQLite was busy for 30 ms) says to come back soon: without that, a client sleeps two
-    seconds. Few requests are at work at once, and the others wait in line. And it tells the nonce
-    it was started with, so that its parent knows that its own child answers on the port, and not
-    somebody else.
+    Few requests are at work at once, and the others wait in line. One that is answered 503 (SQLite
+    was busy for 30 ms, and nothing was written) is tried again here: who fills in a form does not
+    try again, and a client sleeps two seconds first; in the end that one is told to come back
+    soon. And the server tells the nonce it was started with, so that its parent knows that its own
+    child answers on the port, and not somebody else.
     """
 
     def __init__(
@@ -69,21 +73,72 @@ class PatientServer:
             await self._serve(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async def patient_send(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] == 503:
-                others = [h for h in message["headers"] if h[0].lower() != _SOON[0]]
-                message = {**message, "headers": [*others, _SOON]}
-            await send(message)
+        request = _Request(receive)
+        for tries_left in reversed(range(TRIES)):
+            answer = _Answer(send, is_last=not tries_left)
+            # Each time with a scope of its own: what it is mounted in writes into it.
+            async with self._at_work():
+                try:
+                    await self._application({**scope}, request.told_again(), answer)
+                except Exception:
+                    if not answer.is_busy:  # else it raises what it has answered
+                        raise
+            if not answer.is_busy:
+                break
+            await asyncio.sleep(AGAIN_SECONDS)
 
+    @asynccontextmanager
+    async def _at_work(self) -> AsyncGenerator[None]:
         self._in_line += 1
         try:
             await self._room.acquire()
         finally:
             self._in_line -= 1
         try:
-            await self._application(scope, receive, patient_send)
+            yield
         finally:
             self._room.release()
+
+
+class _Request:
+    """A request that can be told more than once."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._told: list[Message] = []
+
+    def told_again(self) -> Receive:
+        told = iter(tuple(self._told))
+
+        async def receive() -> Message:
+            for message in told:
+                return message
+            message = await self._receive()
+            self._told.append(message)
+            return message
+
+        return receive
+
+
+class _Answer:
+    """Passes an answer on; one that says it is busy, only if it is the last.
+
+    Attributes:
+        is_busy: whether it said so.
+    """
+
+    def __init__(self, send: Send, *, is_last: bool) -> None:
+        self._send = send
+        self._is_last = is_last
+        self.is_busy = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 503:
+            self.is_busy = True
+            others = [h for h in message["headers"] if h[0].lower() != _SOON[0]]
+            message = {**message, "headers": [*others, _SOON]}
+        if self._is_last or not self.is_busy:
+            await self._send(message)
 
 
 async def _answer(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from deployments import offer
+from deployments.kept import StackWorker
 from deployments.offer import Offer, deploy_what_never_was
 from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.domain.errors import HostRejectedError, PrefectUnavailableError
@@ -107,7 +108,11 @@ def test_what_cannot_be_offered_is_one_line(
 def test_a_worker_that_ends_again_and_again_is_given_up(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(offer.StackWorker, "words", lambda _: ["no_such_module"])
+    def no_words(worker: StackWorker) -> list[str]:
+        del worker
+        return ["no_such_module"]
+
+    monkeypatch.setattr(StackWorker, "words", no_words)
     lines, settled = kept(runtime, monkeypatch, WORK_POOL_TYPE)
     assert settled
     assert lines[-1].startswith("the warm worker ends again and again: see ")

@@ -7,18 +7,19 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
+import pytest
 
+from deployments import server
 from deployments.server import AT_WORK, WHO_ARE_YOU, Message, PatientServer, Receive, Scope, Send
 
 
 class Application:
-    """Answers when it is told to, with a status."""
+    """Answers when it is told to."""
 
-    def __init__(self, status: int = 200) -> None:
+    def __init__(self) -> None:
         self.go = asyncio.Event()
         self.at_work = 0
         self.most = 0
-        self._status = status
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         del scope, receive
@@ -26,16 +27,14 @@ class Application:
         self.most = max(self.most, self.at_work)
         try:
             await self.go.wait()
-            headers = [(b"Retry-After", b"2")] if self._status == 503 else []
-            head = {"type": "http.response.start", "status": self._status, "headers": headers}
-            await send(head)
+            await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b""})
         finally:
             self.at_work -= 1
 
 
 def talk(
-    application: Application, says: Callable[[httpx.AsyncClient], Awaitable[Any]], **options: int
+    application: Any, says: Callable[[httpx.AsyncClient], Awaitable[Any]], **options: int
 ) -> Any:
     async def talking() -> Any:
         transport = httpx.ASGITransport(PatientServer(application, "nonce", **options))  # pyright: ignore[reportArgumentType] - httpx types its scope as a dict
@@ -75,11 +74,39 @@ def test_who_would_wait_behind_too_many_is_told_at_once_to_come_back_soon():
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "0.05")
 
 
-def test_a_busy_database_says_to_come_back_soon():
-    application = Application(status=503)
-    application.go.set()
-    refused = talk(application, lambda client: client.get("/api/flows"))
-    assert refused.headers.get_list("retry-after") == ["0.05"]
+class Busy:
+    """Answers as a busy database has it, so many times; then with what it was sent.
+
+    As Starlette does, it raises what it has answered with an error, and writes into the scope.
+    """
+
+    def __init__(self, times: int) -> None:
+        self.times = times
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["path"] == "/api/flows"
+        scope["path"] = "/flows"
+        self.times -= 1
+        status, headers = (503, [(b"Retry-After", b"2")]) if self.times >= 0 else (200, [])
+        body = (await receive())["body"]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+        if status == 503:
+            raise OSError("database is locked")
+
+
+def test_what_a_busy_database_refused_is_tried_again_without_the_client():
+    said = talk(Busy(3), lambda client: client.post("/api/flows", content=b"a form"))
+    assert (said.status_code, said.content) == (200, b"a form")
+
+
+def test_a_database_that_stays_busy_says_to_come_back_soon(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(server, "AGAIN_SECONDS", 0)
+    busy = Busy(1000)
+    said = talk(busy, lambda client: client.post("/api/flows", content=b"a form"))
+    assert said.status_code == 503
+    assert said.headers.get_list("retry-after") == ["0.05"]
+    assert busy.times == 1000 - server.TRIES
 
 
 def test_who_asks_whose_server_it_is_waits_for_nobody():
