@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,6 +31,7 @@ pytestmark = pytest.mark.slow
 
 POOL = "launched"
 TENANT = "acme"
+POOLS = Path(__file__).parents[2] / "deployments" / "pools"
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +61,8 @@ def _nothing_is_left(factory: Factory) -> Iterator[None]:
     sweep(runtime.store, runtime.clock)
 
 
-def ask(factory: Factory, **values: Any) -> Run:
-    wanted = RunRequest(TENANT, "shop", "launched", {}, "tester", **values)
+def ask(factory: Factory, template: str = "launched", **values: Any) -> Run:
+    wanted = RunRequest(TENANT, "shop", template, {}, "tester", **values)
     return request_run(factory.runtime.desk, wanted)
 
 
@@ -191,14 +194,41 @@ def test_a_cancelled_run_s_flow_run_is_begun_by_nobody(factory: Factory, prefect
     assert f"{run.id}:touch" not in lines_of(factory.templates.parent / "touched")
 
 
-def test_one_that_is_begun_without_a_slot_gets_it_where_its_turn_has_come(
+def test_one_that_is_begun_without_a_slot_gets_it_and_after_a_wait_the_same_flow_run_goes_on(
     factory: Factory, prefect: Prefect
 ):
-    run = handed_over(factory)
-    with factory.runtime.store.begin(TENANT) as tx:
+    gate, runtime = factory.templates.parent / "gate", factory.runtime
+    step = f"name: wait, type: await, with: {{file: '{gate}', every: 600}}"
+    factory.template("waits", a_work_template("waits", step))
+    run = handed_over(factory, template="waits")
+    with runtime.store.begin(TENANT) as tx:
         current = tx.lock_run(run.id)
-        tx.save_run(current, current.changed(factory.runtime.clock.now(), admitted_at=None))
+        tx.save_run(current, current.changed(runtime.clock.now(), admitted_at=None))
         tx.unlock(f"run:{run.id}", "pool-dispatcher")
-    sweep(factory.runtime.store, factory.runtime.clock)
+    assert "is Waiting" in execute(factory, prefect, flow_run_id(run))
+    assert prefect.state(flow_run_id(run)) == ("PAUSED", "Waiting")
+    gate.touch()
+    _make_due(factory, run)
+    assert dispatch(factory).flow_run_id == run.flow_run_id
+    assert prefect.state(flow_run_id(run)) == ("SCHEDULED", "AwaitingRetry")
     execute(factory, prefect, flow_run_id(run))
     assert factory.run(run).status is RunStatus.SUCCEEDED
+
+
+def _make_due(factory: Factory, run: Run) -> None:
+    now = factory.runtime.clock.now()
+    with factory.runtime.store.begin(TENANT) as tx:
+        current = tx.lock_run(run.id)
+        tx.save_run(current, current.changed(now, wake_at=now))
+        (job,) = tx.list_jobs(run.id)
+        tx.save_job(job, job.changed(now, not_before=now))
+
+
+@pytest.mark.parametrize("kind", ["kubernetes", "azure-container-instance"])
+def test_prefect_takes_the_base_job_templates_and_nobody_sets_a_command(
+    prefect: Prefect, kind: str
+):
+    template = json.loads((POOLS / f"{kind}.json").read_text())
+    wanted = {"name": f"of-{kind}", "type": kind, "base_job_template": template}
+    prefect.ask("POST", "/work_pools/", wanted)  # refused where a placeholder has no variable
+    assert not {"env", "command"} & set(template["variables"]["properties"])
