@@ -195,6 +195,7 @@ BESIDE: dict[str, Call] = {
     "add_audit": lambda tx: tx.add_audit([foreign(AUDIT)]),
     "drop_set_aside": lambda tx: tx.drop_set_aside(RUN.id),
     "lock_topic": lambda tx: tx.lock_topic(JOB.type),
+    "note_route": lambda tx: tx.note_route(JOB, "flow-9", "stolen"),
     "save_topic_wait": lambda tx: tx.save_topic_wait(foreign(WAIT)),
     "drop_topic_waits": lambda tx: tx.drop_topic_waits(RUN.id),
 }

@@ -174,6 +174,7 @@ _ADDED = {
         "jobs": {"degraded"},
         "effects": {"link", "reason", "settled_at", "undone_by"},
     },
+    "0006": {"jobs": {"routed_to", "routed_flow_run_id"}},
 }
 """The columns that each revision has added."""
 
@@ -196,7 +197,11 @@ def write_as_before(
         (EFFECTS, effects),
     ]
     for record, values in kinds:
-        newer = [added[record.table.name] for name, added in _ADDED.items() if name > revision]
+        newer = [
+            added.get(record.table.name, set[str]())
+            for name, added in _ADDED.items()
+            if name > revision
+        ]
         new = set[str]().union(*newer)
         for value in values:
             row = {name: field for name, field in record.row_of(value).items() if name not in new}

@@ -352,7 +352,7 @@ def test_who_commits_a_key_second_gets_the_first_ones_run(
     quick: list[Run] = []
     load = type(orders.catalog).load
 
-    def overtaken(catalog: Any, *asked: str | None) -> Any:
+    def overtaken(catalog: Any, *asked: Any) -> Any:
         if not quick:
             quick.append(orders.run(_the_other(orders)))
         return load(catalog, *asked)
