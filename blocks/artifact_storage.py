@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 
 from blocks import logos
 from blocks.pages import BLOCKS_PAGE
+from blocks.tenants import Tenants
 
 
 class ArtifactStorageCredentials(Block):
@@ -41,3 +42,4 @@ class ArtifactStorageCredentials(Block):
         pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,62}$",
         description="Its name: lower case, digits, hyphens; 3 to 63 of them.",
     )
+    tenants: Tenants

@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field, SecretStr
 
 from blocks import logos
 from blocks.pages import BLOCKS_PAGE
+from blocks.tenants import Tenants
 from blocks.urls import OpenUrl
 
 
@@ -50,3 +51,4 @@ class GitHostCredentials(Block):
     user: str | None = Field(
         default=None, description="The name that goes with the token, where the host wants one."
     )
+    tenants: Tenants

@@ -7,6 +7,7 @@ from pydantic import ConfigDict, Field, SecretStr
 
 from blocks import logos
 from blocks.pages import BLOCKS_PAGE
+from blocks.tenants import Tenants
 from blocks.urls import OpenUrl
 
 
@@ -36,3 +37,4 @@ class ModelEndpoint(Block):
     key: SecretStr | None = Field(
         default=None, description="What it lets us in by; an endpoint of one's own may need none."
     )
+    tenants: Tenants

@@ -165,6 +165,7 @@ class Runtime:
 
     @cached_property
     def engine(self) -> Engine:
+        from factory_runtime.orchestration.credential_blocks import CredentialBlocks
         from factory_runtime.services.engine import Engine
 
         profile = "embedded" if self.settings.database_url is None else "production"
@@ -179,6 +180,7 @@ class Runtime:
             lease=timedelta(seconds=self.settings.lease_seconds),
             limits_of=self.policies.limits_of,
             topic_caps=self.settings.topic_caps,
+            credentials=CredentialBlocks(),
             routes={name: str(route) for name, route in self.routes.items()},
         )
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from factory_runtime.domain.artifact import ArtifactDraft, ArtifactKind
 from factory_runtime.domain.errors import HostBusyError, TransientError
 from factory_runtime.domain.records import Effect
 from factory_runtime.domain.result import ConfirmedEffect, JobResult, RenderOrder, WaitUntil
@@ -163,6 +169,50 @@ class Await(Work):
         return WaitUntil(due, f"waits for {with_['file']}")
 
 
+class Leak(Work):
+    """Shows its credentials at every place that a job type reaches; ``how`` says at which it ends.
+
+    Each place gets them as they are, and as they stand in what is encoded.
+    """
+
+    facts = JobTypeFacts(
+        "leak", "1", ANYTHING, source_keys=(), retry=QUICK, credentials="factory-git-host"
+    )
+
+    def publish(
+        self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
+    ) -> JobResult | WaitUntil:
+        del tree
+        token = str(context.credentials().fields["token"])
+        append(with_["file"], hashlib.sha256(token.encode()).hexdigest())
+        said = f"{token} {b64encode(f'me:{token}'.encode()).decode()} {quote(token, safe='')}"
+        logging.getLogger("factory.leak").warning("said %s", said)
+        context.log(said)
+        context.progress(0.5, said)
+        context.save_checkpoint({"said": said, token: [said]})
+        context.intend("leak", said, {"said": said})
+        effects = (ConfirmedEffect("leak", said, link=f"https://host/{said}"),)
+        match with_["how"]:
+            case "body":
+                context.storage.put(context.facts.tenant_id, BytesIO(said.encode()))
+            case "error":
+                raise ValueError(said)
+            case "again" if context.facts.attempt == 1:
+                raise HostBusyError(said, hint=said)
+            case "wait" if context.facts.attempt == 1:
+                return WaitUntil(context.now(), said, effects, {"build_id": said})
+            case _:
+                pass
+        uri, facts = f"https://host/{said}", {"said": said}
+        draft = ArtifactDraft(ArtifactKind.FILE, said, uri, "text/plain", metadata=facts)
+        outputs = {"said": said, "list": [said], token: 1}
+        return JobResult(outputs, (draft,), effects, {"build_id": said}, degraded=said)
+
+    def probe(self, host: GitHost, effect: Effect) -> str | None:
+        del host, effect
+        return None
+
+
 class Fatal(Work):
     """Kills the process that runs it, a number of times."""
 
@@ -178,7 +228,17 @@ class Fatal(Work):
         return JobResult()
 
 
-JOB_TYPES = [Count(), Touch(), GatedRepository(), Sleep(), Flaky(), Forge(), Await(), Fatal()]
+JOB_TYPES = [
+    Count(),
+    Touch(),
+    GatedRepository(),
+    Sleep(),
+    Flaky(),
+    Forge(),
+    Await(),
+    Fatal(),
+    Leak(),
+]
 
 
 @contextmanager

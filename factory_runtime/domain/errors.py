@@ -305,6 +305,10 @@ class StoreFullError(StoreUnavailableError, StorageFullError):
 # --- PermanentError
 
 
+class SecretLeakError(PermanentError):
+    """A job would have left a secret where others read it."""
+
+
 class HostRejectedError(PermanentError):
     """An outside host refuses, and will again."""
 

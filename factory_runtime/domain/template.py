@@ -64,6 +64,8 @@ class JobTypeFacts:
             One of any other version is left aside, and the job begins anew.
         hosts: names of the outside hosts it needs: while one of them is down, no attempt begins.
             ``git`` is the git host, whatever it is called.
+        credentials: the block type that ``credentials: block:NAME`` in ``with`` names one of, like
+            ``factory-git-host``; None where it takes none.
     """
 
     name: str
@@ -76,6 +78,7 @@ class JobTypeFacts:
     timeout: timedelta = timedelta(minutes=10)
     reads_checkpoints_of: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+    credentials: str | None = None
 
     @property
     def topic(self) -> str:

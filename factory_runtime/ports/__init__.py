@@ -6,6 +6,7 @@ help) or ``PermanentError`` (it will not); adapters translate their library's er
 
 from factory_runtime.ports.artifact_storage import ArtifactStorage, StoredBody
 from factory_runtime.ports.clock import Clock
+from factory_runtime.ports.credentials import CredentialBook, Credentials, NoCredentials
 from factory_runtime.ports.deployment_records import DeploymentRecords
 from factory_runtime.ports.git_host import Commit, CommitOrder, GitHost, Repository
 from factory_runtime.ports.job_type import FileTree, JobContext, JobFacts, JobType, Undoing
@@ -35,6 +36,8 @@ __all__ = [
     "Clock",
     "Commit",
     "CommitOrder",
+    "CredentialBook",
+    "Credentials",
     "DeploymentRecords",
     "DispatchTransaction",
     "Embedder",
@@ -47,6 +50,7 @@ __all__ = [
     "JobType",
     "Launcher",
     "MemoryIndex",
+    "NoCredentials",
     "Notifier",
     "OperatorRecords",
     "Page",

@@ -17,6 +17,7 @@ from factory_runtime.domain.result import JobResult, RenderOrder, WaitUntil
 from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.domain.tree import TreeFile, TreeReference
 from factory_runtime.ports.artifact_storage import ArtifactStorage
+from factory_runtime.ports.credentials import Credentials
 from factory_runtime.ports.git_host import GitHost
 
 
@@ -137,6 +138,18 @@ class JobContext(Protocol):
 
     def list_votes(self, approval: Approval) -> tuple[Vote, ...]:
         """What people said to it, in the order they did."""
+        ...
+
+    def credentials(self) -> Credentials:
+        """What ``credentials: block:NAME`` in the step's ``with`` stands for, as it is now.
+
+        Nothing that this attempt says or leaves from now on can hold a secret of it: it is taken
+        out of outputs, checkpoints, effects, logs and errors, and a body that has one is refused.
+
+        Raises:
+            HostBusyError: nobody who keeps it answers.
+            InputError: there is none of this name that this tenant may use.
+        """
         ...
 
     def find_last_copy(self, kind: ArtifactKind, name: str) -> Artifact | None:

@@ -22,11 +22,20 @@ from factory_runtime.domain.plan import PlannedJob
 from factory_runtime.domain.progress import ancestors, compensates
 from factory_runtime.domain.records import Checkpoint, Effect
 from factory_runtime.domain.result import RenderOrder
+from factory_runtime.domain.secrets import Secrets
+from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.domain.tree import TreeFile, TreeReference, read_tree
-from factory_runtime.ports import ArtifactStorage, GitHost, JobFacts
+from factory_runtime.ports import ArtifactStorage, Credentials, GitHost, JobFacts
 from factory_runtime.services.ask_people import ask
 from factory_runtime.services.bodies import from_body, to_body
 from factory_runtime.services.children import Children
+from factory_runtime.services.credentials import (
+    CREDENTIALS,
+    find_credentials,
+    guarded_host,
+    guarded_storage,
+    hide_in_logs,
+)
 from factory_runtime.services.engine import Engine, Walk
 from factory_runtime.services.intend import intend
 from factory_runtime.services.steadily import steadily
@@ -48,6 +57,7 @@ class Begun:
         cpu_seconds: of the children it waited for, so far.
         asked: what its type asked of people, as it stood when it was told.
         refusal: why its render failed: Prefect keeps only that it did.
+        secrets: what its type was lent, and may not leave anywhere.
     """
 
     planned: PlannedJob
@@ -65,6 +75,7 @@ class Begun:
     cached: bool | None = None
     asked: Approval | None = None
     refusal: FactoryError | None = None
+    secrets: Secrets = field(default_factory=Secrets)
     _progress_told: bool = True
     _taking: threading.Lock = field(default_factory=threading.Lock)
 
@@ -156,12 +167,25 @@ class AttemptContext:
         )
 
     @property
+    def _kind(self) -> JobTypeFacts:
+        return self._engine.job_types[self._begun.planned.type].facts
+
+    @property
     def host(self) -> GitHost:
-        return self._engine.host
+        host, secrets = self._engine.host, self._begun.secrets
+        return host if self._kind.credentials is None else guarded_host(host, secrets)
 
     @property
     def storage(self) -> ArtifactStorage:
-        return self._engine.storage
+        storage, secrets = self._engine.storage, self._begun.secrets
+        return storage if self._kind.credentials is None else guarded_storage(storage, secrets)
+
+    def credentials(self) -> Credentials:
+        told, tenant_id = self._begun.with_.get(CREDENTIALS), self.facts.tenant_id
+        found = find_credentials(self._engine.credentials, self._kind, told, tenant_id)
+        self._begun.secrets.add(found.secrets)
+        hide_in_logs(self._begun.secrets)
+        return found
 
     def now(self) -> datetime:
         return self._engine.clock.now()
@@ -182,6 +206,7 @@ class AttemptContext:
             intended_at=self.now(),
             facts=dict(facts),
         )
+        intended = self._begun.secrets.hide(intended)
 
         self.check_cancelled()
         return intend(self._engine, self._begun, intended)
@@ -194,10 +219,9 @@ class AttemptContext:
     # checkpoints and progress
 
     def checkpoint(self) -> Mapping[str, Any] | None:
-        facts, saved = self.facts, self._saved()
+        facts, saved, kind = self.facts, self._saved(), self._kind
         if saved is None:
             return None
-        kind = self._engine.job_types[self._begun.planned.type].facts
         readable = {kind.version, *kind.reads_checkpoints_of}
         if saved.job_type != kind.name or saved.job_type_version not in readable:
             self.log(
@@ -211,8 +235,8 @@ class AttemptContext:
         return from_body(self._engine.storage, facts.tenant_id, saved.state)
 
     def save_checkpoint(self, state: Mapping[str, Any]) -> None:
-        facts, last = self.facts, self._saved()
-        kind = self._engine.job_types[self._begun.planned.type].facts
+        facts, last, kind = self.facts, self._saved(), self._kind
+        state = self._begun.secrets.hide(state)
         saved = Checkpoint(
             tenant_id=facts.tenant_id,
             run_id=facts.run_id,
@@ -238,7 +262,7 @@ class AttemptContext:
             return tx.find_checkpoint(self.facts.run_id, self.facts.step)
 
     def progress(self, share: float, phrase: str) -> None:
-        self._begun.tell_progress(share, phrase)
+        self._begun.tell_progress(share, self._begun.secrets.hide_in(phrase))
 
     def safe_point(self) -> None:
         self.check_cancelled()
@@ -262,7 +286,7 @@ class AttemptContext:
         )
 
     def ask(self, question: Question) -> Approval:
-        walk = self._walk
+        walk, question = self._walk, self._begun.secrets.hide(question)
 
         def write(again: bool) -> Approval:
             del again  # what stands is given as it stands
@@ -285,7 +309,7 @@ class AttemptContext:
             return tx.find_last_artifact(mine.project_id, kind, name)
 
     def log(self, message: str) -> None:
-        self._begun.logs.append((self.now(), message))
+        self._begun.logs.append((self.now(), self._begun.secrets.hide_in(message)))
 
     def check_cancelled(self) -> None:
         if self._begun.stopped.is_set():

@@ -19,7 +19,16 @@ from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.plan import Plan
 from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.ports import ArtifactStorage, Clock, GitHost, JobType, RunStore, RunTransaction
+from factory_runtime.ports import (
+    ArtifactStorage,
+    Clock,
+    CredentialBook,
+    GitHost,
+    JobType,
+    NoCredentials,
+    RunStore,
+    RunTransaction,
+)
 from factory_runtime.services.locks import is_dispatcher, take_lock, walk_lock
 from factory_runtime.services.signals import RUN_STARTED, signal_run
 from factory_runtime.services.steadily import steadily
@@ -37,6 +46,7 @@ class Engine:
         worker: host and process, like ``build-7:4211``.
         environment: which profile and interpreter.
         limits_of: each tenant's.
+        credentials: what jobs show to services outside; asked at run time alone.
         topic_caps: jobs of a type at once, over all tenants, by its name.
         routes: the ``pool/queue`` whose workers do the jobs of a type, by its name; the others are
             done by whoever walks the run.
@@ -51,6 +61,7 @@ class Engine:
     environment: str
     lease: timedelta = LEASE
     limits_of: LimitsOf = no_limits
+    credentials: CredentialBook = field(default_factory=NoCredentials)
     topic_caps: Mapping[str, int] = field(default_factory=dict[str, int])
     routes: Mapping[str, str] = field(default_factory=dict[str, str])
 

@@ -70,6 +70,7 @@ def publish_attempt(
         else:
             result = undo_job(engine, walk, begun, context)
     begun.children.kill_all()
+    result = begun.secrets.hide(result)
     begun.cpu_seconds += time.thread_time() - started
     context.check_cancelled()  # its type may not have seen that its programs were killed
     if isinstance(result, WaitUntil):
@@ -143,11 +144,11 @@ def fail_attempt(
     begun.children.kill_all()
     now = engine.clock.now()
     outcome = _outcome_of(error)
-    message = _message_of(error)
+    message = begun.secrets.hide_in(_message_of(error))
     failed: dict[str, Any] = {
         "error": message,
         "error_code": error.code if isinstance(error, FactoryError) else type(error).__name__,
-        "traceback": _trace_of(engine, walk, error),
+        "traceback": _trace_of(engine, walk, begun, error),
     }
     if outcome is Outcome.SUSPENDED:
         back = begun.job.move_to(JobStatus.PENDING, now, not_before=None, **_RELEASED)
@@ -344,8 +345,8 @@ def _message_of(error: BaseException) -> str:
     return whole if len(whole) <= _ERROR_LENGTH else f"{whole[:_ERROR_LENGTH]}…"
 
 
-def _trace_of(engine: Engine, walk: Walk, error: BaseException) -> Body:
-    trace = "".join(traceback.format_exception(error))
+def _trace_of(engine: Engine, walk: Walk, begun: Begun, error: BaseException) -> Body:
+    trace = begun.secrets.hide_in("".join(traceback.format_exception(error)))
     try:
         return to_body(engine.storage, walk.run.tenant_id, trace)
     except FactoryError:

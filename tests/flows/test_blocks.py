@@ -5,30 +5,31 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
 
-from blocks import NotificationTarget
+from blocks import GitHostCredentials, NotificationTarget
+from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.run_store import SqlRunStore
-from factory_runtime.run_store.tables import metadata
 from factory_runtime.services import topics
 from tests.factory import Factory, until
+from tests.otlp import Collector
 from tests.prefect_server import Prefect
 from tests.receivers import WebReceiver, web_receiver
 from tests.recipes import a_source, a_template
+from tests.surfaces import files_with, forms_of, rows_of
+from tests.work_types import a_work_template
 
 pytestmark = pytest.mark.slow
 
 CANARY = "s3cr3tCanary7391"
 CHANGED = "an0therCanary4412"
+LENT = "l3nt/Can+ary 8264&x"
 SLUGS = {
     "factory-artifact-storage": {"credentials.connection_string", "credentials.client_secret"},
     "factory-git-host": {"token"},
@@ -76,27 +77,6 @@ def open_topics(factory: Factory, tenant: str) -> list[str]:
     return [message.topic for message in messages if message.tenant_id == tenant]
 
 
-def rows_of(factory: Factory) -> Iterator[str]:
-    """Every row of the run store, as Python writes it."""
-    store = factory.runtime.store
-    assert isinstance(store, SqlRunStore)
-    with closing(store.engine.connect()) as connection:
-        for table in metadata.sorted_tables:
-            yield from map(repr, connection.execute(select(table)).all())
-
-
-def files_with(folder: Path, text: str) -> set[str]:
-    """Files that hold it: databases, logs, results, artifacts, the memory's tables."""
-    found = set[str]()
-    for path in folder.rglob("*"):
-        try:
-            if path.is_file() and text.encode() in path.read_bytes():
-                found.add(str(path.relative_to(folder)))
-        except FileNotFoundError:
-            continue  # a lock or a journal, gone meanwhile
-    return found
-
-
 def test_prefect_registers_a_form_for_each_block_with_its_secrets_and_an_icon(prefect: Prefect):
     done = subprocess.run(
         [sys.executable, "-m", "prefect", "block", "register", "-m", "blocks"],
@@ -125,8 +105,8 @@ def test_a_secret_in_a_block_reaches_its_receiver_and_nothing_else(
     until(lambda: [one.path for one in web.requests] == [f"/{CANARY}"], "it was told")
     until(lambda: open_topics(factory, "kept-one") == [], "all is done")
     assert web.requests[0].body["run"] == run.id
-    assert any(run.id in row for row in rows_of(factory))
-    assert not any(CANARY in row for row in rows_of(factory))
+    assert any(run.id in row for row in rows_of(factory.runtime.store))
+    assert not any(CANARY in row for row in rows_of(factory.runtime.store))
     assert any(name.startswith("prefect/") for name in files_with(factory.settings.root, run.id))
     assert files_with(factory.settings.root, CANARY) == set()
     told = prefect.ask("POST", "/logs/filter", {"limit": 200})
@@ -163,3 +143,34 @@ def test_a_notice_waits_for_a_block_that_is_not_there_and_names_it(
     assert "Prefect has no notification target late" in waiting()[0]
     save("late", web.address("/late"))
     until(lambda: [one.path for one in web.requests] == ["/late"], "it was told after all")
+
+
+def test_a_job_that_shows_its_credentials_everywhere_leaves_them_nowhere(
+    factory: Factory, prefect: Prefect, traces: Collector, tmp_path: Path
+):
+    given = {"kind": "github", "url": "https://github.com/acme", "token": LENT, "tenants": ["*"]}
+    GitHostCredentials.model_validate(given).save("lent", overwrite=True)
+    seen = tmp_path / "seen"
+    step = "type: leak, with: {{credentials: 'block:lent', how: {how}, file: '{seen}'}}"
+    ends = ["result", "again", "wait", "error", "body"]
+    lines = [
+        f"name: {how}, on_failure: continue, {step.format(how=how, seen=seen)}" for how in ends
+    ]
+    factory.template("leaking", a_work_template("leaking", *lines))
+    run = factory.complete("leaking", "leaks")
+    jobs = factory.jobs(run)
+    statuses = [jobs[how].status for how in ends]
+    assert statuses == [JobStatus.SUCCEEDED] * 3 + [JobStatus.FAILED] * 2, jobs
+    assert set(seen.read_text().split()) == {sha256(LENT.encode()).hexdigest()}
+    until(lambda: open_topics(factory, run.tenant_id) == [], "all is done")
+    until(lambda: len(traces.spans(run.trace_id)) >= 10, "spans have come")
+    forms = forms_of(LENT)
+    leaks = [row for row in rows_of(factory.runtime.store) if any(form in row for form in forms)]
+    assert leaks == []
+    assert files_with(factory.settings.root, *forms) == set()
+    assert files_with(factory.settings.root, "said (redacted)")  # it did say it
+    assert not any(form.encode() in body for body in traces.bodies for form in forms)
+    told = prefect.ask("POST", "/logs/filter", {"limit": 200})
+    told += prefect.ask("POST", "/task_runs/filter", {"sort": "ID_DESC", "limit": 200})
+    told += prefect.ask("POST", "/events/filter", {"limit": 50})["events"]
+    assert not any(form in str(told) for form in forms)

@@ -212,7 +212,7 @@ def test_plain_prefect_deploys_all_of_the_project(
     for one in started:
         assert prefect.state(one.json()["id"])[0] == "COMPLETED"
     # Deployed again, what somebody has paused stays so.
-    done = prefect_command(factory, "deploy", "-n", "sweep/sweep", cwd=tmp_path)
+    done = prefect_command(factory, "deploy", "-n", "sweep", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     (schedule,) = prefect.ask("GET", "/deployments/name/sweep/sweep")["schedules"]
     assert (schedule["active"], schedule["schedule"]["interval"]) == (False, 30)

@@ -1,0 +1,42 @@
+"""Blocks as Prefect keeps them: encrypted, and their secrets shown to who asks for them by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from factory_runtime.domain.errors import FactoryError, HostBusyError, InputError
+
+
+def read_block(kind: str, name: str) -> dict[str, Any]:
+    """A block with its secrets, as it stands now.
+
+    Args:
+        kind: slug of its type.
+        name: its own.
+
+    Raises:
+        HostBusyError: no Prefect server answers, or this process knows none.
+        InputError: there is none of this name.
+    """
+    # Imported here: it takes two seconds, and few processes ask for a block.
+    from prefect.settings import get_current_settings
+
+    from factory_runtime.orchestration.prefect_api import GoneError, ask
+
+    if get_current_settings().api.url is None:  # or else the client would start a server
+        raise HostBusyError("this process knows no Prefect server")
+    try:
+        return ask(
+            "GET",
+            "/block_types/slug/{slug}/block_documents/name/{block_document_name}",
+            query={"include_secrets": True},
+            slug=kind,
+            block_document_name=name,
+        )
+    except GoneError as exc:
+        raise InputError(
+            f"Prefect has no {kind.removeprefix('factory-').replace('-', ' ')} {name}",
+            hint="`prefect block register -m blocks` adds their form to its UI",
+        ) from exc
+    except FactoryError as exc:
+        raise HostBusyError(str(exc), hint=exc.hint) from exc

@@ -1,0 +1,160 @@
+"""Lend a job its credentials, and see to it that they stay with it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO, cast
+from weakref import WeakSet
+
+from factory_runtime.domain.errors import InputError, SecretLeakError
+from factory_runtime.domain.policy import BLOCK
+from factory_runtime.domain.secrets import Secrets
+from factory_runtime.domain.template import JobTypeFacts
+from factory_runtime.domain.tree import TreeFile
+from factory_runtime.ports import (
+    ArtifactStorage,
+    Commit,
+    CommitOrder,
+    CredentialBook,
+    Credentials,
+    GitHost,
+    StoredBody,
+)
+
+CREDENTIALS = "credentials"
+"""The key of ``with``."""
+
+EVERYBODY = "*"
+
+_CHUNK = 1 << 20
+_OVERLAP = 1 << 16
+"""Bytes: longer secrets in files are found by their lines."""
+
+
+def find_credentials(
+    book: CredentialBook, facts: JobTypeFacts, told: object, tenant_id: str
+) -> Credentials:
+    """What a step names, if its tenant may use it.
+
+    Raises:
+        HostBusyError: nobody who keeps it answers.
+        InputError: its type takes none, it names none, or none that this tenant may use.
+    """
+    if facts.credentials is None:
+        raise InputError(f"the job type {facts.name} takes no credentials")
+    if not isinstance(told, str) or not told.startswith(BLOCK):
+        raise InputError("the step names no credentials", hint=f"credentials: {BLOCK}NAME")
+    name = told.removeprefix(BLOCK)
+    found = book.credentials_of(facts.credentials, name)
+    if found.tenants.isdisjoint({tenant_id, EVERYBODY}):
+        raise InputError(
+            f"{facts.credentials} {name} is not for the tenant {tenant_id}",
+            hint="who keeps the block says whose runs may use it: `tenants`",
+        )
+    return found
+
+
+class _GuardedStorage:
+    """Storage that takes no secret."""
+
+    def __init__(self, storage: ArtifactStorage, secrets: Secrets) -> None:
+        self._storage = storage
+        self._secrets = secrets
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+    def put(self, tenant_id: str, body: BinaryIO | bytes) -> StoredBody:
+        """Store it.
+
+        Raises:
+            SecretLeakError: it holds a secret.
+        """
+        if self._secrets:
+            body = body if isinstance(body, bytes) or body.seekable() else body.read()
+            if any(self._secrets.are_in(chunk) for chunk in _chunks(body)):
+                raise SecretLeakError("a body that the job would store holds a secret it was lent")
+        return self._storage.put(tenant_id, body)
+
+
+class _GuardedHost:
+    """A git host that commits no secret."""
+
+    def __init__(self, host: GitHost, secrets: Secrets) -> None:
+        self._host = host
+        self._secrets = secrets
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._host, name)
+
+    def ensure_commit(
+        self, tenant_id: str, order: CommitOrder, files: Iterable[TreeFile]
+    ) -> Commit:
+        """Commit them.
+
+        Raises:
+            SecretLeakError: a file or the message holds a secret.
+        """
+        if self._secrets.hide(order) != order:
+            raise SecretLeakError("a commit that the job would make holds a secret it was lent")
+        return self._host.ensure_commit(tenant_id, order, self._looked_at(files))
+
+    def _looked_at(self, files: Iterable[TreeFile]) -> Iterator[TreeFile]:
+        for file in files:
+            if self._secrets.are_in(file.content) or self._secrets.are_in(file.path.encode()):
+                raise SecretLeakError("a file that the job would commit holds a secret it was lent")
+            yield file
+
+
+def guarded_storage(storage: ArtifactStorage, secrets: Secrets) -> ArtifactStorage:
+    """The storage, for a job that may be lent secrets."""
+    return cast("ArtifactStorage", _GuardedStorage(storage, secrets))
+
+
+def guarded_host(host: GitHost, secrets: Secrets) -> GitHost:
+    """The git host, likewise."""
+    return cast("GitHost", _GuardedHost(host, secrets))
+
+
+def hide_in_logs(secrets: Secrets) -> None:
+    """Take secrets out of whatever this process logs, for as long as somebody holds them."""
+    _lent.add(secrets)
+    made = logging.getLogRecordFactory()
+    if made is not _make_record:
+        _factories.append(made)
+        logging.setLogRecordFactory(_make_record)
+
+
+_lent: WeakSet[Secrets] = WeakSet()
+_factories: list[Any] = []
+_formatter = logging.Formatter()
+
+
+def _make_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
+    record: logging.LogRecord = _factories[-1](*args, **kwargs)
+    lent = list(_lent)
+    if not lent:
+        return record
+    said = record.getMessage()
+    trace = _formatter.formatException(record.exc_info) if record.exc_info else None
+    for secrets in lent:
+        said = secrets.hide_in(said)
+        trace = trace and secrets.hide_in(trace)
+    # Handlers take the text of an error from here, and look no further.
+    record.msg, record.args, record.exc_text = said, (), trace
+    return record
+
+
+def _chunks(body: BinaryIO | bytes) -> Iterator[bytes]:
+    """A body piece by piece, each beginning with the end of the last; it is left at its beginning."""
+    if isinstance(body, bytes):
+        yield body
+        return
+    start, tail = body.tell(), b""
+    try:
+        while chunk := body.read(_CHUNK):
+            yield tail + chunk
+            tail = chunk[-_OVERLAP:]
+    finally:
+        body.seek(start)
