@@ -17,25 +17,19 @@ _LONG_ONES_FIRST = ("recovery", "flows", "system", "property", "contract")
 
 
 class Scheduling(LoadFileScheduling):
-    """A file's tests stay on one worker, and so do all those that share a stack.
+    """What ``scope_of`` says belongs together stays on one worker."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return scope_of(nodeid)
+
+
+def scope_of(nodeid: str) -> str:
+    """The file of a test, or the folder whose stack it shares.
 
     Another worker would start a stack of its own for its part of them.
     """
-
-    def _split_scope(self, nodeid: str) -> str:
-        file, _, _ = nodeid.partition("::")
-        return stack_of(file) or file
-
-
-@cache
-def stack_of(file: str) -> str | None:
-    """The folder whose stack the tests of a file share, if they do; both from the root."""
-    folder, _, _ = file.rpartition("/")
-    if folder == "tests/flows":
-        return folder
-    if folder == "tests/recovery" and _FROM_STACK.search((_ROOT / file).read_text()):
-        return folder
-    return None
+    file, _, _ = nodeid.partition("::")
+    return _stack_of(file) or file
 
 
 def in_order(items: list[pytest.Item]) -> None:
@@ -48,6 +42,17 @@ def in_order(items: list[pytest.Item]) -> None:
     def rank(item: pytest.Item) -> tuple[bool, int]:
         folder = item.path.parent.name
         place = _LONG_ONES_FIRST.index(folder) if folder in _LONG_ONES_FIRST else 99
-        return stack_of(item.nodeid.partition("::")[0]) is None, place
+        return scope_of(item.nodeid).endswith(".py"), place
 
     items.sort(key=rank)
+
+
+@cache
+def _stack_of(file: str) -> str | None:
+    """The folder whose stack the tests of a file share, if they do; both from the root."""
+    folder, _, _ = file.rpartition("/")
+    if folder == "tests/flows":
+        return folder
+    if folder == "tests/recovery" and _FROM_STACK.search((_ROOT / file).read_text()):
+        return folder
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -11,11 +12,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from deployments.stack import read_state
+from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunFilter
 from tests.factory import FACTORY, Factory, git, until
 from tests.prefect_database import place_database
 from tests.recipes import COPIER, a_source, a_template
+from tests.warm_cli import nursery
 
 pytestmark = pytest.mark.slow
 
@@ -48,17 +52,29 @@ def last_run(factory: Factory, project: str) -> Run:
         return tx.list_runs(RunFilter(project_id=project), limit=1).items[0]
 
 
-@pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_template_fails_its_run_and_touches_nothing(factory: Factory, name: str):
-    files, says = HOSTILE[name]
-    factory.template(name, a_template(name), files)
-    done = factory.cli("run", name, "--set", "name=svc", "--project", name)
+def test_hostile_templates_fail_their_run_and_touch_nothing(factory: Factory):
+    files = a_source()
+    steps: list[str] = []
+    for name, (source, _) in HOSTILE.items():
+        folder = f"files/{name}"
+        files |= {path.replace("files/base", folder, 1): text for path, text in source.items()}
+        made = f"{{repository: {name}, source: {folder}}}"
+        steps.append(f"  - {{name: {name}, type: repo-generation, with: {made}}}")
+    factory.template("hostile", a_template("hostile", *steps), files)
+    done = factory.cli("run", "hostile", "--set", "name=svc", "--project", "hostile")
     said = done.stdout + done.stderr
     assert done.returncode == 1, said
-    assert says in said
     assert "Traceback" not in said
     assert str(factory.settings.scratch_folder) not in said
-    assert last_run(factory, name).status is RunStatus.FAILED
+    run = last_run(factory, "hostile")
+    assert run.status is RunStatus.FAILED
+    jobs = factory.jobs(run)
+    assert jobs["base"].status is JobStatus.SUCCEEDED
+    for name, (_, says) in HOSTILE.items():
+        error = str(jobs[name].error)
+        assert says in error
+        assert re.search(rf"^\S+ +{name} +Failed ", said, re.MULTILINE), said
+        assert error in said
     assert not Path("/tmp/evil").exists()  # noqa: S108 - what the templates try to write
     assert factory.child is not None
     assert not any("render" in " ".join(p.cmdline()) for p in factory.processes())
@@ -216,5 +232,11 @@ def test_ctrl_c_cancels_the_run_leaves_no_child_and_a_second_try_works(
     shown = factory.cli("runs", "list", "--json", home=home)
     assert [run["status"] for run in json.loads(shown.stdout)["runs"]] == ["Cancelled"]
     factory.template("interrupted", a_template("interrupted", version="1.0.1"), a_source())
-    again = factory.cli(*asked[1:], home=home)
+    state = read_state(factory.settings)
+    assert state is not None
+    again = subprocess.run(
+        [nursery().factory, *asked[1:]],
+        env=factory.environment(home) | {"FACTORY_PREFECT_API_URL": state.api_url},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
     assert again.returncode == 0, again.stdout + again.stderr
