@@ -61,7 +61,7 @@ class Settings(BaseSettings):
     start_minutes: float = Field(
         default=5, gt=0, description="how long a worker of the pool may take to begin a run"
     )
-    max_running_runs: int = Field(default=4, ge=1, le=64)
+    max_running_runs: int = Field(default=4, ge=1, le=1000)
     topic_caps: dict[str, Annotated[int, Field(ge=0)]] = Field(default_factory=dict)
     job_routes: dict[str, str] = Field(default_factory=dict)
     warm_processes: int = Field(default=2, ge=0, le=64)

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from prefect.client.schemas.actions import FlowRunCreate
 from prefect.client.schemas.objects import State, StateType
-from prefect.states import AwaitingRetry, Cancelled, Pending, Scheduled, to_state_create
+from prefect.states import AwaitingRetry, Pending, Scheduled, to_state_create
 
 from factory_runtime.domain.errors import (
     CancelledError,
@@ -23,6 +23,7 @@ from factory_runtime.orchestration import flow_runs
 from factory_runtime.orchestration.flow_runs import STOPPING, Shown, force_flow_run, read_flow_run
 from factory_runtime.orchestration.labels import labels_of
 from factory_runtime.orchestration.prefect_api import GoneError, ask
+from factory_runtime.orchestration.states import replaced_state
 from factory_runtime.services.dispatch import CANCELLED_IN_PREFECT
 
 _AT_ONCE = 200
@@ -201,7 +202,8 @@ class PoolLauncher(PrefectLauncher):
             if shown.deployment_id and self._deployments.leads_to(shown.deployment_id, run):
                 return shown
             _refuse_stopping(shown)
-            force_flow_run(shown.id, Cancelled(message=f"{run.id} goes on in another flow run"))
+            # Not Cancelled: until the new one is written down, that would be a word to be obeyed.
+            force_flow_run(shown.id, replaced_state(run.id))
         except GoneError:
             return None
         return None

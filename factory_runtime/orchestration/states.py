@@ -46,6 +46,11 @@ def waiting_state(job_id: str) -> State[Any]:
     return _halted("Waiting", f"{job_id} goes on later")
 
 
+def replaced_state(run_id: str) -> State[Any]:
+    """For the flow run of an open run that no worker could find its way from: it has another now."""
+    return Completed(name="Replaced", message=f"{run_id} goes on in another flow run")
+
+
 def lost_state() -> State[Any]:
     """For a task run whose process was killed: nobody else would end it."""
     return Crashed(message="its worker was lost")
