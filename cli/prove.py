@@ -65,6 +65,7 @@ def prove(
         requested_by=person(),
     )
     with Sandbox(door.settings, keep=keep) as sandbox:
+        bring_published(door, sandbox, template)
         proof = _prove(sandbox, request, wanted, undo=undo)
     kept = sandbox if keep else None
     if json:
@@ -97,6 +98,15 @@ def _prove(
     except FactoryError as error:
         error.run_id = None  # recorded in the sandbox alone
         raise
+
+
+def bring_published(door: Door, sandbox: Sandbox, template: str) -> None:
+    """The sandbox shares folders, and no store: what was published is published to it too."""
+    catalog = door.runtime.catalog
+    if catalog.publications(door.tenant, template):
+        found = catalog.load(template, tenant_id=door.tenant)
+        if catalog.publication_of(found, door.tenant) is not None:
+            sandbox.runtime.publisher.publish(door.tenant, str(found.folder), person())
 
 
 def _points(names: list[str]) -> tuple[Point, ...]:

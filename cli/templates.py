@@ -66,7 +66,7 @@ def show(
     door = open_door(tenant=tenant, json=json)
     _refuse_unknown(door, template)
     loaded = door.runtime.catalog.load(template, version, door.tenant)
-    published = _publication_of(door, loaded)
+    published = door.runtime.catalog.publication_of(loaded, door.tenant)
     if json:
         facts = None if published is None else publication_facts(published)
         print_json({**to_json(loaded), "publication": facts})
@@ -152,7 +152,7 @@ def _summary(door: Door, name: str, published: Sequence[Publication]) -> dict[st
     except FactoryError as error:
         blank = dict.fromkeys(("version", "title", "description", "origin"), "")
         return {**facts, **blank, "problem": str(error)}
-    one = _publication_of(door, template)
+    one = door.runtime.catalog.publication_of(template, door.tenant)
     return {
         **facts,
         "version": template.version,
@@ -168,14 +168,6 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     origin = row["origin"] if row["published"] else ""
     also = ", ".join(beside)
     return (row["id"], row["version"], row["title"], also, origin, row["problem"] or "")
-
-
-def _publication_of(door: Door, template: Template) -> Publication | None:
-    """What it was published from; None where it was read from a folder."""
-    if template.folder.parent != door.settings.templates_folder:
-        return None
-    published = door.runtime.catalog.publications(door.tenant, template.id)
-    return next((one for one in published if one.version == template.version), None)
 
 
 def _mark_refused(door: Door, rows: Sequence[dict[str, Any]]) -> str | None:

@@ -17,6 +17,7 @@ from factory_runtime.compiler.schema import normalise_inputs
 from factory_runtime.domain.deployment import Deployment
 from factory_runtime.domain.errors import InputError, InvalidInputsError, TransientError
 from factory_runtime.domain.ids import digest_of, new_id
+from factory_runtime.domain.publication import Publication
 from factory_runtime.domain.run import Priority
 from factory_runtime.domain.template import Schedule, Template
 from factory_runtime.orchestration.deployed import (
@@ -90,16 +91,18 @@ def deploy_template(runtime: Runtime, name: str, order: DeployOrder) -> Deployed
     """
     template = runtime.catalog.load(name, tenant_id=order.tenant_id)
     _refuse_hidden(runtime, template, order.tenant_id)
+    published = runtime.catalog.publication_of(template, order.tenant_id)
     schedule = order.schedule_of(template)
     _check_inputs(template, schedule)
     form = form_of(template.inputs_schema)
     with _one_at_a_time(runtime, order.tenant_id, name):
-        blank = _wanted(template, order.tenant_id, "", Priority.NORMAL, form, schedule)
+        blank = _wanted(template, published, order.tenant_id, "", Priority.NORMAL, form, schedule)
         shown = find_deployment(blank.flow, blank.name)
         stands = make_deployment(blank) if shown is None else shown
         record = _record(runtime, template, order, str(stands["id"]), digest_of(form))
+        tenant_id, project_id = order.tenant_id, record.project_id
         wanted = _wanted(
-            template, order.tenant_id, record.project_id, record.priority, form, schedule
+            template, published, tenant_id, project_id, record.priority, form, schedule
         )
         changed = bring_to(stands, wanted)
     return Deployed(record, schedule, shown is None, changed)
@@ -183,6 +186,7 @@ def _record(
 
 def _wanted(
     template: Template,
+    published: Publication | None,
     tenant_id: str,
     project_id: str,
     priority: Priority,
@@ -195,7 +199,7 @@ def _wanted(
         name=tenant_id,
         entrypoint=f"flows.templates.{entry_name(template.id)}",
         version=template.version,
-        description=_description(template),
+        description=_description(template, published),
         tags=tags,
         form=form,
         queue=priority.value,
@@ -203,10 +207,13 @@ def _wanted(
     )
 
 
-def _description(template: Template) -> str:
+def _description(template: Template, published: Publication | None) -> str:
     """Markdown for Prefect's page of the deployment."""
     readme = template.folder / "README.md"
-    docs = readme if readme.is_file() else template.folder / "template.yaml"
+    docs = str(readme if readme.is_file() else template.folder / "template.yaml")
+    if published is not None:  # its folder is a copy, and another one on each machine
+        at = "" if published.commit_id is None else f" at {published.commit_id}"
+        docs = f"{published.origin}{at}"
     about = template.description.strip()
     lines = [f"**{template.title}** {template.version}", about, f"Docs: `{docs}`"]
     return "\n\n".join(line for line in lines if line)

@@ -58,6 +58,13 @@ class TemplateCatalog:
             return ()
         return self.kept.publications(tenant_id, name)
 
+    def publication_of(self, template: Template, tenant_id: str) -> Publication | None:
+        """What a template was published as; None where it was read from a folder of somebody's."""
+        if self.kept is None or template.folder.parent != self.kept.folder:
+            return None
+        published = self.publications(tenant_id, template.id)
+        return next((one for one in published if one.version == template.version), None)
+
     def find_folder(self, name: str) -> Path | None:
         """Where a template lies; None where no folder has it."""
         return next(iter(self._folders_of(name)), None)

@@ -11,7 +11,10 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine, text
 
+from cli.door import open_door
+from cli.prove import bring_published
 from cli.store_checks import look_at_store
+from deployments.prove.sandbox import Sandbox
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.run_store.engines import open_engine, parse_url
 from factory_runtime.services.plans import read_plan
@@ -186,3 +189,15 @@ def test_doctor_leaves_an_older_database_as_it_is(
     said = factory("doctor", "--json")
     assert said.code == 5
     assert "newer" in said.json["checks"][0]["found"]
+
+
+def test_a_published_template_is_proved_like_any_other(
+    factory: Factory, runtime: Runtime, server: GitServer
+) -> None:
+    assert factory("templates", "publish", server.location(inside="greeting")).code == 0
+    digest = runtime.catalog.load("greeting", tenant_id="local").digest
+    with Sandbox(runtime.settings) as sandbox:
+        bring_published(open_door(), sandbox, "microservice")
+        assert sandbox.runtime.find_store() is None, "a folder is there for both"
+        bring_published(open_door(), sandbox, "greeting")
+        assert sandbox.runtime.catalog.load("greeting", tenant_id="local").digest == digest
