@@ -24,6 +24,12 @@ _OPTIONS = (
 _SIZE: ViewportSize = {"width": 1200, "height": 1000}
 _PATIENCE_MS = 60_000
 _DRAWN_MS = 4_000
+_HIDE = """home => {
+    const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    while (texts.nextNode())
+        texts.currentNode.data = texts.currentNode.data.replace(home, "/…");
+}"""
+
 PICTURES = "FACTORY_PICTURES"
 """A folder that is to keep the pictures that tests take; without it they take none."""
 
@@ -44,13 +50,21 @@ class Window:
     def open(self, path: str) -> None:
         self.page.goto(self._root + path)
 
-    def picture(self, name: str, *, anew: bool = False) -> None:
-        """Keep what it shows beside the menu, where somebody wants it kept; loaded ``anew`` first."""
+    def picture(self, name: str, *, anew: bool = False, home: Path | None = None) -> None:
+        """Keep what it shows beside the menu, where somebody wants it kept.
+
+        Args:
+            name: of the file, without its ending.
+            anew: load it again first.
+            home: whose place is nobody's business.
+        """
         if folder := os.environ.get(PICTURES):
             Path(folder).mkdir(parents=True, exist_ok=True)
             if anew:
                 self.page.reload()
                 self.page.wait_for_timeout(_DRAWN_MS)
+            if home is not None:
+                self.page.evaluate(_HIDE, str(home))
             place = Path(folder) / f"{name}.png"
             self.page.locator("main").last.screenshot(path=place, animations="disabled")
 

@@ -17,7 +17,7 @@ from playwright.sync_api import Page, expect
 from deployments.stack import read_state
 from factory_runtime.domain.run import PREFECT, Run, RunStatus
 from factory_runtime.orchestration.work_pool import WORK_POOL
-from tests.browser import Window, open_window
+from tests.browser import Window, chromium, open_window
 from tests.deployed import TENANT
 from tests.factory import Factory, git, until
 from tests.prefect_server import Prefect
@@ -114,7 +114,7 @@ def test_a_run_from_the_form_is_the_run_that_the_command_line_makes(
     flow_run_id = run_by_form(window, deployment_id)
     see_it_complete(window)
     until(lambda: artifact_keys(prefect, flow_run_id) >= SHOWN, "Prefect has what the run made")
-    see_what_it_made(window)
+    see_what_it_made(window, factory.settings.root)
     by_form = found_by_flow_run(factory, flow_run_id)
     inputs = ["--set", "service_name=orders", "--set", f"entities={','.join(ENTITIES)}"]
     words = ["run", "microservice", "--tenant", TENANT, "--project", "by-command", "--json"]
@@ -125,6 +125,14 @@ def test_a_run_from_the_form_is_the_run_that_the_command_line_makes(
     assert by_form.requested_by == PREFECT != by_command.requested_by
     assert recorded(factory, by_form) == recorded(factory, by_command)
     assert tree(factory, by_form) == tree(factory, by_command)
+
+
+def test_a_missing_browser_is_a_failure_that_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(AssertionError, match="make system-packages"):
+        chromium()
 
 
 def test_the_readme_shows_pictures_that_are_there_and_small() -> None:
@@ -165,16 +173,16 @@ def run_by_form(window: Window, deployment_id: str) -> str:
 
 def see_it_complete(window: Window) -> None:
     """Without loading its page anew."""
-    expect(window.page.get_by_text("Completed", exact=True)).to_be_visible(timeout=120_000)
+    expect(window.page.get_by_text("Completed", exact=True).first).to_be_visible(timeout=120_000)
 
 
-def see_what_it_made(window: Window) -> None:
+def see_what_it_made(window: Window, home: Path) -> None:
     """From the flow run's page to the table that we made for it."""
     page = window.page
     page.get_by_role("tab", name="Artifacts").click()
     table = page.get_by_role("link", name=re.compile("microservice-artifacts"))
     table.wait_for()
-    window.picture("run", anew=True)
+    window.picture("run", anew=True, home=home)
     table.click()
     page.locator("a[href*='/artifacts/artifact/']").first.click()
     expect(page.get_by_role("cell", name="apply-domain[order-line]").first).to_be_visible()
