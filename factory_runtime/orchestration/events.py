@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -52,16 +52,18 @@ class PrefectEvents:
         run = None if notice.run_id is None else self._run(notice.tenant_id, notice.run_id)
         ask("POST", "/events", [notice_event(notice, run)])
 
-    def tell_signals(self, message: OutboxMessage) -> None:
-        """Record the events of one change of a run or a job, together.
+    def tell_signals(self, messages: Sequence[OutboxMessage]) -> None:
+        """Record the events of changes of runs and jobs, all in one question.
 
         Raises:
             PrefectUnavailableError: no server answers.
-            RunNotFoundError: the run is gone.
+            RunNotFoundError: the run of one of them is gone.
         """
-        told = signals_of(message)
-        run = self._run(told.tenant_id, told.run_id)
-        ask("POST", "/events", [signal_event(told, one, run) for one in told.signals])
+        events: list[dict[str, Any]] = []
+        for told in map(signals_of, messages):
+            run = self._run(told.tenant_id, told.run_id)
+            events += [signal_event(told, one, run) for one in told.signals]
+        ask("POST", "/events", events)
 
     def _run(self, tenant_id: str, run_id: str) -> Run:
         with self._store.begin(tenant_id, read_only=True) as tx:

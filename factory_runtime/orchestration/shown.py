@@ -8,7 +8,7 @@ from factory_runtime.orchestration.events import PrefectEvents
 from factory_runtime.orchestration.sent_jobs import SentJobs
 from factory_runtime.orchestration.show_run import RunShowcase
 from factory_runtime.ports import Clock, RunStore
-from factory_runtime.services.drain_outbox import Handler
+from factory_runtime.services.drain_outbox import Handler, Together
 from factory_runtime.services.topics import (
     PREFECT_EVENT,
     SEND_JOB,
@@ -25,6 +25,6 @@ def shown_by_prefect(store: RunStore, clock: Clock) -> Mapping[str, Handler]:
         SHOW_RUN: showcase.show,
         SHOW_STATUS: showcase.show_status,
         PREFECT_EVENT: events.tell_notice,
-        SIGNALS: events.tell_signals,
+        SIGNALS: Together(events.tell_signals),
         SEND_JOB: SentJobs(store).send,
     }

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from factory_runtime.domain.errors import TransientError
 from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.ports import Clock, RunStore
 from factory_runtime.services.locks import take_lock
 
 Handler = Callable[[OutboxMessage], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """A handler that takes all that is due of its topic at once: one question instead of many.
+
+    Attributes:
+        handle: does all of them or none. If it raises a TransientError, nobody could do them now;
+            of any other error, they are done one by one: one of them may be past helping.
+    """
+
+    handle: Callable[[Sequence[OutboxMessage]], None]
+
+    def __call__(self, message: OutboxMessage) -> None:
+        """Handle one by itself."""
+        self.handle([message])
+
 
 HOLD = timedelta(minutes=5)
 """How long one drain keeps a message to itself; a killed one's message is free after that."""
@@ -64,14 +83,46 @@ def _drain_some(
     holder: str,
     due_at: datetime,
 ) -> Drained:
-    done = failed = 0
+    tried: list[OutboxMessage] = []
+    together: dict[str, list[OutboxMessage]] = defaultdict(list)
     for listed in store.due_messages(due_at, topics=handlers):
         handler = handlers[listed.topic]
-        stands = handle_message(store, clock, handler, listed, holder, due_at)
-        if stands is not None:
-            done += stands.done_at is not None
-            failed += stands.done_at is None
-    return Drained(done, failed)
+        if isinstance(handler, Together):
+            together[listed.topic].append(listed)
+        elif stands := handle_message(store, clock, handler, listed, holder, due_at):
+            tried.append(stands)
+    for topic, some in together.items():
+        handler = handlers[topic]
+        if isinstance(handler, Together):
+            tried += _handle_together(store, clock, handler, some, holder, due_at)
+    done = sum(message.done_at is not None for message in tried)
+    return Drained(done, len(tried) - done)
+
+
+def _handle_together(
+    store: RunStore,
+    clock: Clock,
+    together: Together,
+    listed: Sequence[OutboxMessage],
+    holder: str,
+    due_at: datetime,
+) -> list[OutboxMessage]:
+    """Those of the messages that this drain got hold of, as they then stand."""
+    got = (_hold(store, clock, one, holder, due_at) for one in listed)
+    held = [message for message in got if message is not None]
+    if not held:
+        return []
+    try:
+        together.handle(held)
+    except TransientError as error:
+        tried = [_put_back(clock, message, error) for message in held]
+    except Exception:
+        tried = [_try(clock, together, message) for message in held]
+    else:
+        tried = [_done(clock, message) for message in held]
+    for message in tried:
+        _save(store, message, holder)
+    return tried
 
 
 def handle_message(
@@ -89,19 +140,30 @@ def handle_message(
     """
     if (message := _hold(store, clock, listed, holder, due_at)) is None:
         return None
-    tried = replace(message, attempts=message.attempts + 1)
+    tried = _try(clock, handler, message)
+    _save(store, tried, holder)
+    return tried
+
+
+def _try(clock: Clock, handler: Handler, message: OutboxMessage) -> OutboxMessage:
     try:
         handler(message)
     except GivenUpError as error:
-        tried = replace(tried, done_at=clock.now(), error=str(error))
+        return _done(clock, message, str(error))
     except Exception as error:
-        wait = min(timedelta(seconds=2 ** min(tried.attempts, 10)), _LONGEST_WAIT)
-        why = f"{type(error).__name__}: {error}"
-        tried = replace(tried, not_before=clock.now() + wait, error=why)
-    else:
-        tried = replace(tried, done_at=clock.now(), error=None)
-    _save(store, tried, holder)
-    return tried
+        return _put_back(clock, message, error)
+    return _done(clock, message)
+
+
+def _done(clock: Clock, message: OutboxMessage, error: str | None = None) -> OutboxMessage:
+    return replace(message, attempts=message.attempts + 1, done_at=clock.now(), error=error)
+
+
+def _put_back(clock: Clock, message: OutboxMessage, error: Exception) -> OutboxMessage:
+    attempts = message.attempts + 1
+    wait = min(timedelta(seconds=2 ** min(attempts, 10)), _LONGEST_WAIT)
+    why = f"{type(error).__name__}: {error}"
+    return replace(message, attempts=attempts, not_before=clock.now() + wait, error=why)
 
 
 def put_off(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from threading import Barrier, Event
 
 import pytest
 
+from factory_runtime.domain.errors import HostBusyError
 from factory_runtime.domain.records import OutboxMessage
-from factory_runtime.services.drain_outbox import HOLD, Drained, Handler, drain_outbox
+from factory_runtime.services.drain_outbox import HOLD, Drained, Handler, Together, drain_outbox
 from tests.builders import TENANT, a_message, after
 from tests.small_factory import SmallFactory
 
@@ -221,3 +223,56 @@ def test_messages_that_another_drain_handles_do_not_hide_those_of_this_one(facto
     leave(factory, *others, message)
     assert drain(factory, nothing) == Drained(done=1)
     assert stands(factory, message).done_at is not None
+
+
+def some(factory: SmallFactory) -> list[OutboxMessage]:
+    """Three messages that are due, of two tenants."""
+    messages = [a_message(), a_message(), a_message(tenant_id="other")]
+    leave(factory, *messages)
+    factory.clock.pass_time()
+    return messages
+
+
+def test_what_is_handled_together_is_handled_at_once(factory: SmallFactory):
+    messages = some(factory)
+    seen: list[set[str]] = []
+    taking = Together(lambda these: seen.append({one.id for one in these}))
+    assert drain(factory, taking) == Drained(done=3)
+    assert seen == [{message.id for message in messages}]
+    assert drain(factory, taking) == Drained()
+
+
+def test_one_that_is_past_helping_does_not_hinder_those_it_comes_with(factory: SmallFactory):
+    bad, *good = some(factory)
+
+    def refuse(these: Sequence[OutboxMessage]) -> None:
+        if bad.id in {one.id for one in these}:
+            raise ValueError("no")
+
+    assert drain(factory, Together(refuse)) == Drained(done=2, failed=1)
+    assert stands(factory, bad).error == "ValueError: no"
+    assert all(stands(factory, one).done_at for one in good)
+
+
+def test_while_nobody_answers_only_one_question_is_asked(factory: SmallFactory):
+    messages = some(factory)
+    asked: list[int] = []
+
+    def away(these: Sequence[OutboxMessage]) -> None:
+        asked.append(len(these))
+        raise HostBusyError("no")
+
+    assert drain(factory, Together(away)) == Drained(failed=3)
+    assert asked == [3]
+    assert {stands(factory, one).error for one in messages} == {"HostBusyError: no"}
+
+
+def test_what_another_drain_has_is_left_to_it(factory: SmallFactory):
+    theirs, *ours = some(factory)
+    now = factory.clock.now()
+    with factory.store.begin(theirs.tenant_id) as tx:
+        assert tx.try_lock(f"outbox:{theirs.id}", "elsewhere:1", now, now + HOLD)
+    seen: list[str] = []
+    taking = Together(lambda these: seen.extend(one.id for one in these))
+    assert drain(factory, taking) == Drained(done=2)
+    assert set(seen) == {one.id for one in ours}
