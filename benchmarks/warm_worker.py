@@ -7,6 +7,9 @@ run, on an idle worker. Throughput is that of flow runs made at once, until the 
 
 The server is on SQLite, unless ``PREFECT_API_DATABASE_CONNECTION_URL`` names a PostgreSQL, which is
 what throughput should be measured on; ``BENCH_RUNS`` says of how many runs.
+
+What each warm process holds is printed at the start and after all of these. ``BENCH_LEAK_RUNS``
+more, 500 say, show whether it grows: the worker replaces none of them on the way.
 """
 
 from __future__ import annotations
@@ -32,6 +35,7 @@ from benchmarks.ratio import Ratio
 
 TIMES = 5
 RUNS = int(os.environ.get("BENCH_RUNS", "10"))
+LEAK_RUNS = int(os.environ.get("BENCH_LEAK_RUNS", "0"))
 LIMIT = 2
 PATIENCE = 600.0
 _AT_ONCE = 200
@@ -50,12 +54,13 @@ class Measured:
     Attributes:
         first_task: seconds from a flow run's making to its first task, each time.
         runs_per_minute: of those that were made at once.
-        memory_mib: of each process that stays, its own pages and those it shares: USS, RSS.
+        memory_mib: of each process that stays, after so many flow runs in all, its own pages and
+            those it shares: USS, RSS.
     """
 
     first_task: list[float]
     runs_per_minute: float
-    memory_mib: list[tuple[int, int]]
+    memory_mib: list[tuple[int, int, int]]
 
 
 def main() -> tuple[Ratio, ...]:
@@ -68,8 +73,9 @@ def main() -> tuple[Ratio, ...]:
         soon, late = statistics.median(one.first_task), max(one.first_task)
         print(f"  {kind:<8} made -> first task: p50 {soon:5.2f} s, most {late:5.2f} s;", end=" ")
         print(f"{one.runs_per_minute:7.1f} runs a minute")
-        for own, all_of_it in one.memory_mib:
-            print(f"           a warm process: {own} MiB of its own, {all_of_it} MiB resident")
+        for after, own, all_of_it in one.memory_mib:
+            print(f"           a warm process after {after:3} flow runs of all:", end=" ")
+            print(f"{own} MiB of its own, {all_of_it} MiB resident")
     process, warm = found["process"], found["factory"]
     soon = statistics.median(warm.first_task)
     on_postgres = "PREFECT_API_DATABASE_CONNECTION_URL" in os.environ
@@ -90,16 +96,21 @@ def main() -> tuple[Ratio, ...]:
 
 def _measure(api: str, kind: str) -> Measured:
     pool = f"bench-{kind}"
+    memory: list[tuple[int, int, int]] = []
     with _worker(kind, pool) as worker:
         deployment = _deploy(api, pool)
         _run(api, deployment, 1)  # the first of each warm process is slower
         _run(api, deployment, LIMIT)
+        memory += _memory(worker.pid, 1 + LIMIT)
         first_task = [_first_task(api, *_run(api, deployment, 1)) for _ in range(TIMES)]
         done = _run(api, deployment, RUNS)
         begun = min(_time(one["created"]) for one in done)
         took = max(_time(one["end_time"]) for one in done) - begun
-        stays = psutil.Process(worker.pid).children(recursive=True) if kind == "factory" else []
-        memory = [_memory(one) for one in stays if _is_warm(one)]
+        runs = 1 + LIMIT + TIMES + RUNS
+        memory += _memory(worker.pid, runs)
+        if LEAK_RUNS and kind == "factory":
+            _run(api, deployment, LEAK_RUNS)
+            memory += _memory(worker.pid, runs + LEAK_RUNS)
     return Measured(first_task, 60 * RUNS / took, memory)
 
 
@@ -133,6 +144,7 @@ def _deploy(api: str, pool: str) -> str:
         "flow_id": flow["id"],
         "entrypoint": "benchmarks.five_no_ops.five",
         "work_pool_name": pool,
+        "job_variables": {"max_runs": 100_000} if pool.endswith("factory") else {},
     }
     return str(_ask("POST", f"{api}/deployments/", wanted)["id"])
 
@@ -179,14 +191,16 @@ def _ask(method: str, url: str, body: Any) -> Any:
     return answer.json()
 
 
-def _is_warm(process: psutil.Process) -> bool:
-    parent = process.parent()
-    return parent is not None and "multiprocessing.forkserver" in " ".join(parent.cmdline())
+def _memory(worker: int, runs: int) -> list[tuple[int, int, int]]:
+    """Of each warm process below the worker; of Prefect's own worker there is none."""
+    found = [one.memory_full_info() for one in _warm(worker)]
+    return [(runs, one.uss >> 20, one.rss >> 20) for one in found]
 
 
-def _memory(process: psutil.Process) -> tuple[int, int]:
-    found = process.memory_full_info()
-    return found.uss >> 20, found.rss >> 20
+def _warm(worker: int) -> list[psutil.Process]:
+    below = psutil.Process(worker).children(recursive=True)
+    servers = [one.pid for one in below if "multiprocessing.forkserver" in " ".join(one.cmdline())]
+    return [one for one in below if one.ppid() in servers]
 
 
 def _time(text: str) -> float:

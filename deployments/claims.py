@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn, TypeVar
 from uuid import UUID, uuid4
@@ -43,40 +44,65 @@ _BEGIN_WITHIN = timedelta(seconds=60)
 T = TypeVar("T")
 
 
-async def ask_on(ask: Callable[[], Awaitable[T]], away: Callable[[Exception], None]) -> T:
-    """The server's answer, however long it is away; each time, ``away`` is told.
+class Patient:
+    """Asks the server for as long as it takes; ``away`` is told each time it does not answer."""
 
-    Raises:
-        Exception: what says anything else than that the server is away.
-    """
-    while True:
-        try:
-            async with asyncio.timeout(PATIENCE):
-                return await ask()
-        except Exception as error:
-            if not is_away(error):
-                raise
-            away(error)
-        await asyncio.sleep(_AGAIN_SECONDS)
+    def __init__(self, client: PrefectClient, away: Callable[[Exception], None]) -> None:
+        self._client = client
+        self._away = away
 
+    async def ask(self, question: Callable[[], Awaitable[T]]) -> T:
+        """The server's answer.
 
-async def claim(
-    client: PrefectClient, flow_run: FlowRun, worker: str, away: Callable[[Exception], None]
-) -> FlowRun | None:
-    """The flow run, claimed for this worker; None where it is not to be had now."""
-    wanted = Pending(message=f"{_CLAIMED}{worker}")
-    wanted.state_details = StateDetails(flow_run_id=flow_run.id, transition_id=uuid4())
-    body = {"state": to_state_create(wanted).model_dump(mode="json", serialize_as_any=True)}
+        Raises:
+            Exception: what says anything else than that the server is away.
+        """
+        while True:
+            try:
+                async with asyncio.timeout(PATIENCE):
+                    return await question()
+            except Exception as error:
+                if not is_away(error):
+                    raise
+                self._away(error)
+            await asyncio.sleep(_AGAIN_SECONDS)
 
-    async def ask() -> OrchestrationResult[Any]:
-        path, names = "/flow_runs/{id}/set_state", {"id": flow_run.id}
-        answer = await client.request("POST", path, path_params=names, json=body)
-        return OrchestrationResult[Any].model_validate(answer.json())
+    async def read_state(self, flow_run_id: UUID) -> State[Any] | None:
+        """A flow run's state; None where somebody deleted it."""
 
-    answer = await ask_on(ask, away)
-    # It is refused, too, where an earlier answer was lost: then the state that is there is this one.
-    is_ours = answer.status is SetStateStatus.ACCEPT or claim_of(answer.state) == claim_of(wanted)
-    return flow_run.model_copy(update={"state": wanted}) if is_ours else None
+        async def read() -> State[Any] | None:
+            with suppress(ObjectNotFound):
+                return (await self._client.read_flow_run(flow_run_id)).state
+            return None
+
+        return await self.ask(read)
+
+    async def set_state(self, flow_run_id: UUID, state: State[Any], *, force: bool = False) -> None:
+        """Have a flow run set so, unless somebody deleted it."""
+
+        async def set_it() -> None:
+            with suppress(ObjectNotFound):
+                await self._client.set_flow_run_state(flow_run_id, state, force=force)
+
+        await self.ask(set_it)
+
+    async def claim(self, flow_run: FlowRun, worker: str) -> FlowRun | None:
+        """The flow run, claimed for this worker; None where it is not to be had now."""
+        wanted = Pending(message=f"{_CLAIMED}{worker}")
+        wanted.state_details = StateDetails(flow_run_id=flow_run.id, transition_id=uuid4())
+        body = {"state": to_state_create(wanted).model_dump(mode="json", serialize_as_any=True)}
+
+        async def propose() -> OrchestrationResult[Any]:
+            path, names = "/flow_runs/{id}/set_state", {"id": flow_run.id}
+            answer = await self._client.request("POST", path, path_params=names, json=body)
+            return OrchestrationResult[Any].model_validate(answer.json())
+
+        answer = await self.ask(propose)
+        # It is refused, too, where an earlier answer was lost: then the state there is this one.
+        is_ours = answer.status is SetStateStatus.ACCEPT or claim_of(answer.state) == claim_of(
+            wanted
+        )
+        return flow_run.model_copy(update={"state": wanted}) if is_ours else None
 
 
 def claim_of(state: State[Any] | None) -> UUID | None:

@@ -11,35 +11,32 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from copy import deepcopy
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
-from uuid import UUID
+from typing import Any
 
 import anyio
 import anyio.abc
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import WorkerFlowRunResponse
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, Scheduled
 from prefect.workers.base import BaseWorker
 
-from deployments.claims import ask_on, claim, claim_of, give_back_what_is_left
+from deployments.claims import Patient, claim_of, give_back_what_is_left
 from deployments.pool_events import PATIENCE, ask_scheduled, hear, is_away, look, remind
 from deployments.warm_configuration import (
     FactoryConfiguration,
     FactoryResult,
     FactoryVariables,
 )
-from deployments.warm_messages import Cancel, Execute, Leave
+from deployments.warm_loans import Loan, Loans, finish
+from deployments.warm_messages import Execute, Leave
 from deployments.warm_pool import WarmPool
-from deployments.warm_process import WarmProcess
 
 _LOG = logging.getLogger("factory.worker")
-T = TypeVar("T")
 
 DEFAULT_LIMIT = 2
 """Processes, and flow runs at once, where ``--limit`` says nothing."""
@@ -50,15 +47,6 @@ _BEGIN_SECONDS = 5.0
 _PUT_DOWN_SECONDS = 20.0
 _BURY_SECONDS = 10.0
 _END_SECONDS = 20.0
-
-
-@dataclass(eq=False, slots=True)
-class _Loan:
-    """A process at work on one flow run: what is done to that one does nothing to the next."""
-
-    process: WarmProcess
-    configuration: FactoryConfiguration
-    cancelled: bool = False
 
 
 class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryResult]):
@@ -76,7 +64,7 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
         limit = kwargs["limit"] = kwargs.get("limit") or DEFAULT_LIMIT
         super().__init__(*args, **kwargs)
         self._pool = WarmPool(limit)
-        self._loans: dict[UUID, _Loan] = {}
+        self._loans = Loans()
         self._wake = asyncio.Event()
         self._claiming = asyncio.Lock()
         self._draining = False
@@ -115,7 +103,7 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
             self._hear(),
             self._claim_when_woken(),
             remind(self.client, self._work_pool_name, self._wake.set),
-            look(self.client, lambda: self._loans, self._cancel),
+            look(self.client, lambda: self._loans, self._loans.cancel),
             give_back_what_is_left(
                 self.client, self._work_pool_name, self.name, lambda: self._submitting_flow_run_ids
             ),
@@ -162,13 +150,13 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
             with anyio.move_on_after(_BURY_SECONDS, shield=True):
                 await self.client.set_flow_run_state(flow_run.id, Scheduled(), force=True)
             raise
-        loan = self._loans[flow_run.id] = _Loan(process, configuration)
+        loan = self._loans[flow_run.id] = Loan(process, configuration)
         try:
             process.tell(Execute(flow_run.id, claim_of(flow_run.state)))
             if task_status is not None:
                 task_status.started(process.pid)
             code, message = await process.outcome()
-            await self._finish(flow_run, loan, message)
+            await finish(self._patient, self._pool, flow_run.id, loan, message)
         finally:
             del self._loans[flow_run.id]
             await asyncio.shield(
@@ -222,16 +210,21 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
         # The answer may be older than the start of what it names: to claim that twice is an error.
         return [one for one in found if one.flow_run.id not in self._loans]
 
+    @property
+    def _patient(self) -> Patient:
+        return Patient(self.client, self._note_away)
+
     async def _submit_run(self, flow_run: FlowRun) -> None:
         """Claim a flow run, and see it through.
 
         In place of Prefect's own, which waits for calls that nobody needs here, and leaves a flow
         run Pending for ever where the server goes away in the middle.
         """
-        reading = asyncio.create_task(self._ask(lambda: self._configure(flow_run)))
+        reading = asyncio.create_task(self._patient.ask(lambda: self._configure(flow_run)))
+        reading.add_done_callback(lambda done: done.cancelled() or done.exception())
         claimed = None
         try:
-            claimed = await claim(self.client, flow_run, self.name, self._note_away)
+            claimed = await self._patient.claim(flow_run, self.name)
             if claimed is not None:
                 await self._see_through(claimed, reading)
         except Exception:
@@ -259,44 +252,14 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
         try:
             configuration = await reading
         except ObjectNotFound:
-            await self._set(flow_run, Cancelled(message="its deployment is gone"))
+            await self._patient.set_state(flow_run.id, Cancelled(message="its deployment is gone"))
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
-            await self._set(flow_run, Crashed(message=f"it cannot be begun: {why}"))
+            await self._patient.set_state(
+                flow_run.id, Crashed(message=f"it cannot be begun: {why}")
+            )
         else:
             await self.run(flow_run, configuration)
-
-    async def _set(self, flow_run: FlowRun, state: State[Any], *, force: bool = False) -> None:
-        """Set a state, when the server is there."""
-
-        async def ask() -> None:
-            with suppress(ObjectNotFound):  # somebody deleted it
-                await self.client.set_flow_run_state(flow_run.id, state, force=force)
-
-        await self._ask(ask)
-
-    async def _ask(self, ask: Callable[[], Awaitable[T]]) -> T:
-        return await ask_on(ask, self._note_away)
-
-    async def _finish(self, flow_run: FlowRun, loan: _Loan, message: str | None) -> None:
-        """Bring a flow run that was stopped into the state that its process could not set."""
-        if message is None and not loan.cancelled:
-            return
-
-        async def read() -> State[Any] | None:
-            with suppress(ObjectNotFound):
-                return (await self.client.read_flow_run(flow_run.id)).state
-            return None
-
-        state = await self._ask(read)
-        if state is None or (state.is_final() and not state.is_crashed()):
-            return
-        if loan.cancelled or state.is_cancelling():
-            await self._pool.run_hooks(flow_run.id, "on_cancellation")
-            await self._set(flow_run, Cancelled(), force=True)
-        elif message is not None and not state.is_crashed():
-            await self._set(flow_run, Crashed(message=message))
-            await self._pool.run_hooks(flow_run.id, "on_crashed")
 
     def _has_room_only(self) -> bool:
         """Whether nothing is under way, not even what was claimed and has not begun."""
@@ -305,7 +268,7 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
     async def _hear(self) -> None:
         while self._work_pool is None:  # noqa: ASYNC110 - the server is away since the start
             await anyio.sleep(1)
-        await hear(self.work_pool.id, self._wake.set, self._cancel)
+        await hear(self.work_pool.id, self._wake.set, self._loans.cancel)
 
     async def _claim_when_woken(self) -> None:
         while True:
@@ -317,20 +280,6 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
                     await self.get_and_submit_flow_runs()
                 except Exception:
                     _LOG.exception("flow runs could not be claimed")
-
-    def _cancel(self, flow_run_id: UUID) -> None:
-        """Have a flow run of this worker stop; kill its process where it does not."""
-        loan = self._loans.get(flow_run_id)
-        if loan is None or loan.cancelled:
-            return
-        loan.cancelled = True
-        loan.process.tell(Cancel(flow_run_id))
-
-        def kill() -> None:
-            if self._loans.get(flow_run_id) is loan and loan.process.busy:
-                loan.process.kill()
-
-        asyncio.get_running_loop().call_later(loan.configuration.cancel_seconds, kill)
 
 
 async def _until(done: Callable[[], bool], seconds: float) -> None:
