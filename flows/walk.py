@@ -33,6 +33,8 @@ from tasks.run_job import STOP_GRACE, job_task
 from tasks.threads import JOBS, RENDERS, in_thread
 
 _LOOK_AGAIN = 0.5
+_HEAR_AGAIN = 0.2
+"""Of a job that is done elsewhere: those behind it begin within a second of its end."""
 
 _limits: tuple[Gate, asyncio.Semaphore] | None = None
 under_way: set[Execution] = set()
@@ -186,7 +188,8 @@ async def _may_go_on(execution: Execution, name: str) -> bool:
         return True
     left = (later.not_before - execution.runtime.clock.now()).total_seconds()
     if left > 0:
-        await asyncio.sleep(min(left, _LOOK_AGAIN))
+        is_elsewhere = execution.walk.jobs[name].routed_to is not None
+        await asyncio.sleep(min(left, _HEAR_AGAIN if is_elsewhere else _LOOK_AGAIN))
         return False
     if later.away_until is not None and (again := await _look_in_line(execution, name)):
         execution.later[name] = again

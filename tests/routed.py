@@ -21,16 +21,16 @@ PLACE = "docs-pool/docs"
 
 
 class Routed:
-    """A small factory whose jobs of type ``act`` go elsewhere.
+    """A small factory whose jobs of a type go elsewhere.
 
     Attributes:
         engine: of those who walk runs.
         there: of the workers of the other queue; the same settings.
     """
 
-    def __init__(self, factory: SmallFactory, **caps: int) -> None:
+    def __init__(self, factory: SmallFactory, type_: str = "act", **caps: int) -> None:
         self.factory = factory
-        self.engine = replace(factory.engine, routes={"act": PLACE}, topic_caps=caps)
+        self.engine = replace(factory.engine, routes={type_: PLACE}, topic_caps=caps)
         self.there = replace(self.engine, worker="elsewhere:7")
         self._made = 0
 

@@ -65,7 +65,12 @@ _PRELOAD = [
 ]
 """What a child would import else, each time. Not LanceDB: it does not survive a fork."""
 
-_SOMEBODY_ELSES = ("FACTORY_DATABASE_URL", "FACTORY_PREFECT_API_URL")
+_SOMEBODY_ELSES = (
+    "FACTORY_DATABASE_URL",
+    "FACTORY_PREFECT_API_URL",
+    "FACTORY_WORK_POOL",
+    "FACTORY_JOB_ROUTES",
+)
 _Pipe = tuple[connection.Connection, connection.Connection]
 
 _LONGEST_FOLDER = 70
@@ -122,6 +127,8 @@ class Sandbox:
             "home": self.folder,
             "database_url": None,
             "prefect_api_url": None,
+            "work_pool": None,  # nobody else is there to do anything
+            "job_routes": {},
             "policy_folder": None,  # it says who may run a template, not whether it can be resumed
             "max_running_runs": 1,
         }

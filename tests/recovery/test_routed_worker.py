@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -17,15 +17,17 @@ from prefect.settings import (
 
 from cli.doctor import LOOKS
 from cli.door import Door
+from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.errors import RouteNotFoundError
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.route import Route, parse_route
-from factory_runtime.domain.run import RunStatus
+from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.orchestration.routes import ensure_route, find_route, is_attended
 from factory_runtime.orchestration.sent_jobs import SentJobs
+from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.routed_job import begin_routed
 from factory_runtime.services.topics import SEND_JOB
-from tests.executors import Site
+from tests.executors import Nursery, Site
 from tests.factory import until
 from tests.prefect_server import Prefect
 from tests.routed import PLACE, Routed
@@ -38,7 +40,7 @@ pytestmark = pytest.mark.slow
 ELSEWHERE = Route("elsewhere", "touches")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _at(prefect: Prefect) -> Iterator[None]:
     """This process's Prefect talks to the server."""
     with temporary_settings(
@@ -47,51 +49,119 @@ def _at(prefect: Prefect) -> Iterator[None]:
         yield
 
 
-def test_a_killed_worker_of_another_queue_costs_its_job_one_attempt_and_doubles_nothing(
-    a_site: Callable[..., Site], prefect: Prefect, tmp_path: Path
-):
-    site = a_site(job_routes={"touch": str(ELSEWHERE)})
+@pytest.fixture(scope="module")
+def site(
+    tmp_path_factory: pytest.TempPathFactory, nursery: Nursery, prefect: Prefect
+) -> Iterator[Site]:
+    """One whose jobs of type ``touch`` go elsewhere; it has an executor."""
+    routes = {"touch": str(ELSEWHERE)}
+    site = Site(tmp_path_factory.mktemp("routed"), nursery, prefect, job_routes=routes)
+    gates = "begun: FILES/begun, gate_before: FILES/gate, left: FILES/left"
+    site.work(
+        "routed",
+        f"name: far, type: touch, with: {{file: FILES/far, {gates}}}",
+        "name: near, type: count, with: {file: FILES/near, to: 2}",
+        "name: last, type: count, needs: [far, near], with: {file: FILES/last, to: 1}",
+    )
+    site.execute()
+    yield site
+    site.close()
+
+
+@pytest.fixture(scope="module")
+def worker(site: Site, prefect: Prefect) -> Iterator[WarmWorker]:
+    """A worker of the other queue."""
     made = site.cli("deploy", "routes", "--json")
     assert made.returncode == 0, made.stderr
     (told,) = json.loads(made.stdout)["routes"]
     assert (told["route"], told["job_types"]) == (str(ELSEWHERE), ["touch"])
     look = LOOKS["routes"]("routes", Door(site.runtime, "local", json=False))
     assert (look.state, look.found) == ("warn", f"no worker looks at {ELSEWHERE}")
-    gate = "begun: FILES/begun, gate_before: FILES/gate"
+    worker = WarmWorker(site.environment(), site.templates.parent, prefect, ELSEWHERE.pool)
+    yield worker
+    worker.close()
+
+
+@pytest.fixture
+def run(site: Site, worker: WarmWorker) -> Run:
+    """A run that waits without a process, for a job that is at work elsewhere."""
+    for name in ("begun", "far", "near", "left", "last", "gate"):
+        site.file(name).unlink(missing_ok=True)
+    run = site.request("routed", "p")
+    worker.until(lambda: lines_of(site.file("begun")), "the job is at work elsewhere")
+    waiting = site.until_status(run, RunStatus.WAITING)
+    far, near = site.jobs(run)["far"], site.jobs(run)["near"]
+    assert (far.status, near.status) == (JobStatus.RUNNING, JobStatus.SUCCEEDED)
+    assert site.walker(run) is None
+    return waiting
+
+
+def test_a_killed_process_of_another_queue_costs_its_job_one_attempt_and_doubles_nothing(
+    site: Site, worker: WarmWorker, run: Run
+):
+    shown = site.cli("runs", "show", run.id).stdout
+    assert f"waits for what it has sent to {ELSEWHERE}" in shown
+    (attempt,) = attempts_of(site, run)
+    pid = int(attempt.worker.rpartition(":")[2])
+    assert pid in worker.warm()
+    psutil.Process(pid).kill()
+    site.until(lambda: site.jobs(run)["far"].losses == 1, "its lease has run out")
+    site.file("gate").touch()
+    assert site.wait(run).status is RunStatus.SUCCEEDED, worker.log
+    assert lines_of(site.file("far")) == [f"{run.id}:far"]
+    assert site.outcomes(run, "far") == ["lost", "succeeded"]
+    assert site.jobs(run)["far"].failures == 0
+
+
+def test_who_cancels_its_flow_run_in_prefect_cancels_the_run(
+    site: Site, worker: WarmWorker, prefect: Prefect, run: Run
+):
+    flow_run_id = str(site.jobs(run)["far"].routed_flow_run_id)
+    worker.cancel(flow_run_id)
+    assert site.wait(run).status is RunStatus.CANCELLED
+    assert {job.status for job in site.jobs(run).values()} == {
+        JobStatus.SUCCEEDED,
+        JobStatus.CANCELLED,
+    }
+    site.file("gate").touch()
+    worker.until(lambda: lines_of(site.file("left")), "the job has stopped")
+    assert worker.wait(flow_run_id) == "CANCELLED"
+    assert not lines_of(site.file("far"))
+
+
+def test_a_run_that_is_at_other_work_goes_on_behind_what_was_done_elsewhere(
+    site: Site, worker: WarmWorker
+):
     site.work(
-        "routed",
-        f"name: far, type: touch, with: {{file: FILES/far, {gate}}}",
-        "name: near, type: count, with: {file: FILES/near, to: 2}",
-        "name: last, type: count, needs: [far, near], with: {file: FILES/last, to: 1}",
+        "beside",
+        "name: far, type: touch, with: {file: FILES/beside}",
+        "name: near, type: sleep, with: {seconds: 600}",
+        "name: behind, type: count, needs: [far], with: {file: FILES/behind, to: 1}",
     )
-    site.execute()
-    first = WarmWorker(site.environment(), tmp_path, prefect, ELSEWHERE.pool)
-    second = None
-    try:
-        run = site.request("routed", "p")
-        first.until(lambda: lines_of(site.file("begun")), "the job is at work elsewhere")
-        site.until_status(run, RunStatus.WAITING)
-        far, near = site.jobs(run)["far"], site.jobs(run)["near"]
-        assert (far.status, near.status) == (JobStatus.RUNNING, JobStatus.SUCCEEDED)
-        assert site.walker(run) is None
-        shown = site.cli("runs", "show", run.id).stdout
-        assert f"waits for what it has sent to {ELSEWHERE}" in shown
-        below = first.below()
-        first.process.send_signal(signal.SIGKILL)
-        first.process.wait()
-        site.until(lambda: site.jobs(run)["far"].losses == 1, "its lease has run out")
-        gone = psutil.wait_procs(below, 30)[1]
-        assert not gone, "what it had started has gone with it"
-        site.file("gate").touch()
-        second = WarmWorker(site.environment(), tmp_path, prefect, ELSEWHERE.pool, poll=2)
-        assert site.wait(run).status is RunStatus.SUCCEEDED, second.log
-        assert lines_of(site.file("far")) == [f"{run.id}:far"]
-        assert site.outcomes(run, "far") == ["lost", "succeeded"]
-        assert site.jobs(run)["far"].failures == 0
-    finally:
-        for worker in (first, second):
-            if worker is not None:
-                worker.close()
+    run = site.request("beside", "p")
+    worker.until(lambda: site.jobs(run)["behind"].ended, "what is behind it is done")
+    statuses = {step: job.status for step, job in site.jobs(run).items()}
+    assert statuses["near"] is JobStatus.RUNNING
+    assert statuses["behind"] is JobStatus.SUCCEEDED
+    assert site.run(run).status is RunStatus.RUNNING
+    runtime = site.runtime
+    cancel_run(runtime.store, runtime.clock, run.tenant_id, run.id, "tester")
+    assert site.wait(run).status is RunStatus.CANCELLED
+
+
+def test_a_worker_that_is_told_to_end_gives_its_job_back(site: Site, worker: WarmWorker, run: Run):
+    """The last of these: it ends the worker."""
+    worker.process.send_signal(signal.SIGTERM)
+    site.file("gate").touch()
+    assert worker.end() == 0
+    ended = site.jobs(run)["far"]
+    if not ended.ended:  # it had no safe point, and was not quick enough
+        assert (ended.lease_owner, ended.losses) == (None, 0)
+
+
+def attempts_of(site: Site, run: Run) -> tuple[Attempt, ...]:
+    with site.runtime.store.begin(run.tenant_id, read_only=True) as tx:
+        return tx.list_attempts(run.id, "far")
 
 
 # --- what is made in Prefect for a job that was sent

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.errors import ConflictError
 from factory_runtime.domain.job import JobStatus
+from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.result import JobResult, WaitUntil
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.services.attempt import AnotherAttempt, Begun
@@ -25,6 +27,7 @@ from factory_runtime.services.sweep import sweep
 from factory_runtime.services.take_back import LOSSES
 from tests.routed import PLACE, Routed
 from tests.small_factory import SUCCEEDED, THRICE, FlowRuns, SmallFactory, busy, fails, gives, steps
+from tests.undoing import UndoFactory
 
 ONE = steps("ship:")
 TWO = steps("ship:", "tell: needs: [ship], with: {text: '${{ steps.ship.outputs.text }}'}")
@@ -340,6 +343,25 @@ def test_items_are_sent_one_by_one_and_come_back_in_any_order(routed: Routed):
         "ship[b]": "b",
     }
     assert routed.factory.ready(walk) == ["tell"]
+
+
+def test_what_undoes_is_sent_along_the_route_of_its_type(tmp_path: Path):
+    factory = UndoFactory(tmp_path / "templates")
+    run = factory.made()
+    routed = Routed(factory, "layer")
+    walk = factory.took(factory.undo(run), routed.engine)
+    while ready := factory.ready(walk):
+        if walk.jobs[ready[0]].type == "layer":
+            routed.send(walk, ready[0])
+            routed.do(routed.deliver(walk.run, ready[0]))
+            hear(routed.engine, walk, ready[:1])
+        else:
+            factory.finish(walk, ready[0], routed.engine)
+    assert routed.asked() == 3
+    assert close_run_if_done(routed.engine, walk).status is RunStatus.SUCCEEDED
+    assert set(factory.ledger(run).values()) == {EffectStatus.UNDONE}
+    assert factory.repository(run) is None
+    factory.store.close()
 
 
 def test_of_jobs_under_a_cap_only_so_many_are_sent(factory: SmallFactory):
