@@ -31,7 +31,7 @@ from factory_runtime.domain.errors import FactoryError
 if TYPE_CHECKING:
     from factory_runtime.services.unfinished import Unfinished
 
-_GIT = (2, 37)
+_GIT = (2, 30)
 _PYTHON = (3, 11)
 _LOW_SPACE = 1024**3
 _NO_SPACE = 64 * 1024**2

@@ -41,7 +41,7 @@ class RecordedDeployments:
         nobody asked for one.
 
         Raises:
-            InputError: the template is gone, or cannot be deployed.
+            InputError: the template is gone and was not kept, or cannot be deployed.
             PrefectUnavailableError: no server answers.
             HostRejectedError: it refuses it.
         """
@@ -54,7 +54,9 @@ class RecordedDeployments:
             return record.prefect_id
         ensure_work_pool()
         order = DeployOrder(run.tenant_id, _BY, schedule_of=_none)
-        return deploy_template(self._runtime, run.template_id, order).deployment.prefect_id
+        template = self._runtime.catalog.load_to_offer(run)
+        made = deploy_template(self._runtime, run.template_id, order, template)
+        return made.deployment.prefect_id
 
     def leads_to(self, deployment_id: str, run: Run) -> bool:
         """Whether a flow run of it finds the run: by our record, or by the settings without one."""

@@ -90,7 +90,7 @@ def deploy_what_never_was(runtime: Runtime) -> list[str]:
     with runtime.store.begin(tenant_id, read_only=True) as tx:
         known = {deployment.template_id for deployment in tx.list_deployments()}
     lines: list[str] = []
-    for name in runtime.catalog.names():
+    for name in runtime.catalog.names(tenant_id):
         if name in known:
             continue
         try:

@@ -76,7 +76,9 @@ class Deployed:
     changed: tuple[str, ...]
 
 
-def deploy_template(runtime: Runtime, name: str, order: DeployOrder) -> Deployed:
+def deploy_template(
+    runtime: Runtime, name: str, order: DeployOrder, template: Template | None = None
+) -> Deployed:
     """Have Prefect offer a template to a tenant, and write down that it does. Idempotent.
 
     Our record is there before any worker may take a run of it: whose that is, is read in the record
@@ -89,7 +91,7 @@ def deploy_template(runtime: Runtime, name: str, order: DeployOrder) -> Deployed
         PrefectUnavailableError: no server answers; doing it again goes on.
         HostRejectedError: it refuses it.
     """
-    template = runtime.catalog.load(name, tenant_id=order.tenant_id)
+    template = template or runtime.catalog.load(name, tenant_id=order.tenant_id)
     _refuse_hidden(runtime, template, order.tenant_id)
     published = runtime.catalog.publication_of(template, order.tenant_id)
     schedule = order.schedule_of(template)

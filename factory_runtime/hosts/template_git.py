@@ -6,7 +6,7 @@ import ipaddress
 import os
 import re
 import tempfile
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,18 +15,19 @@ from urllib.parse import urlsplit
 
 import certifi
 
+from factory_runtime.domain.disk import disk_errors
 from factory_runtime.domain.errors import (
     DataRefusedError,
     FactoryError,
     HostBusyError,
     HostileTemplateError,
-    HostRejectedError,
     TemplateNotFoundError,
     TemplateRefusedError,
 )
 from factory_runtime.domain.git_location import GitLocation
 from factory_runtime.domain.tree import safe_path
 from factory_runtime.hosts.bounded_git import BoundedGit, GitRefusedError, OverLimitError
+from factory_runtime.hosts.git_complaints import meaning_of
 from factory_runtime.jobs.render.limits import RenderLimits
 from factory_runtime.jobs.render.trees import check_tree
 from factory_runtime.jobs.report.locations import addresses_of, port_of
@@ -35,21 +36,10 @@ from factory_runtime.ports import FetchedTemplate
 _SETTING = "FACTORY_TEMPLATE_HOSTS"
 _FILE, _PROGRAM, _LINK, _SUBMODULE = "100644", "100755", "120000", "160000"
 _LONGEST_LINK = 4096
+_OLDEST = (2, 37)
 _ELSEWHERE = b"version https://git-lfs.github.com/spec/"
 _CHUNK = 1024 * 1024
 _HEADER = 200
-
-_NO_REF = re.compile(
-    r"couldn't find remote ref|not our ref|unadvertised object|no such remote ref", re.IGNORECASE
-)
-_NO_REPOSITORY = re.compile(r"repository '[^']*' not found|error: 404", re.IGNORECASE)
-_MOVED = re.compile(r"error: 30[1278]|unable to update url base", re.IGNORECASE)
-_BUSY = re.compile(
-    r"could not resolve|failed to connect|timed out|error: (?:408|429|5\d\d)|hung up|early EOF"
-    r"|connection (?:reset|refused|was)|recv failure|empty reply|operation too slow|RPC failed",
-    re.IGNORECASE,
-)
-_MALFORMED = re.compile(r"fsck error|hasDot|badTree|duplicateEntries|fullPathname", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +71,25 @@ class GitTemplates:
             private, folder = Path(name) / "private", Path(name) / "template"
             private.mkdir()
             folder.mkdir()
-            try:
-                git = BoundedGit(private, self._room(), settings, _trusted())
-                commit_id = _fetch_commit(git, location)
-                entries = self._entries(git, location, commit_id)
-                _write_files(git, entries, folder)
-            except OverLimitError as error:
-                raise self._too_much(location, error) from error
-            except GitRefusedError as error:
-                raise _meaning(error, location) from error
-            check_tree(folder)
+            with disk_errors(Path(name)):
+                commit_id = self._fetch(location, settings, private, folder)
             yield FetchedTemplate(folder, commit_id)
+
+    def _fetch(
+        self, location: GitLocation, settings: Mapping[str, str], private: Path, folder: Path
+    ) -> str:
+        """Write the files below ``folder``; the commit that they are of."""
+        try:
+            git = BoundedGit(private, self._room(), settings, _trusted())
+            _refuse_old(git)
+            commit_id = _fetch_commit(git, location)
+            _write_files(git, self._entries(git, location, commit_id), folder)
+        except OverLimitError as error:
+            raise self._too_much(location, error) from error
+        except GitRefusedError as error:
+            raise meaning_of(error, location) from error
+        check_tree(folder)
+        return commit_id
 
     def _settings(self, location: GitLocation) -> dict[str, str]:
         """What git may ask, and at which addresses: the name is looked up once."""
@@ -161,6 +159,17 @@ class GitTemplates:
             if size > self.limits.size_bytes or len(entries) > self.limits.files:
                 raise self._too_large(location)
         return entries
+
+
+def _refuse_old(git: BoundedGit) -> None:
+    """An older git would look the host's name up by itself."""
+    version = re.search(r"(\d+)\.(\d+)", git.text("version"))
+    if version is None or (int(version[1]), int(version[2])) < _OLDEST:
+        needed = ".".join(map(str, _OLDEST))
+        raise TemplateRefusedError(
+            f"this git is too old to fetch templates: {version[0] if version else 'no version'}",
+            hint=f"install git {needed} or newer, or publish a folder",
+        )
 
 
 def _fetch_commit(git: BoundedGit, location: GitLocation) -> str:
@@ -266,35 +275,3 @@ def _text(target: bytes, entry: _Entry) -> str:
 def _trusted() -> dict[str, str]:
     """Certificates of the machine's own choice where it has made one."""
     return {"GIT_SSL_CAINFO": os.environ.get("SSL_CERT_FILE") or certifi.where()}
-
-
-def _meaning(error: GitRefusedError, location: GitLocation) -> FactoryError:
-    """What git's refusal means for who asked."""
-    complaint, url = error.complaint, location.url
-    if _NO_REF.search(complaint):
-        return TemplateNotFoundError(
-            f"{url} has no tag, branch or commit {location.ref}", hint="look at what follows the @"
-        )
-    if _NO_REPOSITORY.search(complaint):
-        return TemplateNotFoundError(f"there is no repository {url}", hint="look at the address")
-    if _MOVED.search(complaint):
-        return TemplateRefusedError(
-            f"{url} leads elsewhere, and redirects are not followed",
-            hint="name the address where it leads to, on a host that is listed",
-        )
-    if _MALFORMED.search(complaint):
-        return HostileTemplateError(
-            f"{url} holds objects that git does not make: {_said(complaint)}"
-        )
-    if _BUSY.search(complaint):
-        return HostBusyError(f"{url} does not answer: {_said(complaint)}")
-    return HostRejectedError(
-        f"{url} cannot be fetched: {_said(complaint)}",
-        hint="only what everybody may read is fetched: no name, password or token is sent",
-    )
-
-
-def _said(complaint: str) -> str:
-    """Git's own words, and nothing that the server has it repeat."""
-    lines = [line for line in complaint.splitlines() if line.startswith(("fatal:", "error:"))]
-    return " ".join("".join(c if c.isprintable() else " " for c in " ".join(lines)).split())[:300]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,6 +127,21 @@ class TemplateCatalog:
         return self.kept.load_digest(
             tenant_id, run.template_digest, self.job_types, self.source_roots, what
         )
+
+    def load_to_offer(self, run: Run) -> Template:
+        """The template as Prefect is to offer it, so that the run can be launched there.
+
+        As it is now; where it has gone since the run was accepted, or was edited, as it was kept.
+
+        Raises:
+            UnknownTemplateError, InvalidTemplateError, CorruptArtifactError, TemplateChangedError: as
+                ``load_of_run``.
+        """
+        with suppress(FactoryError):
+            found = self.load(run.template_id, tenant_id=run.tenant_id)
+            if found.version != run.template_version:
+                return found
+        return self.load_of_run(run)
 
     def _folders_of(self, name: str) -> tuple[Path, ...]:
         # Compared with what is there and never joined to a path: a name cannot climb out.

@@ -16,6 +16,7 @@ from factory_runtime.domain.errors import (
     HostBusyError,
     HostileTemplateError,
     HostRejectedError,
+    PermanentError,
     TemplateNotFoundError,
     TemplateRefusedError,
 )
@@ -259,3 +260,24 @@ def test_nothing_is_left_of_a_fetch(
     files(repository, server.location())
     refused(repository, server.location(ref="v9"), TemplateNotFoundError)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_git_that_would_look_names_up_by_itself_is_not_used(
+    server: GitServer,
+    repository: GitTemplates,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "git").write_text("#!/bin/sh\necho git version 2.34.1\n")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    before = len(server.asked)
+    assert "2.37" in refused(repository, server.location(), TemplateRefusedError)
+    assert len(server.asked) == before
+
+
+def test_without_git_it_is_said_so(
+    server: GitServer, repository: GitTemplates, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert "git is not installed" in refused(repository, server.location(), PermanentError)

@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from factory_runtime.domain.dead_letter import Change
-from factory_runtime.domain.errors import UnknownTemplateError
+from factory_runtime.domain.errors import TemplateChangedError, UnknownTemplateError
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.services.bodies import from_body
 from factory_runtime.services.plans import read_plan
@@ -93,6 +93,21 @@ def test_a_failed_run_is_sent_round_again_with_other_inputs_of_its_own_version(
     assert again, "a changed plan asks again"
     assert factory.run(run).template_version == "1.0.0"
     assert read_plan(factory.storage, factory.run(run)).inputs == {"text": "changed"}
+
+
+@FATES
+def test_a_run_that_waits_can_be_launched_by_a_deployment_that_has_to_be_made_anew(
+    factory: SmallFactory, fate: Fate
+) -> None:
+    run = waiting(factory)
+    fate(factory)
+    offered = factory.catalog.load_to_offer(run)
+    assert offered.version == ("2.0.0" if fate is replaced else "1.0.0")
+    assert (offered.digest == run.template_digest) == (fate is not replaced)
+    factory.storage.delete(TENANT, run.template_digest)
+    if fate is not replaced:
+        with pytest.raises((UnknownTemplateError, TemplateChangedError)):
+            factory.catalog.load_to_offer(run)
 
 
 def test_a_template_that_is_gone_gives_no_new_run(factory: SmallFactory) -> None:
