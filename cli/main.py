@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import Abort, TyperException
+from typer.main import get_command
 
 from cli import (
     approvals,
@@ -85,6 +87,12 @@ def _options(
     """A software factory: templates become repositories, recorded and remembered."""
 
 
+@cache
+def commands() -> Callable[..., Any]:
+    """All commands, made of their functions: this takes longer than many a command."""
+    return get_command(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -102,7 +110,7 @@ def _run(given: list[str], *, as_json: bool) -> int:
     if any(not _is_text(argument) for argument in given):
         return report_usage("an argument is no text in UTF-8", "factory", as_json=as_json)
     try:
-        code: int | None = app(given, prog_name="factory", standalone_mode=False)
+        code: int | None = commands()(given, prog_name="factory", standalone_mode=False)
     except TyperException as error:
         return _usage(error, as_json=as_json)
     except FactoryError as error:

@@ -121,6 +121,9 @@ def _import_what_commands_import() -> None:
                 importlib.import_module(module.name)
     for name in _LIBRARIES:
         importlib.import_module(name)
+    from cli.main import commands
+
+    commands()
 
 
 def check_that_forking_is_safe() -> None:
