@@ -19,6 +19,7 @@ from factory_runtime.orchestration.routes import FLOW
 from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.engine import Walk
 from factory_runtime.services.routed_job import BY_PREFECT, begin_routed, leave_routed
+from factory_runtime.telemetry.tracing import mark_span
 from flows.hooks import after_run, shared_runtime
 from flows.walk import run_one, shared_limits, under_way, wind_down
 from flows.watch import Why, watch_run
@@ -44,6 +45,7 @@ async def job(job_id: str) -> State[Any]:
     walk = await in_thread(begin_routed, runtime.engine, flow_run_id)
     if walk is None:
         return Completed(name="Nothing to do", message=f"{job_id} does not wait for this flow run")
+    mark_span(run_id=walk.run.id, tenant_id=walk.run.tenant_id)
     return _state_of(await _do(runtime, walk, flow_run_id))
 
 

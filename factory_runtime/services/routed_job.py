@@ -7,6 +7,7 @@ in Prefect. It claims the job as every walk does, with a lease and a fencing tok
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 
 from factory_runtime.domain.errors import ConflictError
@@ -57,6 +58,7 @@ def begin_routed(engine: Engine, flow_run_id: str) -> Walk | None:
         return None
     walk = walk_of(engine, new_id(engine.worker), *taken)
     walk.routed = key.step
+    walk.jobs[key.step] = replace(walk.jobs[key.step], phrase=None)  # it waits no more once claimed
     return walk
 
 

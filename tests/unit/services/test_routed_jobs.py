@@ -78,6 +78,7 @@ def test_of_two_flow_runs_for_a_job_one_works_and_the_other_has_nothing_to_do(ro
     flow_run_id = routed.deliver(walk.run, "ship")
     first, second = routed.walk_there(flow_run_id), routed.walk_there(flow_run_id)
     assert isinstance(begun := begin_attempt(routed.there, first, "ship"), Begun)
+    assert routed.job(walk.run, "ship").phrase is None, "it waits for no worker any more"
     with pytest.raises(ConflictError):
         begin_attempt(routed.there, second, "ship")
     assert leave_routed(routed.there, second, flow_run_id).status is JobStatus.RUNNING
