@@ -25,7 +25,7 @@ from factory_runtime.jobs.infrastructure import Infrastructure
 from factory_runtime.jobs.pipeline_generation import PipelineGeneration
 from factory_runtime.jobs.repo_generation import RepoGeneration
 from factory_runtime.jobs.template_layer import TemplateLayer
-from factory_runtime.ports import GitHost, JobFacts, JobType
+from factory_runtime.ports import Credentials, GitHost, JobFacts, JobType
 
 TYPES: list[JobType] = [
     RepoGeneration(),
@@ -130,6 +130,9 @@ class Context:
 
     def list_votes(self, approval: Approval) -> tuple[Vote, ...]:
         raise NotImplementedError(approval)
+
+    def credentials(self) -> Credentials:
+        raise NotImplementedError
 
     def find_last_copy(self, kind: ArtifactKind, name: str) -> Artifact | None:
         raise NotImplementedError((kind, name))

@@ -21,7 +21,7 @@ from factory_runtime.jobs.report.chart import Chart
 from factory_runtime.jobs.report.document import Document
 from factory_runtime.jobs.report.fetch import DataFetch
 from factory_runtime.jobs.report.trends import TrendAnalysis
-from factory_runtime.ports import JobFacts, JobType, RunStore
+from factory_runtime.ports import Credentials, JobFacts, JobType, RunStore
 from factory_runtime.services.catalog import TemplateCatalog
 from factory_runtime.services.children import Children
 from factory_runtime.services.request_run import RequestDesk
@@ -72,6 +72,9 @@ class Lent:
     def start_child(self, arguments: Any, **more: Any) -> subprocess.Popen[bytes]:
         self.started += 1
         return self.children.start(arguments, **more)
+
+    def credentials(self) -> Credentials:
+        raise NotImplementedError
 
     def find_last_copy(self, kind: ArtifactKind, name: str) -> Artifact | None:
         assert kind is ArtifactKind.FILE
