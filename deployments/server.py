@@ -159,6 +159,8 @@ def collect_garbage_beside(every: float = _COLLECT_EVERY) -> None:
         for round_ in itertools.count(1):
             time.sleep(every)
             gc.collect(2 if round_ % _WHOLE_EVERY == 0 else 1)
+            if round_ == _WHOLE_EVERY:
+                gc.freeze()  # what was imported stays: each look at all of it stops us for 0.3 s
 
     threading.Thread(target=collect, name="garbage", daemon=True).start()
 

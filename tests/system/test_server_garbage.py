@@ -65,3 +65,12 @@ def test_whoever_holds_the_lock_does_not_wait_for_a_collected_statement_of_who_w
 ):
     assert said(tmp_path, "inline") == "database is locked"  # what it is to be kept from
     assert said(tmp_path, "beside") == "written"
+
+
+def test_what_is_there_from_the_start_is_looked_over_but_once(tmp_path: Path):
+    looked = (
+        "import gc, time; from deployments.server import collect_garbage_beside as collect\n"
+        "collect(0.001)\n"
+        "while not gc.get_freeze_count(): time.sleep(0.01)"
+    )
+    subprocess.run([sys.executable, "-c", looked], cwd=tmp_path, check=True, timeout=60)
