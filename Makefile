@@ -14,7 +14,7 @@ SYSTEM_PACKAGES := chromium:chromium postgres:postgresql redis-server:redis-serv
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONUNBUFFERED := 1
 
-.PHONY: run test check fix bench bench-peers soak pictures lock setup system-packages clean
+.PHONY: run test check types fix bench bench-peers soak pictures lock setup system-packages clean
 
 setup: $(STAMP)
 
@@ -55,8 +55,11 @@ check: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
+	@$(MAKE) --no-print-directory --jobs 2 types test
+
+# Beside the tests: those wait at times, and this has one thread.
+types: $(STAMP)
 	@$(BIN)/basedpyright
-	@$(MAKE) --no-print-directory test
 
 fix: $(STAMP)
 	@$(BIN)/ruff check --fix .
