@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +26,8 @@ from factory_runtime.services.run_attempt import publish_attempt
 from factory_runtime.services.send_job import LOOK_AFTER, hear
 from factory_runtime.services.sweep import sweep
 from factory_runtime.services.take_back import LOSSES
+from tests.faults import FaultyStore, Point
+from tests.records import Record, record_of
 from tests.routed import PLACE, Routed
 from tests.small_factory import SUCCEEDED, THRICE, FlowRuns, SmallFactory, busy, fails, gives, steps
 from tests.undoing import UndoFactory
@@ -394,3 +397,43 @@ def test_one_that_finds_no_room_there_goes_back_into_the_line(factory: SmallFact
     assert isinstance(routed.do(second), AnotherAttempt)
     back = routed.job(walk.run, "two")
     assert (back.status, back.routed_to, back.attempt) == (JobStatus.WAITING, None, 0)
+
+
+# --- a store that goes away
+
+
+def through(folder: Path, at: Mapping[int, tuple[Point, int]]) -> tuple[Record, FaultyStore]:
+    """A run whose one job is sent twice, on a store that fails there; its record."""
+    factory = SmallFactory(folder)
+    store = FaultyStore(factory.store, at=at)
+    routed = Routed(factory)
+    routed.engine = replace(routed.engine, store=store)
+    routed.there = replace(routed.there, store=store)
+    factory.on["ship"] = fails(busy(), times=1)
+    walk = routed.start(steps(f"ship: {THRICE}"))
+    routed.send(walk, "ship")
+    run = routed.put_down(walk)
+    failed = routed.do(routed.deliver(run, "ship"))
+    assert isinstance(failed, AnotherAttempt)
+    factory.clock.at = failed.not_before
+    again = routed.take_up(run)
+    routed.send(again, "ship")
+    assert routed.do(routed.deliver(run, "ship")) == SUCCEEDED
+    hear(routed.engine, again, ["ship"])
+    assert close_run_if_done(routed.engine, again).status is RunStatus.SUCCEEDED
+    record = record_of(factory, run)
+    factory.store.close()
+    return record, store
+
+
+@pytest.mark.parametrize("point", ["commit", "answer"])
+def test_a_store_that_is_away_at_any_moment_leaves_the_same_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: Point
+):
+    monkeypatch.setattr("factory_runtime.services.steadily._FIRST_WAIT", 0.0)
+    undisturbed, store = through(tmp_path / "undisturbed", {})
+    assert len(store.statements) > 8
+    for number in range(1, len(store.statements) + 1):
+        record, faulty = through(tmp_path / str(number), {number: (point, 2)})
+        assert faulty.fired[point] == 1
+        assert record == undisturbed, f"transaction {number}"
