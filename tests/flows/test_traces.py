@@ -14,7 +14,7 @@ import pytest
 
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.telemetry.tracing import root_span_id
-from tests.deployed import deployed, execute, run_of, start
+from tests.deployed import execute, run_of, start, unrecorded
 from tests.factory import Factory, until
 from tests.otlp import Collector, TracedSpan
 from tests.prefect_server import Prefect
@@ -103,9 +103,10 @@ def test_a_run_that_begins_in_prefect_has_the_trace_of_its_flow_run(
 ) -> None:
     for name, value in traces.environment.items():
         monkeypatch.setenv(name, value)
-    begun = start(prefect, deployed(factory, "seen"), parameters={"name": "a"}, name=CANARY)
+    place = unrecorded(factory, prefect, "seen")  # in no pool: no worker is at it too
+    begun = start(prefect, place, parameters={"name": "a"}, name=CANARY)
     execute(factory, begun)
-    run = run_of(factory, begun)
+    run = run_of(factory, begun, "of-the-settings")
     assert run is not None
     assert run.status is RunStatus.SUCCEEDED, run.error
     spans = spans_of(traces, run, 5)
