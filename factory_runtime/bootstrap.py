@@ -148,6 +148,7 @@ class Runtime:
     def desk(self) -> RequestDesk:
         from factory_runtime.services.request_run import RequestDesk
 
+        start_tracing()
         return RequestDesk(
             self.store,
             self.storage,
@@ -284,7 +285,6 @@ class Runtime:
 
 def open_runtime(settings: Settings | None = None) -> Runtime:
     """The runtime for these settings, or for those of the environment."""
-    start_tracing()
     return Runtime(settings or Settings(), SystemClock())
 
 

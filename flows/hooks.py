@@ -14,6 +14,7 @@ from prefect.logging import get_logger
 
 from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.orchestration.shown import shown_by_prefect
+from factory_runtime.telemetry.tracing import start_tracing
 from tasks.threads import in_thread
 
 _runtime: Runtime | None = None
@@ -21,9 +22,9 @@ _runtime: Runtime | None = None
 
 def shared_runtime() -> Runtime:
     """One runtime for every flow run of this process."""
-    global _runtime
     if _runtime is None:
-        _runtime = open_runtime()
+        share_runtime(runtime := open_runtime())
+        return runtime
     return _runtime
 
 
@@ -31,6 +32,7 @@ def share_runtime(runtime: Runtime) -> None:
     """Use this runtime from now on: the process has opened one already."""
     global _runtime
     _runtime = runtime
+    start_tracing()  # before Prefect begins the span of a flow run
 
 
 async def after_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:

@@ -151,11 +151,12 @@ def test_an_endpoint_that_takes_nothing_costs_one_line_and_no_run(
     assert json.loads(done.stdout)
 
 
-def test_without_an_endpoint_nothing_of_tracing_is_imported() -> None:
+def test_without_an_endpoint_nothing_of_tracing_is_imported(tmp_path: Path) -> None:
     script = (
-        "import sys; from factory_runtime.bootstrap import open_runtime; open_runtime();"
+        "import sys; from factory_runtime.bootstrap import open_runtime; open_runtime().desk;"
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )
     given = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    given["FACTORY_HOME"] = str(tmp_path)
     done = subprocess.run([sys.executable, "-c", script], env=given)
     assert done.returncode == 0
