@@ -77,7 +77,7 @@ def publication_facts(one: Publication, digest: str | None = None) -> dict[str, 
     return facts if digest is None else {**facts, "digest": digest}
 
 
-def show_publication(door: Door, one: Publication, digest: str) -> None:
+def show_publication(door: Door, one: Publication, digest: str = "") -> None:
     """Where a version came from."""
     door.screen.facts(
         [

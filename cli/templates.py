@@ -74,7 +74,7 @@ def show(
     _show(door, loaded)
     if published is not None:
         door.screen.heading("Published")
-        show_publication(door, published, loaded.digest)
+        show_publication(door, published)
 
 
 @app.command()

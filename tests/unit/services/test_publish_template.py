@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Generator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -143,6 +144,43 @@ def test_a_published_version_never_changes(
         "template.publish",
         "c" * 40,
     )
+
+
+def test_of_two_who_publish_a_version_otherwise_one_is_refused(
+    factory: SmallFactory, tmp_path: Path
+) -> None:
+    publishers: list[Publisher] = []
+    for number in range(2):
+        place = tmp_path / f"of-{number}" / "demo"
+        shutil.copytree(written(factory, readme=f"of {number}"), place)
+        host = OneFolder(place)
+        ports = (factory.store, factory.storage, factory.catalog, factory.clock)
+        publishers.append(Publisher(*ports, host))
+
+    def publish(publisher: Publisher) -> str | None:
+        try:
+            return publisher.publish(TENANT, PLACE, "ada").template.digest
+        except TemplateChangedError:
+            return None
+
+    with ThreadPoolExecutor(2) as threads:
+        (digest,) = {*threads.map(publish, publishers)} - {None}
+    assert factory.catalog.load("demo", tenant_id=TENANT).digest == digest
+
+
+def test_many_who_read_a_version_for_the_first_time_get_it_whole(
+    factory: SmallFactory, publisher: Publisher, tmp_path: Path
+) -> None:
+    written(factory)
+    digest = publisher.publish(TENANT, PLACE, "ada").template.digest
+    machines = [elsewhere(factory, tmp_path) for _ in range(6)]  # with one home
+
+    def read(catalog: TemplateCatalog) -> str:
+        return catalog.load("demo", tenant_id=TENANT).digest
+
+    with ThreadPoolExecutor(6) as threads:
+        assert {*threads.map(read, machines)} == {digest}
+    assert [place.name for place in (tmp_path / "elsewhere").iterdir()] == [digest]
 
 
 def test_a_version_that_a_run_began_otherwise_cannot_be_published(
