@@ -23,7 +23,7 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.run import PREFECT, Priority, Run, RunRequest
 from factory_runtime.orchestration.labels import RUN_ID, TENANT_ID
 from factory_runtime.ports import RunKey
-from factory_runtime.services.dispatch import admit
+from factory_runtime.services.dispatch import admit, leave_to_dispatchers
 from factory_runtime.services.request_run import request_run
 from factory_runtime.telemetry.tracing import mark_span
 from flows.forms import lenient_signature, parameters_of, signature_of
@@ -177,6 +177,7 @@ async def _run(template_id: str, optional: Collection[str]) -> State[Any]:
     if not run.ended and run.admitted_at is None:
         # It gives its process back; the dispatcher starts it when its turn has come.
         await in_thread(runtime.launcher.show_status, run)
+        await in_thread(leave_to_dispatchers, runtime.store, run)
         raise Abort(f"{run.id} waits to be admitted")
     return await walk_run(runtime, run.tenant_id, run.id, str(flow_run.id))
 

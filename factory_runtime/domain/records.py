@@ -237,12 +237,12 @@ class TopicWait:
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """A run that could not be started: others are tried before it is tried again.
+    """A run that could not be started, or that another process begins: others are tried before it.
 
     Attributes:
-        times: how often in a row.
-        until: it is not tried again before.
-        reason: why it could not be started, for people.
+        times: how often in a row it could not be started.
+        until: it is not tried before.
+        reason: why, for people.
     """
 
     tenant_id: str

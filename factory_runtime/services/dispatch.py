@@ -57,6 +57,9 @@ ASIDE_FIRST = timedelta(seconds=2)
 ASIDE_LONGEST = timedelta(minutes=1)
 """Not for longer: it may not have been the run's fault."""
 
+BEGIN_WITHIN = timedelta(seconds=10)
+"""How long dispatchers leave a run to the process that began it in Prefect: it is there already."""
+
 _ASIDE_AT_ONCE = 3
 """Runs that one call sets aside before it gives up: Prefect may fail at all of them."""
 
@@ -129,11 +132,15 @@ def admit(
     worker: str,
     limits_of: LimitsOf = no_limits,
 ) -> Run:
-    """Admit this run if its turn has come; else it stays as it is. The run as it then stands."""
+    """Admit this run if its turn has come; else it stays as it is. The run as it then stands.
+
+    It may have been left to this process (``leave_to_beginner``).
+    """
     mine, limits = RunKey(run.tenant_id, run.id), AskedLimits(limits_of)
-    while mine in _in_turn(SeenLine(store, clock.now()), clock.now(), cap, limits.ask):
+    then = clock.now() + BEGIN_WITHIN
+    while mine in _in_turn(SeenLine(store, then), then, cap, limits.ask):
         with store.begin_dispatch() as dispatch:
-            for place, key in enumerate(_in_turn(dispatch, clock.now(), cap, limits.recall)):
+            for place, key in enumerate(_in_turn(dispatch, then, cap, limits.recall)):
                 if limits.missed:
                     break  # somebody came before those that were looked at
                 if key == mine:
@@ -142,6 +149,21 @@ def admit(
                 break
     with store.begin(run.tenant_id, read_only=True) as tx:
         return tx.get_run(run.id)
+
+
+def leave_to_beginner(tx: RunTransaction, run: Run, now: datetime) -> None:
+    """Have dispatchers leave a new run that began in Prefect to the process that asks for it.
+
+    Else one would be quicker, and begin the flow run once more beside that process.
+    """
+    reason = "the process that began it in Prefect is about to take it up"
+    tx.save_set_aside(SetAside(run.tenant_id, run.id, 0, now + BEGIN_WITHIN, reason))
+
+
+def leave_to_dispatchers(store: RunStore, run: Run) -> None:
+    """Have dispatchers start a run when its turn has come: who began it in Prefect does not."""
+    with store.begin(run.tenant_id) as tx:
+        tx.drop_set_aside(run.id)
 
 
 def _next(store: RunStore, clock: Clock, cap: int, limits: AskedLimits) -> RunKey | None:

@@ -28,6 +28,7 @@ from factory_runtime.domain.tree import pack_folder
 from factory_runtime.ports import ArtifactStorage, Clock, RunStore, RunTransaction
 from factory_runtime.services.bodies import to_body
 from factory_runtime.services.catalog import TemplateCatalog
+from factory_runtime.services.dispatch import leave_to_beginner
 from factory_runtime.services.kept_templates import keep_template
 from factory_runtime.services.plan_request import plan_under_policy, refuse_bad_names
 from factory_runtime.services.policy import PolicyBook
@@ -189,6 +190,8 @@ def _commit(
         run = requested.move_to(RunStatus.VALIDATED, now)
         tx.save_run(requested, run, detail=_told(request, template, plan))
         signal_run(tx, run, RUN_ACCEPTED, now)
+        if run.flow_run_id is not None:
+            leave_to_beginner(tx, run, now)
     tell_request(run, desk.clock.now())
     return run
 

@@ -21,11 +21,13 @@ from factory_runtime.domain.errors import (
 )
 from factory_runtime.domain.run import Priority, Run, RunStatus
 from factory_runtime.services.dispatch import (
+    BEGIN_WITHIN,
     CANCELLED_IN_PREFECT,
     START_WITHIN,
     admit,
     dispatch_next,
     give_back,
+    leave_to_dispatchers,
 )
 from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.engine import Walk, begin_walk
@@ -150,7 +152,6 @@ def test_dispatchers_and_a_run_born_in_prefect_that_race_keep_to_the_cap(
         lambda: admit(small.store, small.clock, born, 3, WORKER),
     )
     assert slots(small) == 3
-    assert small.run(born).admitted_at is not None
 
 
 def test_two_dispatchers_that_race_admit_each_run_once(small: SmallFactory, prefect: FlowRuns):
@@ -176,11 +177,30 @@ def test_a_run_born_in_prefect_waits_its_turn_behind_others(small: SmallFactory,
     small.clock.pass_time()
     born = small.request(flow_run_id="flow-of-prefect")
     assert admit(small.store, small.clock, born, 1, WORKER).admitted_at is None
+    leave_to_dispatchers(small.store, born)
     with pytest.raises(ConflictError, match="waits to be admitted"):
         begin_walk(small.engine, TENANT, born.id, "flow-of-prefect")
     assert dispatch_all(small, prefect, cap=2) == [first.id, born.id]
     assert small.run(born).flow_run_id == "flow-of-prefect"
     assert set(prefect.made) == {first.id}
+
+
+def test_dispatchers_leave_a_run_born_in_prefect_to_who_began_it(
+    small: SmallFactory, prefect: FlowRuns
+):
+    born = small.request(flow_run_id="flow-of-prefect")
+    assert dispatch(small, prefect) is None
+    small.clock.pass_time(BEGIN_WITHIN / 2)
+    assert dispatch(small, prefect) is None
+    assert admit(small.store, small.clock, born, MANY, WORKER).admitted_at is not None
+
+
+def test_a_run_whose_beginner_was_killed_is_started_by_a_dispatcher(
+    small: SmallFactory, prefect: FlowRuns
+):
+    born = small.request(flow_run_id="flow-of-prefect")
+    small.clock.pass_time(BEGIN_WITHIN)
+    assert dispatch_all(small, prefect) == [born.id]
 
 
 def test_a_run_that_has_a_slot_is_not_admitted_again(small: SmallFactory):
@@ -231,6 +251,7 @@ def test_a_run_whose_flow_run_was_cancelled_in_prefect_is_cancelled_when_its_tur
     small: SmallFactory, prefect: FlowRuns
 ):
     run = small.request(flow_run_id="flow-9")
+    leave_to_dispatchers(small.store, run)
     small.clock.pass_time()
     behind = small.request()
     prefect.cancelled.add("flow-9")
