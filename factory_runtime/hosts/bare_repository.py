@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
+from factory_runtime.domain.errors import FactoryError
 from factory_runtime.hosts.git import git
 from factory_runtime.hosts.history import BRANCH
 from factory_runtime.hosts.written import fsync_folder
@@ -59,7 +60,12 @@ def read_marks(place: Path) -> dict[str, str]:
     config = place / "config"
     if place.is_symlink() or not config.is_file():
         return {}
-    printed = git(place, "config", "--null", "--file", str(config), "--list")
+    try:
+        printed = git(place, "config", "--null", "--file", str(config), "--list")
+    except FactoryError:
+        if config.is_file():
+            raise
+        return {}  # somebody has removed it meanwhile
     settings = (line.partition("\n") for line in printed.decode(errors="replace").split("\0"))
     return {
         key.removeprefix("factory."): text

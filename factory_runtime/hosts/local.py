@@ -122,7 +122,8 @@ class LocalGitHost:
     ) -> bool:
         place = self._place(tenant_id, project_id, name)
         with disk_errors(place):
-            if os.path.lexists(place) and not _is_ours(place):
+            # In this order: somebody else may be removing it.
+            if not _is_ours(place) and os.path.lexists(place):
                 raise changed(project_id, name, "was not made by the factory")
             return Removal(place, effect_key, runs).run()
 
