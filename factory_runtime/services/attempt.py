@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -24,7 +24,6 @@ from factory_runtime.domain.records import Checkpoint, Effect
 from factory_runtime.domain.result import RenderOrder
 from factory_runtime.domain.secrets import Secrets
 from factory_runtime.domain.template import JobTypeFacts
-from factory_runtime.domain.tree import TreeFile, TreeReference, read_tree
 from factory_runtime.ports import ArtifactStorage, Credentials, GitHost, JobFacts
 from factory_runtime.services.ask_people import ask
 from factory_runtime.services.bodies import from_body, to_body
@@ -127,19 +126,6 @@ class AnotherAttempt:
     def comes_back_at(self) -> datetime:
         """When its run, put down meanwhile, has to be there again."""
         return self.away_until or self.not_before
-
-
-class StoredTree:
-    """A rendered tree, read from storage each time it is asked for."""
-
-    def __init__(self, storage: ArtifactStorage, tenant_id: str, reference: TreeReference) -> None:
-        self._storage = storage
-        self._tenant_id = tenant_id
-        self.reference = reference
-
-    def files(self) -> Iterator[TreeFile]:
-        with self._storage.open(self._tenant_id, self.reference.digest) as body:
-            yield from read_tree(body)
 
 
 class AttemptContext:

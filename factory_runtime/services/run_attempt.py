@@ -28,7 +28,7 @@ from factory_runtime.domain.result import ConfirmedEffect, JobResult, WaitUntil
 from factory_runtime.domain.tree import TreeReference
 from factory_runtime.ports import RunTransaction
 from factory_runtime.services import breaker, topic_slots
-from factory_runtime.services.attempt import AnotherAttempt, AttemptContext, Begun, StoredTree
+from factory_runtime.services.attempt import AnotherAttempt, AttemptContext, Begun
 from factory_runtime.services.bodies import to_body
 from factory_runtime.services.end_job import end_job, stands
 from factory_runtime.services.engine import Engine, Walk
@@ -36,6 +36,7 @@ from factory_runtime.services.letters import Failure, bury, resolve
 from factory_runtime.services.notes import write_logs
 from factory_runtime.services.signals import JOB_RETRIED, Signal, signal_job
 from factory_runtime.services.steadily import steadily
+from factory_runtime.services.stored_tree import StoredTree
 from factory_runtime.services.undo_job import settle_undone, undo_job
 from factory_runtime.services.wake_run import wake_run
 from factory_runtime.telemetry.tracing import inside_span
