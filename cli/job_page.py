@@ -121,6 +121,7 @@ def _show_facts(door: Door, facts: JobFacts) -> None:
         [
             ("job", f"{job.step} of {job.run_id}"),
             ("type", job.type),
+            ("sent to", job.routed_to or ""),
             ("status", job.status + (f": {facts.why}" if facts.why else "")),
             ("progress", progress_words(job.progress, job.phrase) if job.lease_owner else ""),
             ("run", facts.run.status + (f", cycle {facts.run.cycle}" if facts.run.cycle else "")),

@@ -52,6 +52,8 @@ def note_of(job: Job, now: datetime) -> str:
     match job.status:
         case JobStatus.RUNNING:
             return progress_words(job.progress, job.phrase)
+        case JobStatus.WAITING if job.routed_to is not None:
+            return first_line(job.phrase or "")
         case JobStatus.WAITING:
             for_people = job.type == "approval"
             return waiting_words(job.phrase, job.not_before, now, for_people=for_people)

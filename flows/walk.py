@@ -14,6 +14,7 @@ from factory_runtime.domain.errors import (
     ConflictError,
     FactoryError,
     NotFoundError,
+    SettingsError,
     TransientError,
 )
 from factory_runtime.domain.run import Run, RunStatus
@@ -52,7 +53,7 @@ async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: s
     """
     try:
         taken = await in_thread(begin_walk, runtime.engine, tenant_id, run_id, flow_run_id)
-    except (ConflictError, NotFoundError, TransientError) as error:
+    except (ConflictError, NotFoundError, SettingsError, TransientError) as error:
         raise Abort(f"{run_id} is not taken up: {type(error).__name__}") from error
     except FactoryError as error:
         return state_of(await in_thread(_fail, runtime, tenant_id, run_id, error))

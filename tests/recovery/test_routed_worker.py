@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -18,7 +19,7 @@ from prefect.settings import (
 from cli.doctor import LOOKS
 from cli.door import Door
 from factory_runtime.domain.attempt import Attempt
-from factory_runtime.domain.errors import RouteNotFoundError
+from factory_runtime.domain.errors import ConflictError, RouteNotFoundError
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.route import Route, parse_route
 from factory_runtime.domain.run import Run, RunStatus
@@ -83,7 +84,7 @@ def worker(site: Site, prefect: Prefect) -> Iterator[WarmWorker]:
 
 
 @pytest.fixture
-def run(site: Site, worker: WarmWorker) -> Run:
+def run(site: Site, worker: WarmWorker) -> Iterator[Run]:
     """A run that waits without a process, for a job that is at work elsewhere."""
     for name in ("begun", "far", "near", "left", "last", "gate"):
         site.file(name).unlink(missing_ok=True)
@@ -93,7 +94,10 @@ def run(site: Site, worker: WarmWorker) -> Run:
     far, near = site.jobs(run)["far"], site.jobs(run)["near"]
     assert (far.status, near.status) == (JobStatus.RUNNING, JobStatus.SUCCEEDED)
     assert site.walker(run) is None
-    return waiting
+    yield waiting
+    runtime = site.runtime
+    with suppress(ConflictError):  # mostly it has ended
+        cancel_run(runtime.store, runtime.clock, run.tenant_id, run.id, "tester")
 
 
 def test_a_killed_process_of_another_queue_costs_its_job_one_attempt_and_doubles_nothing(
@@ -101,6 +105,7 @@ def test_a_killed_process_of_another_queue_costs_its_job_one_attempt_and_doubles
 ):
     shown = site.cli("runs", "show", run.id).stdout
     assert f"waits for what it has sent to {ELSEWHERE}" in shown
+    assert f"sent to  {ELSEWHERE}" in site.cli("jobs", "show", run.id, "far").stdout
     (attempt,) = attempts_of(site, run)
     pid = int(attempt.worker.rpartition(":")[2])
     assert pid in worker.warm()
@@ -162,6 +167,32 @@ def test_a_worker_that_is_told_to_end_gives_its_job_back(site: Site, worker: War
 def attempts_of(site: Site, run: Run) -> tuple[Attempt, ...]:
     with site.runtime.store.begin(run.tenant_id, read_only=True) as tx:
         return tx.list_attempts(run.id, "far")
+
+
+@pytest.mark.soak
+def test_a_killed_worker_takes_what_it_does_with_it_and_another_one_does_it(
+    site: Site, prefect: Prefect
+):
+    second = None
+    first = WarmWorker(site.environment(), site.templates.parent, prefect, ELSEWHERE.pool)
+    for name in ("begun", "far", "gate"):
+        site.file(name).unlink(missing_ok=True)
+    try:
+        run = site.request("routed", "p")
+        first.until(lambda: lines_of(site.file("begun")), "the job is at work elsewhere")
+        below = first.below()
+        first.process.kill()
+        first.process.wait()
+        site.until(lambda: site.jobs(run)["far"].losses == 1, "its lease has run out")
+        assert not psutil.wait_procs(below, 30)[1], "what it had started is gone"
+        site.file("gate").touch()
+        second = WarmWorker(site.environment(), site.templates.parent, prefect, ELSEWHERE.pool)
+        assert site.wait(run).status is RunStatus.SUCCEEDED, second.log
+        assert lines_of(site.file("far")) == [f"{run.id}:far"]
+    finally:
+        for worker in (first, second):
+            if worker is not None:
+                worker.close()
 
 
 # --- what is made in Prefect for a job that was sent
