@@ -252,8 +252,13 @@ def test_a_template_s_run_whose_process_died_is_taken_up_again(
         return the_run(factory, flow_run).admitted_at is None
 
     worker.until(swept, "the lease of the dead is over")
-    with at(prefect):
-        dispatch_next(runtime.store, runtime.launcher, runtime.clock, cap=4, worker="tester")
+
+    def dispatched() -> bool:
+        args = (runtime.store, runtime.launcher, runtime.clock)
+        return dispatch_next(*args, cap=4, worker="tester") is not None
+
+    with at(prefect):  # for a while, it is left to the process that began it
+        worker.until(dispatched, "it has its turn")
     worker.until(lambda: the_run(factory, flow_run).ended, "it goes on in another process")
     assert the_run(factory, flow_run).status is RunStatus.SUCCEEDED
     assert len(lines_of(tmp_path / "job")) == 2
