@@ -19,7 +19,7 @@ from tests.work_types import lines_of
 
 PLACES = (
     "dispatch_next",
-    "_launch",
+    "_write_down",
     "begin_walk.<locals>.take",
     "_claim",
     "_write_down",  # an intent
