@@ -288,7 +288,7 @@ def _launch(store: RunStore, launcher: Launcher, clock: Clock, run: Run, worker:
         return _ask(store, clock, run, worker, question)
 
     flow_run_id = ask(lambda: launcher.launch(run))
-    launched = None if flow_run_id is None else _write_down(store, clock, run, flow_run_id)
+    launched = None if flow_run_id is None else _note_flow_run(store, clock, run, flow_run_id)
     if launched is None or (patience := ask(lambda: launcher.hand_over(launched))) is None:
         return None
     if patience:
@@ -315,7 +315,7 @@ def _ask(
     return None
 
 
-def _write_down(store: RunStore, clock: Clock, run: Run, flow_run_id: str) -> Run | None:
+def _note_flow_run(store: RunStore, clock: Clock, run: Run, flow_run_id: str) -> Run | None:
     def write(again: bool) -> Run | None:
         del again  # a flow run that is written down already is the answer
         with store.begin(run.tenant_id) as tx:

@@ -19,7 +19,7 @@ from tests.work_types import lines_of
 
 PLACES = (
     "dispatch_next",
-    "_write_down",
+    "_note_flow_run",
     "begin_walk.<locals>.take",
     "_claim",
     "_write_down",  # an intent
