@@ -211,14 +211,24 @@ def _wanted(
 
 def _description(template: Template, published: Publication | None) -> str:
     """Markdown for Prefect's page of the deployment."""
-    readme = template.folder / "README.md"
-    docs = str(readme if readme.is_file() else template.folder / "template.yaml")
+    about = template.description.strip()
+    lines = [
+        f"**{template.title}** {template.version}",
+        about,
+        f"Docs: {_docs(template, published)}",
+    ]
+    return "\n\n".join(line for line in lines if line)
+
+
+def _docs(template: Template, published: Publication | None) -> str:
+    """The page that the template names, or where it came from."""
+    if template.docs:
+        return f"<{template.docs}>"
     if published is not None:  # its folder is a copy, and another one on each machine
         at = "" if published.commit_id is None else f" at {published.commit_id}"
-        docs = f"{published.origin}{at}"
-    about = template.description.strip()
-    lines = [f"**{template.title}** {template.version}", about, f"Docs: `{docs}`"]
-    return "\n\n".join(line for line in lines if line)
+        return f"`{published.origin}{at}`"
+    readme = template.folder / "README.md"
+    return f"`{readme if readme.is_file() else template.folder / 'template.yaml'}`"
 
 
 @contextmanager

@@ -37,6 +37,7 @@ TEMPLATE_KEYS = (
     "version",
     "title",
     "description",
+    "docs",
     "inputs",
     "defaults",
     "deadline",
@@ -45,6 +46,7 @@ TEMPLATE_KEYS = (
     "triggers",
 )
 # As on semver.org, without build metadata: two builds of one version would be two templates.
+_PAGE = re.compile(r"https?://[A-Za-z0-9.-]+(?::[0-9]{1,5})?(?:[/?#][^\s<>@\x00-\x20]*)?")
 _VERSION = re.compile(
     r"(?:0|[1-9][0-9]{0,8})(?:\.(?:0|[1-9][0-9]{0,8})){2}"
     r"(?:-(?:0|[1-9][0-9]*|[0-9]*[a-zA-Z-][0-9a-zA-Z-]*)"
@@ -160,6 +162,9 @@ class _TemplateReader:
         version = self.fields.text("version", required="like 1.0.0")
         if version and not _VERSION.fullmatch(version):
             self.fields.bad("version", "a semantic version", "like 1.0.0 or 2.1.0-rc.1")
+        docs = self.fields.text("docs")
+        if docs and not _PAGE.fullmatch(docs):
+            self.fields.bad("docs", "a web address", "like https://docs.example.com/microservice")
         triggers = TriggerReader(schema, references, self.findings).read(
             self.fields.node_of("triggers")
         )
@@ -168,6 +173,7 @@ class _TemplateReader:
             version=version,
             title=self.fields.text("title", id_),
             description=self.fields.text("description"),
+            docs=docs,
             folder=folder,
             digest=_digest_of(folder, self.findings),
             inputs_schema=schema,

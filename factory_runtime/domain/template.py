@@ -132,6 +132,7 @@ class Template:
     """A template folder, read and found to be in order.
 
     Attributes:
+        docs: address of a page for people; empty where there is none.
         folder: where it was read from.
         digest: SHA-256 over every file of the folder, 64 hex digits.
         sources: every source folder its steps name, as named in ``with`` → where it lies.
@@ -152,3 +153,4 @@ class Template:
     deadline: timedelta | None = None
     triggers: Mapping[str, Any] = field(default_factory=dict[str, Any])
     schedule: Schedule | None = None
+    docs: str = ""

@@ -17,6 +17,7 @@ id: demo
 version: 1.2.0-rc.1
 title: Demo
 description: All keys.
+docs: https://docs.example.com/demo?all=1
 inputs:
   type: object
   required: [name]
@@ -48,10 +49,28 @@ triggers:
 """
 
 
+@pytest.mark.parametrize(
+    "docs",
+    [
+        "demo",
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "https://ada:pw@example.com/",
+        "https://a/ b",
+    ],
+)
+def test_docs_are_an_address_of_the_web_without_a_password(tmp_path: Path, docs: str):
+    (problem,) = problems(
+        tmp_path, f"docs: '{docs}'\nsteps: [{{name: a, type: note, with: {{text: a}}}}]"
+    )
+    assert "docs of a template must be a web address" in str(problem)
+
+
 def test_every_key_of_the_language_is_read(tmp_path: Path):
     template = loaded(tmp_path, FULL, head="")
     make, layer, spare = template.steps
     assert (template.id, template.version, template.title) == ("demo", "1.2.0-rc.1", "Demo")
+    assert template.docs == "https://docs.example.com/demo?all=1"
     assert template.deadline == timedelta(hours=1, minutes=30)
     assert template.sources == {"files": tmp_path / "files"}
     assert template.outputs["run"] == "${{ run.id }}"
