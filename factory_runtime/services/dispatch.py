@@ -144,6 +144,7 @@ def admit(
                 if limits.missed:
                     break  # somebody came before those that were looked at
                 if key == mine:
+                    dispatch.of_tenant(key.tenant_id).drop_set_aside(key.run_id)
                     return _admit(dispatch, clock, key, worker, limits, is_next=place == 0)
             else:
                 break

@@ -31,7 +31,12 @@ from factory_runtime.run_store import SqlRunStore
 from factory_runtime.services.approvals import wake
 from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.claim_job import begin_attempt
-from factory_runtime.services.dispatch import admit, dispatch_next
+from factory_runtime.services.dispatch import (
+    BEGIN_WITHIN,
+    admit,
+    dispatch_next,
+    leave_to_dispatchers,
+)
 from factory_runtime.services.end_run import cancel_run, close_run_if_done, end_run
 from factory_runtime.services.engine import Walk, begin_walk, keep_walking, stop_walking
 from factory_runtime.services.pause_run import pause_run, resume_run
@@ -169,12 +174,14 @@ class Lifecycles(RuleBasedStateMachine):
         run = self._requested(pick % 2, _of(RECIPES, other), 1, flow=f"born-{next(self.numbers)}")
         now, worker = self.clock.now(), WORKERS[pick % 2]
         free = CAP - sum(run.slot for run in self.runs)
-        line = first_in_line(self.runs, now, self.queues)
+        line = first_in_line(self.runs, now + BEGIN_WITHIN, self.queues)
         if run in line[:free]:
             self.queues.charge(run.tenant, is_next=run is line[0])
             run.admit(f"{worker}-dispatcher", now)
         admitted = admit(self.store, self.clock, self._row(run), CAP, worker)
         assert (admitted.admitted_at is not None) == run.slot
+        if not run.slot:
+            leave_to_dispatchers(self.store, admitted)
 
     def _dispatch(self, pick: int, other: int, how: str) -> None:
         name, now = WORKERS[pick % 2], self.clock.now()
