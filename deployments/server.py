@@ -30,6 +30,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 WHO_ARE_YOU = "/factory/nonce"
 _SOON = (b"retry-after", b"0.05")
+_ASK_ONLY_US = (b"content-security-policy", b"connect-src 'self' data: blob:")
+"""Prefect's UI asks a host of others for the settings of its analytics, though they are off."""
 
 AT_WORK = 4
 """Requests at work at once. SQLite has one writer; more than these get in each other's way."""
@@ -121,7 +123,7 @@ class _Request:
 
 
 class _Answer:
-    """Passes an answer on; one that says it is busy, only if it is the last.
+    """Passes an answer on; one that says it is busy, only if it is the last. Pages ask only us.
 
     Attributes:
         is_busy: whether it said so.
@@ -137,8 +139,17 @@ class _Answer:
             self.is_busy = True
             others = [h for h in message["headers"] if h[0].lower() != _SOON[0]]
             message = {**message, "headers": [*others, _SOON]}
+        if message["type"] == "http.response.start" and _is_page(message):
+            message = {**message, "headers": [*message["headers"], _ASK_ONLY_US]}
         if self._is_last or not self.is_busy:
             await self._send(message)
+
+
+def _is_page(start: Message) -> bool:
+    return any(
+        name.lower() == b"content-type" and kind.startswith(b"text/html")
+        for name, kind in start["headers"]
+    )
 
 
 async def _answer(send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:

@@ -160,3 +160,20 @@ def test_a_socket_that_stays_open_takes_no_place():
         await asyncio.gather(*sockets)
 
     asyncio.run(listen())
+
+
+@pytest.mark.parametrize(
+    ("kind", "asks_only_us"), [(b"text/html; charset=utf-8", True), (b"application/json", False)]
+)
+def test_a_page_may_ask_no_other_host(kind: bytes, asks_only_us: bool):
+    async def page(scope: Scope, receive: Receive, send: Send) -> None:
+        del scope, receive
+        headers = [(b"Content-Type", kind)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def ask(client: httpx.AsyncClient) -> httpx.Response:
+        return await client.get("/")
+
+    policy = talk(page, ask).headers.get("content-security-policy", "")
+    assert ("connect-src 'self'" in policy) is asks_only_us
