@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import shutil
+import signal
 from collections.abc import Generator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -69,6 +70,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     in_order(items)
 
+
+# A shell starts what is to run beside it with Ctrl-C ignored; the children of tests are not to be.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # What is imported and collected is never garbage: looking it over takes longer than many a test.
 gc.disable()

@@ -27,7 +27,7 @@ def runtime(tmp_path: Path) -> Runtime:
     settings = Settings(home=tmp_path, warm_processes=1)
     settings.stack_folder.mkdir(parents=True)
     runtime = open_runtime(settings)
-    catalog = SimpleNamespace(names=lambda: ("one", "two", "three"))
+    catalog = SimpleNamespace(names=lambda _tenant: ("one", "two", "three"))
     vars(runtime).update(store=InMemoryRunStore(), catalog=catalog)
     return runtime
 
