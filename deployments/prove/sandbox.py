@@ -67,6 +67,7 @@ _PRELOAD = [
 
 _SOMEBODY_ELSES = (
     "FACTORY_DATABASE_URL",
+    "FACTORY_SHARED_FOLDER",
     "FACTORY_PREFECT_API_URL",
     "FACTORY_WORK_POOL",
     "FACTORY_JOB_ROUTES",
@@ -126,6 +127,7 @@ class Sandbox:
         own: dict[str, Any] = {
             "home": self.folder,
             "database_url": None,
+            "shared_folder": None,
             "prefect_api_url": None,
             "work_pool": None,  # nobody else is there to do anything
             "job_routes": {},
