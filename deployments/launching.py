@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from datetime import timedelta
 
 from deployments.register import DeployOrder, deploy_template
 from factory_runtime.bootstrap import Runtime
+from factory_runtime.domain.errors import FactoryError, PrefectFailedError, TransientError
 from factory_runtime.domain.run import Run
-from factory_runtime.domain.template import Template
 from factory_runtime.orchestration.deployed import read_deployment
 from factory_runtime.orchestration.launch import PoolLauncher
 from factory_runtime.orchestration.work_pool import ensure_work_pool
@@ -37,25 +39,24 @@ class RecordedDeployments:
     def deployment_of(self, run: Run) -> str:
         """Prefect's id of the one of the run's template and tenant.
 
-        Where there is none, or somebody deleted it or its pool, it is made: without a schedule, for
-        nobody asked for one.
+        Where there is none, or somebody deleted it or its pool, it is made: with the schedule that
+        it has there still, or none, for nobody asked for one.
 
         Raises:
-            InputError: the template is gone and was not kept, or cannot be deployed.
+            UnknownTemplateError, InvalidTemplateError, CorruptArtifactError, TemplateChangedError: the
+                template is gone, and was not kept.
             PrefectUnavailableError: no server answers.
-            HostRejectedError: it refuses it.
+            PrefectFailedError: it cannot be deployed as things are: they pass, or somebody mends them.
         """
-        if not self._has_pool:
-            ensure_work_pool(self._pool)
-            self._has_pool = True
-        with self._runtime.store.begin(run.tenant_id, read_only=True) as tx:
-            record = tx.find_deployment(run.template_id)
-        if record is not None and _is_served(record.prefect_id):
-            return record.prefect_id
-        ensure_work_pool()
-        order = DeployOrder(run.tenant_id, _BY, schedule_of=_none)
+        with _as_passing(run):
+            found = self._find(run)
+        if found is not None:
+            return found
         template = self._runtime.catalog.load_to_offer(run)
-        made = deploy_template(self._runtime, run.template_id, order, template)
+        with _as_passing(run):
+            ensure_work_pool()
+            order = DeployOrder(run.tenant_id, _BY, schedule_of=None)
+            made = deploy_template(self._runtime, run.template_id, order, template)
         return made.deployment.prefect_id
 
     def leads_to(self, deployment_id: str, run: Run) -> bool:
@@ -64,13 +65,31 @@ class RecordedDeployments:
         tenant_id = self._runtime.settings.tenant if record is None else record.tenant_id
         return tenant_id == run.tenant_id and _is_served(deployment_id)
 
+    def _find(self, run: Run) -> str | None:
+        if not self._has_pool:
+            ensure_work_pool(self._pool)
+            self._has_pool = True
+        with self._runtime.store.begin(run.tenant_id, read_only=True) as tx:
+            record = tx.find_deployment(run.template_id)
+        if record is None or not _is_served(record.prefect_id):
+            return None
+        return record.prefect_id
+
+
+@contextmanager
+def _as_passing(run: Run) -> Generator[None]:
+    """What goes wrong within is no fault of a run that was accepted: it is tried again later."""
+    try:
+        yield
+    except TransientError:
+        raise
+    except FactoryError as error:
+        raise PrefectFailedError(
+            f"{run.template_id} cannot be deployed for {run.id} now: {error}", hint=error.hint
+        ) from error
+
 
 def _is_served(deployment_id: str) -> bool:
     """Whether Prefect still has it, in a work pool."""
     shown = read_deployment(deployment_id)
     return shown is not None and shown["work_pool_name"] is not None
-
-
-def _none(template: Template) -> None:
-    """No schedule."""
-    del template

@@ -50,14 +50,14 @@ class DeployOrder:
         by: who wants it.
         project_id: of the runs that begin in it; at first that of the settings.
         priority: of these runs, and their work queue; at first normal.
-        schedule_of: what it is to be started by; None is no schedule.
+        schedule_of: what it is to be started by; where it says None, that is no schedule.
     """
 
     tenant_id: str
     by: str
     project_id: str | None = None
     priority: Priority | None = None
-    schedule_of: Callable[[Template], Schedule | None] = own_schedule
+    schedule_of: Callable[[Template], Schedule | None] | None = own_schedule
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Deployed:
     """A deployment that stands.
 
     Attributes:
-        schedule: that it has now.
+        schedule: that it was given; None where it was given none, or keeps what it has.
         is_new: whether Prefect knew none of that name.
         changed: what was different in Prefect: since the last deploy, or because somebody edited it.
     """
@@ -94,7 +94,7 @@ def deploy_template(
     template = template or runtime.catalog.load(name, tenant_id=order.tenant_id)
     _refuse_hidden(runtime, template, order.tenant_id)
     published = runtime.catalog.publication_of(template, order.tenant_id)
-    schedule = order.schedule_of(template)
+    schedule = None if order.schedule_of is None else order.schedule_of(template)
     _check_inputs(template, schedule)
     form = form_of(template.inputs_schema)
     with _one_at_a_time(runtime, order.tenant_id, name):
@@ -106,7 +106,7 @@ def deploy_template(
         wanted = _wanted(
             template, published, tenant_id, project_id, record.priority, form, schedule
         )
-        changed = bring_to(stands, wanted)
+        changed = bring_to(stands, replace(wanted, keeps_schedule=order.schedule_of is None))
     return Deployed(record, schedule, shown is None, changed)
 
 

@@ -27,6 +27,8 @@ class WantedDeployment:
         entrypoint: dotted.
         form: schema of its parameters.
         queue: of the work pool.
+        schedule: that it is to be started by; None is no schedule.
+        keeps_schedule: whether the one that it has is let be instead, if it has any.
     """
 
     flow: str
@@ -38,6 +40,7 @@ class WantedDeployment:
     form: Mapping[str, Any]
     queue: str
     schedule: Schedule | None
+    keeps_schedule: bool = False
 
 
 def find_deployment(flow: str, name: str) -> dict[str, Any] | None:
@@ -96,7 +99,7 @@ def bring_to(shown: Mapping[str, Any], wanted: WantedDeployment) -> tuple[str, .
     if differs:
         # Only then: each change makes Prefect schedule its runs anew.
         ask("PATCH", "/deployments/{id}", body, id=shown["id"])
-    if _bring_schedule(shown, wanted.schedule):
+    if not wanted.keeps_schedule and _bring_schedule(shown, wanted.schedule):
         differs.append("schedule")
     return tuple(differs)
 
