@@ -10,12 +10,15 @@ from itertools import islice
 from typing import TypeVar
 
 from factory_runtime.domain.errors import (
+    ArtifactNotFoundError,
     CancelledError,
     ConflictError,
     FactoryError,
+    NotFoundError,
     PermanentError,
     PrefectFailedError,
     StoreUnavailableError,
+    TemplateChangedError,
     TransientError,
 )
 from factory_runtime.domain.records import SetAside
@@ -62,6 +65,9 @@ BEGIN_WITHIN = timedelta(seconds=10)
 
 _ASIDE_AT_ONCE = 3
 """Runs that one call sets aside before it gives up: Prefect may fail at all of them."""
+
+_OWN_FAULT = (ArtifactNotFoundError, TemplateChangedError)
+"""A run's inputs or its template are gone. What else is gone, or was raced, is there another time."""
 
 _LOG = logging.getLogger("factory.dispatch")
 
@@ -311,7 +317,13 @@ def _ask(
         raise
     except CancelledError as error:
         _end(store, clock, run, RunStatus.CANCELLED, error)
-    except FactoryError as error:  # Prefect refuses it, or its inputs are gone
+    except (ConflictError, NotFoundError) as error:
+        if not isinstance(error, _OWN_FAULT):
+            passing = PrefectFailedError(f"{run.id} cannot be launched now: {error}")
+            give_back(store, clock, run, worker, passing)
+            raise passing from error
+        _end(store, clock, run, RunStatus.FAILED, error)
+    except FactoryError as error:  # Prefect refuses it
         _end(store, clock, run, RunStatus.FAILED, error)
     return None
 

@@ -16,8 +16,10 @@ from factory_runtime.domain.errors import (
     ConflictError,
     FactoryError,
     HostRejectedError,
+    NotFoundError,
     PrefectUnavailableError,
     RunNotFoundError,
+    StaleVersionError,
 )
 from factory_runtime.domain.run import Priority, Run, RunStatus
 from factory_runtime.services.dispatch import (
@@ -307,6 +309,27 @@ def test_a_run_that_can_never_be_launched_fails_and_holds_nobody_up(
     assert given.id == other.id
     ended = small.run(refused)
     assert (ended.status, ended.error) == (RunStatus.FAILED, str(refusal))
+
+
+@pytest.mark.parametrize(
+    "passing", [NotFoundError("somebody deleted it just now"), StaleVersionError("it was raced")]
+)
+def test_what_is_gone_or_raced_in_prefect_fails_no_run(small: SmallFactory, passing: FactoryError):
+    class FailsOnce(FlowRuns):
+        left = 1
+
+        def launch(self, run: Run) -> str:
+            if self.left:
+                self.left -= 1
+                raise passing
+            return super().launch(run)
+
+    run, prefect = small.request(), FailsOnce()
+    assert dispatch(small, prefect) is None
+    waiting = small.run(run)
+    assert (waiting.ended, waiting.admitted_at) == (False, None)
+    small.clock.pass_time(timedelta(seconds=2))
+    assert dispatch(small, prefect) == small.run(run)
 
 
 # --- killed on the way
