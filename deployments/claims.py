@@ -29,6 +29,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Pending, Scheduled, to_state_create
 
 from deployments.pool_events import PATIENCE, is_away
+from factory_runtime.orchestration.states import is_begun_in_prefect
 
 _LOG = logging.getLogger("factory.worker")
 
@@ -115,11 +116,14 @@ def claim_of(state: State[Any] | None) -> UUID | None:
 def is_lost(state: State[Any] | None, claim_id: UUID) -> bool:
     """Whether a flow run that was claimed so has been given to somebody else since.
 
-    What our own record shows of its run takes no claim.
+    One that runs was begun by whoever claimed it since. What our own record shows of its run takes
+    no claim.
     """
     if state is None:
         return False
-    return state.is_scheduled() or claim_of(state) not in (None, claim_id)
+    if state.is_scheduled() or is_begun_in_prefect(state):
+        return True
+    return claim_of(state) not in (None, claim_id)
 
 
 async def give_back_what_is_left(

@@ -159,12 +159,12 @@ class WarmChild:
     async def _execute(self, flow_run_id: UUID, claim: UUID | None) -> None:
         async with AsyncExitStack() as stack:
             client, flow_run = await _read_patiently(stack, flow_run_id)
-            if flow_run.state and (flow_run.state.is_cancelling() or flow_run.state.is_final()):
-                raise NotBegunError(f"it is {flow_run.state.name} before it has begun")
-            if claim is not None and is_lost(flow_run.state, claim):
-                raise Abort(f"flow run {flow_run_id} was given to another worker")
+            _expect_ours(flow_run, claim)
             # A copy, so that a cancelled run can lose its hooks and the next one has them.
             flow = self._flow = copy(await _load_patiently(client, flow_run))
+            # To load it may have taken longer than others wait for what was claimed to begin.
+            _, flow_run = await _read_patiently(stack, flow_run_id)
+            _expect_ours(flow_run, claim)
             if flow.isasync:
                 await cast("Awaitable[object]", run_flow(flow, flow_run, return_type="state"))
             else:
@@ -216,6 +216,20 @@ def _open_what_runs_need() -> None:
         _ = runtime.desk, runtime.engine, runtime.launcher
     except FactoryError as error:
         _LOG.warning("opened by the first run that needs it: %s", error)
+
+
+def _expect_ours(flow_run: FlowRun, claim: UUID | None) -> None:
+    """Raise where it is not, or no more, this process's to begin.
+
+    Raises:
+        NotBegunError: somebody stopped it.
+        Abort: another worker has it.
+    """
+    state = flow_run.state
+    if state and (state.is_cancelling() or state.is_final()):
+        raise NotBegunError(f"it is {state.name} before it has begun")
+    if claim is not None and is_lost(state, claim):
+        raise Abort(f"flow run {flow_run.id} was given to another worker")
 
 
 async def _read_patiently(

@@ -12,6 +12,8 @@ from factory_runtime.domain.run import Run, RunStatus
 QUEUED = "Queued"
 """Name of the state of a run that waits for a slot: pending, and no worker has claimed it."""
 
+_RUNNING = " is running"
+
 
 def state_of(run: Run) -> State[Any]:
     """Prefect's state for a run.
@@ -31,11 +33,16 @@ def state_of(run: Run) -> State[Any]:
         case RunStatus.WAITING:
             return _halted("Waiting", f"{run.id} waits for something outside")
         case RunStatus.RUNNING if run.admitted_at is not None:
-            return Running(message=f"{run.id} is running")
+            return Running(message=f"{run.id}{_RUNNING}")
         case RunStatus.REQUESTED | RunStatus.VALIDATED | RunStatus.QUEUED | RunStatus.RUNNING:
             return Pending(name=QUEUED, message=f"{run.id} waits for a slot")
         case _:
             assert_never(run.status)
+
+
+def is_begun_in_prefect(state: State[Any]) -> bool:
+    """Whether a process has begun the flow run: Running, but not as our record of a run shows it."""
+    return state.is_running() and not (state.message or "").endswith(_RUNNING)
 
 
 def waiting_state(job_id: str) -> State[Any]:

@@ -129,7 +129,8 @@ def test_what_our_record_shows_of_a_run_takes_no_claim(prefect: Prefect, flow_ru
     assert ours is not None
     mine = claim_of(ours.state)
     assert mine is not None
-    for state in ({"type": "PENDING", "name": "Queued"}, {"type": "RUNNING"}):
+    running = {"type": "RUNNING", "message": "run-1 is running"}
+    for state in ({"type": "PENDING", "name": "Queued"}, running):
         body = {"state": state, "force": True}
         prefect.ask("POST", f"/flow_runs/{flow_run_id}/set_state", body)
         shown = with_client(lambda client: client.read_flow_run(flow_run_id)).state
