@@ -28,6 +28,7 @@ from factory_runtime.domain.errors import (
     TransientError,
 )
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.ports import Clock, Launcher, RunStore
 from factory_runtime.services.dispatch import dispatch_next, give_back
 from factory_runtime.services.end_run import end_run
 from factory_runtime.services.sweep import sweep, sweep_pool, sweep_prefect
@@ -200,17 +201,20 @@ class Dispatcher:
 
     async def _obey_prefect(self) -> None:
         """Beside the rest, which may take long: a drain loads a model."""
-        runtime = self._runtime
+        looks = [sweep_prefect] if self._executes else [sweep_prefect, sweep_pool]
         while True:
-            try:
-                await in_thread(sweep_prefect, runtime.store, runtime.clock, runtime.launcher)
-                if not self._executes:
-                    await in_thread(sweep_pool, runtime.store, runtime.clock, self._launcher)
-            except FactoryError as error:
-                _LOG.warning("what was ended in Prefect goes on: %s", error)
-            except Exception:
-                _LOG.exception("what was ended in Prefect goes on")
+            for look in looks:
+                await self._obey(look)
             await asyncio.sleep(_OBEY_EVERY)
+
+    async def _obey(self, look: Callable[[RunStore, Clock, Launcher], int]) -> None:
+        runtime = self._runtime
+        try:
+            await in_thread(look, runtime.store, runtime.clock, self._launcher)
+        except FactoryError as error:
+            _LOG.warning("what was ended in Prefect goes on: %s", error)
+        except Exception:
+            _LOG.exception("what was ended in Prefect goes on")
 
     async def _tell_now_and_then(self) -> None:
         """Beside the rest: a target of notices may hang."""

@@ -12,7 +12,6 @@ from typing import Any, BinaryIO, Literal, TypeVar, cast
 from factory_runtime.domain.dead_letter import LetterGroup
 from factory_runtime.domain.deployment import Deployment
 from factory_runtime.domain.errors import StorageFullError, StoreUnavailableError
-from factory_runtime.domain.job import Job
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
@@ -20,6 +19,7 @@ from factory_runtime.ports import (
     ArtifactStorage,
     DispatchTransaction,
     JobKey,
+    RoutedJob,
     RunKey,
     RunStore,
     RunTransaction,
@@ -129,7 +129,9 @@ class FaultyStore:
     def find_routed_job(self, flow_run_id: str) -> JobKey | None:
         return self._store.find_routed_job(flow_run_id)
 
-    def routed_jobs(self, *, after: JobKey | None = None, limit: int = 200) -> tuple[Job, ...]:
+    def routed_jobs(
+        self, *, after: JobKey | None = None, limit: int = 200
+    ) -> tuple[RoutedJob, ...]:
         return self._store.routed_jobs(after=after, limit=limit)
 
     def unfinished_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:

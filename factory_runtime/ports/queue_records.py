@@ -34,6 +34,19 @@ class JobKey:
 
 
 @dataclass(frozen=True, slots=True)
+class RoutedJob:
+    """An open job that a flow run was made for elsewhere; of its row, what nothing can damage.
+
+    Attributes:
+        claimed: whether a worker there is at it.
+    """
+
+    key: JobKey
+    flow_run_id: str
+    claimed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class WaitingRun:
     """A run in the queue for a slot.
 

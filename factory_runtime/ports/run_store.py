@@ -34,6 +34,7 @@ from factory_runtime.ports.queue_records import (
     DispatchTransaction,
     JobKey,
     QueueRecords,
+    RoutedJob,
     RunKey,
 )
 from factory_runtime.ports.routed_jobs import RoutedJobRecords
@@ -410,8 +411,13 @@ class RunStore(Protocol):
         """The job that this flow run of Prefect's may claim: by its id alone, over all tenants."""
         ...
 
-    def routed_jobs(self, *, after: JobKey | None = None, limit: int = 200) -> tuple[Job, ...]:
-        """Open jobs that a flow run was made for elsewhere, by key; ``after`` continues."""
+    def routed_jobs(
+        self, *, after: JobKey | None = None, limit: int = 200
+    ) -> tuple[RoutedJob, ...]:
+        """Open jobs that a flow run was made for elsewhere, by key; ``after`` continues.
+
+        Those are among them whose rows are damaged.
+        """
         ...
 
     def unfinished_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:

@@ -41,9 +41,11 @@ def job_of_flow_run(flow_run_id: str) -> Select[tuple[str, str, str]]:
 
 
 def routed_jobs(after: JobKey | None, limit: int) -> Select[Any]:
-    """Jobs that a flow run was made for elsewhere, in the order of their keys."""
+    """Key, flow run and whether it is claimed, of jobs that one was made for elsewhere; by key."""
     has_flow_run = jobs.c.routed_flow_run_id.is_not(None)
-    query = select(*JOBS.columns).where(has_flow_run, jobs.c.status.in_(_OPEN))
+    is_claimed = jobs.c.status == JobStatus.RUNNING
+    query = select(*_KEY, jobs.c.routed_flow_run_id, is_claimed)
+    query = query.where(has_flow_run, jobs.c.status.in_(_OPEN))
     if after is not None:
         place = (literal(after.tenant_id), literal(after.run_id), literal(after.step))
         query = query.where(tuple_(*_KEY) > tuple_(*place))

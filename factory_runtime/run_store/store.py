@@ -14,18 +14,16 @@ from sqlalchemy.exc import SQLAlchemyError
 from factory_runtime.domain.dead_letter import LetterGroup
 from factory_runtime.domain.deployment import Deployment
 from factory_runtime.domain.errors import PermanentError, StoreUnavailableError
-from factory_runtime.domain.job import Job
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
-from factory_runtime.ports import JobKey, RunKey
+from factory_runtime.ports import JobKey, RoutedJob, RunKey
 from factory_runtime.run_store.dispatch import SqlDispatch, waiting_runs
 from factory_runtime.run_store.engines import LOCK_WAIT, for_writing, refuse_if_broken
 from factory_runtime.run_store.groups import letter_groups
 from factory_runtime.run_store.routed_jobs import job_of_flow_run, routed_jobs
 from factory_runtime.run_store.rows import (
     DEPLOYMENTS,
-    JOBS,
     MESSAGES,
     POLICIES,
     RUNS,
@@ -137,10 +135,13 @@ class SqlRunStore:
         found = self._all(job_of_flow_run(flow_run_id))
         return JobKey(*found[0]) if found else None
 
-    def routed_jobs(self, *, after: JobKey | None = None, limit: int = 200) -> tuple[Job, ...]:
-        with self._connected(read_only=True) as connection, translated(self._place):
-            rows = connection.execute(routed_jobs(after, limit)).mappings()
-            return tuple(JOBS.value_of(row) for row in rows)
+    def routed_jobs(
+        self, *, after: JobKey | None = None, limit: int = 200
+    ) -> tuple[RoutedJob, ...]:
+        return tuple(
+            RoutedJob(JobKey(*key), flow_run_id, claimed)
+            for *key, flow_run_id, claimed in self._all(routed_jobs(after, limit))
+        )
 
     def unfinished_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
         with self._connected(read_only=True) as connection, translated(self._place):

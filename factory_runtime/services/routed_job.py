@@ -14,9 +14,10 @@ from factory_runtime.domain.errors import ConflictError
 from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.ports import Clock, JobKey, Launcher, RunStore
+from factory_runtime.ports import Clock, JobKey, Launcher, RoutedJob, RunStore
 from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.engine import Engine, Walk, walk_of
+from factory_runtime.services.repair import each
 from factory_runtime.services.send_job import hand_back, lose
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.take_back import let_go
@@ -102,20 +103,19 @@ def sweep_routed(store: RunStore, clock: Clock, launcher: Launcher) -> int:
     """
     stopped, after = 0, None
     while page := store.routed_jobs(after=after, limit=_PAGE):
-        known = {str(job.routed_flow_run_id): job for job in page}
-        for flow_run_id in launcher.find_cancelled(tuple(known)):
-            stopped += _cancel(store, clock, known[flow_run_id])
-        unclaimed = [one for one, job in known.items() if job.status is JobStatus.WAITING]
-        for flow_run_id in launcher.find_unattended(unclaimed):
-            _lose(store, clock, known[flow_run_id])
-        last = page[-1]
-        after = JobKey(last.tenant_id, last.run_id, last.step)
+        known = {job.flow_run_id: job for job in page}
+        cancelled = [known[one] for one in launcher.find_cancelled(tuple(known))]
+        stopped += each(cancelled, lambda job: _cancel(store, clock, job.key))
+        unclaimed = [one for one, job in known.items() if not job.claimed]
+        lost = [known[one] for one in launcher.find_unattended(unclaimed)]
+        each(lost, lambda job: _lose(store, clock, job))
+        after = page[-1].key
     return stopped
 
 
-def _cancel(store: RunStore, clock: Clock, job: Job) -> bool:
-    with store.begin(job.tenant_id, read_only=True) as tx:
-        run = tx.get_run(job.run_id)
+def _cancel(store: RunStore, clock: Clock, key: JobKey) -> bool:
+    with store.begin(key.tenant_id, read_only=True) as tx:
+        run = tx.get_run(key.run_id)
     if run.ended or run.cancel_requested_at is not None:
         return False
     with suppress(ConflictError):  # it has ended meanwhile
@@ -124,10 +124,13 @@ def _cancel(store: RunStore, clock: Clock, job: Job) -> bool:
     return False
 
 
-def _lose(store: RunStore, clock: Clock, seen: Job) -> None:
-    with store.begin(seen.tenant_id) as tx:
-        run = tx.lock_run(seen.run_id)
-        job = tx.get_job(seen.run_id, seen.step)
-        waits = job.status is JobStatus.WAITING
-        if waits and job.routed_flow_run_id == seen.routed_flow_run_id and not run.ended:
-            lose(tx, run, job, clock.now())
+def _lose(store: RunStore, clock: Clock, seen: RoutedJob) -> bool:
+    key = seen.key
+    with store.begin(key.tenant_id) as tx:
+        run = tx.lock_run(key.run_id)
+        job = tx.get_job(key.run_id, key.step)
+        waits = job.status is JobStatus.WAITING and job.routed_flow_run_id == seen.flow_run_id
+        if not waits or run.ended:
+            return False
+        lose(tx, run, job, clock.now())
+        return True

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeVar
 
 from factory_runtime.domain.errors import (
     ConflictError,
     PermanentError,
     PrefectFailedError,
-    TransientError,
 )
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import Run, RunStatus
@@ -21,13 +17,10 @@ from factory_runtime.services.dispatch import give_back
 from factory_runtime.services.end_run import cancel_run, end_run
 from factory_runtime.services.locks import POOL, dispatcher_of, drop_lock, find_walker, walk_lock
 from factory_runtime.services.messages import leave_status
+from factory_runtime.services.repair import each
 from factory_runtime.services.routed_job import sweep_routed
 from factory_runtime.services.take_back import take_back, without_slot
 from factory_runtime.services.wake_run import wake_run
-
-K = TypeVar("K")
-
-_LOG = logging.getLogger("factory.sweep")
 
 _PAGE = 200
 
@@ -55,31 +48,10 @@ def sweep(store: RunStore, clock: Clock) -> Swept:
     Raises:
         StoreUnavailableError: the store does not answer; what was repaired stays so.
     """
-    cancelled = _each(store.overdue_runs(clock.now()), lambda key: _cancel(store, clock, key))
-    left = _each(store.running_runs(), lambda key: _leave(store, clock, key))
-    jobs = _each(store.expired_jobs(clock.now()), lambda key: _take_back(store, clock, key))
+    cancelled = each(store.overdue_runs(clock.now()), lambda key: _cancel(store, clock, key))
+    left = each(store.running_runs(), lambda key: _leave(store, clock, key))
+    jobs = each(store.expired_jobs(clock.now()), lambda key: _take_back(store, clock, key))
     return Swept(cancelled, left, jobs)
-
-
-def _each(keys: Sequence[K], repair: Callable[[K], bool]) -> int:
-    """How many were repaired; one that cannot be does not keep the others from it.
-
-    The next sweep comes back to it. Where two in a row say that they will be possible later, the
-    store is away for all of them.
-    """
-    repaired, is_away = 0, False
-    for key in keys:
-        try:
-            repaired += repair(key)
-            is_away = False
-        except PermanentError:
-            _LOG.exception("%s cannot be swept", key)
-        except TransientError as error:
-            if is_away:
-                raise
-            is_away = True
-            _LOG.warning("%s is swept later: %s", key, error)
-    return repaired
 
 
 def sweep_prefect(store: RunStore, clock: Clock, launcher: Launcher) -> int:

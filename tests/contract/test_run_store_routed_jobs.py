@@ -8,7 +8,7 @@ import pytest
 
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.run import Run
-from factory_runtime.ports import JobKey, RunStore
+from factory_runtime.ports import JobKey, RoutedJob, RunStore
 from tests.builders import NOON, TENANT, a_job, a_run, after
 
 
@@ -64,9 +64,13 @@ def test_open_jobs_with_a_flow_run_are_listed_page_by_page(run_store: RunStore) 
         note(run_store, job, f"flow-{number}")
     sent(run_store, "d")
     first = run_store.routed_jobs(limit=2)
-    assert [job.tenant_id for job in first] == ["a", "b"]
-    last = JobKey(first[-1].tenant_id, first[-1].run_id, first[-1].step)
-    assert [job.tenant_id for job in run_store.routed_jobs(after=last)] == ["c"]
+    assert [job.key.tenant_id for job in first] == ["a", "b"]
+    (last,) = run_store.routed_jobs(after=first[-1].key)
+    assert last == RoutedJob(JobKey("c", jobs[2].run_id, "ship"), "flow-2", claimed=False)
+    with run_store.begin("c") as tx:
+        waits = tx.get_job(jobs[2].run_id, "ship")
+        tx.save_job(waits, waits.move_to(JobStatus.RUNNING, after(1), fencing_token=1))
+    assert run_store.routed_jobs(after=first[-1].key) == (replace(last, claimed=True),)
 
 
 @pytest.mark.parametrize("status", [JobStatus.CANCELLED, JobStatus.FAILED, JobStatus.SUCCEEDED])

@@ -9,6 +9,7 @@ from threading import Barrier
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 
 from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.errors import (
@@ -19,14 +20,17 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.result import WaitUntil
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.run_store import InMemoryRunStore
 from factory_runtime.run_store.transaction import SqlTransaction
 from factory_runtime.services.end_run import cancel_run, end_run
 from factory_runtime.services.engine import LEASE, keep_walking
 from factory_runtime.services.pause_run import pause_run
 from factory_runtime.services.put_down import put_down
+from factory_runtime.services.routed_job import sweep_routed
 from factory_runtime.services.sweep import Swept, sweep, sweep_prefect
 from factory_runtime.services.take_back import LOSSES
 from tests.builders import TENANT, after
+from tests.routed import Routed
 from tests.small_factory import FlowRuns, SmallFactory, steps
 
 CHAIN = steps("a:", "b: needs: [a]")
@@ -302,3 +306,23 @@ def test_a_run_that_the_store_is_too_busy_for_does_not_keep_the_sweep_from_the_o
     factory.clock.pass_time(timedelta(hours=1))
     with pytest.raises(StoreUnavailableError):
         sweep(factory.store, factory.clock)  # two in a row: it is away for all of them
+
+
+def test_a_job_that_cannot_be_read_does_not_keep_the_sweep_from_the_others(
+    factory: SmallFactory, caplog: pytest.LogCaptureFixture
+):
+    routed = Routed(factory)
+    factory.template(steps("ship:"))
+    runs = [factory.request(tenant_id=tenant) for tenant in ("acme", "umbrella")]
+    for run in runs:
+        routed.send(factory.take_up(run, f"flow-of-{run.id}", routed.engine), "ship")
+        routed.deliver(run, "ship")
+    broken, other = runs
+    store = factory.store
+    assert isinstance(store, InMemoryRunStore)
+    with store.engine.begin() as connection:
+        damaged = text("UPDATE jobs SET needs = '{' WHERE run_id = :run_id")
+        connection.execute(damaged, {"run_id": broken.id})
+    assert sweep_routed(store, factory.clock, FlowRuns()) == 0
+    assert routed.job(other, "ship").losses == 1
+    assert broken.id in caplog.text
