@@ -14,6 +14,8 @@ from factory_runtime.domain.disk import disk_errors
 from factory_runtime.domain.errors import (
     ArtifactNotFoundError,
     CorruptArtifactError,
+    HostileTemplateError,
+    InvalidTemplateError,
     TransientError,
 )
 from factory_runtime.domain.publication import Publication, newest_first
@@ -104,9 +106,13 @@ class KeptTemplates:
         """
         for _ in range(2):
             place = self._unpacked(tenant_id, digest, what)
-            template = load_template(place, job_types, source_roots=source_roots)
-            if template.digest == digest:
-                return template
+            try:
+                template = load_template(place, job_types, source_roots=source_roots)
+                if template.digest == digest:
+                    return template
+            except InvalidTemplateError:
+                if _is_whole(place, digest):
+                    raise
             with disk_errors(self.folder):
                 shutil.rmtree(place, ignore_errors=True)  # somebody wrote to the copy
         raise _gone(what)
@@ -132,6 +138,15 @@ class KeptTemplates:
                     if not place.is_dir():  # else another process was quicker
                         raise
         return place
+
+
+def _is_whole(place: Path, digest: str) -> bool:
+    """Whether a copy is what was published: what is wrong with the template was so then, too."""
+    try:
+        with tempfile.TemporaryFile() as packed:
+            return pack_folder(place, cast(BinaryIO, packed)).digest == digest
+    except (OSError, HostileTemplateError):
+        return False
 
 
 def _gone(what: str) -> CorruptArtifactError:

@@ -115,6 +115,8 @@ class Publisher:
                 ref=ref,
                 commit_id=commit_id,
             )
+            if stands is not None:  # withdrawn, and from now on offered again
+                publication = replace(stands, withdrawn_at=None)
             tx.save_publication(publication)
             detail = {"version": template.version, "digest": template.digest, "origin": origin}
             if commit_id is not None:

@@ -240,6 +240,18 @@ def test_with_a_withdrawn_version_no_run_begins_and_those_that_have_go_on(
     factory.request()
 
 
+def test_a_withdrawn_version_comes_back_as_it_was_published_first(
+    factory: SmallFactory, publisher: Publisher
+) -> None:
+    folder = written(factory)
+    first = publisher.publish(TENANT, PLACE, "ada").publication
+    publisher.withdraw(TENANT, "demo", None, "bob")
+    factory.clock.pass_time()
+    again = publisher.publish(TENANT, str(folder), "bob")
+    assert (again.is_new, again.publication) == (True, first)
+    assert factory.catalog.publications(TENANT) == (first,)
+
+
 def test_files_that_are_gone_or_damaged_are_told_of_and_mended_by_publishing_again(
     factory: SmallFactory, publisher: Publisher, tmp_path: Path
 ) -> None:
@@ -263,6 +275,33 @@ def test_a_copy_that_somebody_wrote_to_is_made_anew(
     copy.write_text("tampered")
     catalog.load("demo", tenant_id=TENANT)
     assert copy.read_text() == "as published"
+
+
+@pytest.mark.parametrize("text", [None, "", "steps: ["], ids=["deleted", "emptied", "cut off"])
+def test_a_copy_that_is_there_in_part_is_made_anew(
+    factory: SmallFactory, publisher: Publisher, tmp_path: Path, text: str | None
+) -> None:
+    written(factory)
+    digest = publisher.publish(TENANT, PLACE, "ada").template.digest
+    catalog = elsewhere(factory, tmp_path)
+    place = catalog.load("demo", tenant_id=TENANT).folder / "template.yaml"
+    place.unlink()
+    if text is not None:
+        place.write_text(text)
+    assert catalog.load("demo", tenant_id=TENANT).digest == digest
+
+
+def test_a_whole_copy_that_suits_no_job_type_is_refused_and_stays(
+    factory: SmallFactory, publisher: Publisher
+) -> None:
+    written(factory)
+    publisher.publish(TENANT, PLACE, "ada")
+    copy = factory.catalog.load("demo", tenant_id=TENANT).folder
+    before = copy.stat().st_ino
+    without = TemplateCatalog([], {}, kept=factory.kept)
+    with pytest.raises(InvalidTemplateError):
+        without.load("demo", tenant_id=TENANT)
+    assert copy.stat().st_ino == before, "others may be reading it"
 
 
 def test_a_folder_that_changes_while_it_is_read_is_not_kept(factory: SmallFactory) -> None:
