@@ -79,19 +79,19 @@ def tidy(door: Door) -> Tidied:
     Raises:
         StoreUnavailableError: the store does not answer; what was repaired stays so.
     """
+    from factory_runtime.orchestration.kept_blocks import without_server
     from factory_runtime.services.sweep import sweep as sweep_store
 
     runtime = door.runtime
     swept = sweep_store(runtime.store, runtime.clock)
     stopped, prefect, api_url = 0, "down", find_api_url(door)
-    if api_url is None:
-        drained = runtime.drain()
-    else:
-        with at_prefect(door, api_url):
+    with without_server() if api_url is None else at_prefect(door, api_url):
+        shown: Shown = {}
+        if api_url is not None:
             stopped, shown, prefect = _ask_prefect(door)
-            drained = runtime.drain(shown)
-    runtime.look_for_stuck()
-    told = runtime.tell(patience=_TELL_WITHIN)
+        drained = runtime.drain(shown)
+        runtime.look_for_stuck()
+        told = runtime.tell(patience=_TELL_WITHIN)
     done, failed = drained.done + told.done, drained.failed + told.failed
     return Tidied(swept.cancelled, swept.left, swept.jobs, stopped, done, failed, prefect)
 

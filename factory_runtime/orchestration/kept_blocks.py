@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from factory_runtime.domain.errors import FactoryError, HostBusyError, InputError
+
+_away = ContextVar("_away", default=False)
+
+
+@contextmanager
+def without_server() -> Generator[None]:
+    """Ask for no block within: the person's own Prefect profile may name a server that is not ours."""
+    token = _away.set(True)
+    try:
+        yield
+    finally:
+        _away.reset(token)
 
 
 def read_block(kind: str, name: str) -> dict[str, Any]:
@@ -18,6 +33,11 @@ def read_block(kind: str, name: str) -> dict[str, Any]:
         HostBusyError: no Prefect server answers, or this process knows none.
         InputError: there is none of this name.
     """
+    if _away.get():
+        raise HostBusyError(
+            "no Prefect server is up",
+            hint="`factory up` starts one, or name yours: FACTORY_PREFECT_API_URL",
+        )
     # Imported here: it takes two seconds, and few processes ask for a block.
     from prefect.settings import get_current_settings
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.run import Run
+from factory_runtime.orchestration import prefect_api
 from factory_runtime.services.messages import leave_notice
 from tests.cli_home import Factory, accept_run, fail_run
 from tests.receivers import a_notice
@@ -45,6 +48,39 @@ def test_a_sweep_goes_on_although_a_target_takes_nothing(factory: Factory, tmp_p
         assert factory("policy", "apply", str(policy)).code == 0
         said = factory("sweep", "--json")
     assert (said.code, said.json["done"], said.json["failed"]) == (0, 1, 1)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """The servers that a block was asked of."""
+    servers: list[str | None] = []
+
+    def ask(method: str, path: str, *_: object, **names: object) -> Any:
+        assert (method, names.get("block_document_name")) == ("GET", "on-call"), path
+        servers.append(get_current_settings().api.url)
+        return {"data": {"url": "log:"}}
+
+    monkeypatch.setattr(prefect_api, "ask", ask)
+    return servers
+
+
+@pytest.mark.parametrize("ours", [None, "http://127.0.0.1:9/api"])
+def test_an_address_is_asked_of_our_server_and_of_no_other(
+    factory: Factory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: list[str | None],
+    ours: str | None,
+) -> None:
+    leave(factory.runtime)
+    (tmp_path / "policy.yaml").write_text("notify: [{name: pager, to: 'block:on-call'}]\n")
+    assert factory("policy", "apply", str(tmp_path / "policy.yaml")).code == 0
+    if ours is not None:
+        monkeypatch.setenv("FACTORY_PREFECT_API_URL", ours)
+    with temporary_settings({PREFECT_API_URL: "http://somebody.example/api"}):
+        said = factory("sweep", "--json").json
+    assert set(asked) == (set[str]() if ours is None else {ours})
+    assert said["done"] == (1 if ours is None else 2), "what was not sent waits"
 
 
 def test_a_run_is_shown_with_what_became_of_it_and_what_to_do(
