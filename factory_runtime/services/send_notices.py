@@ -9,7 +9,6 @@ from collections import defaultdict
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from datetime import datetime, timedelta
-from functools import partial
 
 from factory_runtime.domain.errors import StoreUnavailableError
 from factory_runtime.domain.ids import new_id
@@ -82,8 +81,8 @@ class NoticeSender:
             for lane, messages in due.items():
                 if lane not in self._under_way:
                     # Which server keeps addresses stands in the context of who has them sent.
-                    send = partial(copy_context().run, self._send_lane, lane, messages, due_at)
-                    sending = self._pool.submit(send)
+                    run = copy_context().run
+                    sending = self._pool.submit(run, self._send_lane, lane, messages, due_at)
                     self._under_way[lane] = sending
             return list(self._under_way.values())
 
