@@ -12,7 +12,7 @@ from factory_runtime.compiler.yaml_nodes import Node
 from factory_runtime.domain.approval import GROUP, Question
 from factory_runtime.domain.errors import ExpressionError
 from factory_runtime.domain.notice import NoticeKind
-from factory_runtime.domain.policy import ANY, BLOCK, ApprovalRule, NoticeRule
+from factory_runtime.domain.policy import ANY, BLOCK, ApprovalRule, NoticeRule, names_block
 from factory_runtime.domain.redaction import redact_text
 
 _APPROVAL_KEYS = (
@@ -31,7 +31,6 @@ _BY_HINT = "names of users, or group:NAME"
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,46}[a-z0-9])?")
 _PERSON = re.compile(r"(?:group:)?[^\s:,/]{1,128}")
 _VARIABLE = re.compile(r"\$[A-Za-z_][A-Za-z0-9_]{0,127}")
-_KEPT = re.compile(re.escape(BLOCK) + r"[a-z0-9](?:[a-z0-9-]{0,126}[a-z0-9])?")
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,31}://\S{0,2000}")
 _PASSWORD = re.compile(r"://[^\s/@]*:[^\s/@]+@")
 _ELSEWHERE = "keep it in an environment variable of the factory's, and write to: $ITS_NAME"
@@ -177,7 +176,7 @@ def _condition(fields: Fields, findings: Findings) -> str | None:
 
 def _address(fields: Fields) -> str:
     address = fields.text("to", required="an address like jsons://host/path, block:NAME, or $NAME")
-    if not address or _VARIABLE.fullmatch(address) or _KEPT.fullmatch(address):
+    if not address or _VARIABLE.fullmatch(address) or names_block(address):
         return address
     if address.startswith(BLOCK):
         fields.bad("to", "block: and the name of a notification target", "like block:on-call")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -14,6 +15,13 @@ ANY = "*"
 
 BLOCK = "block:"
 """Begins an address that Prefect keeps: behind it stands the name of a notification target."""
+
+_BLOCK = re.compile(re.escape(BLOCK) + r"[a-z0-9](?:[a-z0-9-]{0,126}[a-z0-9])?")
+
+
+def names_block(address: str) -> bool:
+    """Whether it is ``block:`` and a name that Prefect allows, of lower case, digits and hyphens."""
+    return _BLOCK.fullmatch(address) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+from urllib.parse import quote
 
 from factory_runtime.domain.errors import FactoryError, HostBusyError, InputError
 
@@ -51,7 +52,7 @@ def read_block(kind: str, name: str) -> dict[str, Any]:
             "/block_types/slug/{slug}/block_documents/name/{block_document_name}",
             query={"include_secrets": True},
             slug=kind,
-            block_document_name=name,
+            block_document_name=quote(name, safe=""),
         )
     except GoneError as exc:
         raise InputError(

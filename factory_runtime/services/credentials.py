@@ -8,7 +8,7 @@ from typing import Any, BinaryIO, cast
 from weakref import WeakSet
 
 from factory_runtime.domain.errors import InputError, SecretLeakError
-from factory_runtime.domain.policy import BLOCK
+from factory_runtime.domain.policy import BLOCK, names_block
 from factory_runtime.domain.secrets import Secrets
 from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.domain.tree import TreeFile
@@ -43,7 +43,7 @@ def find_credentials(
     """
     if facts.credentials is None:
         raise InputError(f"the job type {facts.name} takes no credentials")
-    if not isinstance(told, str) or not told.startswith(BLOCK):
+    if not isinstance(told, str) or not names_block(told):
         raise InputError("the step names no credentials", hint=f"credentials: {BLOCK}NAME")
     name = told.removeprefix(BLOCK)
     found = book.credentials_of(facts.credentials, name)

@@ -99,6 +99,9 @@ def test_whatever_a_job_says_of_its_credentials_nothing_keeps_them(
         (("umbrella",), "block:ops", "is not for the tenant"),
         (("*",), "ops", "names no credentials"),
         (("*",), "", "names no credentials"),
+        (("*",), "block:", "names no credentials"),
+        (("*",), "block:../../other-kind/block_documents/name/llm", "names no credentials"),
+        (("*",), "block:ops?x=1", "names no credentials"),
     ],
 )
 def test_only_those_that_a_tenant_may_use_are_lent(
