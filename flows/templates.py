@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import time
 from collections.abc import Collection, Iterable, Mapping
+from datetime import timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -17,14 +20,14 @@ from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import (
     ConflictError,
     FactoryError,
+    StoreUnavailableError,
     TemplateNotFoundError,
     TransientError,
 )
 from factory_runtime.domain.run import PREFECT, Priority, Run, RunRequest
-from factory_runtime.orchestration.labels import RUN_ID, TENANT_ID
-from factory_runtime.ports import RunKey
 from factory_runtime.services.dispatch import admit, leave_to_dispatchers
 from factory_runtime.services.request_run import request_run
+from factory_runtime.services.steadily import steadily
 from factory_runtime.telemetry.tracing import mark_span
 from flows.forms import lenient_signature, parameters_of, signature_of
 from flows.hooks import after_run, shared_runtime
@@ -33,6 +36,9 @@ from flows.walk import walk_run
 from tasks.threads import in_thread
 
 _REASON_LENGTH = 4000
+
+_ASK_AGAIN = 0.5
+"""Seconds between two requests of one run, while the store is away."""
 
 
 def entry_name(template_id: str) -> str:
@@ -48,12 +54,14 @@ def __getattr__(name: str) -> Flow[..., Any]:
 
     Raises:
         AttributeError: no template is called that.
+        TransientError: what it is made of cannot be read now.
     """
     if name.startswith("__"):
         raise AttributeError(name)
     given = loaded_for()
     if given is not None:
-        return _flow_to_execute(name, given)
+        # In a thread of Prefect's: what is waited for there holds up no other run.
+        return steadily(lambda _: _flow_to_execute(name, given), _patience(shared_runtime()))
     runtime = shared_runtime()
     catalog, tenant_id = runtime.catalog, runtime.settings.tenant
     for template in catalog.names(tenant_id):
@@ -77,6 +85,8 @@ def _flow_to_execute(name: str, given: LoadedFor) -> Flow[..., Any]:
             template_id = next(names, template_id)
         found = runtime.catalog.load(template_id, tenant_id=tenant_id)
         version, description, schema = found.version, found.description, found.inputs_schema
+    except TransientError:
+        raise  # by a guess at its template, a good run would be refused
     except FactoryError:  # requesting the run says so once more, and is recorded
         version, description, schema = "", "", dict[str, Any]()
     return template_flow(template_id, version, description, schema, given=given.parameters)
@@ -164,12 +174,12 @@ async def _run(template_id: str, optional: Collection[str]) -> State[Any]:
     if context is None or context.flow_run is None:
         raise ConflictError("a template's flow runs inside Prefect only")
     flow_run = context.flow_run
-    if (key := _run_of(flow_run)) is not None:
+    if (key := dispatched()) is not None:
         return await walk_run(runtime, key.tenant_id, key.run_id, str(flow_run.id))
     # Not those that the function was called with: its signature gives every parameter a value.
     inputs = {k: v for k, v in flow_run.parameters.items() if v is not None or k not in optional}
     try:
-        run = await in_thread(_adopt, runtime, template_id, inputs, flow_run)
+        run = await _adopt_steadily(runtime, template_id, inputs, flow_run)
     except TransientError:
         raise  # nothing is recorded, and it may come again
     except FactoryError as refusal:
@@ -180,19 +190,6 @@ async def _run(template_id: str, optional: Collection[str]) -> State[Any]:
         await in_thread(leave_to_dispatchers, runtime.store, run)
         raise Abort(f"{run.id} waits to be admitted")
     return await walk_run(runtime, run.tenant_id, run.id, str(flow_run.id))
-
-
-def _run_of(flow_run: FlowRun) -> RunKey | None:
-    """The run that this flow run was made for; None where it began in Prefect.
-
-    Who starts a deployment may give it any label: those of its flow runs say nothing.
-    """
-    if (key := dispatched()) is not None:
-        return key
-    run_id, tenant_id = flow_run.labels.get(RUN_ID), flow_run.labels.get(TENANT_ID)
-    if run_id is None or tenant_id is None or flow_run.deployment_id is not None:
-        return None
-    return RunKey(str(tenant_id), str(run_id))
 
 
 def _adopt(runtime: Runtime, template_id: str, inputs: dict[str, Any], flow_run: FlowRun) -> Run:
@@ -216,7 +213,7 @@ def _adopt(runtime: Runtime, template_id: str, inputs: dict[str, Any], flow_run:
             RunRequest(
                 tenant_id=tenant_id,
                 project_id=settings.project if record is None else record.project_id,
-                template=template_id,
+                template=template_id if record is None else record.template_id,
                 inputs=inputs,
                 requested_by=PREFECT,
                 priority=Priority.NORMAL if record is None else record.priority,
@@ -229,6 +226,31 @@ def _adopt(runtime: Runtime, template_id: str, inputs: dict[str, Any], flow_run:
         cap, limits_of = settings.max_running_runs, runtime.policies.limits_of
         run = admit(runtime.store, runtime.clock, run, cap, runtime.engine.worker, limits_of)
     return run
+
+
+async def _adopt_steadily(
+    runtime: Runtime, template_id: str, inputs: dict[str, Any], flow_run: FlowRun
+) -> Run:
+    """Likewise, asked again while the store is away: no record tells of the run yet.
+
+    Raises:
+        StoreUnavailableError: it stayed away for longer than a lease.
+    """
+    until = None
+    while True:
+        try:
+            return await in_thread(_adopt, runtime, template_id, inputs, flow_run)
+        except StoreUnavailableError:
+            now = time.monotonic()
+            until = until or now + _patience(runtime).total_seconds()
+            if now >= until:
+                raise
+        await asyncio.sleep(_ASK_AGAIN)  # on no thread: those of other runs need them
+
+
+def _patience(runtime: Runtime) -> timedelta:
+    """How long the store may be away for a run that is about to begin."""
+    return timedelta(seconds=runtime.settings.lease_seconds)
 
 
 def _refused(refusal: FactoryError) -> str:
