@@ -28,7 +28,7 @@ from prefect.client.schemas.responses import OrchestrationResult, SetStateStatus
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Pending, Scheduled, to_state_create
 
-from deployments.pool_events import PATIENCE, is_away
+from deployments.pool_events import PATIENCE, Tries
 from factory_runtime.orchestration.states import is_begun_in_prefect
 
 _LOG = logging.getLogger("factory.worker")
@@ -56,14 +56,16 @@ class Patient:
         """The server's answer.
 
         Raises:
-            Exception: what says anything else than that the server is away.
+            Exception: what says anything else than that the server is away; that it has failed at
+                this one question, after some tries.
         """
+        tries = Tries()
         while True:
             try:
                 async with asyncio.timeout(PATIENCE):
                     return await question()
             except Exception as error:
-                if not is_away(error):
+                if not tries.another(error):
                     raise
                 self._away(error)
             await asyncio.sleep(_AGAIN_SECONDS)

@@ -34,6 +34,8 @@ _AGAIN_SECONDS = 1.0
 _LOOK_EVERY = 5.0
 """Seconds between two looks for flow runs that are to be cancelled."""
 
+_TRIES = 5
+
 PATIENCE = 10.0
 """Seconds. Prefect's client waits ever longer for a server that is gone, and for minutes once it is
 back; so it is asked anew."""
@@ -45,12 +47,36 @@ def is_away(error: BaseException | None) -> bool:
         case httpx.TransportError() | TimeoutError():
             return True
         case httpx.HTTPStatusError():
-            status = error.response.status_code
-            return status >= 500 or status in (408, 429)
+            return error.response.status_code in (408, 429, 502, 503, 504)
         case RuntimeError():  # Prefect's own, where its first call of all fails
             return is_away(error.__cause__)
         case _:
             return False
+
+
+def is_upset(error: BaseException | None) -> bool:
+    """Whether the server could not answer this one question: it may the next, or never this one."""
+    match error:
+        case httpx.HTTPStatusError():
+            return error.response.status_code >= 500 and not is_away(error)
+        case RuntimeError():
+            return is_upset(error.__cause__)
+        case _:
+            return False
+
+
+class Tries:
+    """How often one question is asked: for ever while the server is away, else some times."""
+
+    def __init__(self) -> None:
+        self._left = _TRIES
+
+    def another(self, error: BaseException) -> bool:
+        """Whether to ask once more, after this error."""
+        if is_away(error):
+            return True
+        self._left -= 1
+        return is_upset(error) and self._left > 0
 
 
 async def hear(

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any, cast
+
 import httpx
 import pytest
 
-from deployments.pool_events import is_away
+from deployments import claims
+from deployments.claims import Patient
+from deployments.pool_events import is_away, is_upset
 
 
 def answered(status: int) -> httpx.HTTPStatusError:
@@ -25,7 +30,6 @@ def wrapped(cause: Exception) -> RuntimeError:
         httpx.ConnectError("refused"),
         httpx.ReadTimeout("slow"),
         TimeoutError(),
-        answered(500),
         answered(503),
         answered(429),
         wrapped(httpx.ConnectError("refused")),
@@ -38,6 +42,7 @@ def test_a_server_that_does_not_answer_now_is_away(error: Exception):
 @pytest.mark.parametrize(
     "error",
     [
+        answered(500),
         answered(401),
         answered(404),
         answered(422),
@@ -48,3 +53,21 @@ def test_a_server_that_does_not_answer_now_is_away(error: Exception):
 )
 def test_a_server_that_refuses_is_not(error: Exception):
     assert not is_away(error)
+
+
+def test_a_question_that_the_server_always_fails_at_is_let_go(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(claims, "_AGAIN_SECONDS", 0)
+    told: list[Exception] = []
+
+    async def question() -> None:
+        raise answered(500)
+
+    async def asked() -> None:
+        with pytest.raises(httpx.HTTPStatusError):
+            await Patient(cast("Any", None), told.append).ask(question)
+
+    asyncio.run(asyncio.wait_for(asked(), 5))
+    assert len(told) == 4
+    assert is_upset(answered(500))
+    assert is_upset(wrapped(answered(500)))
+    assert not is_upset(answered(404))
