@@ -24,6 +24,7 @@ _LOG = logging.getLogger("factory.warm")
 
 _START_AGAIN_SECONDS = 1.0
 _START_AGAIN_AT_MOST = 30.0
+_HOOKS_SECONDS = 120.0
 
 _PRELOAD = (
     CHILD,
@@ -39,10 +40,11 @@ _NOT_STARTED = (ProcessGoneError, OSError, EOFError, TimeoutError)
 
 
 class WarmPool:
-    """Keeps so many processes ready. Use from one event loop."""
+    """Keeps so many processes ready, and tells of each that is. Use from one event loop."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, tell: Callable[[], None] = lambda: None) -> None:
         self._size = size
+        self._tell = tell
         self._all: set[WarmProcess] = set()
         self._unready: set[WarmProcess] = set()
         self._idle: list[WarmProcess] = []
@@ -52,6 +54,11 @@ class WarmPool:
         self._beside: set[asyncio.Task[None]] = set()
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload([*_PRELOAD])
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether any process lives that could begin a flow run, or is at one."""
+        return any(process.alive for process in self._all)
 
     def open(self) -> None:
         """Begin to start the processes."""
@@ -86,9 +93,13 @@ class WarmPool:
             return
         try:
             process.tell(RunHooks(flow_run_id, hooks))
-            _, error = await process.outcome()
+            async with asyncio.timeout(_HOOKS_SECONDS):
+                _, error = await process.outcome()
             if error is not None:
                 _LOG.warning("hooks of flow run %s did not run: %s", flow_run_id, error)
+        except TimeoutError:
+            _LOG.warning("hooks of flow run %s do not end; killing their process", flow_run_id)
+            process.kill()
         finally:
             await asyncio.shield(self.give_back(process))
 
@@ -117,7 +128,7 @@ class WarmPool:
     async def _keep(self, process: WarmProcess) -> None:
         async with self._changed:
             self._idle.append(process)
-            self._changed.notify()
+            self._changed.notify_all()  # who is told may have given up in this moment
 
     def _drop(self, process: WarmProcess) -> None:
         process.close()
@@ -143,8 +154,13 @@ class WarmPool:
             process = await self._started_at_last()
         finally:
             self._coming -= 1
-        if process is not None:
-            await self._keep(process)
+        if process is None:
+            return
+        if self._closing.is_set():
+            self._drop(process)
+            return
+        await self._keep(process)
+        self._tell()
 
     async def _started_at_last(self) -> WarmProcess | None:
         """A process, however often it has to be tried; None where the pool is closed first."""
@@ -163,13 +179,17 @@ class WarmPool:
 
     async def _started(self) -> WarmProcess:
         process = await start_process(self._context)
+        if self._closing.is_set():
+            process.close()  # it came too late to be among those that were
         self._unready.add(process)
         try:
             preloaded = await process.wait_until_ready()
             if not process.alive:
                 raise ProcessGoneError(await process.wait_until_gone())
         except BaseException:
+            process.kill()
             process.close()
+            self._do(process.wait_until_gone)
             raise
         finally:
             self._unready.discard(process)
