@@ -40,7 +40,7 @@ from prefect.states import Cancelling, Failed, Pending
 from prefect.utilities.asyncutils import is_async_fn
 
 from deployments.claims import is_lost
-from deployments.pool_events import is_away
+from deployments.pool_events import Tries, is_away, is_upset
 from deployments.warm_messages import (
     Answer,
     Cancel,
@@ -53,7 +53,7 @@ from deployments.warm_messages import (
     RunHooks,
 )
 from factory_runtime.bootstrap import open_runtime
-from factory_runtime.domain.errors import FactoryError
+from factory_runtime.domain.errors import FactoryError, SettingsError
 from factory_runtime.services.sweep import sweep_prefect
 from factory_runtime.telemetry.tracing import flush_traces
 from flows.hooks import share_runtime, shared_runtime
@@ -209,11 +209,17 @@ def _let_be(number: int, frame: object) -> None:
 
 
 def _open_what_runs_need() -> None:
-    """So that the first run begins as soon as the next ones."""
+    """So that the first run begins as soon as the next ones.
+
+    Raises:
+        SystemExit: by these settings no run could be executed.
+    """
     runtime = open_runtime()
     share_runtime(runtime)
     try:
-        _ = runtime.desk, runtime.engine, runtime.launcher
+        _ = runtime.desk, runtime.engine, runtime.launcher, runtime.routes
+    except SettingsError as error:
+        raise SystemExit(str(error)) from error
     except FactoryError as error:
         _LOG.warning("opened by the first run that needs it: %s", error)
 
@@ -239,13 +245,13 @@ async def _read_patiently(
 
     And the one client of all that it will ask Prefect: to make others takes longer.
     """
-    is_told = False
+    is_told, tries = False, Tries()
     while True:
         try:
             context = await stack.enter_async_context(AsyncClientContext.get_or_create())
             return context.client, await context.client.read_flow_run(flow_run_id)
         except Exception as error:
-            if not is_away(error):
+            if not tries.another(error):
                 raise
             if not is_told:
                 _LOG.warning("flow run %s waits for Prefect's server: %r", flow_run_id, error)
@@ -254,11 +260,12 @@ async def _read_patiently(
 
 
 async def _load_patiently(client: PrefectClient, flow_run: FlowRun) -> Flow[..., Any]:
+    tries = Tries()
     while True:
         try:
             return await _load(client, flow_run)
         except Exception as error:
-            if not is_away(error):
+            if not tries.another(error):
                 raise
         await asyncio.sleep(_ASK_AGAIN_SECONDS)
 
@@ -270,7 +277,7 @@ async def _load(client: PrefectClient, flow_run: FlowRun) -> Flow[..., Any]:
         if flow.isgenerator:
             raise TypeError("a generator flow needs a process of its own: use a process pool")
     except Exception as error:
-        if is_away(error):
+        if is_away(error) or is_upset(error):
             raise
         flow_run_logger(flow_run).exception("the flow cannot be loaded")
         message = f"the flow cannot be loaded: {type(error).__name__}: {error}"

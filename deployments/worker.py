@@ -21,12 +21,19 @@ import anyio
 import anyio.abc
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import WorkerFlowRunResponse
-from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelled, Crashed, Scheduled
+from prefect.states import Crashed, Scheduled
 from prefect.workers.base import BaseWorker
 
 from deployments.claims import Patient, claim_of, give_back_what_is_left
-from deployments.pool_events import PATIENCE, ask_scheduled, hear, is_away, look, remind
+from deployments.pool_events import (
+    PATIENCE,
+    ask_scheduled,
+    hear,
+    is_away,
+    is_upset,
+    look,
+    remind,
+)
 from deployments.warm_configuration import (
     FactoryConfiguration,
     FactoryResult,
@@ -44,6 +51,7 @@ DEFAULT_LIMIT = 2
 _SYNC_SECONDS = 30.0
 
 _BEGIN_SECONDS = 5.0
+_BORROW_SECONDS = 60.0
 _PUT_DOWN_SECONDS = 20.0
 _BURY_SECONDS = 10.0
 _END_SECONDS = 20.0
@@ -63,9 +71,10 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
         kwargs["prefetch_seconds"] = 0
         limit = kwargs["limit"] = kwargs.get("limit") or DEFAULT_LIMIT
         super().__init__(*args, **kwargs)
-        self._pool = WarmPool(limit)
-        self._loans = Loans()
         self._wake = asyncio.Event()
+        self._pool = WarmPool(limit, self._wake.set)
+        self._loans = Loans()
+        self._waits_until_warm = False
         self._claiming = asyncio.Lock()
         self._draining = False
         self._is_away = False
@@ -78,6 +87,7 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
         printer: Callable[..., None] = print,
     ) -> None:
         """Serve until SIGTERM or SIGINT; then claim no more, and let end what has begun."""
+        self._waits_until_warm = run_once
         told, loop = asyncio.Event(), asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             with suppress(ValueError, RuntimeError):  # not on the main thread: not ours to hear
@@ -145,10 +155,14 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
     ) -> FactoryResult:
         """Have a warm process execute the flow run; return when it is over."""
         try:
-            process = await self._pool.borrow()
+            async with asyncio.timeout(_BORROW_SECONDS):
+                process = await self._pool.borrow()
+        except TimeoutError:
+            _LOG.warning("flow run %s has no process here, and is scheduled again", flow_run.id)
+            await self._patient.set_state(flow_run.id, Scheduled())
+            return FactoryResult(identifier="none", status_code=1)
         except asyncio.CancelledError:  # no process came up before this worker ends
-            with anyio.move_on_after(_BURY_SECONDS, shield=True):
-                await self.client.set_flow_run_state(flow_run.id, Scheduled(), force=True)
+            await self._give_back(flow_run)
             raise
         loan = self._loans[flow_run.id] = Loan(process, configuration)
         try:
@@ -167,8 +181,13 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
         return FactoryResult(identifier=str(process.pid), status_code=code)
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        """Claim what there is room for; nothing while the server is away, or this worker drains."""
-        if self._draining:
+        """Claim what there is room for.
+
+        Nothing while the server is away, while no process lives, or once this worker drains.
+        """
+        if self._waits_until_warm:
+            await self.wait_until_warm()
+        if self._draining or not self._pool.is_warm:
             return []
         async with self._claiming:
             try:
@@ -189,7 +208,7 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
 
     def _pass_over(self, error: Exception) -> None:
         """Prefect's loops give up after a number of errors, and the worker with them."""
-        if not is_away(error):
+        if not (is_away(error) or is_upset(error)):
             raise error
         self._note_away(error)
 
@@ -207,6 +226,8 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
             wanted["work_queue_names"] = sorted(self._work_queues)
         async with asyncio.timeout(PATIENCE):
             found = await ask_scheduled(self.client, self._work_pool_name, wanted)
+        if self._draining:  # since it was asked
+            return []
         # The answer may be older than the start of what it names: to claim that twice is an error.
         return [one for one in found if one.flow_run.id not in self._loans]
 
@@ -251,8 +272,9 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
     ) -> None:
         try:
             configuration = await reading
-        except ObjectNotFound:
-            await self._patient.set_state(flow_run.id, Cancelled(message="its deployment is gone"))
+        except asyncio.CancelledError:  # this worker ends
+            await self._give_back(flow_run)
+            raise
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             await self._patient.set_state(
@@ -260,6 +282,10 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
             )
         else:
             await self.run(flow_run, configuration)
+
+    async def _give_back(self, flow_run: FlowRun) -> None:
+        with anyio.move_on_after(_BURY_SECONDS, shield=True):
+            await self._patient.set_state(flow_run.id, Scheduled())
 
     def _has_room_only(self) -> bool:
         """Whether nothing is under way, not even what was claimed and has not begun."""
