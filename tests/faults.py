@@ -18,6 +18,7 @@ from factory_runtime.domain.run import Run
 from factory_runtime.ports import (
     ArtifactStorage,
     DispatchTransaction,
+    HeldRun,
     JobKey,
     RoutedJob,
     RunKey,
@@ -105,6 +106,9 @@ class FaultyStore:
 
     def running_runs(self) -> tuple[RunKey, ...]:
         return self._store.running_runs()
+
+    def held_runs(self, lock: str, holder: str, now: datetime) -> tuple[HeldRun, ...]:
+        return self._store.held_runs(lock, holder, now)
 
     def overdue_runs(self, now: datetime, limit: int = 1000) -> tuple[RunKey, ...]:
         return self._store.overdue_runs(now, limit)

@@ -18,6 +18,7 @@ from factory_runtime.ports.publication_records import PublicationRecords
 from factory_runtime.ports.queue_records import (
     EVERYBODY,
     DispatchTransaction,
+    HeldRun,
     JobKey,
     QueueRecords,
     RoutedJob,
@@ -45,6 +46,7 @@ __all__ = [
     "FetchedTemplate",
     "FileTree",
     "GitHost",
+    "HeldRun",
     "JobContext",
     "JobFacts",
     "JobKey",

@@ -34,6 +34,15 @@ class JobKey:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldRun:
+    """A run with a slot, as it was when it was seen; of its row, what nothing can damage."""
+
+    key: RunKey
+    flow_run_id: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
 class RoutedJob:
     """An open job that a flow run was made for elsewhere; of its row, what nothing can damage.
 

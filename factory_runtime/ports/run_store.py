@@ -32,6 +32,7 @@ from factory_runtime.ports.operator_records import OperatorRecords
 from factory_runtime.ports.publication_records import PublicationRecords
 from factory_runtime.ports.queue_records import (
     DispatchTransaction,
+    HeldRun,
     JobKey,
     QueueRecords,
     RoutedJob,
@@ -376,6 +377,13 @@ class RunStore(Protocol):
 
     def running_runs(self) -> tuple[RunKey, ...]:
         """Runs that have a slot: Queued or Running ones."""
+        ...
+
+    def held_runs(self, lock: str, holder: str, now: datetime) -> tuple[HeldRun, ...]:
+        """Those of them that have a flow run and whose lock is this holder's.
+
+        Its name is ``lock`` and then the run's id.
+        """
         ...
 
     def overdue_runs(self, now: datetime, limit: int = 1000) -> tuple[RunKey, ...]:

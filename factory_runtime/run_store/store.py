@@ -17,7 +17,7 @@ from factory_runtime.domain.errors import PermanentError, StoreUnavailableError
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
-from factory_runtime.ports import JobKey, RoutedJob, RunKey
+from factory_runtime.ports import HeldRun, JobKey, RoutedJob, RunKey
 from factory_runtime.run_store.dispatch import SqlDispatch, waiting_runs
 from factory_runtime.run_store.engines import LOCK_WAIT, for_writing, refuse_if_broken
 from factory_runtime.run_store.groups import letter_groups
@@ -31,6 +31,7 @@ from factory_runtime.run_store.rows import (
 )
 from factory_runtime.run_store.stuck import (
     expired_jobs,
+    held_runs,
     open_flow_runs,
     overdue_runs,
     running_runs,
@@ -102,6 +103,12 @@ class SqlRunStore:
 
     def running_runs(self) -> tuple[RunKey, ...]:
         return self._keys(running_runs())
+
+    def held_runs(self, lock: str, holder: str, now: datetime) -> tuple[HeldRun, ...]:
+        return tuple(
+            HeldRun(RunKey(*key), flow_run_id, version)
+            for *key, flow_run_id, version in self._all(held_runs(lock, holder, now))
+        )
 
     def overdue_runs(self, now: datetime, limit: int = 1000) -> tuple[RunKey, ...]:
         return self._keys(overdue_runs(now, limit))

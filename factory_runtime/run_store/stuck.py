@@ -12,7 +12,7 @@ from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunKey
 from factory_runtime.run_store.rows import RUNS
-from factory_runtime.run_store.tables import dead_letters, jobs, runs
+from factory_runtime.run_store.tables import dead_letters, jobs, locks, runs
 
 _KEY = (runs.c.tenant_id, runs.c.id)
 _AGE = (runs.c.priority, runs.c.requested_at, runs.c.id)
@@ -22,6 +22,25 @@ _IS_OPEN = runs.c.completed_at.is_(None)
 def running_runs() -> Select[tuple[str, str]]:
     """Keys of the runs that have a slot."""
     return select(*_KEY).where(runs.c.admitted_at.is_not(None)).order_by(*_AGE)
+
+
+def held_runs(lock: str, holder: str, now: datetime) -> Select[Any]:
+    """Key, flow run and version of those whose lock, ``lock`` and the run's id, somebody holds."""
+    of_run = and_(
+        locks.c.tenant_id == runs.c.tenant_id,
+        locks.c.name == literal(lock).concat(runs.c.id),
+    )
+    return (
+        select(*_KEY, runs.c.flow_run_id, runs.c.version)
+        .join(locks, of_run)
+        .where(
+            runs.c.admitted_at.is_not(None),
+            runs.c.flow_run_id.is_not(None),
+            locks.c.holder == holder,
+            locks.c.expires_at > now,
+        )
+        .order_by(*_AGE)
+    )
 
 
 def overdue_runs(now: datetime, limit: int) -> Select[tuple[str, str]]:

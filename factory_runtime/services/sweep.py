@@ -7,12 +7,11 @@ from dataclasses import dataclass
 
 from factory_runtime.domain.errors import (
     ConflictError,
-    PermanentError,
     PrefectFailedError,
 )
 from factory_runtime.domain.job import JobStatus
-from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.ports import Clock, JobKey, Launcher, RunKey, RunStore
+from factory_runtime.domain.run import RunStatus
+from factory_runtime.ports import Clock, HeldRun, JobKey, Launcher, RunKey, RunStore
 from factory_runtime.services.dispatch import give_back
 from factory_runtime.services.end_run import cancel_run, end_run
 from factory_runtime.services.locks import POOL, dispatcher_of, drop_lock, find_walker, walk_lock
@@ -84,19 +83,21 @@ def sweep_pool(store: RunStore, clock: Clock, launcher: Launcher) -> int:
     Raises:
         PrefectUnavailableError: no server answers.
     """
-    waiting: dict[str, Run] = {}
-    for key in store.running_runs():
-        with suppress(PermanentError), store.begin(key.tenant_id, read_only=True) as tx:
-            run = tx.get_run(key.run_id)
-            in_the_pool = find_walker(tx, run.id, clock.now()) == dispatcher_of(POOL)
-            if run.flow_run_id is not None and in_the_pool:
-                waiting[run.flow_run_id] = run
+    held = store.held_runs(walk_lock(""), dispatcher_of(POOL), clock.now())
+    waiting = {run.flow_run_id: run for run in held}
     # Asked after ours was read: one that has begun, and ended, meanwhile is nobody's to give back.
     found = launcher.find_unattended(tuple(waiting))
-    for flow_run_id in found:
-        failure = PrefectFailedError(f"no worker of Prefect's will begin flow run {flow_run_id}")
-        give_back(store, clock, waiting[flow_run_id], POOL, failure)
-    return len(found)
+    return each([waiting[one] for one in found], lambda run: _give_back(store, clock, run))
+
+
+def _give_back(store: RunStore, clock: Clock, seen: HeldRun) -> bool:
+    with store.begin(seen.key.tenant_id, read_only=True) as tx:
+        run = tx.get_run(seen.key.run_id)
+    if run.version != seen.version:
+        return False  # it went on meanwhile
+    failure = PrefectFailedError(f"no worker of Prefect's will begin flow run {seen.flow_run_id}")
+    give_back(store, clock, run, POOL, failure)
+    return True
 
 
 def _cancel(store: RunStore, clock: Clock, key: RunKey) -> bool:

@@ -13,7 +13,15 @@ from factory_runtime.domain.errors import PermanentError, RunNotFoundError
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.records import SetAside
 from factory_runtime.domain.run import RUN_ENDED, Priority, Run, RunStatus
-from factory_runtime.ports import EVERYBODY, JobKey, RunFilter, RunKey, RunStore, SlotHolder
+from factory_runtime.ports import (
+    EVERYBODY,
+    HeldRun,
+    JobKey,
+    RunFilter,
+    RunKey,
+    RunStore,
+    SlotHolder,
+)
 from tests.builders import TENANT, a_claimed_job, a_job, a_run, after
 
 OTHER = "umbrella"
@@ -116,6 +124,24 @@ def test_taken_slots_are_counted_over_all_tenants(run_store: RunStore) -> None:
     with run_store.begin_dispatch() as dispatch:
         assert len(dispatch.holders()) == 4
     assert len(run_store.running_runs()) == 4
+
+
+def test_those_are_found_whose_lock_somebody_holds(run_store: RunStore) -> None:
+    slot = {"status": RunStatus.QUEUED, "admitted_at": after(1), "flow_run_id": "flow-1"}
+    held = added(run_store, a_run(tenant_id=OTHER, **slot))
+    others = {
+        "another's": added(run_store, a_run(**slot | {"flow_run_id": "flow-2"})),
+        "no flow run": added(run_store, a_run(**slot | {"flow_run_id": None})),
+        "no slot": added(run_store, a_run(**slot | {"flow_run_id": "flow-3", "admitted_at": None})),
+    }
+    for run in (held, *others.values()):
+        with run_store.begin(run.tenant_id) as tx:
+            holder = "ada" if run is others["another's"] else "pool"
+            assert tx.try_lock(f"run:{run.id}", holder, after(1), after(9))
+    seen = HeldRun(RunKey(OTHER, held.id), "flow-1", held.version)
+    assert run_store.held_runs("run:", "pool", after(8)) == (seen,)
+    assert run_store.held_runs("run:", "pool", after(9)) == ()
+    assert run_store.held_runs("walk:", "pool", after(8)) == ()
 
 
 def test_a_run_that_stops_gives_its_slot_back(run_store: RunStore) -> None:

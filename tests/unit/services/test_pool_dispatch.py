@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 
 import pytest
@@ -15,6 +15,7 @@ from factory_runtime.domain.errors import (
     PrefectUnavailableError,
 )
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.ports import RunTransaction
 from factory_runtime.services.dispatch import START_WITHIN, admit, dispatch_next
 from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.engine import Walk, begin_walk
@@ -195,6 +196,44 @@ def test_one_that_a_worker_is_at_is_let_be_whatever_prefect_says(small: SmallFac
     assert begins(small, run)
     pool.ended.add(str(run.flow_run_id))
     assert sweep_pool(small.store, small.clock, pool) == 0
+
+
+def test_what_is_at_work_costs_a_look_at_the_pool_nothing(
+    small: SmallFactory, pool: Pool, monkeypatch: pytest.MonkeyPatch
+):
+    assert begins(small, handed_over(small, pool))
+    small.request()
+    waits = dispatch_next(small.store, pool, small.clock, 2, WORKER)
+    assert waits is not None
+    begun: list[str] = []
+    begin = small.store.begin
+
+    def counted(tenant_id: str, **how: bool) -> AbstractContextManager[RunTransaction]:
+        begun.append(tenant_id)
+        return begin(tenant_id, **how)
+
+    monkeypatch.setattr(small.store, "begin", counted)
+    assert sweep_pool(small.store, small.clock, pool) == 0
+    assert begun == []
+    pool.ended.add(str(waits.flow_run_id))
+    assert sweep_pool(small.store, small.clock, pool) == 1
+
+
+def test_one_that_goes_on_while_prefect_is_asked_keeps_its_slot(
+    small: SmallFactory, pool: Pool, monkeypatch: pytest.MonkeyPatch
+):
+    run = handed_over(small, pool)
+
+    def ask_slowly(flow_run_ids: Sequence[str]) -> frozenset[str]:
+        if small.walker(run) == dispatcher_of(POOL):
+            small.clock.pass_time(PATIENCE)
+            sweep(small.store, small.clock)
+            assert dispatch(small, pool) is not None
+        return frozenset(flow_run_ids)
+
+    monkeypatch.setattr(pool, "find_unattended", ask_slowly)
+    assert sweep_pool(small.store, small.clock, pool) == 0
+    assert small.run(run).admitted_at is not None
 
 
 def test_one_that_is_asked_to_stop_before_a_worker_has_it_is_cancelled_at_once(
