@@ -48,7 +48,7 @@ def put_down(
                     let_go(tx, job, now)
             down = _put_down(run, status, soonest, now)
             if down.status is RunStatus.WAITING and down.wake_at is not None:
-                down = replace(down, wake_at=go_away(tx, run.id, down.wake_at, now))
+                down = replace(down, wake_at=go_away(tx, run.id, jobs, down.wake_at, now))
             tx.save_run(run, down)
             tx.unlock(walk_lock(run.id), walk.holder)
             leave_status(tx, down, now)

@@ -10,7 +10,7 @@ nobody live to call them, they come back by themselves.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -160,12 +160,17 @@ def step_aside(tx: RunTransaction, run_id: str, step: str, now: datetime) -> Non
         tx.save_topic_wait(replace(known, seen_at=now - STALE, back_at=None))
 
 
-def go_away(tx: RunTransaction, run_id: str, wake_at: datetime, now: datetime) -> datetime:
+def go_away(
+    tx: RunTransaction, run_id: str, jobs: Iterable[Job], wake_at: datetime, now: datetime
+) -> datetime:
     """A run is put down until then: its jobs in line keep their places; when it has to wake up.
 
-    That is at once where one of them was called meanwhile. Hold the run's row.
+    That is at once where one of them was called meanwhile. Those that were sent elsewhere come back
+    to no line, and a worker there may claim them at any time. Hold the run's row.
     """
-    waits = [wait for wait in tx.list_topic_waits(run_id) if wait.last_sign > now - STALE]
+    sent = {job.step for job in jobs if job.routed_to is not None}
+    in_line = [wait for wait in tx.list_topic_waits(run_id) if wait.step not in sent]
+    waits = [wait for wait in in_line if wait.last_sign > now - STALE]
     if any(wait.back_at is not None for wait in waits):
         return now
     for wait in waits:
@@ -249,6 +254,8 @@ def _call(engine: Engine, wait: TopicWait, now: datetime) -> bool:
         known = tx.find_topic_wait(wait.run_id, wait.step)
         if known is None:
             return False
+        if tx.get_job(run.id, wait.step).routed_to is not None:
+            return True  # its place is kept for a worker elsewhere: its run has nothing to do
         if run.pause_requested_at or run.cancel_requested_at or run.status is RunStatus.PAUSED:
             step_aside(tx, run.id, wait.step, now)
             return False
