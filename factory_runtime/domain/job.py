@@ -43,7 +43,8 @@ JOB_MOVES: Mapping[JobStatus, frozenset[JobStatus]] = {
     # Waiting at once: it is sent to another machine before anybody has claimed it.
     _S.PENDING: frozenset({_S.RUNNING, _S.WAITING, _S.SKIPPED, _S.CANCELLED}),
     _S.RUNNING: frozenset({_S.SUCCEEDED, _S.FAILED, _S.CANCELLED, _S.WAITING, _S.PENDING}),
-    _S.WAITING: frozenset({_S.RUNNING, _S.SUCCEEDED, _S.FAILED, _S.CANCELLED}),
+    # Skipped: one that was only sent, and is not to begin any more.
+    _S.WAITING: frozenset({_S.RUNNING, _S.SUCCEEDED, _S.FAILED, _S.SKIPPED, _S.CANCELLED}),
     _S.FAILED: frozenset({_S.PENDING}),
     _S.SKIPPED: frozenset({_S.PENDING}),
     _S.SUCCEEDED: frozenset(),
@@ -137,3 +138,12 @@ class Job:
     @property
     def ended(self) -> bool:
         return self.status in JOB_ENDED
+
+    @property
+    def is_under_way(self) -> bool:
+        """Whether it was begun and is not through: it may have done something outside.
+
+        One that was sent elsewhere, and that nobody has claimed, was not.
+        """
+        goes_on = self.status in (JobStatus.RUNNING, JobStatus.WAITING)
+        return self.attempt > 0 and (goes_on or self.failures > 0 or self.losses > 0)

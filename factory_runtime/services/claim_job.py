@@ -41,7 +41,7 @@ def begin_attempt(engine: Engine, walk: Walk, name: str) -> Begun | Ending | Ano
     if name in walk.endings:
         return walk.endings[name]
     planned = walk.plan.job(name)
-    under_way = _is_under_way(walk.jobs[name])
+    under_way = walk.jobs[name].is_under_way
     decided = verdict(walk.plan, planned, walk.endings, under_way=under_way)
     wrong: FactoryError | None = None
     try:
@@ -68,11 +68,6 @@ def begin_attempt(engine: Engine, walk: Walk, name: str) -> Begun | Ending | Ano
     except Exception as error:
         return fail_attempt(engine, walk, begun, error)
     return begun
-
-
-def _is_under_way(job: Job) -> bool:
-    """Whether it was begun in this cycle of its run, and may have done something outside."""
-    return job.status is JobStatus.WAITING or job.failures > 0 or job.losses > 0
 
 
 def _claim(engine: Engine, walk: Walk, planned: PlannedJob) -> Begun | AnotherAttempt:

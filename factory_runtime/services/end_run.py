@@ -20,6 +20,7 @@ from factory_runtime.services.bodies import to_body
 from factory_runtime.services.engine import Engine, Walk, hold_walk
 from factory_runtime.services.letters import RUN_STOPPED, Failure, bury, settle_letters
 from factory_runtime.services.messages import leave_endings
+from factory_runtime.services.send_job import call_off
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.undo_run import SYSTEM, refuse_undoing, request_undo
 from factory_runtime.services.wake_run import wake_run
@@ -56,8 +57,9 @@ def close_run_if_last(
 ) -> Run:
     """Close the run in the transaction that ends its last job; the run as it then stands.
 
-    One that is to be undone asks nobody any more: its undo begins when its jobs have ended. Where
-    the job was sent elsewhere, the run's own walk is told, and closes it.
+    One that is to be undone asks nobody any more, and what was only sent is not begun: its undo
+    begins when its jobs have ended. Where the job was sent elsewhere, the run's own walk is told,
+    and closes it.
     """
     now = engine.clock.now()
     if external_ids:
@@ -67,7 +69,7 @@ def close_run_if_last(
     if walk.routed is None and len(endings) == len(walk.plan.jobs):
         return _close_run(engine, walk, tx, run, endings)
     if compensates(walk.plan, endings):
-        run = stop_asking(tx, run, now)
+        run = call_off(tx, stop_asking(tx, run, now), now)
     return run if walk.routed is None else wake_run(tx, run, now, now)
 
 

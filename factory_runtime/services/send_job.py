@@ -14,7 +14,7 @@ from typing import Any
 
 from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.errors import PolicyUnavailableError
-from factory_runtime.domain.job import Job, JobStatus
+from factory_runtime.domain.job import Job, JobStatus, SkipReason
 from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunTransaction
@@ -151,6 +151,23 @@ def hand_back(tx: RunTransaction, job: Job, now: datetime, due: datetime | None 
     back = job.changed(now, not_before=due or now, **free)
     tx.save_job(job, back)
     return back
+
+
+def call_off(tx: RunTransaction, run: Run, now: datetime) -> Run:
+    """The run is to be undone: what was sent, and not claimed, is Skipped; the run as it then stands.
+
+    Its undo would wait for workers, who would begin what nobody wants any more. Hold the run's row.
+    """
+    waiting = [job for job in tx.list_jobs(run.id) if job.status is JobStatus.WAITING]
+    sent = [job for job in waiting if job.routed_to is not None and not job.is_under_way]
+    reason = SkipReason.NEED_FAILED
+    for job in sent:
+        free = {"skip_reason": reason, "not_before": None, "phrase": None}
+        tx.save_job(
+            job, job.move_to(JobStatus.SKIPPED, now, **free), detail={"reason": reason.value}
+        )
+        tx.drop_topic_waits(run.id, job.step)
+    return wake_run(tx, run, now, now) if sent else run
 
 
 def lose(tx: RunTransaction, run: Run, job: Job, now: datetime) -> None:
