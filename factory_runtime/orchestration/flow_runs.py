@@ -95,8 +95,8 @@ def show_status(run: Run) -> None:
         shown = read_flow_run(run.flow_run_id)
         if shown.is_in(wanted) or (shown.type in STOPPING and not run.ended):
             return
-        if shown.type is StateType.SCHEDULED and run.admitted_at is not None and not run.ended:
-            return  # a worker is to begin it: in any other state, none would
+        if shown.is_attended and run.admitted_at is not None and not run.ended:
+            return  # a worker begins it, or will: in another state, none would, or a second one
         force_flow_run(run.flow_run_id, wanted)
     except GoneError:
         return

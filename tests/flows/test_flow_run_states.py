@@ -160,7 +160,8 @@ def test_a_status_is_shown_once_and_the_flow_run_can_still_be_executed(
     run = launched()
     flow_run = flow_run_id(run)
     prefect.force(flow_run, "RUNNING" if kind != "RUNNING" else "CRASHED")
-    moved = replace(run, status=status)
+    has_slot = status is RunStatus.RUNNING
+    moved = replace(run, status=status, admitted_at=run.admitted_at if has_slot else None)
     launcher.show_status(moved)
     assert prefect.state(flow_run) == (kind, name)
     history = prefect.history(flow_run)
