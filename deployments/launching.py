@@ -55,7 +55,7 @@ class RecordedDeployments:
         template = self._runtime.catalog.load_to_offer(run)
         with _as_passing(run):
             ensure_work_pool()
-            order = DeployOrder(run.tenant_id, _BY, schedule_of=None)
+            order = DeployOrder(run.tenant_id, _BY, schedule_of=None, waits=False)
             made = deploy_template(self._runtime, run.template_id, order, template)
         return made.deployment.prefect_id
 
@@ -64,6 +64,10 @@ class RecordedDeployments:
         record = self._runtime.store.find_deployment(deployment_id)
         tenant_id = self._runtime.settings.tenant if record is None else record.tenant_id
         return tenant_id == run.tenant_id and _is_served(deployment_id)
+
+    def look_again(self) -> None:
+        """Make sure of the pool once more: somebody may have deleted it."""
+        self._has_pool = False
 
     def _find(self, run: Run) -> str | None:
         if not self._has_pool:

@@ -15,7 +15,12 @@ import flows.templates
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.compiler.schema import normalise_inputs
 from factory_runtime.domain.deployment import Deployment
-from factory_runtime.domain.errors import InputError, InvalidInputsError, TransientError
+from factory_runtime.domain.errors import (
+    InputError,
+    InvalidInputsError,
+    LeaseLostError,
+    TransientError,
+)
 from factory_runtime.domain.ids import digest_of, new_id
 from factory_runtime.domain.publication import Publication
 from factory_runtime.domain.run import Priority
@@ -51,6 +56,7 @@ class DeployOrder:
         project_id: of the runs that begin in it; at first that of the settings.
         priority: of these runs, and their work queue; at first normal.
         schedule_of: what it is to be started by; where it says None, that is no schedule.
+        waits: for whoever deploys the same just now; else that is an error.
     """
 
     tenant_id: str
@@ -58,6 +64,7 @@ class DeployOrder:
     project_id: str | None = None
     priority: Priority | None = None
     schedule_of: Callable[[Template], Schedule | None] | None = own_schedule
+    waits: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,7 @@ def deploy_template(
         InputError: there is no such template, it has mistakes, or cannot be deployed.
         TemplateChangedError: this version was published with other content.
         StaleVersionError: Prefect's deployment is recorded as somebody else's.
+        LeaseLostError: somebody else deploys the same, and would leave some of each.
         PrefectUnavailableError: no server answers; doing it again goes on.
         HostRejectedError: it refuses it.
     """
@@ -97,7 +105,7 @@ def deploy_template(
     schedule = None if order.schedule_of is None else order.schedule_of(template)
     _check_inputs(template, schedule)
     form = form_of(template.inputs_schema)
-    with _one_at_a_time(runtime, order.tenant_id, name):
+    with _one_at_a_time(runtime, order, name) as still_mine:
         blank = _wanted(template, published, order.tenant_id, "", Priority.NORMAL, form, schedule)
         shown = find_deployment(blank.flow, blank.name)
         stands = make_deployment(blank) if shown is None else shown
@@ -106,6 +114,7 @@ def deploy_template(
         wanted = _wanted(
             template, published, tenant_id, project_id, record.priority, form, schedule
         )
+        still_mine()
         changed = bring_to(stands, replace(wanted, keeps_schedule=order.schedule_of is None))
     return Deployed(record, schedule, shown is None, changed)
 
@@ -232,9 +241,17 @@ def _docs(template: Template, published: Publication | None) -> str:
 
 
 @contextmanager
-def _one_at_a_time(runtime: Runtime, tenant_id: str, template_id: str) -> Generator[None]:
-    """Wait for whoever deploys the same: two that mix would leave some of each."""
-    store, clock = runtime.store, runtime.clock
+def _one_at_a_time(
+    runtime: Runtime, order: DeployOrder, template_id: str
+) -> Generator[Callable[[], None]]:
+    """Wait for whoever deploys the same: two that mix would leave some of each.
+
+    Gives what makes sure that it was not too slow for that.
+
+    Raises:
+        LeaseLostError: somebody else does it, and the order does not wait; or did not wait.
+    """
+    store, clock, tenant_id = runtime.store, runtime.clock, order.tenant_id
     name, holder = f"deploy:{template_id}", new_id(worker_name())
 
     def taken() -> bool:
@@ -242,10 +259,22 @@ def _one_at_a_time(runtime: Runtime, tenant_id: str, template_id: str) -> Genera
         with store.begin(tenant_id) as tx:
             return take_lock(tx, name, holder, now, now + _LOCK)
 
+    def still_mine() -> None:
+        with store.begin(tenant_id) as tx:
+            held = tx.renew_lock(name, holder, clock.now() + _LOCK)
+        if not held:
+            raise _taken(template_id, tenant_id)
+
     while not taken():
+        if not order.waits:
+            raise _taken(template_id, tenant_id)
         time.sleep(_LOOK_AGAIN)
     try:
-        yield
+        yield still_mine
     finally:
         with suppress(TransientError), store.begin(tenant_id) as tx:  # it expires by itself
             tx.unlock(name, holder)
+
+
+def _taken(template_id: str, tenant_id: str) -> LeaseLostError:
+    return LeaseLostError(f"somebody else deploys {template_id} for {tenant_id} just now")

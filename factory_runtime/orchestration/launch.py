@@ -17,6 +17,7 @@ from factory_runtime.domain.errors import (
     FactoryError,
     HostRejectedError,
     PrefectFailedError,
+    PrefectUnavailableError,
 )
 from factory_runtime.domain.run import Run
 from factory_runtime.orchestration import flow_runs
@@ -136,6 +137,10 @@ class Deployments(Protocol):
         """Whether a flow run of this deployment finds the run: it is there, and of its tenant."""
         ...
 
+    def look_again(self) -> None:
+        """No flow run could be made: what was seen to be in Prefect may have been deleted."""
+        ...
+
 
 class PoolLauncher(PrefectLauncher):
     """Likewise, for Prefect's workers: they begin what is handed over."""
@@ -172,7 +177,11 @@ class PoolLauncher(PrefectLauncher):
             CancelledError: somebody cancelled this one there: it is left as it is.
             HostRejectedError: it answers that it cannot take this one, and will again.
         """
-        shown = self._find(run) or self._create(run)
+        try:
+            shown = self._find(run) or self._create(run)
+        except PrefectUnavailableError:
+            self._deployments.look_again()
+            raise
         _refuse_stopping(shown)
         return shown.id
 

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from deployments import launching
+from deployments import launching, register
 from deployments.launching import RecordedDeployments
 from deployments.register import DeployOrder, deploy_template
 from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.domain.errors import (
     FactoryError,
     HostRejectedError,
+    LeaseLostError,
     PrefectFailedError,
     PrefectUnavailableError,
     StaleVersionError,
     UnknownTemplateError,
 )
 from factory_runtime.domain.run import Run
-from factory_runtime.orchestration import deployed
+from factory_runtime.orchestration import deployed, launch
+from factory_runtime.orchestration.launch import PoolLauncher
 from factory_runtime.orchestration.prefect_api import GoneError
 from factory_runtime.run_store import InMemoryRunStore
 from factory_runtime.settings import Settings
@@ -160,3 +163,47 @@ def test_that_prefect_is_away_is_said_as_it_is(runtime: Runtime, monkeypatch: py
     with pytest.raises(PrefectUnavailableError, match="no server answers") as raised:
         RecordedDeployments(runtime, "factory").deployment_of(a_nightly_run())
     assert not isinstance(raised.value, PrefectFailedError)
+
+
+def test_a_pool_that_somebody_deletes_is_made_again(
+    runtime: Runtime, pools: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    deployments = RecordedDeployments(runtime, "other")
+    deployments.deployment_of(a_nightly_run())
+    launcher = PoolLauncher(lambda _run: {}, "other", timedelta(minutes=5), deployments)
+
+    def gone(*_arguments: Any) -> None:
+        raise PrefectUnavailableError("Prefect answers /flow_runs/ with 404")
+
+    monkeypatch.setattr(launch, "ask", gone)
+    pools.clear()
+    for _ in range(2):
+        with pytest.raises(PrefectUnavailableError):
+            launcher.launch(a_nightly_run())
+    assert pools == ["other"], "the second launch made sure of it"
+
+
+def test_a_dispatcher_does_not_wait_for_whoever_deploys_the_same(runtime: Runtime):
+    store, now = runtime.store, runtime.clock.now()
+    with store.begin(TENANT) as tx:
+        assert tx.try_lock("deploy:nightly", "another:7-1", now, now + timedelta(hours=1))
+    with pytest.raises(PrefectFailedError, match="somebody else deploys nightly"):
+        RecordedDeployments(runtime, "factory").deployment_of(a_nightly_run())
+
+
+def test_a_deploy_that_took_too_long_leaves_the_rest_to_who_came_after_it(
+    runtime: Runtime, prefect: Deployments, monkeypatch: pytest.MonkeyPatch
+):
+    make = register.make_deployment
+
+    def slowly(wanted: deployed.WantedDeployment) -> dict[str, Any]:
+        made, later = make(wanted), runtime.clock.now() + timedelta(hours=1)
+        with runtime.store.begin(TENANT) as tx:
+            assert tx.try_lock("deploy:nightly", "another:7-1", later, later + timedelta(hours=1))
+        return made
+
+    monkeypatch.setattr(register, "make_deployment", slowly)
+    with pytest.raises(LeaseLostError):
+        deploy_template(runtime, "nightly", DeployOrder(TENANT, "ada"))
+    (shown,) = prefect.shown.values()
+    assert shown["work_pool_name"] is None
