@@ -336,6 +336,7 @@ def _note_flow_run(store: RunStore, clock: Clock, run: Run, flow_run_id: str) ->
             if current.ended or current.admitted_at != run.admitted_at:
                 return None
             if current.flow_run_id == flow_run_id:
+                _drop_beginner(tx, run.id)
                 return current
             launched = current.changed(clock.now(), flow_run_id=flow_run_id)
             tx.save_run(current, launched)
@@ -343,6 +344,13 @@ def _note_flow_run(store: RunStore, clock: Clock, run: Run, flow_run_id: str) ->
             return launched
 
     return steadily(write, START_WITHIN)
+
+
+def _drop_beginner(tx: RunTransaction, run_id: str) -> None:
+    """Forget who was to begin a run that is launched; its failures count on."""
+    aside = tx.find_set_aside(run_id)
+    if aside is not None and aside.times == 0:
+        tx.drop_set_aside(run_id)
 
 
 def _hold_for_workers(

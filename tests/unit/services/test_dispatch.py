@@ -332,6 +332,14 @@ def test_what_is_gone_or_raced_in_prefect_fails_no_run(small: SmallFactory, pass
     assert dispatch(small, prefect) == small.run(run)
 
 
+def test_a_run_that_a_dispatcher_took_over_is_set_aside_no_more(small: SmallFactory):
+    run = small.request(flow_run_id="flow-1", idempotency_key="flow-run:flow-1")
+    small.clock.pass_time(BEGIN_WITHIN)
+    assert dispatch(small, FlowRuns()) == small.run(run)
+    with small.store.begin(TENANT, read_only=True) as tx:
+        assert tx.find_set_aside(run.id) is None
+
+
 # --- killed on the way
 
 
