@@ -33,9 +33,9 @@ from factory_runtime.services.credentials import (
     find_credentials,
     guarded_host,
     guarded_storage,
-    hide_in_logs,
 )
 from factory_runtime.services.engine import Engine, Walk
+from factory_runtime.services.hide_in_logs import hide_in_logs
 from factory_runtime.services.intend import intend
 from factory_runtime.services.steadily import steadily
 

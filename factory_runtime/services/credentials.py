@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, cast
-from weakref import WeakSet
 
 from factory_runtime.domain.errors import InputError, SecretLeakError
 from factory_runtime.domain.policy import BLOCK, names_block
@@ -115,35 +113,6 @@ def guarded_storage(storage: ArtifactStorage, secrets: Secrets) -> ArtifactStora
 def guarded_host(host: GitHost, secrets: Secrets) -> GitHost:
     """The git host, likewise."""
     return cast("GitHost", _GuardedHost(host, secrets))
-
-
-def hide_in_logs(secrets: Secrets) -> None:
-    """Take secrets out of whatever this process logs, for as long as somebody holds them."""
-    _lent.add(secrets)
-    made = logging.getLogRecordFactory()
-    if made is not _make_record:
-        _factories.append(made)
-        logging.setLogRecordFactory(_make_record)
-
-
-_lent: WeakSet[Secrets] = WeakSet()
-_factories: list[Any] = []
-_formatter = logging.Formatter()
-
-
-def _make_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
-    record: logging.LogRecord = _factories[-1](*args, **kwargs)
-    lent = list(_lent)
-    if not lent:
-        return record
-    said = record.getMessage()
-    trace = _formatter.formatException(record.exc_info) if record.exc_info else None
-    for secrets in lent:
-        said = secrets.hide_in(said)
-        trace = trace and secrets.hide_in(trace)
-    # Handlers take the text of an error from here, and look no further.
-    record.msg, record.args, record.exc_text = said, (), trace
-    return record
 
 
 def _chunks(body: BinaryIO | bytes) -> Iterator[bytes]:
