@@ -31,10 +31,26 @@ two of them may get lost, and what is late by some seconds is no zombie."""
 SWEEP = "sweep"
 """Name of the flow that takes up what killed processes left."""
 
+_ENTRYPOINT = "flows.sweep.sweep"
+"""Another flow of that name, of somebody else's, may do anything."""
+
 _FLOW_RUN = "prefect.flow-run."
 _HEARTBEAT = f"{_FLOW_RUN}heartbeat"
 _CRASHED = f"{_FLOW_RUN}Crashed"
-_AT_REST = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Waiting", "Queued")
+_AT_REST = (
+    "Completed",
+    "Replaced",
+    "Failed",
+    "Cancelled",
+    "Crashed",
+    "Paused",
+    "Waiting",
+    "Queued",
+    "Scheduled",
+    "AwaitingRetry",
+    "Late",
+    "Pending",
+)
 """States that a flow run gives no sign of life in. Running is none of them: that event may come
 after the first heartbeat, and would be taken for the next one."""
 
@@ -144,10 +160,10 @@ def find_deployment(name: str) -> UUID:
 
 
 def find_sweep() -> UUID | None:
-    """The id of a deployment of the sweep, the first by its name; None where there is none."""
-    wanted = {"flows": {"name": {"any_": [SWEEP]}}, "sort": "NAME_ASC", "limit": 1}
+    """The id of a deployment of our sweep, the first by its name; None where there is none."""
+    wanted = {"flows": {"name": {"any_": [SWEEP]}}, "sort": "NAME_ASC"}
     found = ask("POST", "/deployments/filter", wanted)
-    return UUID(found[0]["id"]) if found else None
+    return next((UUID(one["id"]) for one in found if one["entrypoint"] == _ENTRYPOINT), None)
 
 
 def find_target(name: str) -> UUID:

@@ -102,7 +102,7 @@ def a_deployment(prefect: Prefect, flow: str, name: str) -> str:
         "properties": {"tenant": {"type": "string"}, "n": {"type": "integer"}},
     }
     body = {"flow_id": flow_id, "name": name, "parameter_openapi_schema": schema}
-    return prefect.ask("POST", "/deployments/", body)["id"]
+    return prefect.ask("POST", "/deployments/", body | {"entrypoint": f"flows.{flow}.{flow}"})["id"]
 
 
 def flow_runs_of(prefect: Prefect, deployment_id: str) -> list[dict[str, Any]]:
