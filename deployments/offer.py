@@ -19,6 +19,9 @@ _BY = "factory up"
 _LOOK_EVERY = 0.5
 """Seconds between two looks whether the worker lives."""
 
+_ENSURE_EVERY = 60.0
+"""Seconds between two looks whether the pool is there: somebody may delete it."""
+
 Tell = Callable[[Sequence[str], bool], None]
 """Say what is offered, in lines for people, and whether it is all there will be."""
 
@@ -65,11 +68,26 @@ class Offer:
             return
         self._say(lines, settled=False)
         self._worker.start()
+        keeping = asyncio.create_task(self._keep_pool())
+        try:
+            await self._watch_worker(lines, f"{count} processes")
+        finally:
+            keeping.cancel()
+
+    async def _keep_pool(self) -> None:
+        while True:
+            await asyncio.sleep(_ENSURE_EVERY)
+            try:
+                await in_thread(ensure_work_pool, self._pool)
+            except Exception as error:  # the server is away, say: it is looked for again
+                _LOG.debug("the work pool %s is not made sure of: %r", self._pool, error)
+
+    async def _watch_worker(self, lines: Sequence[str], processes: str) -> None:
         is_ready = False
         while self._worker.revive():
             if self._worker.ready != is_ready:
                 is_ready = not is_ready
-                how = f"{count} processes" if is_ready else "starting again"
+                how = processes if is_ready else "starting again"
                 self._say([*lines, f"warm worker: {how}"], settled=True)
             await asyncio.sleep(_LOOK_EVERY)
         log = self._worker.log

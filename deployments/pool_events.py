@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import AsyncIterable, Callable, Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import NoReturn
 from uuid import UUID
@@ -20,6 +20,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import WorkerFlowRunResponse
+from prefect.events import Event
 from prefect.events.clients import get_events_subscriber
 from prefect.events.filters import EventAnyResourceFilter, EventFilter, EventNameFilter
 from prefect.settings import PREFECT_WORKER_QUERY_SECONDS
@@ -32,7 +33,7 @@ _CLAIMABLE = ("prefect.flow-run.Scheduled", "prefect.flow-run.AwaitingRetry")
 _AGAIN_SECONDS = 1.0
 
 _LOOK_EVERY = 5.0
-"""Seconds between two looks for flow runs that are to be cancelled."""
+"""Seconds between two looks for flow runs that are to be cancelled, and for the pool's id."""
 
 _TRIES = 5
 
@@ -80,30 +81,50 @@ class Tries:
 
 
 async def hear(
-    work_pool_id: UUID, claimable: Callable[[], None], cancelling: Callable[[UUID], None]
+    work_pool_id: Callable[[], UUID],
+    claimable: Callable[[], None],
+    cancelling: Callable[[UUID], None],
 ) -> NoReturn:
-    """Tell, for ever, that flow runs may be there to be claimed, and which are to be cancelled."""
+    """Tell, for ever, that flow runs may be there to be claimed, and which are to be cancelled.
+
+    A pool that somebody deleted and made again has another id: then it is that one's that are told.
+    """
     is_told = False
     while True:
         try:
+            pool_id = work_pool_id()
             # Anew each time, because the subscriber writes into it.
             wanted = EventFilter(
                 event=EventNameFilter(name=[_CANCELLING, *_CLAIMABLE]),
-                any_resource=EventAnyResourceFilter(id=[f"prefect.work-pool.{work_pool_id}"]),
+                any_resource=EventAnyResourceFilter(id=[f"prefect.work-pool.{pool_id}"]),
             )
             async with get_events_subscriber(wanted, reconnection_attempts=0) as events:
                 is_told = False
                 claimable()  # what happened before the connection was made went unheard
-                async for event in events:
-                    if event.event == _CANCELLING:
-                        cancelling(UUID(event.resource.id.removeprefix("prefect.flow-run.")))
-                    else:
-                        claimable()
+                telling = asyncio.create_task(_tell(events, claimable, cancelling))
+                try:
+                    while not telling.done() and work_pool_id() == pool_id:
+                        await asyncio.wait({telling}, timeout=_LOOK_EVERY)
+                finally:
+                    telling.cancel()
+                    await asyncio.wait({telling})
+                if not telling.cancelled():
+                    telling.result()
         except Exception as error:  # whatever it is: what gives up here is never begun again
             if not is_told:
                 _LOG.warning("Prefect's events are not heard, looking now and then: %r", error)
             is_told = True
         await asyncio.sleep(_AGAIN_SECONDS)
+
+
+async def _tell(
+    events: AsyncIterable[Event], claimable: Callable[[], None], cancelling: Callable[[UUID], None]
+) -> None:
+    async for event in events:
+        if event.event == _CANCELLING:
+            cancelling(UUID(event.resource.id.removeprefix("prefect.flow-run.")))
+        else:
+            claimable()
 
 
 async def remind(
@@ -146,7 +167,7 @@ async def ask_scheduled(
         )
     except httpx.HTTPStatusError as error:
         if error.response.status_code == 404:
-            return []  # somebody deleted the pool: this worker's next heartbeat makes it again
+            return []  # somebody deleted the pool; made again, it is found by its name
         raise
     return WorkerFlowRunResponse.model_validate_list(answer.json())
 

@@ -294,7 +294,7 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
     async def _hear(self) -> None:
         while self._work_pool is None:  # noqa: ASYNC110 - the server is away since the start
             await anyio.sleep(1)
-        await hear(self.work_pool.id, self._wake.set, self._loans.cancel)
+        await hear(lambda: self.work_pool.id, self._wake.set, self._loans.cancel)
 
     async def _claim_when_woken(self) -> None:
         while True:

@@ -105,6 +105,29 @@ def test_what_cannot_be_offered_is_one_line(
 
 
 @pytest.mark.usefixtures("deployed")
+def test_a_pool_that_is_deleted_is_made_again(runtime: Runtime, monkeypatch: pytest.MonkeyPatch):
+    ensured: list[str] = []
+
+    def ensure(name: str) -> str:
+        ensured.append(name)
+        if len(ensured) == 2:
+            raise PrefectUnavailableError("it is away")
+        return WORK_POOL_TYPE
+
+    monkeypatch.setattr(offer, "ensure_work_pool", ensure)
+    monkeypatch.setattr(offer, "_LOOK_EVERY", 0.01)
+    monkeypatch.setattr(offer, "_ENSURE_EVERY", 0)
+    monkeypatch.setattr(StackWorker, "start", lambda _: None)  # pyright: ignore[reportUnknownArgumentType, reportUnknownLambdaType]
+    monkeypatch.setattr(StackWorker, "revive", lambda _: len(ensured) < 3)  # pyright: ignore[reportUnknownArgumentType, reportUnknownLambdaType]
+
+    async def kept_for_a_while() -> None:
+        await asyncio.wait_for(Offer(runtime, lambda _lines, _settled: None).keep(), 10)
+
+    asyncio.run(kept_for_a_while())
+    assert len(ensured) >= 3
+
+
+@pytest.mark.usefixtures("deployed")
 def test_a_worker_that_ends_again_and_again_is_given_up(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, cast
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
 
-from deployments import claims
+from deployments import claims, pool_events
 from deployments.claims import Patient
-from deployments.pool_events import is_away, is_upset
+from deployments.pool_events import hear, is_away, is_upset
 
 
 def answered(status: int) -> httpx.HTTPStatusError:
@@ -71,3 +74,38 @@ def test_a_question_that_the_server_always_fails_at_is_let_go(monkeypatch: pytes
     assert is_upset(answered(500))
     assert is_upset(wrapped(answered(500)))
     assert not is_upset(answered(404))
+
+
+def test_a_pool_that_was_made_again_is_heard_of_by_its_new_id(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pool_events, "_LOOK_EVERY", 0.01)
+    monkeypatch.setattr(pool_events, "_AGAIN_SECONDS", 0)
+    first, second = uuid4(), uuid4()
+    heard: asyncio.Queue[list[str]] = asyncio.Queue()
+
+    async def nothing() -> AsyncIterator[Any]:
+        await asyncio.Event().wait()
+        yield
+
+    @asynccontextmanager
+    async def subscriber(wanted: Any, **_: Any) -> AsyncGenerator[Any]:
+        heard.put_nowait(wanted.any_resource.id)
+        yield nothing()
+
+    monkeypatch.setattr(pool_events, "get_events_subscriber", subscriber)
+
+    async def listened() -> list[list[str]]:
+        ids = [first]
+
+        def cancelling(flow_run_id: UUID) -> None:
+            del flow_run_id
+
+        hearing = asyncio.create_task(hear(lambda: ids[0], lambda: None, cancelling))
+        found = [await heard.get()]
+        ids[0] = second
+        found.append(await asyncio.wait_for(heard.get(), 5))
+        hearing.cancel()
+        await asyncio.wait({hearing})
+        return found
+
+    wanted = [[f"prefect.work-pool.{one}"] for one in (first, second)]
+    assert asyncio.run(listened()) == wanted
