@@ -17,6 +17,7 @@ from cli.screen import is_terminal
 
 if TYPE_CHECKING:
     from deployments.stack import StackState
+    from factory_runtime.domain.errors import FactoryError
 
 Foreground = Annotated[
     bool, typer.Option("--foreground", help="Stay, tell what happens, and end it with Ctrl-C.")
@@ -39,6 +40,8 @@ def up(foreground: Foreground = False, json: Json = False) -> None:
                 told("waiting for a run's own stack to end")
                 wait_until_gone(door.settings)
                 found, already = None, False
+            if found is not None and foreground:
+                raise _stands(found)
             if found is None:
                 child = start_stack(door.settings, keep=True, follow=foreground)
             state = wait_for_stack(door.settings, child, told, settled=True)
@@ -63,6 +66,15 @@ def down(json: Json = False) -> None:
         print_json({"stopped": stopped})
     else:
         door.screen.line("the stack is down" if stopped else "no stack was up")
+
+
+def _stands(found: StackState) -> FactoryError:
+    from factory_runtime.domain.errors import ConflictError
+
+    return ConflictError(
+        f"the stack is up already, in process {found.pid}",
+        hint="end it with `factory down`, and type this again",
+    )
 
 
 def _say(door: Door, state: StackState, *, already: bool) -> None:
