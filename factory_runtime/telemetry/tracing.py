@@ -69,6 +69,8 @@ class _Tracing:
     """Where the spans of this process go."""
 
     def __init__(self) -> None:
+        # It logs headers that it cannot read as they are, with the token in them.
+        logging.getLogger("opentelemetry.util.re").disabled = True
         from opentelemetry import trace
         from opentelemetry.sdk.resources import OTELResourceDetector, Resource
         from opentelemetry.sdk.trace import TracerProvider
@@ -121,6 +123,10 @@ def start_tracing() -> None:
             _tracing = _Tracing()
         except ImportError:
             _LOG.warning("no traces: the extra factory-runtime[tracing] is not installed")
+        except Exception as error:
+            # Of what it says, nothing: it may show a header, and with it a token.
+            kind = type(error).__name__
+            _LOG.warning("no traces: OpenTelemetry cannot be set up by its variables (%s)", kind)
 
 
 def is_wanted() -> bool:

@@ -118,3 +118,38 @@ def test_all_processes_agree_on_what_is_sampled_and_where_it_hangs(
     assert parent == f"00-{'0a' * 16}-{root_span_id(RUN)}-{flags}"
     assert trace_id == "0a" * 16
     assert done.stderr == ""
+
+
+STARTED = """
+import logging
+logging.basicConfig(level=logging.INFO)
+from factory_runtime.telemetry import tracing
+tracing.start_tracing()
+tracing.start_tracing()
+print(tracing.traceparent_of("0a" * 16, "run-1") is not None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "traces_anyway"),
+    [
+        ({"OTEL_BSP_MAX_QUEUE_SIZE": "256"}, False),  # less than a batch
+        ({"OTEL_EXPORTER_OTLP_HEADERS": f"Authorization: Bearer {CANARY}"}, True),
+    ],
+)
+def test_variables_that_make_no_sense_end_no_process_and_are_not_shown(
+    more: dict[str, str], traces_anyway: bool
+) -> None:
+    named = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED],
+        env=os.environ | named | more,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{traces_anyway}\n"
+    assert CANARY not in done.stderr
+    told = done.stderr.count("no traces: OpenTelemetry cannot be set up by its variables")
+    assert told == (0 if traces_anyway else 1)
