@@ -71,12 +71,9 @@ def ensure_route(route: Route, pool_type: str) -> tuple[str, ...]:
         HostRejectedError: it refuses it.
     """
     done: list[str] = []
-    if not _has_pool(route):
-        _make_pool(route, pool_type)
+    if not _has_pool(route) and _make_pool(route, pool_type):
         done.append("pool made")
-    if _find_queue(route) is None:
-        path = "/work_pools/{work_pool_name}/queues"
-        ask("POST", path, {"name": route.queue}, work_pool_name=route.pool)
+    if _find_queue(route) is None and _make_queue(route):
         done.append("queue made")
     shown = _find_deployment(route)
     wanted = _deployment_of(route)
@@ -122,13 +119,32 @@ def _has_pool(route: Route) -> bool:
     return True
 
 
-def _make_pool(route: Route, kind: str) -> None:
+def _make_pool(route: Route, kind: str) -> bool:
+    """Whether it was made here; False where somebody else was quicker."""
     worker = BaseWorker.get_worker_class_from_type(kind)
     if worker is None:
         raise HostRejectedError(f"no package here brings Prefect's worker type {kind}")
     template = worker.get_default_base_job_template()
     wanted = {"name": route.pool, "type": kind, "base_job_template": template}
-    ask("POST", "/work_pools/", wanted)
+    try:
+        ask("POST", "/work_pools/", wanted)
+    except HostRejectedError:
+        if not _has_pool(route):
+            raise
+        return False
+    return True
+
+
+def _make_queue(route: Route) -> bool:
+    """Likewise."""
+    path = "/work_pools/{work_pool_name}/queues"
+    try:
+        ask("POST", path, {"name": route.queue}, work_pool_name=route.pool)
+    except HostRejectedError:
+        if _find_queue(route) is None:
+            raise
+        return False
+    return True
 
 
 def _find_queue(route: Route) -> dict[str, Any] | None:
