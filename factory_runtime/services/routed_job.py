@@ -10,13 +10,14 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
-from factory_runtime.domain.errors import ConflictError
+from factory_runtime.domain.errors import ConflictError, PermanentError
 from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, JobKey, Launcher, RoutedJob, RunStore
 from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.engine import Engine, Walk, walk_of
+from factory_runtime.services.letters import Failure, bury
 from factory_runtime.services.repair import each
 from factory_runtime.services.send_job import hand_back, lose
 from factory_runtime.services.steadily import steadily
@@ -31,10 +32,8 @@ _PAGE = 200
 def begin_routed(engine: Engine, flow_run_id: str) -> Walk | None:
     """The way through a run to the one job that this flow run was made for.
 
-    None where it has nothing to do: another flow run has the job by now, or nobody wants it done.
-
-    Raises:
-        CorruptArtifactError: the run's plan, or what a job gave, is gone or damaged.
+    None where it has nothing to do: another flow run has the job by now, nobody wants it done, or
+    it has failed with what is gone or damaged of the run: its plan, or what a job gave.
     """
     key = engine.store.find_routed_job(flow_run_id)
     if key is None:
@@ -57,10 +56,34 @@ def begin_routed(engine: Engine, flow_run_id: str) -> Walk | None:
     taken = steadily(take, engine.lease)
     if taken is None:
         return None
-    walk = walk_of(engine, new_id(engine.worker), *taken)
+    try:
+        walk = walk_of(engine, new_id(engine.worker), *taken)
+    except PermanentError as error:  # another worker would find the same
+        _fail(engine, key, flow_run_id, error)
+        return None
     walk.routed = key.step
     walk.jobs[key.step] = replace(walk.jobs[key.step], phrase=None)  # it waits no more once claimed
     return walk
+
+
+def _fail(engine: Engine, key: JobKey, flow_run_id: str, error: PermanentError) -> None:
+    """End a job that this flow run was made for, and that cannot be begun; its run is told."""
+
+    def write(again: bool) -> None:
+        del again  # one that has ended is this flow run's no more
+        with engine.store.begin(key.tenant_id) as tx:
+            run, now = tx.lock_run(key.run_id), engine.clock.now()
+            job = tx.get_job(key.run_id, key.step)
+            waits = job.status is JobStatus.WAITING and job.routed_flow_run_id == flow_run_id
+            if run.ended or not waits:
+                return
+            why = error.explain()
+            failed = job.move_to(JobStatus.FAILED, now, error=why, not_before=None, phrase=None)
+            tx.save_job(job, failed, detail={"reason": why})
+            bury(tx, run, failed, Failure(error.code, why), now)
+            wake_run(tx, run, now, now)
+
+    steadily(write, engine.lease)
 
 
 def leave_routed(engine: Engine, walk: Walk, flow_run_id: str, due: datetime | None = None) -> Job:
