@@ -238,6 +238,8 @@ def walk_of(engine: Engine, holder: str, run: Run, jobs: tuple[Job, ...]) -> Wal
 def learn(engine: Engine, walk: Walk, job: Job) -> None:
     """Take a job as the store has it: how it ended, and what it gave.
 
+    Where this walk has come to know a later version of it meanwhile, that one stays.
+
     Raises:
         CorruptArtifactError: what it gave is gone or damaged.
     """
@@ -251,6 +253,8 @@ def learn(engine: Engine, walk: Walk, job: Job) -> None:
             # Not found is what a caller asked for in vain; this was put there when the job ended.
             raise CorruptArtifactError(f"a body of run {job.run_id} is gone: {error}") from error
     with walk.lock:
+        if job.version < walk.jobs[job.step].version:
+            return
         walk.jobs[job.step] = job
         if outputs is not None:
             walk.outputs[job.step] = outputs

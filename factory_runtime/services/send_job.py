@@ -105,11 +105,13 @@ def hear(engine: Engine, walk: Walk, names: Collection[str]) -> dict[str, Anothe
     """
     with engine.store.begin(walk.run.tenant_id, read_only=True) as tx:
         jobs = tx.list_jobs(walk.run.id)
-    moved = [j for j in jobs if j.step in names and j.version != walk.jobs[j.step].version]
+    moved = [j for j in jobs if j.step in names and j.version > walk.jobs[j.step].version]
     for job in moved:
         learn(engine, walk, job)
     now = engine.clock.now()
-    return {job.step: None if job.ended else comes_back(job, now) for job in moved}
+    # The walk may have moved one itself since they were read: it knows how that goes on.
+    news = [job for job in moved if walk.jobs[job.step] is job]
+    return {job.step: None if job.ended else comes_back(job, now) for job in news}
 
 
 def send(

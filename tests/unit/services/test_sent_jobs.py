@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -10,15 +13,16 @@ from factory_runtime.domain.errors import PermanentError
 from factory_runtime.domain.job import JobStatus, SkipReason
 from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.ports import RunTransaction
+from factory_runtime.ports import RunStore, RunTransaction
 from factory_runtime.services import end_run
 from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.claim_job import begin_attempt
 from factory_runtime.services.end_run import close_run_if_done
 from factory_runtime.services.routed_job import begin_routed
 from factory_runtime.services.run_attempt import publish_attempt
-from factory_runtime.services.send_job import hear
+from factory_runtime.services.send_job import LOOK_AFTER, hear
 from factory_runtime.services.topic_slots import PATIENCE, STALE, hand_on
+from tests.faults import FaultyStore
 from tests.routed import Routed
 from tests.small_factory import SUCCEEDED, SmallFactory, fails, steps
 
@@ -143,3 +147,56 @@ def test_nobody_calls_a_job_that_was_sent_after_a_long_time_in_line(factory: Sma
     assert isinstance(begin_attempt(routed.engine, other, "one"), AnotherAttempt)
     factory.clock.pass_time(STALE)
     routed.send(other, "one")
+
+
+# --- what the walk of the run knows of them
+
+
+class SlowStore(FaultyStore):
+    """What is read in it is old by the time that it is known."""
+
+    def __init__(self, store: RunStore, meanwhile: Callable[[], object]) -> None:
+        super().__init__(store)
+        self._meanwhile = meanwhile
+
+    @contextmanager
+    def begin(
+        self, tenant_id: str, *, read_only: bool = False, durable: bool = True
+    ) -> Generator[RunTransaction]:
+        with super().begin(tenant_id, read_only=read_only, durable=durable) as tx:
+            yield tx
+        self._meanwhile()
+
+
+def test_what_was_read_before_the_walk_took_its_job_back_is_no_news(routed: Routed):
+    walk = routed.start(steps("ship:"))
+    routed.send(walk, "ship")
+    routed.factory.clock.pass_time(LOOK_AFTER)
+    without = routed.factory.engine  # its type is routed no more
+    begun = list[object]()
+    slow = SlowStore(without.store, lambda: begun.append(begin_attempt(without, walk, "ship")))
+    assert hear(replace(routed.engine, store=slow), walk, ["ship"]) == {}
+    (claimed,) = begun
+    assert isinstance(claimed, Begun)
+    assert walk.jobs["ship"] == claimed.job
+
+
+# --- what cannot be begun
+
+
+def test_a_sent_job_whose_run_has_lost_its_plan_fails_of_that_at_once(routed: Routed):
+    walk = routed.start(steps("ship:"))
+    routed.send(walk, "ship")
+    run = routed.put_down(walk)
+    plan = routed.factory.run(run).plan
+    assert plan is not None
+    assert plan.reference is not None
+    routed.factory.storage.delete(run.tenant_id, plan.reference.digest)
+    flow_run_id = routed.deliver(run, "ship")
+    assert begin_routed(routed.there, flow_run_id) is None
+    job = routed.job(run, "ship")
+    assert (job.status, job.losses) == (JobStatus.FAILED, 0)
+    assert job.error is not None
+    assert plan.reference.digest in job.error
+    assert routed.is_due(run)
+    assert begin_routed(routed.there, flow_run_id) is None
