@@ -45,6 +45,8 @@ _SERVER_ENVIRONMENT = {
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",
     "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(_KEEP_DAYS * 24 * 3600),
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    # Pages ask the host that they came from, and no other: it may be called localhost.
+    "PREFECT_UI_API_URL": "/api",
 }
 """Of our own server, where the environment does not say otherwise: SQLite has one writer at a time,
 and its file only grows."""

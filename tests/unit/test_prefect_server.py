@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+from prefect.settings import Settings as PrefectSettings
 
 from deployments import kept
 from deployments.kept import PrefectServer
@@ -59,3 +61,13 @@ def test_a_server_that_cannot_even_be_started_counts_as_one_more_death(
 
     monkeypatch.setattr(kept.subprocess, "Popen", has_no_memory)
     assert [server.revive() for _ in range(4)] == [True, True, True, False]
+
+
+def test_pages_ask_the_host_that_they_came_from_by_whatever_name_it_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.delenv("PREFECT_UI_API_URL", raising=False)
+    told = PrefectServer(Settings(home=tmp_path)).environment()
+    for name in set(told) - set(os.environ):
+        monkeypatch.setenv(name, told[name])
+    assert PrefectSettings().server.ui.api_url == "/api"
