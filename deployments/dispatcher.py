@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
+from typing import TypeGuard
 from uuid import UUID
 
 import httpx
@@ -19,12 +20,14 @@ from prefect.client.orchestration import get_client
 from prefect.exceptions import Abort, ObjectNotFound
 from prefect.flow_engine import run_flow_async
 
+from deployments.absence import Absence
 from deployments.launching import launcher_of
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import (
     ConflictError,
     FactoryError,
     PrefectFailedError,
+    PrefectUnavailableError,
     TransientError,
 )
 from factory_runtime.domain.run import Run, RunStatus
@@ -69,6 +72,7 @@ class Dispatcher:
         self._launcher = launcher_of(runtime)
         self._executes = runtime.settings.work_pool is None
         self._running: set[asyncio.Task[None]] = set()
+        self._absence = Absence()
         share_runtime(runtime)
 
     async def serve(self, stop: asyncio.Event, server_lives: Callable[[], bool]) -> None:
@@ -84,8 +88,8 @@ class Dispatcher:
         ]
         try:
             while not stop.is_set() and server_lives():
-                if not await self._start_next():
-                    await self._pause(stop)
+                if wait := await self._start_next():
+                    await self._pause(stop, wait)
             if self._running:
                 await asyncio.wait(self._running, timeout=_FINISH_SECONDS)
         finally:
@@ -107,10 +111,11 @@ class Dispatcher:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
-    async def _start_next(self) -> bool:
+    async def _start_next(self) -> float:
+        """Start a run, if one may; seconds until it is worth the next try."""
         runtime = self._runtime
         if len(self._running) >= runtime.settings.max_running_runs:
-            return False
+            return _POLL
         try:
             run = await in_thread(
                 dispatch_next,
@@ -122,16 +127,19 @@ class Dispatcher:
                 runtime.policies.limits_of,
             )
         except FactoryError as error:
+            if _is_absence(error):  # each try admits a run, and takes its slot back
+                return self._absence.note("no run could be started", error)
             _LOG.warning("no run could be started: %s", error)
-            return False
+            return _POLL
         except Exception:  # whatever it is, the runs under way must go on
             _LOG.exception("no run could be started")
-            return False
+            return _POLL
         if run is None:
-            return False
+            return _POLL
+        self._absence.over()
         if self._executes:
             self._execute(run)
-        return True
+        return 0
 
     def _execute(self, run: Run) -> None:
         task = asyncio.create_task(self._run(run), name=run.id)
@@ -186,10 +194,10 @@ class Dispatcher:
             reason = error.explain() if isinstance(error, FactoryError) else repr(error)
             end_run(runtime.store, runtime.clock, run.tenant_id, run.id, RunStatus.FAILED, reason)
 
-    async def _pause(self, stop: asyncio.Event) -> None:
+    async def _pause(self, stop: asyncio.Event, seconds: float) -> None:
         waiting = asyncio.create_task(stop.wait())
         await asyncio.wait(
-            [waiting, *self._running], timeout=_POLL, return_when=asyncio.FIRST_COMPLETED
+            [waiting, *self._running], timeout=seconds, return_when=asyncio.FIRST_COMPLETED
         )
         waiting.cancel()
 
@@ -202,17 +210,24 @@ class Dispatcher:
     async def _obey_prefect(self) -> None:
         """Beside the rest, which may take long: a drain loads a model."""
         looks = [sweep_prefect] if self._executes else [sweep_prefect, sweep_pool]
+        absences = [(look, Absence()) for look in looks]
         while True:
-            for look in looks:
-                await self._obey(look)
+            for look, absence in absences:
+                await self._obey(look, absence)
             await asyncio.sleep(_OBEY_EVERY)
 
-    async def _obey(self, look: Callable[[RunStore, Clock, Launcher], int]) -> None:
+    async def _obey(
+        self, look: Callable[[RunStore, Clock, Launcher], int], absence: Absence
+    ) -> None:
         runtime = self._runtime
         try:
             await in_thread(look, runtime.store, runtime.clock, self._launcher)
+            absence.over()
         except FactoryError as error:
-            _LOG.warning("what was ended in Prefect goes on: %s", error)
+            if _is_absence(error):
+                absence.note("what was ended in Prefect goes on", error)
+            else:
+                _LOG.warning("what was ended in Prefect goes on: %s", error)
         except Exception:
             _LOG.exception("what was ended in Prefect goes on")
 
@@ -274,6 +289,11 @@ def passes(error: BaseException | None) -> bool:
             return passes(error.__cause__ or error.__context__)
         case _:
             return False
+
+
+def _is_absence(error: FactoryError) -> TypeGuard[PrefectUnavailableError]:
+    """Whether no server answers; one that answers with a failure may answer the next better."""
+    return isinstance(error, PrefectUnavailableError) and not isinstance(error, PrefectFailedError)
 
 
 def _failure_of(error: BaseException | None) -> FactoryError | None:
