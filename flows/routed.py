@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, assert_never
 
@@ -59,7 +58,10 @@ async def _do(runtime: Runtime, walk: Walk, flow_run_id: str) -> Job:
         pass  # another has it, or has ended it
     except asyncio.CancelledError:
         # This process is to end, or somebody in Prefect wants this flow run to.
-        await asyncio.shield(in_thread(_obey, runtime, walk, flow_run_id))
+        if not await asyncio.shield(in_thread(_obey, runtime, walk, flow_run_id)):
+            # Given back, it would not be known any more whose cancel this was: the sweep asks again
+            # as long as the job has this flow run, and takes it back when its lease has run out.
+            return await asyncio.shield(in_thread(_as_it_stands, runtime, walk))
     finally:
         under_way.discard(execution)
     # What failed in another way stays as it is, for the sweep: it counts as a worker that was lost.
@@ -94,12 +96,25 @@ def _left(execution: Execution, flow_run_id: str) -> tuple[Any, Walk, str, datet
     return execution.runtime.engine, execution.walk, flow_run_id, due
 
 
-def _obey(runtime: Runtime, walk: Walk, flow_run_id: str) -> None:
-    """Where somebody cancelled this flow run, the run is to stop; else the job goes on elsewhere."""
-    with suppress(TransientError, ConflictError):
+def _obey(runtime: Runtime, walk: Walk, flow_run_id: str) -> bool:
+    """Where somebody cancelled this flow run, the run is to stop; else the job goes on elsewhere.
+
+    False where that cannot be found out now.
+    """
+    try:
         if runtime.launcher.find_cancelled([flow_run_id]):
             run = walk.run
             cancel_run(runtime.store, runtime.clock, run.tenant_id, run.id, BY_PREFECT)
+    except TransientError:
+        return False
+    except ConflictError:
+        pass  # the run has ended
+    return True
+
+
+def _as_it_stands(runtime: Runtime, walk: Walk) -> Job:
+    with runtime.store.begin(walk.run.tenant_id, read_only=True) as tx:
+        return tx.get_job(walk.run.id, str(walk.routed))
 
 
 def _state_of(job: Job) -> State[Any]:
