@@ -15,3 +15,9 @@ def labels_of(run: Run) -> dict[str, str]:
     labels = {RUN_ID: run.id, TENANT_ID: run.tenant_id, TRACE_ID: run.trace_id}
     parent = traceparent_of(run.trace_id, run.id)
     return labels if parent is None else {**labels, TRACEPARENT_LABEL: parent}
+
+
+def tags_of(run: Run) -> list[str]:
+    """The tags of a run's flow runs: people find them by these, and automations know ours."""
+    tags = [f"tenant:{run.tenant_id}", f"project:{run.project_id}"]
+    return tags if run.undoes is None else [*tags, f"undoes:{run.undoes}"]

@@ -22,13 +22,16 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.run import Run
 from factory_runtime.orchestration import flow_runs
 from factory_runtime.orchestration.flow_runs import STOPPING, Shown, force_flow_run, read_flow_run
-from factory_runtime.orchestration.labels import labels_of
+from factory_runtime.orchestration.labels import labels_of, tags_of
 from factory_runtime.orchestration.prefect_api import GoneError, ask
-from factory_runtime.orchestration.states import replaced_state
+from factory_runtime.orchestration.states import queued_state, replaced_state
 from factory_runtime.services.dispatch import CANCELLED_IN_PREFECT
 
 _AT_ONCE = 200
 """Flow runs in one question: Prefect gives no more."""
+
+_CLAIM_LASTS = 3
+"""How often a claimed flow run's slot may lapse before another worker is to begin it."""
 
 
 class PrefectLauncher:
@@ -92,6 +95,11 @@ class PrefectLauncher:
         """Where a flow run of the run belongs; of its kind there is one for each cycle."""
         return {"idempotency_key": f"{run.id}:{run.cycle}"}
 
+    def _first_state(self, run: Run) -> State[Any]:
+        """What its flow run is made in."""
+        del run
+        return Pending()
+
     def _create(self, run: Run) -> Shown:
         place = self._place(run)
         known = self._flow_ids.get(run.template_id)
@@ -118,8 +126,8 @@ class PrefectLauncher:
             name=run.id,
             parameters=self._inputs_of(run),
             labels={**labels_of(run)},
-            tags=_tags(run),
-            state=to_state_create(Pending()),
+            tags=tags_of(run),
+            state=to_state_create(self._first_state(run)),
             **place,
         )
         body = wanted.model_dump(mode="json", exclude_unset=True)
@@ -196,11 +204,17 @@ class PoolLauncher(PrefectLauncher):
         try:
             shown = read_flow_run(str(run.flow_run_id))
             _refuse_stopping(shown)
-            if shown.type is not StateType.SCHEDULED:
+            if shown.type is not StateType.SCHEDULED and not self._is_left_to_worker(shown, run):
                 force_flow_run(shown.id, _begin_again(run) if shown.begun else Scheduled())
         except GoneError as gone:
             raise PrefectFailedError(f"the flow run of {run.id} is gone") from gone
         return self._patience
+
+    def _is_left_to_worker(self, shown: Shown, run: Run) -> bool:
+        """Whether a worker claimed it not long ago: scheduled again, a second one would begin it."""
+        if not shown.is_claimed or shown.since is None or run.admitted_at is None:
+            return False
+        return run.admitted_at - shown.since < _CLAIM_LASTS * self._patience
 
     def _find(self, run: Run) -> Shown | None:
         """The flow run that the run has, where workers can execute it; else it is of no use."""
@@ -216,6 +230,9 @@ class PoolLauncher(PrefectLauncher):
         except GoneError:
             return None
         return None
+
+    def _first_state(self, run: Run) -> State[Any]:
+        return queued_state(run.id)  # which is no worker's claim
 
     def _place(self, run: Run) -> dict[str, Any]:
         deployment_id = self._deployments.deployment_of(run)
@@ -237,11 +254,6 @@ def _found(flow_run_ids: Sequence[str], more: dict[str, Any] | None = None) -> I
             "limit": _AT_ONCE,
         }
         yield from map(Shown.of, ask("POST", "/flow_runs/filter", wanted))
-
-
-def _tags(run: Run) -> list[str]:
-    tags = [f"tenant:{run.tenant_id}", f"project:{run.project_id}"]
-    return tags if run.undoes is None else [*tags, f"undoes:{run.undoes}"]
 
 
 def _made_ready(shown: Shown, run: Run) -> str:

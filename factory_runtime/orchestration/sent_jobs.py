@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from prefect.client.schemas.objects import StateType
-from prefect.states import Pending, Scheduled, to_state_create
+from prefect.states import Cancelled, Pending, Scheduled, to_state_create
 
 from factory_runtime.domain.errors import FactoryError
 from factory_runtime.domain.job import Job, JobStatus
@@ -13,7 +13,7 @@ from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.route import parse_route
 from factory_runtime.domain.run import Run
 from factory_runtime.orchestration.flow_runs import Shown, force_flow_run, read_flow_run
-from factory_runtime.orchestration.labels import labels_of
+from factory_runtime.orchestration.labels import labels_of, tags_of
 from factory_runtime.orchestration.prefect_api import GoneError, ask
 from factory_runtime.orchestration.routes import find_route
 from factory_runtime.ports import Clock, RunStore
@@ -51,6 +51,7 @@ class SentJobs:
             raise
         waits = f"waits for a worker of {job.routed_to}"
         if not self._note(job, shown.id, waits):
+            self._cancel_if_nobodys(job, shown.id)
             return
         if shown.type is StateType.PENDING and not shown.begun:
             # Workers look for what is scheduled. Killed before this, it is done by the next try.
@@ -68,6 +69,17 @@ class SentJobs:
             if current.status is not JobStatus.WAITING:
                 return False
             return tx.note_route(job, flow_run_id, phrase)
+
+    def _cancel_if_nobodys(self, job: Job, flow_run_id: str) -> None:
+        """The job went on before its flow run was noted: no worker ever looks for that one."""
+        with self._store.begin(job.tenant_id, read_only=True) as tx:
+            current = tx.get_job(job.run_id, job.step)
+        if current.routed_flow_run_id == flow_run_id:
+            return
+        # Asked for only now: another sender of the same message may have let a worker begin it.
+        shown = _find(flow_run_id)
+        if shown is not None and shown.type is StateType.PENDING and not shown.begun:
+            force_flow_run(flow_run_id, Cancelled(message=f"{job.id} does not wait for it"))
 
 
 def send_now(store: RunStore, clock: Clock) -> None:
@@ -99,6 +111,7 @@ def _made(run: Run, job: Job) -> Shown:
         "name": f"{run.id} {job.step}",
         "parameters": {"job_id": job.id},
         "labels": labels_of(run),
+        "tags": tags_of(run),
         "idempotency_key": f"{run.id}:{job.step}:{run.cycle}:{job.version}",
         "state": to_state_create(Pending()).model_dump(mode="json", exclude_unset=True),
     }
