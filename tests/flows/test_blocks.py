@@ -109,7 +109,7 @@ def test_a_secret_in_a_block_reaches_its_receiver_and_nothing_else(
     assert not any(CANARY in row for row in rows_of(factory.runtime.store))
     assert any(name.startswith("prefect/") for name in files_with(factory.settings.root, run.id))
     assert files_with(factory.settings.root, CANARY) == set()
-    told = prefect.ask("POST", "/logs/filter", {"limit": 200})
+    told = prefect.ask("POST", "/logs/filter", {"sort": "TIMESTAMP_DESC", "limit": 200})
     told += [prefect.flow_run(str(run.flow_run_id)), prefect.ask("POST", "/artifacts/filter", {})]
     told += prefect.ask("POST", "/events/filter", {"limit": 50})["events"]
     assert CANARY not in str(told)
@@ -170,7 +170,7 @@ def test_a_job_that_shows_its_credentials_everywhere_leaves_them_nowhere(
     assert files_with(factory.settings.root, *forms) == set()
     assert files_with(factory.settings.root, "said (redacted)")  # it did say it
     assert not any(form.encode() in body for body in traces.bodies for form in forms)
-    told = prefect.ask("POST", "/logs/filter", {"limit": 200})
+    told = prefect.ask("POST", "/logs/filter", {"sort": "TIMESTAMP_DESC", "limit": 200})
     told += prefect.ask("POST", "/task_runs/filter", {"sort": "ID_DESC", "limit": 200})
     told += prefect.ask("POST", "/events/filter", {"limit": 50})["events"]
     assert not any(form in str(told) for form in forms)
