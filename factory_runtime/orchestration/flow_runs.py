@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from prefect.client.schemas.objects import State, StateType
@@ -26,6 +27,7 @@ class Shown:
         name: of its state.
         begun: how often it entered Running.
         deployment_id: of the deployment that it is of, if it is of one.
+        since: when it came into its state; None where it has none.
     """
 
     id: str
@@ -33,6 +35,7 @@ class Shown:
     name: str | None
     begun: int
     deployment_id: str | None = None
+    since: datetime | None = None
 
     @classmethod
     def of(cls, answer: Mapping[str, Any]) -> Shown:
@@ -40,14 +43,20 @@ class Shown:
         found = answer["state_type"]
         kind = StateType(found) if found else None
         name, begun = answer["state_name"], int(answer["run_count"])
-        return cls(str(answer["id"]), kind, name, begun, answer.get("deployment_id"))
+        state = answer.get("state")
+        since = datetime.fromisoformat(state["timestamp"]) if state else None
+        return cls(str(answer["id"]), kind, name, begun, answer.get("deployment_id"), since)
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether a worker is about to begin it."""
+        return self.type is StateType.PENDING and self.name != QUEUED
 
     @property
     def is_attended(self) -> bool:
         """Whether somebody is at it, or will be: a worker that looks for it, or a sweep of ours."""
-        if self.type is StateType.PENDING:
-            return self.name != QUEUED  # a worker has claimed it
-        return self.type in (StateType.SCHEDULED, StateType.RUNNING, *STOPPING)
+        looked_for = (StateType.SCHEDULED, StateType.RUNNING, *STOPPING)
+        return self.is_claimed or self.type in looked_for
 
     def is_in(self, state: State[Any]) -> bool:
         """Whether it is in such a state, whenever it came there and whatever it said."""

@@ -35,7 +35,7 @@ def state_of(run: Run) -> State[Any]:
         case RunStatus.RUNNING if run.admitted_at is not None:
             return Running(message=f"{run.id}{_RUNNING}")
         case RunStatus.REQUESTED | RunStatus.VALIDATED | RunStatus.QUEUED | RunStatus.RUNNING:
-            return Pending(name=QUEUED, message=f"{run.id} waits for a slot")
+            return queued_state(run.id)
         case _:
             assert_never(run.status)
 
@@ -43,6 +43,11 @@ def state_of(run: Run) -> State[Any]:
 def is_begun_in_prefect(state: State[Any]) -> bool:
     """Whether a process has begun the flow run: Running, but not as our record of a run shows it."""
     return state.is_running() and not (state.message or "").endswith(_RUNNING)
+
+
+def queued_state(run_id: str) -> State[Any]:
+    """For the flow run of a run that nobody is to begin yet."""
+    return Pending(name=QUEUED, message=f"{run_id} waits for a slot")
 
 
 def waiting_state(job_id: str) -> State[Any]:

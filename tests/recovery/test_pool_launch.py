@@ -109,7 +109,7 @@ def test_a_run_is_launched_from_its_tenant_s_deployment_into_the_queue_of_its_pr
     assert (shown["work_pool_name"], shown["work_queue_name"]) == (POOL, "high")
     assert shown["labels"]["factory.run-id"] == run.id
     assert deployment["schedules"] == []
-    assert prefect.history(flow_run_id(run)) == ["Pending", "Scheduled"]
+    assert prefect.history(flow_run_id(run)) == ["Queued", "Scheduled"]
     record = factory.runtime.store.find_deployment(deployment["id"])
     assert record is not None
     assert record.tenant_id == TENANT
@@ -120,7 +120,7 @@ def test_launched_and_handed_over_twice_it_is_scheduled_once(factory: Factory, p
     launcher = launcher_of(factory.runtime)
     assert launcher.launch(run) == run.flow_run_id
     launcher.hand_over(run)
-    assert prefect.history(flow_run_id(run)) == ["Pending", "Scheduled"]
+    assert prefect.history(flow_run_id(run)) == ["Queued", "Scheduled"]
 
 
 def test_what_a_worker_begins_is_the_run_itself_and_asking_prefect_to_retry_it_changes_nothing(

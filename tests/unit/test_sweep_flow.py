@@ -36,13 +36,17 @@ def test_a_run_that_no_worker_of_the_pool_will_begin_gives_its_slot_back(
     run = dispatch_next(small.store, prefect, small.clock, 1, "elsewhere:7")
     assert run is not None
     prefect.is_deleted()
+
+    def untold(patience: timedelta) -> None:
+        del patience
+
     runtime = SimpleNamespace(
         store=small.store,
         clock=small.clock,
         launcher=prefect,
         settings=SimpleNamespace(work_pool=pool),
         look_for_stuck=lambda: None,
-        tell=lambda _patience: None,
+        tell=untold,
     )
 
     async def nothing() -> None:
