@@ -9,7 +9,7 @@ from prefect_redis.client import (  # pyright: ignore[reportMissingTypeStubs] - 
 )
 
 from factory_runtime.settings import Settings
-from tests.production import services
+from tests.production import ROOT, services
 
 OURS = {
     name: service for name, service in services().items() if service["image"] == "factory-runtime"
@@ -52,3 +52,11 @@ def test_the_cap_is_what_the_workers_can_execute_at_once():
 def test_there_are_two_of_what_may_be_killed():
     two = {name for name, one in OURS.items() if one.get("deploy") == {"replicas": 2}}
     assert two == {"prefect-api", "worker", "dispatcher"}
+
+
+def test_an_image_has_the_locked_packages_and_nothing_of_the_checkouts_own():
+    build = services()["prefect-database"]["build"]["dockerfile_inline"]
+    assert "--constraint requirements.lock" in build
+    assert ".[minilm,production,report,tracing]" in build
+    left_out = (ROOT / ".dockerignore").read_text().split("\n")
+    assert {"**/.factory/", ".git/", ".venv/", "**/.env*"} <= set(left_out)
