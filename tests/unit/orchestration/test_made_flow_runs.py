@@ -10,6 +10,7 @@ import pytest
 
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.orchestration import flow_runs, sent_jobs
+from factory_runtime.orchestration.labels import tags_of
 from factory_runtime.orchestration.sent_jobs import SentJobs
 from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.engine import Walk
@@ -24,11 +25,13 @@ class FlowRun:
 
     def __init__(self, meanwhile: Callable[[], object]) -> None:
         self.states = list[str]()
+        self.tags = list[str]()
         self._meanwhile = meanwhile
 
     def ask(self, method: str, path: str, body: Any = None, **_place: Any) -> Any:
         if path.endswith("/create_flow_run"):
             self.states.append(body["state"]["type"])
+            self.tags = body["tags"]
             answer = self._answer()
             self._meanwhile()
             return answer
@@ -78,6 +81,12 @@ def test_a_flow_run_is_for_workers_to_begin_once_its_job_knows_it(
     send(routed, monkeypatch, flow_run)
     assert flow_run.states == ["PENDING", "SCHEDULED"]
     assert routed.job(walk.run, "ship").routed_flow_run_id == "there-1"
+
+
+def test_its_flow_run_bears_the_tags_of_its_run(routed: Routed, monkeypatch: pytest.MonkeyPatch):
+    walk, flow_run = sent(routed), FlowRun(lambda: None)
+    send(routed, monkeypatch, flow_run)
+    assert flow_run.tags == tags_of(walk.run)
 
 
 def test_one_whose_job_went_on_while_it_was_made_is_cancelled(
