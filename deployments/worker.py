@@ -254,6 +254,8 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
         finally:
             reading.cancel()
             self._submitting_flow_run_ids.discard(flow_run.id)
+            if self._cancelling_observer is not None:
+                self._cancelling_observer.remove_in_flight_flow_run_id(flow_run.id)
             self._release_limit_slot(flow_run.id)
             if claimed is not None:
                 self._wake.set()  # there is room for the next

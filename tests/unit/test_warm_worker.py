@@ -136,3 +136,20 @@ def test_what_waits_too_long_for_a_process_is_scheduled_again(monkeypatch: pytes
         return server.states
 
     assert [one.name for one in asyncio.run(submitted())] == ["Scheduled"]
+
+
+def test_prefects_look_out_for_cancels_forgets_what_is_over(monkeypatch: pytest.MonkeyPatch):
+    async def at_once() -> Any:
+        return SimpleNamespace()
+
+    async def submitted() -> tuple[Any, list[Any]]:
+        monkeypatch.setattr(module, "_BORROW_SECONDS", 0.05)
+        worker, flow_run = a_worker(monkeypatch, Server(at_once)), a_flow_run()
+        forgotten: list[Any] = []
+        forget = SimpleNamespace(remove_in_flight_flow_run_id=forgotten.append)
+        worker._cancelling_observer = forget
+        await worker._submit_run(flow_run)
+        return flow_run.id, forgotten
+
+    flow_run_id, forgotten = asyncio.run(submitted())
+    assert forgotten == [flow_run_id]

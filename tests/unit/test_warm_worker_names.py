@@ -32,7 +32,15 @@ def test_a_private_method_that_is_leaned_on_is_there(name: str):
 
 @pytest.mark.parametrize(
     "name",
-    ["_limiter", "_submitting_flow_run_ids", "_work_pool", "_work_pool_name", "_work_queues"],
+    [
+        "_cancelling_observer",
+        "_limiter",
+        "_logger",
+        "_submitting_flow_run_ids",
+        "_work_pool",
+        "_work_pool_name",
+        "_work_queues",
+    ],
 )
 def test_a_private_attribute_that_is_leaned_on_is_there(name: str):
     assert hasattr(FactoryWorker("pool"), name)
