@@ -27,7 +27,12 @@ def runtime(tmp_path: Path) -> Runtime:
     settings = Settings(home=tmp_path, warm_processes=1)
     settings.stack_folder.mkdir(parents=True)
     runtime = open_runtime(settings)
-    catalog = SimpleNamespace(names=lambda _tenant: ("one", "two", "three"))
+
+    def names(tenant_id: str) -> tuple[str, ...]:
+        del tenant_id
+        return ("one", "two", "three")
+
+    catalog = SimpleNamespace(names=names)
     vars(runtime).update(store=InMemoryRunStore(), catalog=catalog)
     return runtime
 
