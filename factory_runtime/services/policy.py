@@ -84,12 +84,7 @@ class PolicyBook:
             PolicyUnavailableError: one of them cannot be read; the message says where it is broken.
         """
         text = self._find_text(tenant_id)
-        store = self._store()
-        record = None
-        if store is not None:
-            with store.begin(tenant_id, read_only=True) as tx:
-                record = tx.find_policy()
-        found = (policy_of_text(text), policy_of_record(record))
+        found = (policy_of_text(text), self._policy_in_row(tenant_id))
         return tuple(policy for policy in found if policy is not None)
 
     def rule(self, tenant_id: str, facts: PolicyFacts, *, counts: bool = True) -> Ruling:
@@ -123,7 +118,7 @@ class PolicyBook:
             PolicyUnavailableError: a policy is broken and none was read before. A process that
                 begins now must not take a limit that it cannot read for none.
         """
-        return combined_limits(self._whole(tenant_id, FRESH).policies)
+        return combined_limits(_whole(self._recent(tenant_id)).policies)
 
     def notices_of(self, tenant_id: str) -> tuple[NoticeRule, ...]:
         """Where its notices go, as the policies stand now; while one is broken, its last good ones.
@@ -134,7 +129,7 @@ class PolicyBook:
         Raises:
             PolicyUnavailableError: a policy is broken and none was read before.
         """
-        return combined_notices(self._whole(tenant_id, timedelta(0)).policies)
+        return combined_notices(_whole(self._anew(tenant_id)).policies)
 
     def broken(self) -> tuple[str, ...]:
         """Why policies cannot be read, of any tenant: a line each."""
@@ -162,29 +157,37 @@ class PolicyBook:
             )
         return None if self._folder is None else self._folder.find(tenant_id)
 
-    def _whole(self, tenant_id: str, fresh: timedelta) -> _Kept:
-        kept = self._recent(tenant_id, fresh)
-        if not kept.whole:
-            raise PolicyUnavailableError(kept.error or "the policy cannot be read")
-        return kept
-
-    def _recent(self, tenant_id: str, fresh: timedelta) -> _Kept:
+    def _recent(self, tenant_id: str) -> _Kept:
         with self._lock:
             now = self._clock.now()
             kept = self._kept.get(tenant_id)
-            if kept is None or not kept.read_at <= now < kept.read_at + fresh:
-                kept = self._read_again(tenant_id, kept, now, fresh)
-                self._kept[tenant_id] = kept
+            if kept is None or not kept.read_at <= now < kept.read_at + FRESH:
+                kept = self._read_again(tenant_id, now, self._policy_among_all)
             return kept
 
+    def _anew(self, tenant_id: str) -> _Kept:
+        with self._lock:
+            return self._read_again(tenant_id, self._clock.now(), self._policy_in_row)
+
     def _read_again(
-        self, tenant_id: str, before: _Kept | None, now: datetime, fresh: timedelta
+        self, tenant_id: str, now: datetime, policy_in_table: Callable[[str], Policy | None]
+    ) -> _Kept:
+        before = self._kept.get(tenant_id)
+        kept = self._kept[tenant_id] = self._read(tenant_id, before, now, policy_in_table)
+        return kept
+
+    def _read(
+        self,
+        tenant_id: str,
+        before: _Kept | None,
+        now: datetime,
+        policy_in_table: Callable[[str], Policy | None],
     ) -> _Kept:
         good: list[Policy] = []
         errors: list[str] = []
-        for read in (self._policy_in_folder, self._policy_in_table):
+        for read in (self._policy_in_folder, policy_in_table):
             try:
-                policy = read(tenant_id, now, fresh)
+                policy = read(tenant_id)
             except (PolicyUnavailableError, StoreUnavailableError) as error:
                 errors.append(str(error))
                 continue
@@ -199,18 +202,31 @@ class PolicyBook:
             return replace(before, read_at=now, error=error)
         return _Kept(tuple(good), now, whole=False, error=error)
 
-    def _policy_in_folder(self, tenant_id: str, *_: object) -> Policy | None:
+    def _policy_in_folder(self, tenant_id: str) -> Policy | None:
         return policy_of_text(self._find_text(tenant_id))
 
-    def _policy_in_table(self, tenant_id: str, now: datetime, fresh: timedelta) -> Policy | None:
+    def _policy_in_row(self, tenant_id: str) -> Policy | None:
+        store = self._store()
+        if store is None:
+            return None
+        with store.begin(tenant_id, read_only=True) as tx:
+            return policy_of_record(tx.find_policy())
+
+    def _policy_among_all(self, tenant_id: str) -> Policy | None:
         """From one look for all tenants: a dispatcher asks for many of them at once."""
-        read_at = self._records_read_at
-        if read_at is None or not read_at <= now < read_at + fresh:
+        now, read_at = self._clock.now(), self._records_read_at
+        if read_at is None or not read_at <= now < read_at + FRESH:
             store = self._store()
             records = () if store is None else store.policies()
             self._records = {record.tenant_id: record for record in records}
             self._records_read_at = now
         return policy_of_record(self._records.get(tenant_id))
+
+
+def _whole(kept: _Kept) -> _Kept:
+    if not kept.whole:
+        raise PolicyUnavailableError(kept.error or "the policy cannot be read")
+    return kept
 
 
 def policy_of_text(text: PolicyText | None) -> Policy | None:
