@@ -53,7 +53,7 @@ from deployments.warm_messages import (
     RunHooks,
 )
 from factory_runtime.bootstrap import open_runtime
-from factory_runtime.domain.errors import FactoryError, SettingsError
+from factory_runtime.domain.errors import FactoryError, SettingsError, TransientError
 from factory_runtime.services.sweep import sweep_prefect
 from factory_runtime.telemetry.tracing import flush_traces
 from flows.hooks import share_runtime, shared_runtime
@@ -264,6 +264,8 @@ async def _load_patiently(client: PrefectClient, flow_run: FlowRun) -> Flow[...,
     while True:
         try:
             return await _load(client, flow_run)
+        except TransientError as error:  # our record says which flow it is
+            _LOG.warning("flow run %s waits for the store: %s", flow_run.id, error)
         except Exception as error:
             if not tries.another(error):
                 raise
@@ -277,7 +279,7 @@ async def _load(client: PrefectClient, flow_run: FlowRun) -> Flow[..., Any]:
         if flow.isgenerator:
             raise TypeError("a generator flow needs a process of its own: use a process pool")
     except Exception as error:
-        if is_away(error) or is_upset(error):
+        if is_away(error) or is_upset(error) or isinstance(error, TransientError):
             raise
         flow_run_logger(flow_run).exception("the flow cannot be loaded")
         message = f"the flow cannot be loaded: {type(error).__name__}: {error}"

@@ -15,9 +15,9 @@ from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import ConflictError, TransientError
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.orchestration.routes import FLOW
-from factory_runtime.services.end_run import cancel_run
+from factory_runtime.services.end_run import BY_PREFECT, cancel_run
 from factory_runtime.services.engine import Walk
-from factory_runtime.services.routed_job import BY_PREFECT, begin_routed, leave_routed
+from factory_runtime.services.routed_job import begin_routed, leave_routed
 from factory_runtime.telemetry.tracing import mark_span
 from flows.hooks import after_run, shared_runtime
 from flows.walk import run_one, shared_limits, under_way, wind_down

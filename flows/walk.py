@@ -31,7 +31,7 @@ from flows.watch import Why, watch_run, why_left
 from tasks.execution import Execution, JobCall
 from tasks.gate import Gate
 from tasks.run_job import STOP_GRACE, job_task
-from tasks.threads import JOBS, RENDERS, in_thread
+from tasks.threads import JOBS, RENDERS, in_thread, on_sender_thread
 
 _LOOK_AGAIN = 0.5
 _HEAR_AGAIN = 0.2
@@ -210,10 +210,7 @@ async def _look_in_line(execution: Execution, name: str) -> AnotherAttempt | Non
 
 
 async def run_one(call: JobCall) -> None:
-    """Run one job's task; only what is not the job's own failure is raised.
-
-    What it sends elsewhere is on its way then.
-    """
+    """Run one job's task; only what is not the job's own failure is raised."""
     execution, name, walk = call.execution, call.name, call.execution.walk
     state = await job_task(walk.plan.job(name))(call, return_state=True)
     if name not in walk.endings and name not in execution.later and not execution.stopping:
@@ -224,8 +221,7 @@ async def run_one(call: JobCall) -> None:
         error = await state.aresult(raise_on_failure=False)
         raise error if isinstance(error, Exception) else FactoryError(f"{state.message}")
     if walk.routed is None and walk.jobs[name].routed_to is not None:
-        with suppress(TransientError):  # the next drain does it
-            await in_thread(send_now, execution.runtime.store, execution.runtime.clock)
+        on_sender_thread(send_now, execution.runtime.store, execution.runtime.clock)
 
 
 async def wind_down(

@@ -20,6 +20,8 @@ JOBS = 32
 # time is up keeps its thread, so there are more than may be at work.
 _JOBS = ThreadPoolExecutor(max_workers=2 * JOBS, thread_name_prefix="factory-job")
 _POOL = ThreadPoolExecutor(max_workers=32, thread_name_prefix="factory")
+# One: a Prefect that answers slowly holds up nothing but what is to be sent there.
+_SENDER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="factory-sender")
 
 RENDERS = max(2, os.cpu_count() or 2)
 """How many render children work at once in this process."""
@@ -33,6 +35,11 @@ async def in_thread(work: Callable[..., T], *args: Any) -> T:
 async def in_job_thread(work: Callable[..., T], *args: Any) -> T:
     """Likewise, for what a job does: it may take long."""
     return await _in(_JOBS, work, *args)
+
+
+def on_sender_thread(work: Callable[..., object], *args: Any) -> None:
+    """Have what is to be sent elsewhere sent soon; nobody waits, and nobody hears of its errors."""
+    _SENDER.submit(work, *args)
 
 
 async def _in(pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:

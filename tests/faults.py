@@ -18,12 +18,12 @@ from factory_runtime.domain.run import Run
 from factory_runtime.ports import (
     ArtifactStorage,
     DispatchTransaction,
-    HeldRun,
     JobKey,
     RoutedJob,
     RunKey,
     RunStore,
     RunTransaction,
+    SeenRun,
     StoredBody,
 )
 
@@ -107,7 +107,7 @@ class FaultyStore:
     def running_runs(self) -> tuple[RunKey, ...]:
         return self._store.running_runs()
 
-    def held_runs(self, lock: str, holder: str, now: datetime) -> tuple[HeldRun, ...]:
+    def held_runs(self, lock: str, holder: str, now: datetime) -> tuple[SeenRun, ...]:
         return self._store.held_runs(lock, holder, now)
 
     def overdue_runs(self, now: datetime, limit: int = 1000) -> tuple[RunKey, ...]:
@@ -127,7 +127,9 @@ class FaultyStore:
     def find_deployment(self, prefect_id: str) -> Deployment | None:
         return self._store.find_deployment(prefect_id)
 
-    def open_flow_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
+    def open_flow_runs(
+        self, *, after: RunKey | None = None, limit: int = 200
+    ) -> tuple[SeenRun, ...]:
         return self._store.open_flow_runs(after=after, limit=limit)
 
     def find_routed_job(self, flow_run_id: str) -> JobKey | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 _LATER = frozenset({401, 403, 404, 408, 429})
 """Answers below 500 that are not about what was sent: of a server that is busy, or not set up."""
+
+
+_TIMEOUT = 15.0
+_NO_MORE_TRIES_AFTER = 5.0
+"""Seconds. What answers 502 or 503 is asked again by Prefect's client, in a process that executes
+flows for minutes; who asks here has something else to do, and comes again."""
 
 
 class GoneError(NotFoundError):
@@ -51,7 +58,8 @@ def ask(
     try:
         # A client for each: one that has been answered once waits, for minutes, for a server that
         # is gone, and is made for one thread. With one certificate to read it takes 0.7 ms.
-        with get_client(sync_client=True) as client:
+        patience: dict[str, Any] = {"timeout": _TIMEOUT, "event_hooks": {"request": [_limit()]}}
+        with get_client(sync_client=True, httpx_settings=patience) as client:
             answer = client.request(
                 method, path, params=dict(query or {}), path_params=names, json=body
             )
@@ -63,6 +71,19 @@ def ask(
             f"Prefect does not answer {path}: {exc}",
             hint="`factory doctor` tells whether the server answers",
         ) from exc
+
+
+def _limit() -> Callable[[httpx.Request], None]:
+    """Called before each try of a question."""
+    first = time.monotonic()
+
+    def refuse(request: httpx.Request) -> None:
+        took = time.monotonic() - first
+        if took > _NO_MORE_TRIES_AFTER:
+            # An error that Prefect's client does not try again after.
+            raise OSError(f"{request.url.path} had no answer for {took:.0f} s")
+
+    return refuse
 
 
 def _translated(exc: httpx.HTTPStatusError, names: Mapping[str, object]) -> Exception:

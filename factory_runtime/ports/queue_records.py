@@ -34,8 +34,8 @@ class JobKey:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldRun:
-    """A run with a slot, as it was when it was seen; of its row, what nothing can damage."""
+class SeenRun:
+    """An open run with a flow run, as it was when it was seen; of its row, what nothing can damage."""
 
     key: RunKey
     flow_run_id: str

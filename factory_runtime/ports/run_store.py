@@ -32,11 +32,11 @@ from factory_runtime.ports.operator_records import OperatorRecords
 from factory_runtime.ports.publication_records import PublicationRecords
 from factory_runtime.ports.queue_records import (
     DispatchTransaction,
-    HeldRun,
     JobKey,
     QueueRecords,
     RoutedJob,
     RunKey,
+    SeenRun,
 )
 from factory_runtime.ports.routed_jobs import RoutedJobRecords
 
@@ -379,7 +379,7 @@ class RunStore(Protocol):
         """Runs that have a slot: Queued or Running ones."""
         ...
 
-    def held_runs(self, lock: str, holder: str, now: datetime) -> tuple[HeldRun, ...]:
+    def held_runs(self, lock: str, holder: str, now: datetime) -> tuple[SeenRun, ...]:
         """Those of them that have a flow run and whose lock is this holder's.
 
         Its name is ``lock`` and then the run's id.
@@ -411,8 +411,13 @@ class RunStore(Protocol):
         """
         ...
 
-    def open_flow_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
-        """Open runs that have a flow run, in the order of their keys; ``after`` continues."""
+    def open_flow_runs(
+        self, *, after: RunKey | None = None, limit: int = 200
+    ) -> tuple[SeenRun, ...]:
+        """Open runs with a flow run that nobody asked to cancel, by key; ``after`` continues.
+
+        Those are among them whose rows are damaged.
+        """
         ...
 
     def find_routed_job(self, flow_run_id: str) -> JobKey | None:

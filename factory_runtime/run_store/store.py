@@ -17,7 +17,7 @@ from factory_runtime.domain.errors import PermanentError, StoreUnavailableError
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
-from factory_runtime.ports import HeldRun, JobKey, RoutedJob, RunKey
+from factory_runtime.ports import JobKey, RoutedJob, RunKey, SeenRun
 from factory_runtime.run_store.dispatch import SqlDispatch, waiting_runs
 from factory_runtime.run_store.engines import LOCK_WAIT, for_writing, refuse_if_broken
 from factory_runtime.run_store.groups import letter_groups
@@ -104,11 +104,8 @@ class SqlRunStore:
     def running_runs(self) -> tuple[RunKey, ...]:
         return self._keys(running_runs())
 
-    def held_runs(self, lock: str, holder: str, now: datetime) -> tuple[HeldRun, ...]:
-        return tuple(
-            HeldRun(RunKey(*key), flow_run_id, version)
-            for *key, flow_run_id, version in self._all(held_runs(lock, holder, now))
-        )
+    def held_runs(self, lock: str, holder: str, now: datetime) -> tuple[SeenRun, ...]:
+        return self._seen(held_runs(lock, holder, now))
 
     def overdue_runs(self, now: datetime, limit: int = 1000) -> tuple[RunKey, ...]:
         return self._keys(overdue_runs(now, limit))
@@ -133,10 +130,10 @@ class SqlRunStore:
             row = connection.execute(query).mappings().first()
             return None if row is None else DEPLOYMENTS.value_of(row)
 
-    def open_flow_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
-        with self._connected(read_only=True) as connection, translated(self._place):
-            rows = connection.execute(open_flow_runs(after, limit)).mappings()
-            return tuple(RUNS.value_of(row) for row in rows)
+    def open_flow_runs(
+        self, *, after: RunKey | None = None, limit: int = 200
+    ) -> tuple[SeenRun, ...]:
+        return self._seen(open_flow_runs(after, limit))
 
     def find_routed_job(self, flow_run_id: str) -> JobKey | None:
         found = self._all(job_of_flow_run(flow_run_id))
@@ -160,6 +157,12 @@ class SqlRunStore:
 
     def _keys(self, query: Select[tuple[str, str]]) -> tuple[RunKey, ...]:
         return tuple(RunKey(*row) for row in self._all(query))
+
+    def _seen(self, query: Select[Any]) -> tuple[SeenRun, ...]:
+        return tuple(
+            SeenRun(RunKey(*key), flow_run_id, version)
+            for *key, flow_run_id, version in self._all(query)
+        )
 
     def _all(self, query: Select[Any]) -> list[Any]:
         with self._connected(read_only=True) as connection, translated(self._place):

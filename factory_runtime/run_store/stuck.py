@@ -15,6 +15,7 @@ from factory_runtime.run_store.rows import RUNS
 from factory_runtime.run_store.tables import dead_letters, jobs, locks, runs
 
 _KEY = (runs.c.tenant_id, runs.c.id)
+_SEEN = (*_KEY, runs.c.flow_run_id, runs.c.version)
 _AGE = (runs.c.priority, runs.c.requested_at, runs.c.id)
 _IS_OPEN = runs.c.completed_at.is_(None)
 
@@ -31,7 +32,7 @@ def held_runs(lock: str, holder: str, now: datetime) -> Select[Any]:
         locks.c.name == literal(lock).concat(runs.c.id),
     )
     return (
-        select(*_KEY, runs.c.flow_run_id, runs.c.version)
+        select(*_SEEN)
         .join(locks, of_run)
         .where(
             runs.c.admitted_at.is_not(None),
@@ -66,9 +67,10 @@ def expired_jobs(now: datetime, limit: int) -> Select[tuple[str, str, str]]:
     )
 
 
-def open_flow_runs(after: RunKey | None, limit: int) -> Select[tuple[Run]]:
-    """Open runs with a flow run, in the order of their keys."""
-    query = select(*RUNS.columns).where(_IS_OPEN, runs.c.flow_run_id.is_not(None))
+def open_flow_runs(after: RunKey | None, limit: int) -> Select[Any]:
+    """Key, flow run and version of open runs that nobody cancelled yet, in the order of their keys."""
+    has_flow_run, wanted = runs.c.flow_run_id.is_not(None), runs.c.cancel_requested_at.is_(None)
+    query = select(*_SEEN).where(_IS_OPEN, has_flow_run, wanted)
     return _part_of(query, after, limit)
 
 

@@ -32,7 +32,7 @@ from factory_runtime.ports import (
     RunStore,
     RunTransaction,
 )
-from factory_runtime.services.end_run import end_run
+from factory_runtime.services.end_run import BY_PREFECT, end_run
 from factory_runtime.services.locks import POOL, dispatcher_of, find_walker, take_lock, walk_lock
 from factory_runtime.services.messages import leave_status
 from factory_runtime.services.steadily import steadily
@@ -52,7 +52,7 @@ T = TypeVar("T")
 START_WITHIN = timedelta(seconds=60)
 """How long a run keeps its slot before this process walks it, or has handed it over."""
 
-CANCELLED_IN_PREFECT = "cancelled by somebody in Prefect"
+CANCELLED_IN_PREFECT = f"cancelled by {BY_PREFECT}"
 
 ASIDE_FIRST = timedelta(seconds=2)
 """How long a run that could not be started is set aside at first; each further time doubles it."""

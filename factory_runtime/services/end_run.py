@@ -25,6 +25,8 @@ from factory_runtime.services.steadily import steadily
 from factory_runtime.services.undo_run import SYSTEM, refuse_undoing, request_undo
 from factory_runtime.services.wake_run import wake_run
 
+BY_PREFECT = "somebody in Prefect"
+
 _PATIENCE = timedelta(seconds=5)
 """How long somebody who ends a run from outside waits for a store that is away or too busy."""
 

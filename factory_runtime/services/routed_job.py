@@ -15,7 +15,7 @@ from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, JobKey, Launcher, RoutedJob, RunStore
-from factory_runtime.services.end_run import cancel_run
+from factory_runtime.services.end_run import BY_PREFECT, cancel_run
 from factory_runtime.services.engine import Engine, Walk, walk_of
 from factory_runtime.services.letters import Failure, bury
 from factory_runtime.services.repair import each
@@ -23,8 +23,6 @@ from factory_runtime.services.send_job import hand_back, lose
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.take_back import let_go
 from factory_runtime.services.wake_run import wake_run
-
-BY_PREFECT = "somebody in Prefect"
 
 _PAGE = 200
 

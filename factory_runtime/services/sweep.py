@@ -11,9 +11,9 @@ from factory_runtime.domain.errors import (
 )
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import RunStatus
-from factory_runtime.ports import Clock, HeldRun, JobKey, Launcher, RunKey, RunStore
+from factory_runtime.ports import Clock, JobKey, Launcher, RunKey, RunStore, SeenRun
 from factory_runtime.services.dispatch import give_back
-from factory_runtime.services.end_run import cancel_run, end_run
+from factory_runtime.services.end_run import BY_PREFECT, cancel_run, end_run
 from factory_runtime.services.locks import POOL, dispatcher_of, drop_lock, find_walker, walk_lock
 from factory_runtime.services.messages import leave_status
 from factory_runtime.services.repair import each
@@ -63,14 +63,10 @@ def sweep_prefect(store: RunStore, clock: Clock, launcher: Launcher) -> int:
     """
     stopped, after = 0, None
     while page := store.open_flow_runs(after=after, limit=_PAGE):
-        of_flow_run = {run.flow_run_id: run for run in page if run.flow_run_id is not None}
-        for flow_run_id in launcher.find_cancelled(tuple(of_flow_run)):
-            run = of_flow_run[flow_run_id]
-            if run.cancel_requested_at is None:
-                with suppress(ConflictError):  # it has ended meanwhile
-                    cancel_run(store, clock, run.tenant_id, run.id, "somebody in Prefect")
-                    stopped += 1
-        after = RunKey(page[-1].tenant_id, page[-1].id)
+        of_flow_run = {run.flow_run_id: run.key for run in page}
+        found = launcher.find_cancelled(tuple(of_flow_run))
+        stopped += each([of_flow_run[one] for one in found], lambda key: _stop(store, clock, key))
+        after = page[-1].key
     return stopped + sweep_routed(store, clock, launcher)
 
 
@@ -90,7 +86,14 @@ def sweep_pool(store: RunStore, clock: Clock, launcher: Launcher) -> int:
     return each([waiting[one] for one in found], lambda run: _give_back(store, clock, run))
 
 
-def _give_back(store: RunStore, clock: Clock, seen: HeldRun) -> bool:
+def _stop(store: RunStore, clock: Clock, key: RunKey) -> bool:
+    with suppress(ConflictError):  # it has ended meanwhile
+        cancel_run(store, clock, key.tenant_id, key.run_id, BY_PREFECT)
+        return True
+    return False
+
+
+def _give_back(store: RunStore, clock: Clock, seen: SeenRun) -> bool:
     with store.begin(seen.key.tenant_id, read_only=True) as tx:
         run = tx.get_run(seen.key.run_id)
     if run.version != seen.version:

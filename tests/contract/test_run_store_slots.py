@@ -15,11 +15,11 @@ from factory_runtime.domain.records import SetAside
 from factory_runtime.domain.run import RUN_ENDED, Priority, Run, RunStatus
 from factory_runtime.ports import (
     EVERYBODY,
-    HeldRun,
     JobKey,
     RunFilter,
     RunKey,
     RunStore,
+    SeenRun,
     SlotHolder,
 )
 from tests.builders import TENANT, a_claimed_job, a_job, a_run, after
@@ -138,7 +138,7 @@ def test_those_are_found_whose_lock_somebody_holds(run_store: RunStore) -> None:
         with run_store.begin(run.tenant_id) as tx:
             holder = "ada" if run is others["another's"] else "pool"
             assert tx.try_lock(f"run:{run.id}", holder, after(1), after(9))
-    seen = HeldRun(RunKey(OTHER, held.id), "flow-1", held.version)
+    seen = SeenRun(RunKey(OTHER, held.id), "flow-1", held.version)
     assert run_store.held_runs("run:", "pool", after(8)) == (seen,)
     assert run_store.held_runs("run:", "pool", after(9)) == ()
     assert run_store.held_runs("walk:", "pool", after(8)) == ()
@@ -383,20 +383,25 @@ def test_open_flow_runs_are_read_part_by_part_without_gaps(run_store: RunStore) 
     names = ["run-10", "run-9", "run-B", "run-a", "run_c"]
     expected = sorted(
         (
-            added(run_store, a_run(tenant_id=tenant, id=name, flow_run_id=f"flow-{name}"))
+            _seen(added(run_store, a_run(tenant_id=tenant, id=name, flow_run_id=f"flow-{name}")))
             for tenant in (TENANT, OTHER)
             for name in names
         ),
-        key=lambda run: (run.tenant_id, run.id),
+        key=lambda run: run.key,
     )
     added(run_store, a_run())
+    added(run_store, a_run(flow_run_id="flow-unwanted", cancel_requested_at=after(1)))
     added(
         run_store,
         a_run(status=RunStatus.SUCCEEDED, completed_at=after(1), flow_run_id="flow-gone"),
     )
-    found: list[Run] = []
+    found: list[SeenRun] = []
     place: RunKey | None = None
     while page := run_store.open_flow_runs(after=place, limit=3):
         found += page
-        place = RunKey(page[-1].tenant_id, page[-1].id)
+        place = page[-1].key
     assert found == expected
+
+
+def _seen(run: Run) -> SeenRun:
+    return SeenRun(RunKey(run.tenant_id, run.id), str(run.flow_run_id), run.version)

@@ -12,11 +12,13 @@ import pytest
 from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
+    PREFECT_CLIENT_MAX_RETRIES,
     temporary_settings,
 )
 
 from factory_runtime.domain.errors import HostRejectedError, PrefectUnavailableError
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.orchestration import prefect_api
 from factory_runtime.orchestration.launch import PrefectLauncher
 from factory_runtime.orchestration.prefect_api import GoneError, ask
 from tests.builders import a_run
@@ -26,13 +28,17 @@ NEW = a_run(status=RunStatus.QUEUED)
 
 
 @contextmanager
-def answering(status: int) -> Generator[None]:
-    """A server that answers everything with one status."""
+def answering(status: int, **headers: str) -> Generator[list[str]]:
+    """A server that answers everything with one status; what it was asked."""
+    asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
+            asked.append(self.path)
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
             self.send_header("Content-Length", "2")
             self.end_headers()
             self.wfile.write(b"{}")
@@ -47,7 +53,7 @@ def answering(status: int) -> Generator[None]:
     thread.start()
     try:
         with asking(f"http://127.0.0.1:{server.server_port}/api"):
-            yield
+            yield asked
     finally:
         server.shutdown()
         thread.join()
@@ -88,6 +94,15 @@ def test_no_method_takes_a_server_in_trouble_for_an_answer(status: int):
             launcher().show_status(RUN)
         with pytest.raises(PrefectUnavailableError):
             launcher().find_cancelled([str(RUN.flow_run_id)])
+
+
+def test_nobody_waits_long_for_a_server_that_answers_only_a_proxy(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(prefect_api, "_NO_MORE_TRIES_AFTER", 0.2)
+    patience = {PREFECT_CLIENT_MAX_RETRIES: 100_000}  # of an executor, that has flows to keep
+    with temporary_settings(patience), answering(502, Retry_After="0") as asked:
+        with pytest.raises(PrefectUnavailableError, match="no answer"):
+            ask("GET", "/flow_runs/{id}", id=RUN.flow_run_id)
+        assert len(asked) > 1
 
 
 def test_where_no_server_is_prefect_is_unavailable():

@@ -326,3 +326,21 @@ def test_a_job_that_cannot_be_read_does_not_keep_the_sweep_from_the_others(
     assert sweep_routed(store, factory.clock, FlowRuns()) == 0
     assert routed.job(other, "ship").losses == 1
     assert broken.id in caplog.text
+
+
+def test_a_run_whose_row_is_damaged_does_not_keep_prefects_cancels_from_the_others(
+    factory: SmallFactory, caplog: pytest.LogCaptureFixture
+):
+    factory.template(CHAIN)
+    broken = factory.request(tenant_id="acme", flow_run_id="flow-8")
+    other = factory.request(tenant_id="umbrella", flow_run_id="flow-9")
+    prefect = FlowRuns()
+    prefect.cancelled |= {"flow-8", "flow-9"}
+    store = factory.store
+    assert isinstance(store, InMemoryRunStore)
+    with store.engine.begin() as connection:
+        damaged = text("UPDATE runs SET metadata = '{' WHERE id = :id")
+        connection.execute(damaged, {"id": broken.id})
+    assert sweep_prefect(store, factory.clock, prefect) == 1
+    assert factory.run(other).status is RunStatus.CANCELLED
+    assert broken.id in caplog.text
