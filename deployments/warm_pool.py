@@ -125,6 +125,13 @@ class WarmPool:
             self._drop(process)
         return None
 
+    def _replace_dead(self) -> None:
+        """Nobody borrows while none lives, so that nobody would come upon the last ones."""
+        dead = [process for process in self._idle if not process.alive]
+        self._idle = [process for process in self._idle if process.alive]
+        for process in dead:
+            self._drop(process)
+
     async def _keep(self, process: WarmProcess) -> None:
         async with self._changed:
             self._idle.append(process)
@@ -178,7 +185,7 @@ class WarmPool:
         return None
 
     async def _started(self) -> WarmProcess:
-        process = await start_process(self._context)
+        process = await start_process(self._context, self._replace_dead)
         if self._closing.is_set():
             process.close()  # it came too late to be among those that were
         self._unready.add(process)

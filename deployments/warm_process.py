@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import logging
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
@@ -52,9 +53,15 @@ class WarmProcess:
         busy: whether an answer is to come.
     """
 
-    def __init__(self, process: BaseProcess, connection: Connection[Order, Answer]) -> None:
+    def __init__(
+        self,
+        process: BaseProcess,
+        connection: Connection[Order, Answer],
+        tell_gone: Callable[[], None],
+    ) -> None:
         self._process = process
         self._connection = connection
+        self._tell_gone = tell_gone
         self._loop = asyncio.get_running_loop()
         self._answers: asyncio.Queue[Answer | None] = asyncio.Queue()
         self._gone: asyncio.Task[int] | None = None
@@ -154,10 +161,15 @@ class WarmProcess:
             self._answers.put_nowait(self._connection.recv())
         except (EOFError, OSError):
             self.close()
+            self._tell_gone()
 
 
-async def start_process(context: ForkServerContext) -> WarmProcess:
+async def start_process(context: ForkServerContext, tell_gone: Callable[[], None]) -> WarmProcess:
     """Fork one more; it is not ready yet.
+
+    Args:
+        context: has the fork server.
+        tell_gone: called when it has ended though nobody here closed it.
 
     Raises:
         OSError: there is no room for it.
@@ -172,7 +184,7 @@ async def start_process(context: ForkServerContext) -> WarmProcess:
         await asyncio.to_thread(process.start)
     finally:
         theirs.close()
-    return WarmProcess(process, ours)
+    return WarmProcess(process, ours, tell_gone)
 
 
 def _serve(connection: Connection[Answer, Order]) -> None:

@@ -54,7 +54,9 @@ def recorded(store: RunStore, run: Run, outcome: Outcome | None = None, **values
     """The run as our record has it, with one job; a lost attempt of it, say."""
     run = replace(run, **values)
     if run.ended:
-        run = replace(run, completed_at=NOON, admitted_at=None)
+        run = replace(run, completed_at=NOON)
+    if run.status is not RunStatus.RUNNING:
+        run = replace(run, admitted_at=None)
     job = a_job(run, status=JobStatus.SUCCEEDED, attempt=1)
     with store.begin(run.tenant_id) as tx:
         tx.add_run(run, [job])

@@ -263,11 +263,12 @@ def test_killed_between_the_flow_run_and_its_note_the_next_try_finds_the_same(
     routed.send(walk, "ship")
 
     def killed(*_: object) -> bool:
-        return False
+        raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(SentJobs, "_note", killed)
-        deliver(routed)
+        with pytest.raises(KeyboardInterrupt):
+            deliver(routed)
     assert routed.job(walk.run, "ship").routed_flow_run_id is None
     body = {"flow_runs": {"name": {"any_": [f"{walk.run.id} ship"]}}, "sort": "ID_DESC", "limit": 9}
     (made,) = prefect.ask("POST", "/flow_runs/filter", body)

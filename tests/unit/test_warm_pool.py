@@ -50,8 +50,8 @@ class Process:
 
 
 def starting(monkeypatch: pytest.MonkeyPatch, process: Any, begin: asyncio.Event) -> None:
-    async def start(context: object) -> Any:
-        del context
+    async def start(context: object, tell_gone: object) -> Any:
+        del context, tell_gone
         await begin.wait()
         return process
 
