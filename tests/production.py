@@ -198,7 +198,7 @@ class Production:
             }
         here = {
             "PREFECT_HOME": str(home / "prefect"),
-            "PREFECT_SERVER_API_BLOCKS_REGISTER_ON_START": "false",  # takes seconds, and is not asked for
+            "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",  # takes seconds, and is not asked for
             "DO_NOT_TRACK": "1",
         }
         return os.environ | ours | here
