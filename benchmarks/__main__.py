@@ -23,6 +23,7 @@ NAMES = (
     "five_jobs",
     "warm_run",
     "warm_worker",
+    "pool_runs",
     "cached_render",
     "render",
     "compile",
