@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -26,6 +27,9 @@ from tests.warm_cli import nursery
 
 LIMIT_SECONDS = 120.0
 FACTORY = Path(sys.executable).with_name("factory")
+
+_PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""Our server's address needs none, but each request would read the system's certificates."""
 
 
 class Factory:
@@ -133,7 +137,8 @@ class Factory:
         """Ask the stack's Prefect server."""
         state = read_state(self.settings)
         assert state is not None
-        answer = httpx.request(method, state.api_url + path, json=body, timeout=30)
+        address = state.api_url + path
+        answer = httpx.request(method, address, json=body, timeout=30, verify=_PLAIN)
         answer.raise_for_status()
         return answer.json()
 
@@ -161,12 +166,12 @@ def kill_executor(factory: Factory) -> list[psutil.Process]:
     return below
 
 
-def until(true: Any, what: str, seconds: float = LIMIT_SECONDS) -> None:
-    """Wait until a condition holds."""
+def until(true: Any, what: str, seconds: float = LIMIT_SECONDS, *, every: float = 0.05) -> None:
+    """Wait until a condition holds, looking at it every so many seconds."""
     end = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < end, f"not in {seconds} s: {what}"
-        time.sleep(0.05)
+        time.sleep(every)
 
 
 def git(*words: str | Path, cwd: Path | None = None) -> str:
