@@ -34,6 +34,7 @@ from factory_runtime.run_store import SqlRunStore
 from factory_runtime.run_store.tables import outbox
 from factory_runtime.services.topics import MEMORY_OF_RUN
 from factory_runtime.settings import Settings
+from tests import warm_birth
 from tests.factory import Factory, until
 from tests.prefect_database import place_database
 from tests.prefect_server import Prefect
@@ -107,7 +108,7 @@ class Nursery:
             )
 
     def bear(self, **order: Any) -> Executor:
-        """Have one forked; what it is told is said at ``_live``."""
+        """Have one forked; what it is told is said at ``_live``, or at ``live_beside``."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
@@ -347,18 +348,26 @@ def main() -> None:
     gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for them
     for line in sys.stdin:
+        order = json.loads(line)
+        if "words" in order:
+            warm_birth.import_what_workers_import()
         born = os.fork()
         if born == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             code = 1
             try:
-                code = _live(**json.loads(line))
+                code = _live_beside(**order) if "words" in order else _live(**order)
             except BaseException:
                 traceback.print_exc()
             finally:
                 os._exit(code)
         sys.stdout.write(f"{born}\n")
         sys.stdout.flush()
+
+
+def _live_beside(**order: Any) -> int:
+    _hold_on_to_nothing()
+    return warm_birth.live_beside(**order)
 
 
 def _live(

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,19 +18,23 @@ import psutil
 
 from deployments.executor import set_prefect
 from factory_runtime.settings import Settings
-from tests.factory import until
+from tests.executors import Nursery
 from tests.prefect_server import Prefect
+from tests.warm_birth import Born
 from tests.work_types import lines_of
 
 PATIENCE = 90.0
 ROOT = Path(__file__).parent.parent
 NEVER = 600
+LONG = 0.3
+"""Seconds between two questions for what takes a while."""
 
 
 class WarmWorker:
     """``prefect worker start --type factory``, in a session of its own.
 
-    It looks for flow runs by itself every ``poll`` seconds.
+    It looks for flow runs by itself every ``poll`` seconds. One from a ``nursery`` has nothing left
+    to import (``tests.warm_birth``).
     """
 
     def __init__(
@@ -41,17 +46,33 @@ class WarmWorker:
         api_url: str = options.get("api_url", prefect.api_url)
         poll: int = options.get("poll", NEVER)
         words = ["worker", "start", "--type", "factory", "--pool", pool, "--limit", "2"]
+        variables = environment | _prefect_variables(home, api_url)
+        variables["PREFECT_WORKER_QUERY_SECONDS"] = str(poll)
+        nursery: Nursery | None = options.get("nursery")
+        self.process: subprocess.Popen[bytes] | Born = (
+            self._start(words, variables)
+            if nursery is None
+            else self._bear(nursery, words, variables)
+        )
+
+    def _start(self, words: list[str], variables: dict[str, str]) -> subprocess.Popen[bytes]:
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 [sys.executable, "-m", "prefect", *words],
-                env=environment
-                | _prefect_variables(home, api_url)
-                | {"PREFECT_WORKER_QUERY_SECONDS": str(poll)},
+                env=variables,
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+
+    def _bear(self, nursery: Nursery, words: list[str], variables: dict[str, str]) -> Born:
+        told = self._log.with_suffix(".born")
+        self._log.touch()
+        nursery.bear(
+            words=["prefect", *words], environment=variables, log=str(self._log), told=str(told)
+        )
+        return Born(told)
 
     @property
     def log(self) -> str:
@@ -102,10 +123,14 @@ class WarmWorker:
     def wait(self, flow_run_id: str, *types: str) -> str:
         """The type of the flow run's state, once it is one of these, or final."""
         wanted = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED", *types}
-        self.until(
-            lambda: self._prefect.state(flow_run_id)[0] in wanted, f"{flow_run_id} is {wanted}"
-        )
-        return self._prefect.state(flow_run_id)[0]
+        found: list[str] = []
+
+        def reached() -> bool:
+            found[:] = [self._prefect.state(flow_run_id)[0]]
+            return found[0] in wanted
+
+        self.until(reached, f"{flow_run_id} is {wanted}")
+        return found[0]
 
     def complete(self, deployment: str, file: Path, **parameters: Any) -> tuple[str, ...]:
         """What a plain flow writes down about its process, once it has completed."""
@@ -114,14 +139,14 @@ class WarmWorker:
         return tuple(lines_of(file)[-1].split(":"))
 
     def until(self, true: Any, what: str) -> None:
-        def holds() -> bool:
+        end, pause = time.monotonic() + PATIENCE, 0.05
+        while not true():
             assert self.process.poll() is None, f"the worker ended:\n{self.log}"
-            return bool(true())
-
-        try:
-            until(holds, what, PATIENCE)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.log[-5000:]}") from None
+            assert time.monotonic() < end, f"not in {PATIENCE} s: {what}\n{self.log[-5000:]}"
+            time.sleep(pause)
+            pause = min(
+                1.5 * pause, LONG
+            )  # asked all the time, the server has time for little else
 
     def end(self) -> int:
         """Wait for its end, after somebody said so."""

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from factory_runtime.domain.run import RunStatus
+from tests.executors import Nursery
 from tests.factory import Factory
 from tests.prefect_server import Prefect
 from tests.warm_worker import PATIENCE, Door, WarmWorker
@@ -32,12 +33,12 @@ def factory(tmp_path: Path, prefect: Prefect) -> Iterator[Factory]:
 
 
 @pytest.fixture
-def start(factory: Factory, prefect: Prefect, tmp_path: Path) -> Iterator[Start]:
+def start(factory: Factory, prefect: Prefect, nursery: Nursery, tmp_path: Path) -> Iterator[Start]:
     made: list[WarmWorker] = []
 
     def begin(pool: str, **options: Any) -> WarmWorker:
         environment = factory.environment() | options.pop("environment", {})
-        worker = WarmWorker(environment, tmp_path, prefect, pool, **options)
+        worker = WarmWorker(environment, tmp_path, prefect, pool, nursery=nursery, **options)
         made.append(worker)
         worker.wait_until_started()
         return worker
@@ -84,16 +85,19 @@ def test_a_worker_that_may_wait_no_longer_puts_its_runs_down(
     assert prefect.state(flow_run) == ("PENDING", "Queued")
 
 
-def test_a_worker_whose_processes_cannot_start_gives_back_what_it_has_claimed(
+def test_a_worker_whose_processes_cannot_start_claims_nothing_and_ends_when_it_is_told(
     start: Start, prefect: Prefect, tmp_path: Path
 ):
-    worker = start("broken", environment={"FACTORY_MAX_RUNNING_RUNS": "many"})
-    worker.until(lambda: "no warm process could be started" in worker.log, "it says so")
-    claimed = worker.begin(worker.deploy(PLAIN), file=str(tmp_path / "file"))
-    worker.until(lambda: prefect.state(claimed)[0] == "PENDING", "it is claimed")
+    worker = start("broken", environment={"FACTORY_MAX_RUNNING_RUNS": "many"}, poll=1)
+    waiting = worker.begin(worker.deploy(PLAIN), file=str(tmp_path / "file"))
+    said = worker.log.count("no warm process could be started")
+    # By then it was told of the flow run, and looked for some itself.
+    worker.until(
+        lambda: worker.log.count("no warm process could be started") >= said + 4, "it says so"
+    )
     worker.process.terminate()
     assert worker.end() == 0, worker.log
-    assert prefect.state(claimed)[0] == "SCHEDULED", "another worker begins it"
+    assert prefect.history(waiting) == ["Scheduled"], "another worker begins it"
 
 
 def test_a_worker_that_is_killed_leaves_no_process_and_no_flow_run_that_seems_to_run(
