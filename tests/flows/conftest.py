@@ -20,6 +20,9 @@ from tests.factory import Factory
 from tests.otlp import Collector, collector
 from tests.prefect_server import FlowProcess, Prefect
 
+SOON = {"PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL": "0.5"}
+"""Seconds until an event can be read from the server. They are five by themselves."""
+
 
 @pytest.fixture(scope="package")
 def traces() -> Iterator[Collector]:
@@ -33,7 +36,7 @@ def factory(tmp_path_factory: pytest.TempPathFactory, traces: Collector) -> Iter
     """A factory whose stack is up, and traced; each test uses projects of its own."""
     running = Factory(tmp_path_factory.mktemp("factory"), job_types=("tests.work_types",))
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in traces.environment.items():
+        for name, value in (traces.environment | SOON).items():
             patch.setenv(name, value)
         running.start()
     yield running

@@ -49,19 +49,27 @@ class Typed:
     def __init__(self, capsys: pytest.CaptureFixture[str]) -> None:
         self._capsys = capsys
 
-    def said(self, *options: str) -> tuple[int, str]:
+    def refused(self, *options: str) -> tuple[int, str]:
         """Exit code and what it says of a mistake."""
-        self._capsys.readouterr()
-        code = main(["deploy", "automations", *options])
-        return code, self._capsys.readouterr().err
+        code, said = self._type(*options)
+        return code, said.err
+
+    def told(self, *options: str) -> str:
+        """What it says to people."""
+        code, said = self._type(*options)
+        assert code == 0, said.err
+        return said.out
 
     def __call__(self, *options: str) -> dict[str, dict[str, Any]]:
         """What it says of each automation, by name."""
+        return {
+            one["name"]: one for one in json.loads(self.told("--json", *options))["automations"]
+        }
+
+    def _type(self, *options: str) -> tuple[int, pytest.CaptureResult[str]]:
         self._capsys.readouterr()
-        code = main(["deploy", "automations", "--json", *options])
-        said = self._capsys.readouterr()
-        assert code == 0, said.err
-        return {one["name"]: one for one in json.loads(said.out)["automations"]}
+        code = main(["deploy", "automations", *options])
+        return code, self._capsys.readouterr()
 
 
 @pytest.fixture
@@ -134,11 +142,11 @@ def again_until(act: Callable[[], object], heard: Callable[[], object], what: st
     polls = count()
 
     def told() -> object:
-        if next(polls) % 60 == 0:
+        if next(polls) % 10 == 0:
             act()
         return heard()
 
-    until(told, what)
+    until(told, what, every=0.2)
 
 
 def alert_until(factory: Factory, heard: Callable[[], object], what: str) -> None:
@@ -156,15 +164,10 @@ def test_they_are_made_once_and_nothing_is_done_the_second_time(deployed: Typed,
     assert standing(prefect) == before
 
 
-def test_people_are_told_what_became_of_each(factory: Factory, prefect: Prefect):
-    said = factory.cli("deploy", "automations")
-    assert said.returncode == 0, said.stderr
-    assert [line.split("  ")[0] for line in said.stdout.splitlines()[1:]] == [
-        ZOMBIES,
-        LETTERS,
-        SWEEP,
-    ]
-    assert "prefect deploy --all" in said.stdout
+def test_people_are_told_what_became_of_each(deployed: Typed, prefect: Prefect):
+    said = deployed.told()
+    assert [line.split("  ")[0] for line in said.splitlines()[1:]] == [ZOMBIES, LETTERS, SWEEP]
+    assert "prefect deploy --all" in said
     assert set(standing(prefect)) == {ZOMBIES, LETTERS}
 
 
@@ -247,7 +250,7 @@ def test_an_alert_of_dead_letters_fires_it_once_however_often_it_is_told(
     alert_until(factory, lambda: fired_by(prefect, letters), "it fired")
     for key in ("twice", "twice", "last"):
         tell_dead_letter(factory, key)
-    until(lambda: "last" in fired_by(prefect, letters), "it fired for the last")
+    until(lambda: "last" in fired_by(prefect, letters), "it fired for the last", every=0.2)
     assert fired_by(prefect, letters).count("twice") == 1
 
 
@@ -337,17 +340,17 @@ def test_who_gives_no_sign_of_life_is_crashed_and_neither_who_rests_nor_who_is_n
     polls = count()
 
     def crashed() -> bool:
-        match next(polls) % 300:
+        match next(polls) % 60:
             case 0:  # the first ones may come before the automation is taken up
                 for one, its in tags_of.items():
                     beat(prefect, one, *its)
-            case 20:  # later: the server takes events of one moment up in any order
+            case 4:  # later: the server takes events of one moment up in any order
                 beat(prefect, resting, *tags, event="Paused")
             case _:
                 pass
         return prefect.state(silent)[0] == "CRASHED"
 
-    until(crashed, "the silent one was found")
+    until(crashed, "the silent one was found", every=0.25)
     assert prefect.state(resting)[0] == prefect.state(foreign)[0] == "RUNNING"
 
 
@@ -367,6 +370,6 @@ def test_who_gives_no_sign_of_life_is_crashed_and_neither_who_rests_nor_who_is_n
 def test_what_is_not_there_is_refused_and_nothing_is_made(
     deployed: Typed, prefect: Prefect, options: tuple[str, ...], code: int, says: str
 ):
-    said, error = deployed.said(*options)
+    said, error = deployed.refused(*options)
     assert (said, says in error) == (code, True), error
     assert standing(prefect) == {}
