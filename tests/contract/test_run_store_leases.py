@@ -22,6 +22,7 @@ from tests.builders import (
     after,
     an_event,
 )
+from tests.stored import added
 
 OWNER = str(a_claimed_job().lease_owner)
 
@@ -30,12 +31,6 @@ OWNER = str(a_claimed_job().lease_owner)
 def run(run_store: RunStore) -> Run:
     """A Running run without jobs."""
     return added(run_store, a_run(status=RunStatus.RUNNING))
-
-
-def added(store: RunStore, run: Run, *jobs: Job) -> Run:
-    with store.begin(run.tenant_id) as tx:
-        tx.add_run(run, jobs)
-    return run
 
 
 def with_job(store: RunStore, job: Job) -> Job:

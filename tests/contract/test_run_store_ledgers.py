@@ -32,15 +32,6 @@ from tests.builders import (
     an_effect,
 )
 
-
-@pytest.fixture
-def run(run_store: RunStore) -> Run:
-    run = a_run()
-    with run_store.begin(TENANT) as tx:
-        tx.add_run(run)
-    return run
-
-
 # --- artifacts
 
 

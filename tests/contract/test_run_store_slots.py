@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from factory_runtime.domain.errors import PermanentError, RunNotFoundError
-from factory_runtime.domain.job import Job, JobStatus
+from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.records import SetAside
 from factory_runtime.domain.run import RUN_ENDED, Priority, Run, RunStatus
 from factory_runtime.ports import (
@@ -23,14 +23,9 @@ from factory_runtime.ports import (
     SlotHolder,
 )
 from tests.builders import TENANT, a_claimed_job, a_job, a_run, after
+from tests.stored import added
 
 OTHER = "umbrella"
-
-
-def added(store: RunStore, run: Run, *jobs: Job) -> Run:
-    with store.begin(run.tenant_id) as tx:
-        tx.add_run(run, jobs)
-    return run
 
 
 def a_validated_run(**values: Any) -> Run:

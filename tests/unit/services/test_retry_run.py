@@ -1,4 +1,4 @@
-"""Sending a failed run round again, whole or from one job."""
+"""Sending a failed run round again."""
 
 from __future__ import annotations
 
@@ -12,57 +12,23 @@ import pytest
 
 from factory_runtime.domain.body import Body
 from factory_runtime.domain.errors import (
-    ConflictError,
     FactoryError,
     IllegalTransitionError,
     InputError,
     InvalidInputsError,
-    JobNotFoundError,
     RunNotFoundError,
 )
-from factory_runtime.domain.job import Job, JobStatus, SkipReason
+from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import JobContext, RunKey, RunStore
 from factory_runtime.run_store import SqlRunStore
 from factory_runtime.services.bodies import from_body
 from factory_runtime.services.end_run import end_run
-from factory_runtime.services.engine import stop_walking
 from factory_runtime.services.retry_run import retry_job, retry_run
 from factory_runtime.services.topics import MEMORY_OF_RUN, SHOW_STATUS
 from tests.builders import NOON, TENANT, a_job, a_run, after
+from tests.rounds import NO, again, ended_run, mend, run_through, statuses
 from tests.small_factory import THRICE, SmallFactory, busy, fails, gives, steps
-
-NO = ValueError("no")
-
-
-def run_through(factory: SmallFactory, run: Run) -> Run:
-    """Walk a run from where it stands to its end."""
-    walk = factory.take_up(run)
-    ended = factory.drive(walk)
-    stop_walking(factory.engine, walk)
-    return ended
-
-
-def ended_run(factory: SmallFactory, text: str, **values: Any) -> Run:
-    factory.template(text)
-    return run_through(factory, factory.request(**values))
-
-
-def again(factory: SmallFactory, run: Run, step: str | None = None, by: str = "ada") -> Run:
-    if step is None:
-        return retry_run(factory.store, factory.clock, run.tenant_id, run.id, by)
-    return retry_job(factory.store, factory.clock, run.tenant_id, run.id, step, by)
-
-
-def statuses(factory: SmallFactory, run: Run) -> dict[str, str]:
-    """Of each job: its status, or why it was skipped."""
-    return {name: job.skip_reason or job.status for name, job in factory.jobs(run).items()}
-
-
-def mend(factory: SmallFactory, *names: str) -> None:
-    for name in names:
-        del factory.on[name]
-
 
 # --- the whole run
 
@@ -262,157 +228,6 @@ def test_another_tenants_run_is_not_there(factory: SmallFactory, step: str | Non
     run = ended_run(factory, steps("a:"))
     with pytest.raises(RunNotFoundError):
         again(factory, a_run(id=run.id, tenant_id="other"), step)
-
-
-# --- one job
-
-
-def test_a_retried_job_takes_along_what_is_behind_it_and_nothing_else(factory: SmallFactory):
-    factory.on |= {"a": fails(NO), "x": fails(NO)}
-    run = ended_run(
-        factory, steps("a:", "b: needs: [a]", "c: needs: [b]", "x:", "y: needs: [x]", "z:")
-    )
-    mend(factory, "a", "x")
-    again(factory, run, "a", by="bob")
-    assert statuses(factory, run) == {
-        **dict.fromkeys("abc", "Pending"),
-        "x": "Failed",
-        "y": "need-failed",
-        "z": "Succeeded",
-    }
-    assert factory.events(run)[-1].detail == {"by": "bob", "cycle": 1, "step": "a"}
-    ended = run_through(factory, run)
-    assert (ended.status, ended.error) == (RunStatus.FAILED, "failed: x")
-    assert statuses(factory, run)["c"] == "Succeeded"
-    again(factory, run, "x")
-    assert run_through(factory, run).status is RunStatus.SUCCEEDED
-    assert factory.run(run).cycle == 2
-
-
-def test_what_waits_for_another_failed_job_as_well_is_skipped_again(factory: SmallFactory):
-    factory.on |= {"a": fails(NO), "x": fails(NO)}
-    run = ended_run(factory, steps("a:", "x:", "both: needs: [a, x]"))
-    mend(factory, "a")
-    again(factory, run, "a")
-    assert statuses(factory, run)["both"] == "Pending"
-    assert run_through(factory, run).status is RunStatus.FAILED
-    assert statuses(factory, run) == {"a": "Succeeded", "x": "Failed", "both": "need-failed"}
-
-
-def test_what_a_job_waits_for_has_to_be_retried_first(factory: SmallFactory):
-    factory.on["a"] = fails(NO)
-    run = ended_run(factory, steps("a:", "b: needs: [a]", "c: needs: [b]"))
-    for step, need in (("b", "a"), ("c", "b")):
-        with pytest.raises(ConflictError, match=f"job {step} of .* needs {need},") as refused:
-            again(factory, run, step)
-        assert refused.value.hint == f"retry {need} first: {step} comes along"
-    assert factory.run(run) == run
-
-
-def test_a_job_that_was_not_to_run_or_succeeded_is_not_retried(factory: SmallFactory):
-    factory.on["c"] = fails(NO)
-    run = ended_run(factory, steps("a:", "b: when: '${{ 1 == 2 }}'", "c:"))
-    for step, status in (("a", "Succeeded"), ("b", "Skipped")):
-        with pytest.raises(IllegalTransitionError, match=f"job {step} .* is {status} and cannot"):
-            again(factory, run, step)
-    assert factory.run(run) == run
-
-
-@pytest.mark.parametrize("step", ["", "nobody", "a'; --", "a\x00", "ä" * 300])
-def test_a_job_that_the_run_does_not_have_is_not_retried(factory: SmallFactory, step: str):
-    factory.on["a"] = fails(NO)
-    run = ended_run(factory, steps("a:"))
-    with pytest.raises(JobNotFoundError):
-        again(factory, run, step)
-    assert factory.run(run) == run
-
-
-# --- continue and fallbacks
-
-
-def test_a_failed_job_that_the_run_went_on_without_can_be_retried_alone(factory: SmallFactory):
-    factory.on |= {"docs": fails(NO), "b": fails(NO)}
-    run = ended_run(factory, steps("docs: on_failure: continue", "b: needs: [docs]"))
-    assert statuses(factory, run) == {"docs": "Failed", "b": "Failed"}
-    mend(factory, "b")
-    # It ran without its need, and may do so again.
-    again(factory, run, "b")
-    assert statuses(factory, run) == {"docs": "Failed", "b": "Pending"}
-    assert run_through(factory, run).status is RunStatus.SUCCEEDED
-
-
-SPARE = steps("a: on_failure: {fallback: spare}", "spare:", "b: needs: [a]")
-
-
-def test_a_fallback_that_failed_too_is_not_needed_where_the_retry_succeeds(factory: SmallFactory):
-    factory.on |= {"a": fails(NO), "spare": fails(NO)}
-    run = ended_run(factory, SPARE)
-    assert statuses(factory, run) == {"a": "Failed", "spare": "Failed", "b": "need-failed"}
-    mend(factory, "a")
-    again(factory, run, "a")
-    assert set(statuses(factory, run).values()) == {"Pending"}
-    assert run_through(factory, run).status is RunStatus.SUCCEEDED
-    assert statuses(factory, run) == {
-        "a": "Succeeded",
-        "spare": SkipReason.FALLBACK_NOT_NEEDED,
-        "b": "Succeeded",
-    }
-
-
-def test_a_fallback_that_failed_can_be_retried_in_the_place_of_what_it_stands_in_for(
-    factory: SmallFactory,
-):
-    factory.on |= {"a": fails(NO), "spare": fails(NO)}
-    run = ended_run(factory, SPARE)
-    mend(factory, "spare")
-    again(factory, run, "spare")
-    assert statuses(factory, run) == {"a": "Failed", "spare": "Pending", "b": "Pending"}
-    assert run_through(factory, run).status is RunStatus.SUCCEEDED
-    assert statuses(factory, run) == {"a": "Failed", "spare": "Succeeded", "b": "Succeeded"}
-
-
-def test_a_fallback_that_succeeded_stands_in_again_where_the_retry_fails(factory: SmallFactory):
-    factory.on |= {"a": fails(NO), "b": fails(NO)}
-    run = ended_run(factory, SPARE)
-    assert statuses(factory, run) == {"a": "Failed", "spare": "Succeeded", "b": "Failed"}
-    mend(factory, "b")
-    again(factory, run)
-    assert run_through(factory, run).status is RunStatus.SUCCEEDED
-    assert statuses(factory, run) == {"a": "Failed", "spare": "Succeeded", "b": "Succeeded"}
-
-
-def test_a_fallback_that_was_not_needed_stays_so(factory: SmallFactory):
-    factory.on["b"] = fails(NO)
-    run = ended_run(factory, SPARE)
-    mend(factory, "b")
-    again(factory, run)
-    assert statuses(factory, run) == {
-        "a": "Succeeded",
-        "spare": SkipReason.FALLBACK_NOT_NEEDED,
-        "b": "Pending",
-    }
-    assert run_through(factory, run).status is RunStatus.SUCCEEDED
-
-
-def test_a_fallback_that_was_never_reached_comes_along(factory: SmallFactory):
-    factory.on["first"] = fails(NO)
-    text = steps(
-        "first:",
-        "a: needs: [first], on_failure: {fallback: spare}",
-        "spare: needs: [first]",
-        "b: needs: [a]",
-    )
-    run = ended_run(factory, text)
-    mend(factory, "first")
-    factory.on["a"] = fails(NO)
-    again(factory, run, "first")
-    assert run_through(factory, run).status is RunStatus.SUCCEEDED
-    assert statuses(factory, run) == {
-        "first": "Succeeded",
-        "a": "Failed",
-        "spare": "Succeeded",
-        "b": "Succeeded",
-    }
 
 
 # --- at once
