@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -35,6 +36,7 @@ from tests.builders import (
     an_attempt,
     an_event,
 )
+from tests.system.store_processes import admit_one
 
 THREADS = 8
 
@@ -170,63 +172,44 @@ def test_a_thread_that_would_wait_for_itself_is_told(sqlite_url: str) -> None:
                 tx.add_run(a_run())
 
 
+@pytest.fixture(scope="module")
+def at_store() -> Generator[Callable[[str, str], list[Any]]]:
+    """Has three processes do a work of ``store_processes`` at once; what each said."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.system.store_processes"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as nursery:
+
+        def do(work: str, url: str) -> list[Any]:
+            assert nursery.stdin is not None
+            assert nursery.stdout is not None
+            nursery.stdin.write(json.dumps({"work": work, "url": url, "count": 3}) + "\n")
+            nursery.stdin.flush()
+            answer = json.loads(nursery.stdout.readline())
+            assert answer["codes"] == [0] * 3
+            return answer["said"]
+
+        yield do
+
+
 def test_processes_that_open_a_new_store_at_once_all_succeed(
-    tmp_path: Path, empty_postgres_url: str
+    at_store: Callable[[str, str], list[Any]], tmp_path: Path, empty_postgres_url: str
 ) -> None:
-    program = (
-        "import sys; from factory_runtime.run_store import open_run_store;"
-        "store = open_run_store(sys.argv[1]); sys.stdin.read();"
-        "print(store.running_runs())"
-    )
     for url in (f"sqlite:///{tmp_path / 'new' / 'factory.db'}", empty_postgres_url):
-        children = [
-            subprocess.Popen(
-                [sys.executable, "-c", program, url],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for _ in range(3)
-        ]
-        for child in children:
-            out, err = child.communicate()
-            assert (child.returncode, out.strip()) == (0, "()"), err
+        assert at_store("open", url) == [[]] * 3
 
 
-def test_processes_write_to_one_file_without_getting_in_each_others_way(sqlite_url: str) -> None:
-    program = (
-        "import sys; from factory_runtime.run_store import open_run_store;"
-        "from tests.builders import a_run\n"
-        "store = open_run_store(sys.argv[1])\n"
-        "for _ in range(20):\n"
-        "    with store.begin('acme') as tx: tx.add_run(a_run())\n"
-    )
-    children = [
-        subprocess.Popen([sys.executable, "-c", program, sqlite_url], stderr=subprocess.PIPE)
-        for _ in range(3)
-    ]
-    for child in children:
-        _, err = child.communicate()
-        assert child.returncode == 0, err.decode()
+def test_processes_write_to_one_file_without_getting_in_each_others_way(
+    at_store: Callable[[str, str], list[Any]], sqlite_url: str
+) -> None:
+    at_store("add-runs", sqlite_url)
     with closing(open_run_store(sqlite_url)) as store, store.begin(TENANT) as tx:
         assert len(tx.list_runs(RunFilter(), limit=100).items) == 60
 
 
 # --- dispatchers
-
-
-def admit_one(store: SqlRunStore, cap: int) -> str | None:
-    """What a dispatcher does: the run it gave a slot to, or None where none is free or wanted."""
-    with store.begin_dispatch() as dispatch:
-        if len(dispatch.holders()) >= cap:
-            return None
-        for key in dispatch.waiting_runs(after(9), limit=1):
-            tx = dispatch.of_tenant(key.tenant_id)
-            run = tx.lock_run(key.run_id)
-            tx.save_run(run, run.move_to(RunStatus.QUEUED, after(1), admitted_at=after(1)))
-            return run.id
-        return None
 
 
 def test_many_dispatchers_never_go_over_the_cap_nor_admit_a_run_twice(
@@ -249,37 +232,13 @@ def test_many_dispatchers_never_go_over_the_cap_nor_admit_a_run_twice(
     assert {key.run_id for key in database_store.running_runs()} == set(admitted)
 
 
-def test_dispatchers_in_many_processes_never_go_over_the_cap(database_url: str) -> None:
+def test_dispatchers_in_many_processes_never_go_over_the_cap(
+    at_store: Callable[[str, str], list[Any]], database_url: str
+) -> None:
     with closing(open_run_store(database_url)) as store, store.begin(TENANT) as tx:
         for _ in range(20):
             tx.add_run(a_run(status=RunStatus.VALIDATED))
-    program = (
-        "import sys; from factory_runtime.run_store import open_run_store;"
-        "from tests.system.test_run_store_races import admit_one\n"
-        "store = open_run_store(sys.argv[1]); print('ready', flush=True); sys.stdin.readline()\n"
-        "while run_id := admit_one(store, 7): print(run_id)\n"
-    )
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", program, database_url],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    for child in children:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "ready\n"
-    admitted: list[str] = []
-    for child in children:
-        assert child.stdin is not None
-        child.stdin.write("go\n")
-        child.stdin.flush()
-    for child in children:
-        out, _ = child.communicate()
-        assert child.returncode == 0
-        admitted += out.split()
+    admitted = [run_id for runs in at_store("dispatch", database_url) for run_id in runs]
     assert len(admitted) == len(set(admitted)) == 7
 
 
