@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from itertools import product
+from itertools import count, product
 from pathlib import Path
 from typing import Any, cast
 
@@ -100,24 +100,32 @@ def kill_in_store(
 
 
 def kills_at_any_transaction() -> Iterator[Any]:
-    """Each database, each point and each kind of undo; all of their pairs; the rest in the soak."""
+    """Each database, each point and each kind of undo; all of their pairs; the rest in the soak.
+
+    Every second transaction of each; every one in the soak.
+    """
     for database, point, text in product(("sqlite", "postgres"), POINTS, (TWO, WITHOUT_REMOVAL)):
         kind = "removed" if text == TWO else "reverted"
         marks = [pytest.mark.service] if database == "postgres" else []
-        if (database == "sqlite") ^ (point == "commit") ^ (kind == "removed"):
-            marks.append(pytest.mark.soak)
-        yield pytest.param(database, point, text, marks=marks, id=f"{database}-{point}-{kind}")
+        name = f"{database}-{point}-{kind}"
+        if not (database == "sqlite") ^ (point == "commit") ^ (kind == "removed"):
+            # Odd ones at one database, even ones at the other.
+            yield pytest.param(
+                database, point, text, 1 + (database == "sqlite"), 2, marks=marks, id=name
+            )
+        marks.append(pytest.mark.soak)
+        yield pytest.param(database, point, text, 1, 1, marks=marks, id=f"{name}-each")
 
 
 @pytest.mark.parametrize(
-    ("database_url", "point", "text"), [*kills_at_any_transaction()], indirect=["database_url"]
+    ("database_url", "point", "text", "first", "step"),
+    [*kills_at_any_transaction()],
+    indirect=["database_url"],
 )
 def test_an_undo_that_is_killed_at_any_transaction_is_finished_once(
-    factory: UndoFactory, text: str, point: Point
+    factory: UndoFactory, text: str, point: Point, first: int, step: int
 ):
-    number = 0
-    while True:
-        number += 1
+    for number in count(first, step):
         run = factory.made(text)
         undoing, store = kill_in_store(factory, run, number, point)
         if not store.fired:
