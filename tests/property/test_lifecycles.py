@@ -35,7 +35,7 @@ def check_lifecycles(
     )
 
 
-EXAMPLES = 12
+EXAMPLES = 7
 MANY_EXAMPLES = 200
 
 
