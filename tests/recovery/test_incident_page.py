@@ -6,15 +6,17 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from deployments.stack import StackLock, read_state
 from factory_runtime.domain.dead_letter import ORDER_ENDED, LetterFilter, OrderStatus
 from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunFilter
+from tests.executors import Site
 from tests.factory import LIMIT_SECONDS, Factory
 from tests.warm_cli import nursery
 
@@ -30,15 +32,18 @@ def commands() -> list[str]:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Factory]:
-    """A stack, and the repositories that people have made by hand."""
-    factory = Factory(tmp_path)
+def stack(a_site: Callable[..., Site]) -> Iterator[Site]:
+    """A site whose executor is its stack, and the repositories that people have made by hand."""
+    site = a_site(lease_seconds=30)
     for project in PROJECTS:
-        place = factory.settings.git_folder / "local" / project / "orders.git"
+        place = site.settings.git_folder / "local" / project / "orders.git"
         subprocess.run(["git", "init", "--quiet", "--bare", place], check=True)
-    factory.start()
-    yield factory
-    factory.stop()
+    lock = StackLock(site.settings)
+    assert lock.take()  # who looks for a stack asks whether somebody holds it
+    site.execute()
+    site.until(lambda: (state := read_state(site.settings)) and state.ready, "the stack is up")
+    yield site
+    lock.release()
 
 
 def runs_of(factory: Factory) -> list[Run]:
@@ -71,24 +76,24 @@ def wait_until_quiet(factory: Factory) -> None:
         time.sleep(0.1)
 
 
-def test_the_incident_can_be_typed_and_comes_out_as_told(site: Factory, tmp_path: Path):
+def test_the_incident_can_be_typed_and_comes_out_as_told(stack: Site):
     for project in PROJECTS:
-        run = site.complete("microservice", project, service_name="orders")
+        run = stack.complete("microservice", project, service_name="orders")
         assert run.status is RunStatus.FAILED, run
-    wait_until_quiet(site)
+    wait_until_quiet(stack)
     path = f"{nursery().factory.parent}{os.pathsep}{os.environ['PATH']}"
     said = ""
     for command in commands():
-        typed = as_typed(site, command)
+        typed = as_typed(stack, command)
         done = subprocess.run(
-            ["bash", "-c", typed], cwd=tmp_path, env=site.environment() | {"PATH": path},
+            ["bash", "-c", typed], cwd=stack.settings.root.parent, env=stack.environment() | {"PATH": path},
             capture_output=True, text=True, timeout=LIMIT_SECONDS,
         )  # fmt: skip
         assert done.returncode == 0, f"{typed}\n{done.stdout}{done.stderr}"
         said += done.stdout
-        wait_until_quiet(site)
-    assert {run.status for run in runs_of(site)} == {RunStatus.SUCCEEDED}
-    with site.runtime.store.begin("local", read_only=True) as tx:
+        wait_until_quiet(stack)
+    assert {run.status for run in runs_of(stack)} == {RunStatus.SUCCEEDED}
+    with stack.runtime.store.begin("local", read_only=True) as tx:
         assert tx.list_dead_letters(LetterFilter()) == ()
         assert tx.list_effects(status=EffectStatus.ORPHANED) == ()
         orders = [order.status for order in tx.list_redrive_orders()]
