@@ -51,14 +51,14 @@ class Typed:
 
     def refused(self, *options: str) -> tuple[int, str]:
         """Exit code and what it says of a mistake."""
-        code, said = self._type(*options)
-        return code, said.err
+        code, _, mistake = self._type(*options)
+        return code, mistake
 
     def told(self, *options: str) -> str:
         """What it says to people."""
-        code, said = self._type(*options)
-        assert code == 0, said.err
-        return said.out
+        code, said, mistake = self._type(*options)
+        assert code == 0, mistake
+        return said
 
     def __call__(self, *options: str) -> dict[str, dict[str, Any]]:
         """What it says of each automation, by name."""
@@ -66,10 +66,11 @@ class Typed:
             one["name"]: one for one in json.loads(self.told("--json", *options))["automations"]
         }
 
-    def _type(self, *options: str) -> tuple[int, pytest.CaptureResult[str]]:
+    def _type(self, *options: str) -> tuple[int, str, str]:
         self._capsys.readouterr()
         code = main(["deploy", "automations", *options])
-        return code, self._capsys.readouterr()
+        said = self._capsys.readouterr()
+        return code, said.out, said.err
 
 
 @pytest.fixture
