@@ -14,6 +14,8 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable
 _OPTIONS = (
     "--no-sandbox",  # which root has none of
     "--disable-gpu",
+    "--disable-gpu-rasterization",
+    "--disable-software-rasterizer",  # a canvas shows the same without a 3-D library's help
     "--disable-quic",
     "--no-first-run",
     "--disable-background-networking",
@@ -29,6 +31,13 @@ _HIDE = """home => {
     while (texts.nextNode())
         texts.currentNode.data = texts.currentNode.data.replace(home, "/…");
 }"""
+
+_STILL = """addEventListener("DOMContentLoaded", () => {
+    const style = document.createElement("style");
+    style.textContent = "*, ::before, ::after { animation: none !important; transition: none !important }";
+    document.head.append(style);
+})"""
+"""What turns or pulses while a page waits is drawn sixty times a second, by the processor."""
 
 PICTURES = "FACTORY_PICTURES"
 """A folder that is to keep the pictures that tests take; without it they take none."""
@@ -92,6 +101,7 @@ def open_window(root: str, profile: Path) -> Generator[Window]:
             timezone_id="UTC",
         )
         context.set_default_timeout(_PATIENCE_MS)
+        context.add_init_script(_STILL)
         try:
             yield Window(context, root)
         finally:

@@ -18,7 +18,7 @@ from deployments.stack import read_state
 from factory_runtime.domain.run import PREFECT, Run, RunStatus
 from factory_runtime.orchestration.work_pool import WORK_POOL
 from tests.browser import Window, chromium, open_window
-from tests.deployed import TENANT
+from tests.deployed import TENANT, deploy
 from tests.factory import Factory, git, until
 from tests.prefect_server import Prefect
 from tests.warm_worker import WarmWorker
@@ -53,12 +53,9 @@ def root(factory: Factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def deployment_id(factory: Factory) -> str:
-    words = ("templates", "deploy", "microservice", "--tenant", TENANT, "--project", "by-form")
-    said = factory.cli(*words, "--json")
-    assert said.returncode == 0, said.stderr
-    (answer,) = json.loads(said.stdout)["deployed"]
-    return answer["prefect_id"]
+def deployment_id(factory: Factory, prefect: Prefect) -> str:
+    del prefect  # it has this thread's Prefect talk to the stack's
+    return deploy(factory, "microservice", project_id="by-form").deployment.prefect_id
 
 
 @pytest.fixture
@@ -76,6 +73,20 @@ def window(root: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wind
         yield window
 
 
+@pytest.fixture
+def form(window: Window, deployment_id: str) -> Page:
+    """As somebody does who finds the deployment in the UI; an empty one each time."""
+    page = window.page
+    if deployment_id in page.url:  # without loading the whole of the UI again
+        page.get_by_role("link", name=TENANT, exact=True).first.click()
+    else:
+        window.open(f"/v2/deployments/deployment/{deployment_id}")
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Custom run").click()
+    page.get_by_label("Service name").wait_for()
+    return page
+
+
 def test_the_stack_serves_the_ui_and_tells_it_where_its_api_is(root: str) -> None:
     settings = httpx.get(f"{root}/ui-settings").json()
     assert settings["api_url"] == "/api", "that of the host that its page came from"
@@ -84,10 +95,9 @@ def test_the_stack_serves_the_ui_and_tells_it_where_its_api_is(root: str) -> Non
 
 
 def test_the_form_shows_typed_fields_and_refuses_bad_values(
-    window: Window, prefect: Prefect, deployment_id: str
+    window: Window, form: Page, prefect: Prefect, deployment_id: str
 ) -> None:
-    before = flow_runs(prefect, deployment_id)
-    page = open_form(window, deployment_id)
+    before, page = flow_runs(prefect, deployment_id), form
     labels = [label.inner_text() for label in page.locator("form label").all()]
     assert [label for label in labels if label in FIELDS] == FIELDS
     expect(page.get_by_label("Owner")).to_have_value("platform")
@@ -109,10 +119,11 @@ def test_the_form_shows_typed_fields_and_refuses_bad_values(
 
 
 def test_a_run_from_the_form_is_the_run_that_the_command_line_makes(
-    factory: Factory, prefect: Prefect, window: Window, deployment_id: str, worker: WarmWorker
+    factory: Factory, prefect: Prefect, worker: WarmWorker, window: Window, form: Page
 ) -> None:
+    del form
     worker.wait_until_started()
-    flow_run_id = run_by_form(window, deployment_id)
+    flow_run_id = run_by_form(window)
     see_it_complete(window)
     until(lambda: artifact_keys(prefect, flow_run_id) >= SHOWN, "Prefect has what the run made")
     see_what_it_made(window, factory.settings.root)
@@ -144,19 +155,9 @@ def test_the_readme_shows_pictures_that_are_there_and_small() -> None:
         assert 10_000 < (readme.parent / picture).stat().st_size < 300_000
 
 
-def open_form(window: Window, deployment_id: str) -> Page:
-    """As somebody does who finds the deployment in the UI."""
-    window.open(f"/v2/deployments/deployment/{deployment_id}")
-    page = window.page
-    page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Custom run").click()
-    page.get_by_label("Service name").wait_for()
-    return page
-
-
-def run_by_form(window: Window, deployment_id: str) -> str:
+def run_by_form(window: Window) -> str:
     """Fill the form in, submit it, and look at the flow run; its id."""
-    page = open_form(window, deployment_id)
+    page = window.page
     page.get_by_label("Service name").fill("orders")
     for position, entity in enumerate(ENTITIES):
         page.get_by_role("button", name="Add item").click()
