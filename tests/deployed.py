@@ -16,6 +16,7 @@ from factory_runtime.orchestration.work_pool import ensure_work_pool
 from tests.factory import Factory
 from tests.prefect_server import Prefect
 from tests.recipes import a_source, a_template
+from tests.warm_prefect import warm_prefect
 
 TENANT = "acme"
 
@@ -52,40 +53,48 @@ def start(prefect: Prefect, deployment_id: str, **body: Any) -> httpx.Response:
 
 
 def execute(factory: Factory, *started: httpx.Response) -> None:
-    """Execute what was started, as Prefect's engine does in a process of its own."""
+    """Execute what was started, as Prefect's engine does in a process of its own.
+
+    The stack's executor drains what is left to be done then, and has LanceDB imported already.
+    """
     ids = [answer.raise_for_status().json()["id"] for answer in started]
-    done = _typed(factory, "tests.engine_process", *ids)
+    environment = _environment(factory) | {"FACTORY_HOOKS": "false"}
+    done = warm_prefect().run("tests.engine_process", *ids, environment=environment)
     assert done.returncode == 0, done.stderr
 
 
 def prefect_command(
-    factory: Factory, *words: str, cwd: Path | None = None
+    factory: Factory, *words: str, cwd: Path | None = None, warm: bool = True
 ) -> subprocess.CompletedProcess[str]:
-    """Type `prefect …` as somebody does who knows no `factory`."""
-    return _typed(factory, "prefect", *words, cwd=cwd)
+    """Type `prefect …` as somebody does who knows no `factory`.
 
-
-def _typed(
-    factory: Factory, module: str, *words: str, cwd: Path | None = None
-) -> subprocess.CompletedProcess[str]:
-    """In a process whose own tenant is none that anybody deploys for."""
-    state = read_state(factory.settings)
-    assert state is not None
+    ``warm`` spares it its imports; else it is started as a person's shell does.
+    """
+    if warm:
+        return warm_prefect().run("prefect", *words, environment=_environment(factory), cwd=cwd)
     return subprocess.run(
-        [sys.executable, "-m", module, *words],
-        env=factory.environment()
-        | {
-            "FACTORY_TENANT": "of-the-settings",
-            "FACTORY_PROJECT": "of-the-settings",
-            "PREFECT_API_URL": state.api_url,
-            "PREFECT_HOME": str(factory.settings.prefect_folder),
-            "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
-        },
+        [sys.executable, "-m", "prefect", *words],
+        env=_environment(factory),
         cwd=cwd,
         capture_output=True,
         text=True,
         timeout=150,
     )
+
+
+def _environment(factory: Factory) -> dict[str, str]:
+    """Of a process whose own tenant is none that anybody deploys for."""
+    state = read_state(factory.settings)
+    assert state is not None
+    return factory.environment() | {
+        "FACTORY_TENANT": "of-the-settings",
+        "FACTORY_PROJECT": "of-the-settings",
+        "PREFECT_API_URL": state.api_url,
+        "PREFECT_HOME": str(factory.settings.prefect_folder),
+        "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
+        # The executor's: each client reads all of the system's, and the server speaks plain HTTP.
+        "PREFECT_API_SSL_CERT_FILE": str(factory.settings.prefect_folder / "certificate.pem"),
+    }
 
 
 def run_of(factory: Factory, started: httpx.Response, tenant: str = TENANT) -> Run | None:

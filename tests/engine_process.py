@@ -1,7 +1,7 @@
 """Executes flow runs as Prefect's engine does: ``python -m tests.engine_process ID…``.
 
-One after the other in one process, for its imports take seconds; each is told by the environment,
-as a worker tells the process that it starts.
+One after the other in one process; each is told by the environment, as a worker tells the process
+that it starts.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ from tests.warm_cli import nursery
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
+ENDS = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 BUILT_IN_NAMES = {place.parent.name for place in BUILT_IN.glob("*/template.yaml")}
 
 
@@ -173,24 +174,35 @@ def _withdrawn(factory: Factory, prefect_id: str) -> bool:
 # --- without any process of ours
 
 
+EXECUTED = {
+    "good": ({"name": "by-worker"}, RunStatus.SUCCEEDED, "COMPLETED"),
+    "bad": ({"a b": 1}, RunStatus.FAILED, "FAILED"),
+}
+
+
+@pytest.mark.parametrize(
+    "forms", [("good",), pytest.param(("good", "bad"), marks=pytest.mark.soak)]
+)
 def test_prefect_s_process_worker_executes_what_is_deployed(
-    factory: Factory, prefect: Prefect
+    factory: Factory, prefect: Prefect, forms: list[str]
 ) -> None:
+    """Each in three processes of Prefect's; that a bad one fails is shown above too."""
     low = Priority.LOW
     prefect_id = deployed(factory, "fall.back", priority=low)  # its dot is none of Python's
-    good = start(prefect, prefect_id, parameters={"name": "by-worker"})
-    bad = start(prefect, prefect_id, parameters={"a b": 1}, enforce_parameter_schema=False)
+    expected = [EXECUTED[form] for form in forms]
+    started = [
+        start(prefect, prefect_id, parameters=parameters, enforce_parameter_schema=False)
+        for parameters, _, _ in expected
+    ]
     worker = ("worker", "start", "--pool", "factory", "--type", "process", "--run-once")
     done = prefect_command(factory, *worker, "--work-queue", low.value)
     assert done.returncode == 0, done.stderr
-    run = run_of(factory, good)
-    assert run is not None, done.stdout
-    assert factory.wait(run).status is RunStatus.SUCCEEDED
-    refused = run_of(factory, bad)
-    assert refused is not None, done.stdout
-    assert refused.status is RunStatus.FAILED
-    assert prefect.state(bad.json()["id"])[0] == "FAILED"
-    until(lambda: prefect.state(good.json()["id"])[0] == "COMPLETED", "Prefect hears of the end")
+    for one, (_, status, shown) in zip(started, expected, strict=True):
+        run = run_of(factory, one)
+        assert run is not None, done.stdout
+        assert factory.wait(run).status is status
+        until(lambda one=one: prefect.state(one.json()["id"])[0] in ENDS, "Prefect hears of it")
+        assert prefect.state(one.json()["id"])[0] == shown
 
 
 def test_plain_prefect_deploys_all_of_the_project(
@@ -198,7 +210,7 @@ def test_plain_prefect_deploys_all_of_the_project(
 ) -> None:
     ensure_work_pool()
     shutil.copy(ROOT / "prefect.yaml", tmp_path)
-    done = prefect_command(factory, "deploy", "--all", cwd=tmp_path)
+    done = prefect_command(factory, "deploy", "--all", cwd=tmp_path, warm=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in BUILT_IN_NAMES:
         shown = prefect.ask("GET", f"/deployments/name/{name}/local")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect.settings import (
+    PREFECT_API_SSL_CERT_FILE,
     PREFECT_API_URL,
     PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
     temporary_settings,
 )
 
+from deployments.executor import (
+    _one_certificate,  # pyright: ignore[reportPrivateUsage]
+)
 from deployments.launching import launcher_of
 from factory_runtime.domain.run import Priority, Run, RunRequest, RunStatus
 from factory_runtime.ports import RunFilter
@@ -25,6 +27,7 @@ from factory_runtime.services.request_run import request_run
 from factory_runtime.services.sweep import sweep, sweep_pool
 from tests.factory import Factory, until
 from tests.prefect_server import Prefect, flow_run_id
+from tests.warm_prefect import warm_prefect
 from tests.work_types import a_work_template, lines_of
 
 pytestmark = pytest.mark.slow
@@ -45,9 +48,8 @@ def factory(tmp_path_factory: pytest.TempPathFactory, prefect: Prefect) -> Itera
     )
     step = f"name: touch, type: touch, with: {{file: '{made.templates.parent}/touched'}}"
     made.template("launched", a_work_template("launched", step))
-    with temporary_settings(
-        {PREFECT_API_URL: prefect.api_url, PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False}
-    ):
+    ours = {PREFECT_API_URL: prefect.api_url, PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False}
+    with temporary_settings(ours | {PREFECT_API_SSL_CERT_FILE: certificate_of(made)}):
         yield made
     made.runtime.store.close()
 
@@ -59,6 +61,11 @@ def _nothing_is_left(factory: Factory) -> Iterator[None]:
     for key in runtime.store.running_runs():
         cancel_run(runtime.store, runtime.clock, key.tenant_id, key.run_id, "tester")
     sweep(runtime.store, runtime.clock)
+
+
+def certificate_of(factory: Factory) -> str:
+    """As the executor has it: each client reads all of the system's, for a plain HTTP server."""
+    return str(_one_certificate(factory.settings.prefect_folder))
 
 
 def ask(factory: Factory, template: str = "launched", **values: Any) -> Run:
@@ -83,18 +90,15 @@ def handed_over(factory: Factory, **values: Any) -> Run:
 
 def execute(factory: Factory, prefect: Prefect, *flow_runs: str) -> str:
     """As Prefect's engine does in a process of its own; what it says of those that it left."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.engine_process", *flow_runs],
-        env=factory.environment()
-        | {
-            "PREFECT_API_URL": prefect.api_url,
-            "PREFECT_HOME": str(factory.settings.prefect_folder),
-            "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
-        },
-        capture_output=True,
-        text=True,
-        timeout=150,
-    )
+    place = {
+        "FACTORY_HOOKS": "false",  # or each imports LanceDB, and remembers the run
+        "PREFECT_API_SSL_CERT_FILE": certificate_of(factory),
+        "PREFECT_API_URL": prefect.api_url,
+        "PREFECT_HOME": str(factory.settings.prefect_folder),
+        "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
+    }
+    environment = factory.environment() | place
+    done = warm_prefect().run("tests.engine_process", *flow_runs, environment=environment)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
