@@ -14,6 +14,16 @@ import pytest
 from tests.executors import Nursery, Site, shared_prefect
 from tests.prefect_server import Prefect
 
+SQLITE_IN_SOAK = (
+    pytest.param("sqlite", marks=pytest.mark.soak),
+    pytest.param("postgres", marks=pytest.mark.service),
+)
+POSTGRES_IN_SOAK = (
+    "sqlite",
+    pytest.param("postgres", marks=(pytest.mark.service, pytest.mark.soak)),
+)
+"""For ``each_site``, where `make test` has other tests for the difference between databases."""
+
 
 @pytest.fixture(scope="package")
 def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:

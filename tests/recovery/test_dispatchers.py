@@ -219,16 +219,17 @@ def test_no_run_keeps_a_slot_that_its_dispatcher_does_not_know_of(
 # --- many at once, in processes of their own
 
 
-RUNS, CAP = 60, 3
+CAP = 3
 
 
+@pytest.mark.parametrize("runs", [24, pytest.param(60, marks=pytest.mark.soak)])
 def test_dispatchers_and_sweeps_in_many_processes_walk_each_run_once_under_the_cap(
-    core_site: CoreSite,
+    core_site: CoreSite, runs: int
 ) -> None:
     site = core_site
     site.template(*site.lines_only(), name="light")
     priorities = list(Priority)
-    for number in range(RUNS):
+    for number in range(runs):
         site.request("light", priority=priorities[number % 3])
     for _ in range(3):  # each sweeps four times a second, too
         site.start(cap=CAP, at_once=2)
@@ -252,8 +253,9 @@ def test_dispatchers_and_sweeps_in_many_processes_walk_each_run_once_under_the_c
     assert [run_id for _, run_id in queued] == [run.id for run in waiting]
 
 
+@pytest.mark.parametrize("runs", [10, pytest.param(24, marks=pytest.mark.soak)])
 def test_a_worker_whose_clock_jumps_doubles_nothing_and_every_run_ends(
-    core_site: CoreSite,
+    core_site: CoreSite, runs: int
 ) -> None:
     site, gate = core_site, core_site.orders.home / "gate"
     names = site.repositories(3)
@@ -262,7 +264,7 @@ def test_a_worker_whose_clock_jumps_doubles_nothing_and_every_run_ends(
     )
     site.template(touch, name="held")
     held = [site.request("held", priority=Priority.HIGH) for _ in range(2)]
-    for number in range(24):
+    for number in range(runs):
         site.request(names[number % 3])
     site.start(cap=4, at_once=2)
     site.until(lambda: len(lines_of(site.orders.walks)) == 2)

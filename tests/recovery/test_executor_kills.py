@@ -9,6 +9,7 @@ from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import Run, RunStatus
 from tests.executors import Site
 from tests.factory import git
+from tests.recovery.conftest import POSTGRES_IN_SOAK
 
 pytestmark = pytest.mark.slow
 
@@ -20,6 +21,7 @@ def steps_committed(site: Site, run: Run) -> list[str]:
     return sorted(steps)
 
 
+@pytest.mark.parametrize("each_site", POSTGRES_IN_SOAK, indirect=True)
 def test_a_killed_executor_leaves_no_child_and_its_run_goes_on_where_it_was(each_site: Site):
     site = each_site
     first = site.execute()

@@ -23,22 +23,22 @@ from factory_runtime.services.remember import embed_missing
 
 EMBEDDER = WordsEmbedder()
 
-# Prints a line after each upsert that returned; waits for a line on stdin before the first.
+# Each batch has rows that all write, and rows of its own. Prints a line after each upsert that returned; waits for a line on stdin before the first.
 WRITER = """
     import sys
     from pathlib import Path
     from factory_runtime.memory.lance import LanceMemoryIndex
     from tests.recovery.test_memory_writers import EMBEDDER, a_batch
 
-    folder, writer, rounds, own = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
+    folder, writer, rounds = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     index = LanceMemoryIndex(folder, EMBEDDER)
     import lancedb  # before the signal, so that all begin at once
     print("ready", flush=True)
     sys.stdin.readline()
     for number in range(rounds):
-        prefix = f"{writer}-{number}" if own == "own" else "shared"
-        index.upsert("acme", a_batch(prefix, title=f"{writer} {number}"))
-        print(f"{prefix} {number}", flush=True)
+        own = f"{writer}-{number}"
+        index.upsert("acme", [*a_batch("shared", title=own), *a_batch(own, title=own)])
+        print(own, flush=True)
 """
 
 
@@ -57,8 +57,8 @@ def a_batch(prefix: str, title: str, size: int = 5) -> list[Memory]:
 class Writer:
     """A process that writes batches."""
 
-    def __init__(self, folder: Path, name: str, *, rounds: int, own: bool) -> None:
-        arguments = [str(folder), name, str(rounds), "own" if own else "shared"]
+    def __init__(self, folder: Path, name: str, *, rounds: int) -> None:
+        arguments = [str(folder), name, str(rounds)]
         self._process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(WRITER), *arguments],
             stdin=subprocess.PIPE,
@@ -79,18 +79,13 @@ class Writer:
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
-    def kill(self) -> list[str]:
-        """What it had said before it was killed."""
+    def kill(self) -> None:
         self._process.kill()
-        return self._end()
+        self.finish()
 
     def finish(self) -> int:
-        self._end()
+        self._process.communicate(timeout=60)
         return self._process.returncode
-
-    def _end(self) -> list[str]:
-        said, _ = self._process.communicate(timeout=60)
-        return said.splitlines()
 
 
 def ids_of(folder: Path) -> list[str]:
@@ -104,47 +99,32 @@ def doubled(ids: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("heard", [1, 9])
-def test_a_killed_writer_loses_no_row_that_it_had_written(tmp_path: Path, heard: int) -> None:
-    writer = Writer(tmp_path, "w", rounds=100_000, own=True)
+def test_a_killed_writer_loses_no_row_and_the_one_after_it_writes_the_same_rows_once(
+    tmp_path: Path, heard: int
+) -> None:
+    writer = Writer(tmp_path, "killed", rounds=100_000)
     writer.ready()
     writer.go()
     said = [writer.line() for _ in range(heard)]
-    said += writer.kill()
+    writer.kill()
     ids = ids_of(tmp_path)
     assert doubled(ids) == []
-    # A last line may have been cut by the kill; the ones before it are whole.
-    written = {f"{line.split()[0]}-{i}" for line in said[:heard] for i in range(5)}
-    assert written <= set(ids)
+    assert {f"{prefix}-{i}" for prefix in ("shared", *said) for i in range(5)} <= set(ids)
     assert len(ids) % 5 == 0, "an upsert is there whole or not at all"
 
-
-def test_the_one_after_a_killed_writer_writes_the_same_rows_once(tmp_path: Path) -> None:
-    writer = Writer(tmp_path, "killed", rounds=100_000, own=False)
-    writer.ready()
-    writer.go()
-    writer.line()
-    writer.kill()
-    LanceMemoryIndex(tmp_path, EMBEDDER).upsert("acme", a_batch("shared", "after"))
-    assert sorted(ids_of(tmp_path)) == [f"shared-{i}" for i in range(5)]
     index = LanceMemoryIndex(tmp_path, EMBEDDER)
+    index.upsert("acme", a_batch("shared", "after"))
+    assert sorted(ids_of(tmp_path)) == sorted(ids)
     (vector,) = EMBEDDER.embed(["shared after"])
-    recalled = index.search("acme", RecallQuery("shared after"), vector)
-    assert {r.memory.title for r in recalled} == {"after"}
+    recalled = index.search("acme", RecallQuery("shared after", limit=5), vector)
+    assert {r.memory.id: r.memory.title for r in recalled} == {
+        f"shared-{i}": "after" for i in range(5)
+    }
 
 
-def test_two_processes_writing_the_same_ids_at_once_leave_each_once(tmp_path: Path) -> None:
+def test_processes_writing_shared_and_own_ids_at_once_lose_and_double_none(tmp_path: Path) -> None:
     # Neither finds a table: the race begins with making it.
-    writers = [Writer(tmp_path, name, rounds=12, own=False) for name in ("one", "two")]
-    for writer in writers:
-        writer.ready()
-    for writer in writers:
-        writer.go()
-    assert [writer.finish() for writer in writers] == [0, 0]
-    assert sorted(ids_of(tmp_path)) == [f"shared-{i}" for i in range(5)]
-
-
-def test_two_processes_writing_their_own_ids_at_once_lose_none(tmp_path: Path) -> None:
-    writers = [Writer(tmp_path, name, rounds=12, own=True) for name in ("one", "two")]
+    writers = [Writer(tmp_path, name, rounds=12) for name in ("one", "two")]
     for writer in writers:
         writer.ready()
     for writer in writers:
@@ -152,7 +132,7 @@ def test_two_processes_writing_their_own_ids_at_once_lose_none(tmp_path: Path) -
     assert [writer.finish() for writer in writers] == [0, 0]
     ids = ids_of(tmp_path)
     assert doubled(ids) == []
-    assert len(ids) == 2 * 12 * 5
+    assert len(ids) == 5 + 2 * 12 * 5
 
 
 def test_threads_writing_shared_and_own_ids_at_once_lose_and_double_none(tmp_path: Path) -> None:

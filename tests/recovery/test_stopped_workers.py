@@ -12,6 +12,7 @@ from factory_runtime.domain.run import Run, RunStatus
 from tests.executors import Site
 from tests.factory import git
 from tests.recipes import a_source
+from tests.recovery.conftest import POSTGRES_IN_SOAK, SQLITE_IN_SOAK
 from tests.work_types import lines_of
 
 pytestmark = pytest.mark.slow
@@ -80,6 +81,7 @@ def test_a_worker_stopped_past_its_lease_changes_nothing_and_serves_on(each_site
     site.until_shown(run, "COMPLETED", "Completed")
 
 
+@pytest.mark.parametrize("each_site", POSTGRES_IN_SOAK, indirect=True)
 def test_a_worker_stopped_past_its_lease_may_go_on_itself_where_nobody_else_did(each_site: Site):
     site = each_site
     stopped = site.execute()
@@ -123,6 +125,7 @@ def test_a_worker_killed_before_its_first_heartbeat_is_replaced_at_once_on_its_m
     assert lines_of(site.file("a")) == [f"{run.id}:a"]
 
 
+@pytest.mark.parametrize("each_site", SQLITE_IN_SOAK, indirect=True)
 def test_a_worker_killed_on_another_machine_is_replaced_when_its_lease_has_run_out(
     each_site: Site,
 ):
