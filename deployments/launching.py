@@ -12,7 +12,7 @@ from factory_runtime.domain.errors import FactoryError, PrefectFailedError, Tran
 from factory_runtime.domain.run import Run
 from factory_runtime.orchestration.deployed import read_deployment
 from factory_runtime.orchestration.launch import PoolLauncher
-from factory_runtime.orchestration.work_pool import ensure_work_pool
+from factory_runtime.orchestration.work_pool import WORK_POOL, ensure_work_pool
 from factory_runtime.ports import Launcher
 
 _BY = "dispatcher"
@@ -21,11 +21,15 @@ _BY = "dispatcher"
 def launcher_of(runtime: Runtime) -> Launcher:
     """How a dispatcher with these settings launches runs."""
     settings = runtime.settings
-    if settings.work_pool is None:
-        return runtime.launcher
+    return runtime.launcher if settings.work_pool is None else pool_launcher(runtime)
+
+
+def pool_launcher(runtime: Runtime) -> PoolLauncher:
+    """How runs are launched into the work pool of the settings; without one, into ``factory``."""
+    settings = runtime.settings
+    pool = settings.work_pool or WORK_POOL
     patience = timedelta(minutes=settings.start_minutes)
-    deployments = RecordedDeployments(runtime, settings.work_pool)
-    return PoolLauncher(runtime.inputs_of, settings.work_pool, patience, deployments)
+    return PoolLauncher(runtime.inputs_of, pool, patience, RecordedDeployments(runtime, pool))
 
 
 class RecordedDeployments:

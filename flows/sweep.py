@@ -8,7 +8,7 @@ from datetime import timedelta
 from prefect import flow
 
 from factory_runtime.services.sweep import sweep as sweep_store
-from factory_runtime.services.sweep import sweep_pool, sweep_prefect
+from factory_runtime.services.sweep import sweep_prefect
 from flows.hooks import drain, shared_runtime
 from tasks.threads import in_thread
 
@@ -19,13 +19,11 @@ _TELL_WITHIN = timedelta(seconds=20)
 async def sweep() -> dict[str, int]:
     """Look once over all open runs; how many were repaired, by what was done.
 
-    Those that want a slot after that get it from a dispatcher.
+    Those that want a slot after that get it from a dispatcher, or from ``hand-over``.
     """
     runtime = shared_runtime()
     swept = await in_thread(sweep_store, runtime.store, runtime.clock)
     stopped = await in_thread(sweep_prefect, runtime.store, runtime.clock, runtime.launcher)
-    if runtime.settings.work_pool is not None:
-        await in_thread(sweep_pool, runtime.store, runtime.clock, runtime.launcher)
     await drain()
     await in_thread(runtime.look_for_stuck)
     await in_thread(runtime.tell, _TELL_WITHIN)
