@@ -214,11 +214,11 @@ def _open_what_runs_need() -> None:
     Raises:
         SystemExit: by these settings no run could be executed.
     """
-    runtime = open_runtime()
-    share_runtime(runtime)
     try:
+        runtime = open_runtime()
+        share_runtime(runtime)
         _ = runtime.desk, runtime.engine, runtime.launcher, runtime.routes
-    except SettingsError as error:
+    except (SettingsError, ValueError) as error:  # the latter is how pydantic refuses one
         raise SystemExit(str(error)) from error
     except FactoryError as error:
         _LOG.warning("opened by the first run that needs it: %s", error)

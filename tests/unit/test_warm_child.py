@@ -16,15 +16,25 @@ from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import StoreUnavailableError
 
 
-def test_a_route_that_is_none_ends_the_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("FACTORY_JOB_ROUTES", '{"no-such-type": "pool/queue"}', "no job type is called"),
+        ("FACTORY_LEASE_SECONDS", "soon", "lease_seconds"),
+        ("FACTORY_TEMPLATE_FOLDERS", "here", "template_folders"),
+    ],
+)
+def test_a_setting_that_is_none_ends_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str, why: str
+):
     monkeypatch.setenv("FACTORY_HOME", str(tmp_path))
-    monkeypatch.setenv("FACTORY_JOB_ROUTES", '{"no-such-type": "pool/queue"}')
+    monkeypatch.setenv(name, value)
 
     def keep_to_itself(runtime: Runtime) -> None:
         del runtime
 
     monkeypatch.setattr(warm_child, "share_runtime", keep_to_itself)
-    with pytest.raises(SystemExit, match="FACTORY_JOB_ROUTES: no job type is called"):
+    with pytest.raises(SystemExit, match=why):
         warm_child._open_what_runs_need()  # pyright: ignore[reportPrivateUsage] - the rest serves
 
 
