@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
+import json
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,14 @@ def server() -> Generator[DataServer]:
 @pytest.fixture
 def factory(tmp_path: Path, database_store: SqlRunStore, server: DataServer) -> ReportFactory:
     return ReportFactory(tmp_path, database_store, data_hosts=(server.host,))
+
+
+ON_SQLITE = pytest.mark.parametrize(
+    "database_url",
+    ["sqlite", pytest.param("postgres", marks=[pytest.mark.service, pytest.mark.soak])],
+    indirect=True,
+)
+"""What differs by the database is in the other tests; on both in the soak."""
 
 
 def sources(server: DataServer, names: tuple[str, ...] = TWO) -> list[dict[str, str]]:
@@ -79,6 +87,7 @@ def test_a_source_that_times_out_is_served_from_its_copy_and_marked_stale(
     assert factory.body(run, "report.pdf") != factory.body(first, "report.pdf")
 
 
+@ON_SQLITE
 def test_a_source_that_times_out_without_a_copy_is_left_out_and_named(
     factory: ReportFactory, server: DataServer
 ) -> None:
@@ -93,6 +102,7 @@ def test_a_source_that_times_out_without_a_copy_is_left_out_and_named(
     assert outputs(factory, run)["notes"] == [note]
 
 
+@ON_SQLITE
 def test_the_copy_of_another_project_is_no_copy(factory: ReportFactory, server: DataServer) -> None:
     factory.report(*sources(server))
     server.serves("/stock.csv", b"", 500)
@@ -101,6 +111,7 @@ def test_the_copy_of_another_project_is_no_copy(factory: ReportFactory, server: 
     assert factory.jobs(run)["fetch[stock]"].status is JobStatus.FAILED
 
 
+@ON_SQLITE
 def test_a_source_that_comes_back_is_fresh_again(
     factory: ReportFactory, server: DataServer
 ) -> None:
@@ -112,6 +123,7 @@ def test_a_source_that_comes_back_is_fresh_again(
     assert degraded(factory, run) == {}
 
 
+@ON_SQLITE
 def test_without_any_source_there_is_no_report(factory: ReportFactory, server: DataServer) -> None:
     for name in TWO:
         server.serves(f"/{name}.csv", b"", 404)
@@ -134,6 +146,7 @@ class Clumsy(Chart):
         return super().publish(context, with_, tree)
 
 
+@ON_SQLITE
 def test_a_chart_that_fails_is_left_out_and_named(
     factory: ReportFactory, server: DataServer
 ) -> None:
@@ -147,6 +160,7 @@ def test_a_chart_that_fails_is_left_out_and_named(
     assert factory.artifact(run, "stock.png") is not None
 
 
+@ON_SQLITE
 def test_a_pdf_that_cannot_be_written_becomes_html(
     factory: ReportFactory, server: DataServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +177,7 @@ def test_a_pdf_that_cannot_be_written_becomes_html(
     assert note in page
 
 
+@ON_SQLITE
 def test_data_beyond_the_memory_limit_are_sampled_and_that_is_said(
     factory: ReportFactory, server: DataServer
 ) -> None:
@@ -174,6 +189,7 @@ def test_data_beyond_the_memory_limit_are_sampled_and_that_is_said(
     assert outputs(factory, run)["notes"] == ["sales: sampled 1 of 5 rows, to fit into memory"]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize(
     "source",
     [
@@ -192,6 +208,7 @@ def test_a_source_that_makes_no_sense_is_refused_at_once(
         factory.report(source)
 
 
+@ON_SQLITE
 def test_two_sources_of_one_name_are_refused(factory: ReportFactory) -> None:
     with pytest.raises(InvalidInputsError, match="problem"):
         factory.report({"name": "a", "location": "/x"}, {"name": "a", "location": "/y"})
@@ -210,6 +227,27 @@ ON_POSTGRES = [
 ]
 
 
+@pytest.fixture(scope="module")
+def doomed() -> Generator[Callable[..., int]]:
+    """Runs ``tests.report_worker`` with arguments in a process of its own; how that ended."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.report_worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+        text=True,
+    ) as nursery:
+
+        def run(*arguments: str) -> int:
+            assert nursery.stdin is not None
+            assert nursery.stdout is not None
+            nursery.stdin.write(json.dumps(arguments) + "\n")
+            nursery.stdin.flush()
+            return int(nursery.stdout.readline())
+
+        yield run
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("database_url", "step"),
@@ -217,20 +255,18 @@ ON_POSTGRES = [
     indirect=["database_url"],
 )
 def test_a_run_killed_in_the_middle_of_a_job_goes_on_and_gives_the_same(
-    tmp_path: Path, factory: ReportFactory, database_url: str, server: DataServer, step: str
+    tmp_path: Path,
+    factory: ReportFactory,
+    database_url: str,
+    server: DataServer,
+    step: str,
+    doomed: Callable[..., int],
 ) -> None:
     """The process dies of SIGKILL while it stores a body, or once a checkpoint is saved."""
-    whole = factory.report(*sources(server))
+    fetched_later = step == "fetch[stock]"  # and so as of later: not the same
+    whole = None if fetched_later else factory.report(*sources(server))
     run = factory.request("report", {"sources": sources(server)}, project_id="shop")
-    killed = subprocess.run(
-        [sys.executable, "-m", "tests.report_worker", database_url, tmp_path, run.id, step],
-        env={**os.environ, "FACTORY_DATA_HOSTS": f'["{server.host}"]'},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        timeout=100,
-        check=False,
-    )
-    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    assert doomed(database_url, str(tmp_path), run.id, step, server.host) == -signal.SIGKILL
     factory.clock.pass_time(2 * factory.engine.lease)
     ended = factory.drive(factory.take_up(factory.run(run), f"flow-{run.id}"))
     assert ended.status is RunStatus.SUCCEEDED
@@ -240,5 +276,5 @@ def test_a_run_killed_in_the_middle_of_a_job_goes_on_and_gives_the_same(
     if step == "analyse":
         lines = [event.detail.get("message") for event in factory.events(run, "log")]
         assert "goes on behind sales" in lines
-    if step != "fetch[stock]":  # fetched later, it is as of later
+    if whole is not None:
         assert factory.body(ended, "report.pdf") == factory.body(whole, "report.pdf")
