@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import copier._main as copier_main
 import yaml
 from copier import run_copy
 
@@ -31,6 +32,9 @@ SERVICES: dict[str, dict[str, Any]] = {
         "database": "none",
     },
 }
+
+# Else Copier looks for git, and runs it, for every file.
+copier_main.is_git_available = lambda: False  # pyright: ignore[reportPrivateImportUsage]
 
 _EXPRESSION = re.compile(r"\$\{\{ (inputs\.)?(\w+) \}\}")
 

@@ -7,11 +7,13 @@ import importlib.metadata
 import json
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -68,11 +70,10 @@ def database(services: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
     return url
 
 
-def test_one_command_runs_the_migrations_of_every_entity(
-    services: dict[str, Path], database: str
-) -> None:
-    current = run(services["full"], "alembic", "current", DATABASE_URL=database)
-    assert set(current.split()) >= {"orders_0001", "order_lines_0001"}
+def test_one_command_runs_the_migrations_of_every_entity(database: str) -> None:
+    with closing(sqlite3.connect(database.removeprefix("sqlite:///"))) as connection:
+        current = {row[0] for row in connection.execute("SELECT version_num FROM alembic_version")}
+    assert current >= {"orders_0001", "order_lines_0001"}
 
 
 def test_migrations_without_any_entity_are_no_error(tmp_path: Path) -> None:
@@ -169,10 +170,10 @@ def test_replicas_that_start_at_once_migrate_once(
 ) -> None:
     # As a hosting operator hands it out: without the driver's name.
     url = empty_postgres_url.replace("postgresql+psycopg:", "postgresql:")
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(2) as pool:
         upgrades = [
             pool.submit(run, services["full"], "alembic", "upgrade", "heads", DATABASE_URL=url)
-            for _ in range(3)
+            for _ in range(2)
         ]
         for upgrade in upgrades:
             upgrade.result()
@@ -181,7 +182,6 @@ def test_replicas_that_start_at_once_migrate_once(
 # --- files that other tools read
 
 
-@pytest.mark.parametrize("name", ["bare", "full"])
 @pytest.mark.parametrize(
     ("path", "options"),
     [
@@ -198,9 +198,10 @@ def test_replicas_that_start_at_once_migrate_once(
     ids=["github", "azure"],
 )
 def test_pipelines_match_their_published_schema(
-    services: dict[str, Path], name: str, path: str, options: list[str]
+    services: dict[str, Path], path: str, options: list[str]
 ) -> None:
-    run(services[name], "check_jsonschema", "--builtin-schema", *options, path)
+    paths = [str(services[name] / path) for name in ("bare", "full")]
+    run(services["full"], "check_jsonschema", "--builtin-schema", *options, *paths)
 
 
 def test_the_compose_file_matches_its_schema(services: dict[str, Path]) -> None:
