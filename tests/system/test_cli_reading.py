@@ -292,28 +292,31 @@ def _python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["runs", "list"],
-        ["runs", "show", "run-1"],
-        ["runs", "cancel", "run-1"],
-        ["runs", "pause", "run-1"],
-        ["runs", "retry", "run-1"],
-        ["jobs", "show", "run-1", "step"],
-        ["jobs", "logs", "run-1"],
-        ["artifacts", "list"],
-    ],
-)
-def test_reading_commands_import_nothing_heavy(runtime: Runtime, arguments: list[str]) -> None:
+READING = [
+    ["--help"],
+    ["runs", "list"],
+    ["runs", "show", "run-1"],
+    ["runs", "cancel", "run-1"],
+    ["runs", "pause", "run-1"],
+    ["runs", "retry", "run-1"],
+    ["jobs", "show", "run-1", "step"],
+    ["jobs", "logs", "run-1"],
+    ["artifacts", "list"],
+]
+
+
+def test_reading_commands_import_nothing_heavy(runtime: Runtime) -> None:
+    """One after the other in one process, which tells the first that does."""
     code = (
         "import sys, cli.main\n"
-        f"cli.main.main({arguments!r})\n"
-        f"sys.exit(','.join(sorted(set({HEAVY!r}) & set(sys.modules))) or 0)"
+        f"for arguments in {READING!r}:\n"
+        "    cli.main.main(arguments)\n"
+        f"    if heavy := set({HEAVY!r}) & set(sys.modules):\n"
+        "        sys.exit(f'{arguments} import {sorted(heavy)}')"
     )
     done = _python(code, FACTORY_HOME=str(runtime.settings.root))
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("run-1") == len([line for line in READING if "run-1" in line])
 
 
 def test_help_needs_neither_settings_nor_store(tmp_path: Path) -> None:
