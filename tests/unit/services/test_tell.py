@@ -294,7 +294,11 @@ def test_no_row_and_no_error_has_an_address(desk: Desk, board: Board):
     assert "s3cr3t" not in repr(orders)
 
 
-def test_much_for_a_slow_target_hides_nothing_for_another(desk: Desk):
+def test_much_for_a_slow_target_hides_nothing_for_another(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("factory_runtime.services.send_notices._PAGE", 40)
+
     class Slow(Board):
         def __init__(self) -> None:
             super().__init__()
@@ -309,7 +313,7 @@ def test_much_for_a_slow_target_hides_nothing_for_another(desk: Desk):
     desk.teller = replace(desk.teller, notifier=slow)
     desk.sender = desk.another_sender()
     desk.to("slow")
-    desk.leave(*(a_notice(key=f"letter-{number}") for number in range(450)))
+    desk.leave(*(a_notice(key=f"letter-{number}") for number in range(90)))
     desk.sender.send_due()
     desk.to("slow", "quick")
     desk.factory.clock.pass_time()
@@ -320,7 +324,7 @@ def test_much_for_a_slow_target_hides_nothing_for_another(desk: Desk):
     slow.go_on.set()
     while desk.orders():
         desk.send()
-    assert len(slow.sent) == 452
+    assert len(slow.sent) == 92
 
 
 # --- at once, and killed
