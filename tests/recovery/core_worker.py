@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import multiprocessing
 import os
 import resource
 import signal
@@ -31,6 +30,7 @@ from factory_runtime.services.notes import write_notes
 from factory_runtime.services.put_down import put_down
 from factory_runtime.services.run_attempt import fail_attempt, publish_attempt
 from factory_runtime.services.sweep import sweep
+from tests.fork_server import fork_server
 from tests.recovery.core_ports import Core, NamesFlowRuns, Orders, Wrap
 from tests.work_types import append
 
@@ -195,9 +195,7 @@ def start(orders: Orders, job: Job = CoreWorker.serve, wrap: Wrap | None = None)
         job: what it does.
         wrap: puts something around its store.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])  # half a second of imports, once
-    process = context.Process(target=_main, args=(orders, job, wrap), daemon=True)
+    process = fork_server().Process(target=_main, args=(orders, job, wrap), daemon=True)
     process.start()
     return process
 

@@ -124,7 +124,7 @@ def test_a_database_that_is_full_is_waited_for_and_no_run_is_the_worse_for_it(
 ) -> None:
     site = sqlite_site
     name, *_ = site.repositories(1)
-    for _ in range(30):
+    for _ in range(10):
         site.request(name)
     site.start(wrap=Cramped(site.orders))
     site.until(lambda: "database-or-disk-is-full" in lines_of(site.orders.refusals))

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import io
 import os
 import random
-import resource
 import signal
 import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -22,13 +18,21 @@ from factory_runtime.domain.errors import (
     HostBusyError,
     PermanentError,
     RepositoryTakenError,
-    StorageFullError,
 )
 from factory_runtime.domain.tree import TreeFile
-from factory_runtime.hosts import local
-from factory_runtime.hosts.fast_import import FastImport
 from factory_runtime.hosts.local import LocalGitHost
-from factory_runtime.ports import Commit, CommitOrder, Repository
+from tests.recovery.git_writers import (
+    Writer,
+    an_order,
+    commit,
+    commit_a_lot_within_limits,
+    commit_for_ever,
+    commit_three,
+    die_in_the_commit,
+    ensure_on_a_read_only_disk,
+    ensure_repository,
+    hold_the_lock_and_commit,
+)
 
 ROUNDS = 8
 
@@ -42,25 +46,6 @@ def bare(tmp_path: Path) -> Path:
     return tmp_path / "git" / "acme" / "shop" / "orders.git"
 
 
-def ensure_repository(host: LocalGitHost) -> Repository:
-    return host.ensure_repository("acme", "shop", "orders", effect_key="run-1:g", description="")
-
-
-def an_order(step: str) -> CommitOrder:
-    trailers = (("Factory-Run", "run-1"), ("Factory-Step", step))
-    at = datetime(2026, 5, 4, tzinfo=UTC)
-    return CommitOrder("shop", "orders", "Do it", trailers, "Ann", at)
-
-
-def some_files(step: str, count: int = 40) -> Iterator[TreeFile]:
-    for number in range(count):
-        yield TreeFile(f"{step}/{number}.txt", f"{step} {number}\n".encode() * 200)
-
-
-def commit(host: LocalGitHost, step: str) -> Commit:
-    return host.ensure_commit("acme", an_order(step), some_files(step))
-
-
 def git(place: Path, *arguments: str) -> str:
     done = subprocess.run(["git", *arguments], cwd=place, capture_output=True, check=True)
     return done.stdout.decode()
@@ -70,36 +55,6 @@ def steps_on_main(place: Path) -> list[str]:
     return git(
         place, "log", "--format=%(trailers:key=Factory-Step,valueonly,separator=)", "main"
     ).split()
-
-
-def a_child(work: str, *arguments: str) -> subprocess.Popen[str]:
-    """A function of this module in a process and a session of its own; it says when it starts."""
-    code = f"import {__name__} as t, sys; print('go', flush=True); t.{work}(*sys.argv[1:])"
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, *arguments],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert child.stdout is not None
-    assert child.stdout.readline() == "go\n"
-    return child
-
-
-def ended(child: subprocess.Popen[str]) -> tuple[int, str]:
-    out, err = child.communicate()
-    return child.returncode, out + err
-
-
-def commit_for_ever(folder: str, first: str) -> None:
-    host = LocalGitHost(Path(folder))
-    number = int(first)
-    while True:
-        ensure_repository(host)
-        commit(host, f"step-{number}")
-        number += 1
 
 
 def children_of(process: int) -> list[int]:
@@ -114,17 +69,17 @@ def test_a_writer_killed_at_any_moment_leaves_whole_commits_and_blocks_nobody(
     moments = random.Random(7)  # noqa: S311 - any moment will do
     for round_ in range(ROUNDS):
         before = len(steps_on_main(bare(tmp_path))) if bare(tmp_path).exists() else 0
-        with a_child("commit_for_ever", str(tmp_path / "git"), str(before)) as child:
-            with pytest.raises(subprocess.TimeoutExpired):
-                child.wait(moments.uniform(0.001, 0.06))
+        with Writer(commit_for_ever, str(tmp_path / "git"), str(before)) as child:
+            child.process.join(moments.uniform(0.001, 0.06))
+            assert child.process.exitcode is None
             gits = children_of(child.pid)
-            child.send_signal(signal.SIGKILL)
+            child.process.kill()
             for git_process in [] if orphan_git else gits:
                 try:
                     os.kill(git_process, signal.SIGKILL)
                 except ProcessLookupError:
                     continue
-            child.communicate()
+            child.ended()
         ensure_repository(host)
         commit(host, f"after-{round_}")
     place = bare(tmp_path)
@@ -148,25 +103,14 @@ def test_a_lock_that_a_killed_git_left_does_not_block_the_next_commit(
     assert steps_on_main(bare(tmp_path)) == ["second", "first"]
 
 
-def hold_the_lock_and_commit(folder: str) -> None:
-    def files() -> Iterator[TreeFile]:
-        yield from some_files("held")
-        sys.stdout.write("half\n")
-        sys.stdout.flush()
-        signal.pause()
-
-    LocalGitHost(Path(folder)).ensure_commit("acme", an_order("held"), files())
-
-
 def test_the_lock_of_a_killed_holder_is_free_and_its_half_commit_never_seen(
     host: LocalGitHost, tmp_path: Path
 ) -> None:
     ensure_repository(host)
-    with a_child("hold_the_lock_and_commit", str(tmp_path / "git")) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "half\n"
+    with Writer(hold_the_lock_and_commit, str(tmp_path / "git")) as child:
+        assert child.hear() == "half"
         child.kill()
-        child.communicate()
+        child.ended()
     assert host.find_commit("acme", "shop", "orders", an_order("held").trailers) is None
     assert commit(host, "next").created
     assert commit(host, "held").created
@@ -177,13 +121,11 @@ def test_a_git_that_outlives_its_killed_parent_keeps_the_lock(
     host: LocalGitHost, tmp_path: Path
 ) -> None:
     ensure_repository(host)
-    with a_child("hold_the_lock_and_commit", str(tmp_path / "git")) as child:
-        assert child.stdout is not None
-        assert child.stdout.readline() == "half\n"
+    with Writer(hold_the_lock_and_commit, str(tmp_path / "git")) as child:
+        assert child.hear() == "half"
         (orphan,) = children_of(child.pid)
         os.kill(orphan, signal.SIGSTOP)
         child.kill()
-        child.wait()
         with (bare(tmp_path) / "factory" / "lock").open("r+") as lock:
             with pytest.raises(BlockingIOError):
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -192,31 +134,12 @@ def test_a_git_that_outlives_its_killed_parent_keeps_the_lock(
     assert commit(host, "next").created
 
 
-class DyingImport(FastImport):
-    """Dies when git has been told of half of the commit's files."""
-
-    def _send_commit(
-        self, out: IO[bytes], head: str | None, content: Mapping[str, str | None]
-    ) -> None:
-        whole = io.BytesIO()
-        super()._send_commit(whole, head, content)
-        text = whole.getvalue()
-        out.write(text[: text.index(b"\nM ", len(text) // 2) + 1])
-        out.flush()
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def die_in_the_commit(folder: str) -> None:
-    local.FastImport = DyingImport
-    commit(LocalGitHost(Path(folder)), "first")
-
-
 def test_a_commit_that_git_was_only_half_told_of_is_never_made(
     host: LocalGitHost, tmp_path: Path
 ) -> None:
     ensure_repository(host)
-    with a_child("die_in_the_commit", str(tmp_path / "git")) as child:
-        assert ended(child)[0] == -signal.SIGKILL
+    with Writer(die_in_the_commit, str(tmp_path / "git")) as child:
+        assert child.ended()[0] == -signal.SIGKILL
     made = commit(host, "first")
     assert made.created
     listed = git(bare(tmp_path), "ls-tree", "-r", "--name-only", "main")
@@ -247,16 +170,11 @@ def test_a_push_in_the_middle_of_a_commit_is_kept(host: LocalGitHost, tmp_path: 
 
 def test_many_processes_commit_one_behind_the_other(host: LocalGitHost, tmp_path: Path) -> None:
     ensure_repository(host)
-    children = [a_child("commit_three", str(tmp_path / "git")) for _ in range(4)]
+    children = [Writer(commit_three, str(tmp_path / "git")) for _ in range(4)]
     for child in children:
         with child:
-            assert ended(child) == (0, "")
+            assert child.ended() == (0, "")
     assert sorted(steps_on_main(bare(tmp_path))) == ["step-0", "step-1", "step-2"]
-
-
-def commit_three(folder: str) -> None:
-    for number in range(3):
-        commit(LocalGitHost(Path(folder)), f"step-{number}")
 
 
 def test_old_leftovers_are_swept_and_fresh_ones_are_left(
@@ -298,24 +216,13 @@ def test_a_lost_note_of_what_was_written_is_read_from_the_commit(
     assert (again.sha, again.files, again.created) == (made.sha, 40, False)
 
 
-def commit_a_lot_within_limits(folder: str) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64 * 1024, 64 * 1024))
-    noise = random.Random(1).randbytes(1024 * 1024)  # noqa: S311 - only must not compress
-    try:
-        LocalGitHost(Path(folder)).ensure_commit(
-            "acme", an_order("big"), [TreeFile("big", noise), TreeFile("also", noise[1:])]
-        )
-    except StorageFullError as exc:
-        sys.stdout.write(f"{exc}")
-
-
 def test_a_full_disk_is_named_and_leaves_the_branch_as_it_was(
     host: LocalGitHost, tmp_path: Path
 ) -> None:
     ensure_repository(host)
     commit(host, "first")
-    with a_child("commit_a_lot_within_limits", str(tmp_path / "git")) as child:
-        status, said = ended(child)
+    with Writer(commit_a_lot_within_limits, str(tmp_path / "git")) as child:
+        status, said = child.ended()
     assert (status, said) == (0, f"no room left in {bare(tmp_path)}")
     commit(host, "second")
     assert steps_on_main(bare(tmp_path)) == ["second", "first"]
@@ -351,24 +258,9 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         ensure_repository(LocalGitHost(tmp_path / "git"))
 
 
-def ensure_on_a_read_only_disk(folder: str) -> None:
-    """Where nothing may be mounted, a folder without the right to write tells as much."""
-    mounting = ["mount", "-t", "tmpfs", "-o", "ro", "tmpfs", folder]
-    mounted = subprocess.run(mounting, check=False, capture_output=True).returncode == 0
-    if not mounted:
-        Path(folder).chmod(0o500)
-    try:
-        ensure_repository(LocalGitHost(Path(folder)))
-    except (StorageFullError, PermanentError) as exc:
-        sys.stdout.write(f"{exc} | {exc.hint}")
-    finally:
-        if mounted:
-            subprocess.run(["umount", folder], check=True)
-
-
 def test_a_read_only_folder_is_named_with_the_fix(tmp_path: Path) -> None:
-    with a_child("ensure_on_a_read_only_disk", str(tmp_path)) as child:
-        status, said = ended(child)
+    with Writer(ensure_on_a_read_only_disk, str(tmp_path)) as child:
+        status, said = child.ended()
     assert status == 0
     assert said.startswith(str(tmp_path))
     assert "FACTORY_HOME" in said
