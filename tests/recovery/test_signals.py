@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -73,15 +73,26 @@ def test_the_places_are_all_that_commit_while_a_run_is_executed(core_site: CoreS
 
 
 @pytest.mark.parametrize(
-    ("number", "committed"),
-    [(signal.SIGKILL, False), (signal.SIGKILL, True), (signal.SIGTERM, False)],
-    ids=["killed-before", "killed-after", "asked-to-end"],
+    ("number", "committed", "points"),
+    [
+        pytest.param(signal.SIGKILL, False, POINTS, id="killed-before"),
+        # What is killed right after a commit is killed before the next one, too.
+        pytest.param(signal.SIGKILL, True, POINTS[::2], id="killed-after"),
+        pytest.param(signal.SIGTERM, False, POINTS[1::2], id="asked-to-end"),
+        pytest.param(signal.SIGKILL, True, POINTS, id="killed-after-any", marks=pytest.mark.soak),
+        pytest.param(
+            signal.SIGTERM, False, POINTS, id="asked-to-end-at-any", marks=pytest.mark.soak
+        ),
+    ],
 )
 def test_whichever_commit_a_signal_meets_another_worker_goes_on(
-    core_site: CoreSite, number: signal.Signals, committed: bool
+    core_site: CoreSite,
+    number: signal.Signals,
+    committed: bool,
+    points: Sequence[tuple[str, int]],
 ) -> None:
     a_whole_life(core_site)
-    for place, nth in POINTS:
+    for place, nth in points:
         run = core_site.request("life")
         core_site.core.drain()  # so that the worker begins with its run
         wrap = signalling(place, nth, number, committed=committed)
