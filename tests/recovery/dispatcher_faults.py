@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from datetime import timedelta
 
 from factory_runtime.domain.attempt import Attempt
@@ -12,6 +14,28 @@ from tests.work_types import append
 
 WAS_AWAY = "store-was-away"
 """The file in its home that tells of it."""
+
+FEW_LOSSES = 3
+"""Of a job, for those who do not wait for all that it may have."""
+
+
+BORN = "born"
+"""The file in its home that tells how a flow run's first execution ended."""
+
+
+def begin_born_in_its_place() -> None:
+    """Be no dispatcher, but begin a flow run in Prefect, of the template ``born``, as a worker would."""
+    from prefect.exceptions import Abort
+
+    from flows import templates
+
+    how = "ended"
+    try:
+        asyncio.run(templates.born(name="svc", return_state=True))
+    except Abort:
+        how = "left"
+    append(str(Settings().root / BORN), how)
+    os._exit(0)
 
 
 def have_no_patience() -> None:
@@ -26,6 +50,13 @@ def expect_no_word_of_flows() -> None:
     from factory_runtime.orchestration import settle
 
     settle._ENDING = timedelta(seconds=1.5)  # pyright: ignore[reportPrivateUsage]
+
+
+def take_back_after_few_losses() -> None:
+    """Give a job up that has taken fewer workers along than it may."""
+    from factory_runtime.services import take_back
+
+    take_back.LOSSES = FEW_LOSSES
 
 
 def lose_the_store_once() -> None:

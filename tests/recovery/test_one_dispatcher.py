@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -21,21 +19,6 @@ from tests.recovery import dispatcher_faults
 from tests.work_types import lines_of
 
 pytestmark = pytest.mark.slow
-
-# A flow run that begins in Prefect, in a process of its own, as a worker would start it.
-BORN = """
-import asyncio, sys
-from deployments.executor import set_prefect
-from factory_runtime.settings import Settings
-settings = Settings()
-set_prefect(settings, settings.prefect_api_url)
-from flows import templates
-from prefect.exceptions import Abort
-try:
-    asyncio.run(getattr(templates, sys.argv[1])(name="svc", return_state=True))
-except Abort:
-    print("left")
-"""
 
 
 def attempts_of(site: Site, run: Run) -> tuple[Attempt, ...]:
@@ -86,10 +69,10 @@ def test_a_run_born_in_prefect_obeys_the_cap_and_is_started_when_its_turn_has_co
     store, clock = site.runtime.store, site.runtime.clock
     first = site.request("born", "born", name="a")
     admit(store, clock, first, 1, "elsewhere:1")
-    words = [sys.executable, "-c", BORN, "born"]
-    done = subprocess.run(words, env=site.environment(), capture_output=True, text=True, timeout=90)
-    assert done.returncode == 0, done.stderr
-    assert "left" in done.stdout
+    beginning = site.execute(first=f"{dispatcher_faults.__name__}:begin_born_in_its_place")
+    beginning.may_end = True
+    beginning.wait()
+    assert lines_of(site.settings.root / dispatcher_faults.BORN) == ["left"]
     with store.begin("local", read_only=True) as tx:
         (born,) = tx.list_runs(RunFilter(statuses=(RunStatus.VALIDATED,))).items
     assert born.requested_by == "prefect"
