@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
@@ -46,16 +47,21 @@ HOSTILE: dict[str, tuple[dict[str, str | bytes], str]] = {
     "huge-text": (a_source("{{ 'x' * 10**10 }}"), "limit"),
 }  # fmt: skip
 
+SOME = ("ssti", "absolute-name", "climbing-include", "tasks", "huge-text")
+"""One of each kind. All of them, and more, are tried in tests/system/test_render_box.py as well."""
+
 
 def last_run(factory: Factory, project: str) -> Run:
     with factory.runtime.store.begin("local", read_only=True) as tx:
         return tx.list_runs(RunFilter(project_id=project), limit=1).items[0]
 
 
-def test_hostile_templates_fail_their_run_and_touch_nothing(factory: Factory):
+@pytest.mark.parametrize("names", [SOME, pytest.param(tuple(HOSTILE), marks=pytest.mark.soak)])
+def test_hostile_templates_fail_their_run_and_touch_nothing(factory: Factory, names: Sequence[str]):
+    hostile = {name: HOSTILE[name] for name in names}
     files = a_source()
     steps: list[str] = []
-    for name, (source, _) in HOSTILE.items():
+    for name, (source, _) in hostile.items():
         folder = f"files/{name}"
         files |= {path.replace("files/base", folder, 1): text for path, text in source.items()}
         made = f"{{repository: {name}, source: {folder}}}"
@@ -70,7 +76,7 @@ def test_hostile_templates_fail_their_run_and_touch_nothing(factory: Factory):
     assert run.status is RunStatus.FAILED
     jobs = factory.jobs(run)
     assert jobs["base"].status is JobStatus.SUCCEEDED
-    for name, (_, says) in HOSTILE.items():
+    for name, (_, says) in hostile.items():
         error = str(jobs[name].error)
         assert says in error
         assert re.search(rf"^\S+ +{name} +Failed ", said, re.MULTILINE), said
@@ -204,16 +210,20 @@ def test_a_full_disk_fails_with_the_folder_and_the_fix(factory: Factory, tmp_pat
     assert "Traceback" not in done.stdout + done.stderr
 
 
+@pytest.mark.parametrize("server", ["given", pytest.param("own", marks=pytest.mark.soak)])
 def test_ctrl_c_cancels_the_run_leaves_no_child_and_a_second_try_works(
-    factory: Factory, tmp_path: Path
+    factory: Factory, tmp_path: Path, server: str
 ):
     endless = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
     factory.template("interrupted", a_template("interrupted"), a_source(endless))
     asked = [str(FACTORY), "run", "interrupted", "--set", "name=svc"]
-    place_database(tmp_path / "home" / "prefect")
     home = tmp_path / "home"  # with no stack up: the command starts one, and has to end it
+    place_database(home / "prefect")
+    state = read_state(factory.settings)
+    assert state is not None
+    given = factory.environment(home) | {"FACTORY_PREFECT_API_URL": state.api_url}
     with subprocess.Popen(
-        asked, env=factory.environment(home), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        asked, env=factory.environment(home) if server == "own" else given, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, start_new_session=True,
     ) as child:  # fmt: skip
         top = psutil.Process(child.pid)
@@ -221,7 +231,7 @@ def test_ctrl_c_cancels_the_run_leaves_no_child_and_a_second_try_works(
         def rendering() -> bool:
             return any("render" in " ".join(p.cmdline()) for p in top.children(recursive=True))
 
-        until(rendering, "the render runs", 60)
+        until(rendering, "the render runs")
         below = top.children(recursive=True)
         os.killpg(child.pid, signal.SIGINT)
         out, err = child.communicate(timeout=60)
@@ -232,11 +242,8 @@ def test_ctrl_c_cancels_the_run_leaves_no_child_and_a_second_try_works(
     shown = factory.cli("runs", "list", "--json", home=home)
     assert [run["status"] for run in json.loads(shown.stdout)["runs"]] == ["Cancelled"]
     factory.template("interrupted", a_template("interrupted", version="1.0.1"), a_source())
-    state = read_state(factory.settings)
-    assert state is not None
     again = subprocess.run(
         [nursery().factory, *asked[1:]],
-        env=factory.environment(home) | {"FACTORY_PREFECT_API_URL": state.api_url},
-        capture_output=True, text=True, timeout=120,
+        env=given, capture_output=True, text=True, timeout=120,
     )  # fmt: skip
     assert again.returncode == 0, again.stdout + again.stderr

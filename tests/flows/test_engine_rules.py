@@ -5,6 +5,9 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import psutil
@@ -17,6 +20,7 @@ from factory_runtime.ports import RunFilter
 from factory_runtime.services.end_run import cancel_run
 from tests.factory import Factory, git, until
 from tests.recipes import COPIER, a_layer, a_source, a_template
+from tests.work_types import a_work_template, lines_of
 
 pytestmark = pytest.mark.slow
 
@@ -42,30 +46,28 @@ def test_two_runs_that_need_one_render_at_once_make_it_once(factory: Factory):
     assert sorted(bool(factory.jobs(run)["base"].cached) for run in ended) == [False, True]
 
 
-def test_an_artifact_gone_behind_a_cached_render_is_made_again(factory: Factory):
-    factory.template("gone", a_template("gone"), a_source("gone\n"))
-    first = factory.complete("gone", "gone-1", name="svc")
+def test_an_artifact_gone_or_damaged_behind_a_cached_render_is_made_again_and_then_published(
+    factory: Factory,
+):
+    factory.template("rotten", a_template("rotten"), a_source("sound\n"))
+    first = factory.complete("rotten", "rotten-1", name="svc")
     (tree,) = (a for a in factory.artifacts(first) if a.kind == "tree")
     assert tree.sha256 is not None
+    (body,) = factory.settings.artifacts_folder.glob(f"*/sha256/*/{tree.sha256}")
+    whole = body.read_bytes()
+
     factory.runtime.storage.delete(first.tenant_id, tree.sha256)
-    second = factory.complete("gone", "gone-2", name="svc")
+    second = factory.complete("rotten", "rotten-2", name="svc")
     assert second.status is RunStatus.SUCCEEDED
     assert factory.jobs(second)["base"].cached is False
     assert factory.runtime.storage.verify(first.tenant_id, tree.sha256)
 
-
-def test_an_artifact_damaged_behind_a_cached_render_is_not_published(factory: Factory):
-    factory.template("rotten", a_template("rotten"), a_source("sound\n"))
-    first = factory.complete("rotten", "rotten-1", name="svc")
-    (tree,) = (a for a in factory.artifacts(first) if a.kind == "tree")
-    (body,) = factory.settings.artifacts_folder.glob(f"*/sha256/*/{tree.sha256}")
-    whole = body.read_bytes()
     body.chmod(0o644)
     body.write_bytes(whole.replace(b"sound", b"wrong"))
-    second = factory.complete("rotten", "rotten-2", name="svc")
-    assert second.status is RunStatus.SUCCEEDED
-    assert factory.jobs(second)["base"].cached is False
-    place = factory.settings.git_folder / "local" / "rotten-2" / "svc.git"
+    third = factory.complete("rotten", "rotten-3", name="svc")
+    assert third.status is RunStatus.SUCCEEDED
+    assert factory.jobs(third)["base"].cached is False
+    place = factory.settings.git_folder / "local" / "rotten-3" / "svc.git"
     assert git("show", "main:readme.txt", cwd=place) == "sound\n"
     assert body.read_bytes() == whole
 
@@ -168,20 +170,66 @@ def test_a_run_that_begins_in_prefect_leaves_the_same_records(factory: Factory):
     assert factory.prefect("GET", f"/flow_runs/{run.flow_run_id}")["state_type"] == "COMPLETED"
 
 
-def test_a_prefect_server_that_dies_in_the_middle_does_not_cost_the_run(factory: Factory):
-    slow = "{% for a in range(700) %}{% for b in range(9999) %}{% endfor %}{% endfor %}"
-    factory.template("orphaned", a_template("orphaned"), a_source(slow))
-    run = factory.request("orphaned", "orphaned", name="svc")
-    factory.wait(run, RunStatus.RUNNING)
-    (server,) = (p for p in factory.processes() if "deployments.server" in p.cmdline())
-    server.send_signal(signal.SIGKILL)
-    ended = factory.wait(run)
-    assert ended.status is RunStatus.SUCCEEDED
-    until(
-        lambda: any("deployments.server" in p.cmdline() for p in factory.processes()),
-        "the server is started again",
+def test_a_chain_goes_on_from_its_checkpoints_whichever_part_of_the_stack_is_killed(
+    factory: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    first, second, held = tmp_path / "first", tmp_path / "second", tmp_path / "held"
+    go = tmp_path / "go"
+    steps = (
+        f"name: c0, type: count, with: {{file: {first}, to: 20}}",
+        f"name: held, type: touch, needs: [c0], with: {{file: {held}, gate_before: {go}}}",
+        f"name: c1, type: count, needs: [held], with: {{file: {second}, to: 20}}",
     )
-    until(lambda: _completed(factory, str(ended.flow_run_id)), "Prefect hears of the end")
+    factory.template("chain", a_work_template("chain", *steps))
+    run = factory.request("chain", "chain")
+
+    until(lambda: len(lines_of(first)) >= 5, "the first job is under way")
+    (server,) = _servers(factory)
+    server.send_signal(signal.SIGKILL)
+    until(lambda: _servers(factory) not in ([], [server]), "the server is started again")
+    go.touch()
+
+    until(lambda: len(lines_of(second)) >= 5, "the second job is under way")
+    for name, value in _kill_all(factory).items():
+        monkeypatch.setenv(name, value)
+    factory.start()
+
+    ended = factory.wait(run)
+    assert ended.status is RunStatus.SUCCEEDED, ended.error
+    numbers = [str(number) for number in range(1, 21)]
+    assert lines_of(first) == numbers
+    again = Counter(lines_of(second)) - Counter(numbers)
+    assert set(lines_of(second)) == set(numbers)
+    assert again.total() <= 1, "only one that was not noted yet may come again"
+    jobs = factory.jobs(run)
+    assert [jobs[step].attempt for step in ("c0", "held", "c1")] == [1, 1, 2]
+    assert {job.failures for job in jobs.values()} == {0}
+    assert lines_of(held) == [f"{run.id}:held"]
+    until(lambda: _completed(factory, str(ended.flow_run_id)), "Prefect shows the same one's end")
+
+
+def _servers(factory: Factory) -> list[psutil.Process]:
+    found: list[psutil.Process] = []
+    for process in factory.processes():
+        with suppress(psutil.Error):  # it has ended, and nobody has taken notice yet
+            found += [process] if "deployments.server" in process.cmdline() else []
+    return found
+
+
+def _kill_all(factory: Factory) -> dict[str, str]:
+    """SIGKILL for all of the stack at once; the environment that it was started in."""
+    assert factory.child is not None
+    whole = factory.processes()
+    environment = whole[0].environ()
+    for process in whole:
+        process.send_signal(signal.SIGKILL)
+    factory.child.wait()
+    assert factory.child.stdin is not None
+    factory.child.stdin.close()
+    factory.child = None
+    _, left = psutil.wait_procs(whole, timeout=60)
+    assert not left, "a part of the stack outlives it"
+    return environment
 
 
 def _completed(factory: Factory, flow_run_id: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import signal
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +14,11 @@ from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.services.take_back import LOSSES
 from tests.executors import Executor, Site
-from tests.factory import Factory, git, until
+from tests.factory import git
 from tests.recipes import a_layer, a_source, a_template
 from tests.recovery import dispatcher_faults
-from tests.work_types import a_work_template, lines_of
+from tests.recovery.conftest import POSTGRES_IN_SOAK, SQLITE_IN_SOAK
+from tests.work_types import lines_of
 
 pytestmark = pytest.mark.slow
 
@@ -33,56 +33,6 @@ def is_whole(lines: list[str], to: int, kills: int) -> bool:
     return sorted(times) == list(range(1, to + 1)) and len(lines) <= to + kills
 
 
-def test_a_chain_goes_on_from_its_checkpoints_whichever_part_of_the_stack_is_killed(
-    tmp_path: Path,
-):
-    files = [tmp_path / f"{number}" for number in range(2)]
-    steps = [
-        f"name: c{n}, type: count, {f'needs: [c{n - 1}], ' if n else ''}"
-        f"with: {{file: {files[n]}, to: 30}}"
-        for n in range(2)
-    ]
-    factory = Factory(tmp_path / "factory", job_types=("tests.work_types",), lease_seconds=2)
-    factory.template("chain", a_work_template("chain", *steps))
-    factory.start()
-    run = factory.request("chain", "chain")
-
-    until(lambda: counted_to(files[0], 5), "the first job is under way")
-    (server,) = (p for p in factory.processes() if "deployments.server" in p.cmdline())
-    server.send_signal(signal.SIGKILL)
-
-    until(lambda: counted_to(files[1], 5), "the second job is under way")
-    kill_all(factory)
-    factory.start()
-
-    ended = factory.wait(run)
-    assert ended.status is RunStatus.SUCCEEDED, ended.error
-    assert [is_whole(lines_of(file), 30, 1) for file in files] == [True] * 2
-    jobs = factory.jobs(run)
-    assert [jobs[step].attempt for step in ("c0", "c1")] == [1, 2]
-    assert [jobs[step].failures for step in ("c0", "c1")] == [0, 0]
-    until(lambda: shown(factory, ended) == "COMPLETED", "Prefect shows the same flow run's end")
-    factory.stop()
-
-
-def kill_all(factory: Factory) -> None:
-    """SIGKILL for all of the stack at once."""
-    whole = factory.processes()
-    for process in whole:
-        process.send_signal(signal.SIGKILL)
-    assert factory.child is not None
-    factory.child.wait()
-    assert factory.child.stdin is not None
-    factory.child.stdin.close()
-    factory.child = None
-    _, left = psutil.wait_procs(whole, timeout=15)
-    assert not left, "a part of the stack outlives it"
-
-
-def shown(factory: Factory, run: Run) -> str:
-    return factory.prefect("GET", f"/flow_runs/{run.flow_run_id}")["state_type"]
-
-
 def test_a_killed_executor_leaves_no_program_and_its_finished_jobs_are_not_run_again(
     each_site: Site,
 ):
@@ -90,7 +40,7 @@ def test_a_killed_executor_leaves_no_program_and_its_finished_jobs_are_not_run_a
     site.work(
         "programs",
         "name: done, type: touch, with: {file: FILES/done}",
-        "name: counts, type: count, needs: [done], with: {file: FILES/counted, to: 40}",
+        "name: counts, type: count, needs: [done], with: {file: FILES/counted, to: 20}",
         "name: program, type: sleep, needs: [done],"
         " with: {child: true, seconds: 600, file: FILES/pids}, on_failure: continue",
     )
@@ -110,7 +60,7 @@ def test_a_killed_executor_leaves_no_program_and_its_finished_jobs_are_not_run_a
     psutil.Process(int(lines_of(site.file("pids"))[1])).kill()
     ended = site.wait(run)
     assert ended.status is RunStatus.SUCCEEDED, ended.error
-    assert is_whole(lines_of(site.file("counted")), 40, 1)
+    assert is_whole(lines_of(site.file("counted")), 20, 1)
     assert lines_of(site.file("done")) == [f"{run.id}:done"]
     assert site.outcomes(run, "done") == ["succeeded"]
     assert site.outcomes(run, "counts") == ["lost", "succeeded"]
@@ -118,6 +68,7 @@ def test_a_killed_executor_leaves_no_program_and_its_finished_jobs_are_not_run_a
     site.until_shown(run, "COMPLETED", "Completed")
 
 
+@pytest.mark.parametrize("each_site", SQLITE_IN_SOAK, indirect=True)
 def test_of_two_executors_given_one_flow_run_one_walks_and_the_other_leaves_it(each_site: Site):
     site = each_site
     site.work(
@@ -141,27 +92,33 @@ def test_of_two_executors_given_one_flow_run_one_walks_and_the_other_leaves_it(e
     site.until_shown(run, "COMPLETED", "Completed")
 
 
-def test_of_executors_that_take_up_a_lost_flow_run_at_once_one_walks(each_site: Site):
+@pytest.mark.parametrize("number", [2, pytest.param(4, marks=pytest.mark.soak)])
+def test_of_executors_that_take_up_a_lost_flow_run_at_once_one_walks(each_site: Site, number: int):
     site = each_site
-    site.work("lost", "name: a, type: count, with: {file: FILES/counted, to: 30}")
+    site.work("lost", "name: a, type: count, with: {file: FILES/counted, to: 20}")
     first = site.execute()
     run = site.request("lost", "lost")
     site.until(lambda: counted_to(site.file("counted"), 3), "it counts")
     first.kill()
-    others = [site.execute(run) for _ in range(3)]
+    others = [site.execute(run) for _ in range(number)]
     for other in others:
         other.may_end = True
     site.until(lambda: site.run(run).ended, "it has ended")
     for other in others:
         other.wait()
     assert site.run(run).status is RunStatus.SUCCEEDED
-    assert is_whole(lines_of(site.file("counted")), 30, 1)
+    assert is_whole(lines_of(site.file("counted")), 20, 1)
     assert site.outcomes(run, "a") == ["lost", "succeeded"]
     site.execute()  # the outbox's last word
     site.until_shown(run, "COMPLETED", "Completed")
 
 
-def test_a_job_that_kills_its_worker_again_and_again_fails_and_fails_no_other_run(site: Site):
+@pytest.mark.parametrize(
+    "losses", [dispatcher_faults.FEW_LOSSES, pytest.param(LOSSES, marks=pytest.mark.soak)]
+)
+def test_a_job_that_kills_its_worker_again_and_again_fails_and_fails_no_other_run(
+    site: Site, losses: int
+):
     site.work("fatal", "name: a, type: fatal, with: {file: FILES/fatal, times: 99}")
     site.work(
         "innocent",
@@ -170,43 +127,45 @@ def test_a_job_that_kills_its_worker_again_and_again_fails_and_fails_no_other_ru
             f"with: {{file: FILES/lines}}"
             for n in range(4)
         ),
-        "name: counts, type: count, with: {file: FILES/counted, to: 60}",
+        "name: counts, type: count, with: {file: FILES/counted, to: 30}",
     )
     fatal, innocent = site.request("fatal", "fatal"), site.request("innocent", "fatal")
-    executor = mortal(site)
+    executor = mortal(site, losses)
 
     def ended() -> bool:
         nonlocal executor
         if not executor.lives:
-            executor = mortal(site)
+            executor = mortal(site, losses)
         return site.run(fatal).ended
 
     site.until(ended, "the fatal run has ended", 120)
     run = site.run(fatal)
     assert run.status is RunStatus.FAILED
-    assert site.outcomes(fatal, "a") == ["lost"] * LOSSES
+    assert site.outcomes(fatal, "a") == ["lost"] * losses
     assert site.jobs(fatal)["a"].status is JobStatus.FAILED
     assert "its worker is gone" in str(site.jobs(fatal)["a"].error)
     assert site.wait(innocent).status is RunStatus.SUCCEEDED
-    assert is_whole(lines_of(site.file("counted")), 60, LOSSES)
+    assert is_whole(lines_of(site.file("counted")), 30, losses)
     assert lines_of(site.file("lines")) == [f"{innocent.id}:t{n}" for n in range(4)]
     site.until_shown(fatal, "FAILED", "Failed")
     site.until_shown(innocent, "COMPLETED", "Completed")
 
 
-def mortal(site: Site) -> Executor:
-    """An executor whose jobs may kill it."""
-    executor = site.execute()
+def mortal(site: Site, losses: int) -> Executor:
+    """An executor whose jobs may kill it; who takes them back does so until so many losses."""
+    few = f"{dispatcher_faults.__name__}:take_back_after_few_losses"
+    executor = site.execute(first=None if losses == LOSSES else few)
     executor.may_end = True
     return executor
 
 
+@pytest.mark.parametrize("each_site", POSTGRES_IN_SOAK, indirect=True)
 def test_sigterm_puts_the_run_down_where_it_is_and_costs_its_jobs_nothing(each_site: Site):
     site = each_site
     site.work(
         "told",
         "name: sleeps, type: sleep, with: {seconds: 1}",
-        "name: counts, type: count, with: {file: FILES/counted, to: 40}",
+        "name: counts, type: count, with: {file: FILES/counted, to: 30}",
         "name: after, type: touch, needs: [sleeps, counts], with: {file: FILES/lines}",
     )
     first = site.execute()
@@ -224,7 +183,7 @@ def test_sigterm_puts_the_run_down_where_it_is_and_costs_its_jobs_nothing(each_s
 
     site.execute()
     assert site.wait(run).status is RunStatus.SUCCEEDED
-    assert lines_of(site.file("counted")) == [str(n) for n in range(1, 41)]
+    assert lines_of(site.file("counted")) == [str(n) for n in range(1, 31)]
     assert lines_of(site.file("lines")) == [f"{run.id}:after"]
     assert site.outcomes(run, "counts") == ["suspended", "succeeded"]
     for job in site.jobs(run).values():
@@ -232,21 +191,21 @@ def test_sigterm_puts_the_run_down_where_it_is_and_costs_its_jobs_nothing(each_s
     site.until_shown(run, "COMPLETED", "Completed")
 
 
-@pytest.mark.parametrize("ends", [3, pytest.param(25, marks=pytest.mark.soak)])
+@pytest.mark.parametrize(("ends", "count"), [(2, 3), pytest.param(25, 6, marks=pytest.mark.soak)])
 def test_sigterm_at_any_moment_of_commits_costs_no_attempt_and_doubles_nothing(
-    site: Site, ends: int
+    site: Site, ends: int, count: int
 ):
     moments = random.Random(20260103)  # noqa: S311 - repeatable, not secret
-    layers = [a_layer(f"l{n}", f"files/l{n}") for n in range(6)]
+    layers = [a_layer(f"l{n}", f"files/l{n}") for n in range(count)]
     files = a_source()
-    for n in range(6):
+    for n in range(count):
         folder = f"files/l{n}"
         files |= a_source(folder=folder)
         files[f"{folder}/content/l{n}.txt.jinja"] = files.pop(f"{folder}/content/readme.txt.jinja")
     site.template("layers", a_template("layers", *(line for la in layers for line in la)), files)
     for number in range(ends):
         run = site.request("layers", f"sigterm-{number}", name="svc")
-        end_after(site, run, events=moments.randrange(2, 40))
+        end_after(site, run, events=moments.randrange(2, 6 * count + 4))
         last = site.execute()
         assert site.wait(run).status is RunStatus.SUCCEEDED
         last.end()
