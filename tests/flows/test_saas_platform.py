@@ -101,7 +101,7 @@ def test_all_parts_share_one_namespace_and_stand_in_the_catalog(clones: Path):
     assert {entry["spec"]["system"] for entry in entries} == {"shop"}
 
 
-@pytest.mark.parametrize("name", ["shop-no", "shop-orders"])
+@pytest.mark.parametrize("name", ["shop-no", pytest.param("shop-orders", marks=pytest.mark.soak)])
 def test_a_generated_service_passes_its_own_tests_and_a_linter(clones: Path, name: str):
     for words in (["pytest", "-q", "-p", "no:cacheprovider"], ["ruff", "check", "--isolated"]):
         done = subprocess.run(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.factory import Factory
+from tests.prefect_database import place_database
 
 pytestmark = pytest.mark.slow
 
@@ -20,18 +21,24 @@ def commands() -> list[str]:
     return [line for block in blocks for line in block.splitlines() if line]
 
 
-def test_the_tour_can_be_typed(tmp_path: Path):
+@pytest.mark.parametrize(
+    "made_before", [True, pytest.param(False, marks=pytest.mark.soak)], ids=["tables", "no-tables"]
+)
+def test_the_tour_can_be_typed(tmp_path: Path, made_before: bool):
+    """``made_before`` spares Prefect's server its own migrations."""
     factory = Factory(tmp_path, warm_processes=0)  # nothing here is started in Prefect
+    if made_before:
+        place_database(factory.settings.prefect_folder)
     typed = commands()
     assert len(typed) > 10
     try:
         for command in typed:
             program, *words = shlex.split(command)
             assert program == "factory"
-            done = factory.cli(*words, warm=words[0] != "up")
+            done = factory.cli(*words)
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     finally:
-        factory.cli("down", warm=False)
+        factory.cli("down")
 
 
 def test_every_dependency_stands_in_the_table():
