@@ -6,11 +6,8 @@ import asyncio
 import os
 import re
 import shlex
-import signal
 import subprocess
-import sys
 import threading
-import time
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
@@ -23,6 +20,7 @@ import yaml
 from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.settings import Settings
 from tests.factory import until
+from tests.part_nursery import PartNursery
 from tests.services import PostgresServer, die_with_the_tests, free_port, running_postgres
 
 ROOT = Path(__file__).parents[1]
@@ -38,25 +36,10 @@ def services() -> dict[str, Any]:
 class Part:
     """A process of one service, in a session of its own."""
 
-    def __init__(self, name: str, command: str, environment: dict[str, str], log: Path) -> None:
+    def __init__(self, name: str, process: psutil.Process, log: Path) -> None:
         self.name = name
+        self._process = process
         self._log = log
-        program, *words = shlex.split(command)
-        begins = {
-            "prefect": [sys.executable, "-m", "prefect"],
-            "python": [sys.executable],
-        }.get(program, [program])
-        with log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [*begins, *words],
-                env=environment,
-                cwd=ROOT,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-                preexec_fn=die_with_the_tests,
-            )
 
     @property
     def log(self) -> str:
@@ -64,20 +47,22 @@ class Part:
 
     @property
     def lives(self) -> bool:
-        return self.process.poll() is None
+        return self._process.is_running()
 
     def kill(self) -> None:
         """SIGKILL, for this process alone."""
-        self.process.kill()
-        self.process.wait()
+        self._process.kill()
+        self._process.wait()
 
     def close(self) -> None:
         """End it in good order, or what is left of it by force; by id."""
-        below = psutil.Process(self.process.pid).children(recursive=True) if self.lives else []
-        self.process.send_signal(signal.SIGTERM)
+        if not self.lives:
+            return
+        below = self._process.children(recursive=True)
+        self._process.terminate()
         try:
-            self.process.wait(30)
-        except subprocess.TimeoutExpired:
+            self._process.wait(30)
+        except psutil.TimeoutExpired:
             self.kill()
         for left in below:
             with suppress(psutil.NoSuchProcess):
@@ -155,6 +140,9 @@ class Production:
         self._ports = [free_port(), free_port()]
         self._gateway = Gateway(self._ports)
         self._stack.callback(self._gateway.close)
+        (folder / "nursery").mkdir()
+        self._nursery = PartNursery(folder / "nursery")
+        self._stack.callback(self._nursery.close)
         self.api_url = f"http://127.0.0.1:{self._gateway.port}/api"
         self.templates = folder / "templates"
         self.parts: list[Part] = []
@@ -164,7 +152,8 @@ class Production:
         self._start_redis()
         self._postgres.create("prefect")
         upgrade = self.start("prefect-database")
-        assert upgrade.process.wait(PATIENCE) == 0, upgrade.log
+        self.until(lambda: not upgrade.lives, "Prefect's database is made")
+        assert "upgraded!" in upgrade.log, upgrade.log
         for port in self._ports:
             self.start("prefect-api", port=port)
         self.start("prefect-services")
@@ -178,7 +167,15 @@ class Production:
         home.mkdir()
         command = self._services[service]["command"]
         command = re.sub(r"--host \S+ --port 4200", f"--host 127.0.0.1 --port {port}", command)
-        part = Part(name, command, self.variables(service, home) | more, home / "log")
+        program, *words = shlex.split(command)
+        if program == "python":
+            option, program, *words = words
+            assert option == "-m"
+        log = home / "log"
+        variables = self.variables(service, home) | more
+        return self._keep(Part(name, self._nursery.bear(program, words, variables, log), log))
+
+    def _keep(self, part: Part) -> Part:
         self.parts.append(part)
         self._stack.callback(part.close)
         return part
@@ -223,18 +220,25 @@ class Production:
 
     def until(self, true: Any, what: str, seconds: float = PATIENCE) -> None:
         try:
-            until(true, what, seconds)
+            # More often, the store has less time for the parts.
+            until(true, what, seconds, every=0.2)
         except AssertionError as error:
             logs = "\n".join(f"--- {one.name}\n{one.log[-3000:]}" for one in self.parts)
             raise AssertionError(f"{error}\n{logs}") from None
 
     def _start_redis(self) -> None:
-        command = f"redis-server --port {self._redis_port} --bind 127.0.0.1 --save ''"
-        home = self._folder / "redis"
-        home.mkdir()
-        part = Part("redis", command, dict(os.environ), home / "log")
-        self._stack.callback(part.close)
-        self.parts.append(part)
+        words = ["--port", str(self._redis_port), "--bind", "127.0.0.1", "--save", ""]
+        place = self._folder / "redis.log"
+        with place.open("ab") as log:
+            process = psutil.Popen(
+                ["redis-server", *words],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=die_with_the_tests,
+            )
+        part = self._keep(Part("redis", process, place))
         self.until(lambda: "eady to accept connections" in part.log, "Redis answers")
 
     def _here(self, value: str) -> str:
@@ -257,7 +261,6 @@ def production(folder: Path) -> Generator[Production]:
 
 
 def _answers(port: int) -> bool:
-    time.sleep(0.3)
     with suppress(httpx.TransportError):
         return httpx.get(f"http://127.0.0.1:{port}/api/health", timeout=5).is_success
     return False
