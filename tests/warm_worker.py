@@ -87,8 +87,8 @@ class WarmWorker:
 
     def fork_server(self) -> psutil.Process:
         words = "multiprocessing.forkserver"
-        (found,) = [one for one in self.below() if words in " ".join(one.cmdline())
-                    and one.ppid() == self.process.pid]  # fmt: skip
+        own = psutil.Process(self.process.pid).children()
+        (found,) = [one for one in own if words in " ".join(one.cmdline())]
         return found
 
     def warm(self) -> list[int]:

@@ -41,6 +41,7 @@ def factory(tmp_path_factory: pytest.TempPathFactory, prefect: Prefect) -> Itera
         job_types=("tests.work_types",),
         prefect_api_url=prefect.api_url,
         lease_seconds=2,
+        hooks=False,  # each process would load LanceDB, and nothing here asks the memory
     )
     yield factory
     factory.runtime.store.close()
@@ -81,10 +82,10 @@ def the_run(factory: Factory, flow_run_id: str) -> Run:
 def test_a_process_serves_one_flow_run_after_the_other(
     worker: WarmWorker, plain: str, tmp_path: Path
 ):
-    pids = {int(worker.complete(plain, tmp_path / "file")[0]) for _ in range(3)}
+    pids = {int(worker.complete(plain, tmp_path / "file")[0]) for _ in range(2)}
     assert len(pids) == 1
     assert pids <= set(worker.warm())
-    assert hooks_of(tmp_path / "file") == 3 * ["Completed"]
+    assert hooks_of(tmp_path / "file") == 2 * ["Completed"]
 
 
 def test_processes_come_from_a_server_of_one_thread_that_holds_no_lancedb(
@@ -194,8 +195,8 @@ def test_a_process_that_has_had_its_time_is_replaced(
     worker: WarmWorker, tmp_path: Path, limit: dict[str, int]
 ):
     deployment = worker.deploy(PLAIN, **limit)
-    pids = [worker.complete(deployment, tmp_path / "file")[0] for _ in range(3)]
-    assert len(set(pids)) == 3
+    one, other = (worker.complete(deployment, tmp_path / "file")[0] for _ in range(2))
+    assert one != other
 
 
 def test_an_environment_that_no_warm_process_can_be_given_is_refused(
