@@ -70,7 +70,7 @@ def site(
 
 
 @pytest.fixture(scope="module")
-def worker(site: Site, prefect: Prefect) -> Iterator[WarmWorker]:
+def worker(site: Site, prefect: Prefect, nursery: Nursery) -> Iterator[WarmWorker]:
     """A worker of the other queue."""
     made = site.cli("deploy", "routes", "--json")
     assert made.returncode == 0, made.stderr
@@ -78,7 +78,8 @@ def worker(site: Site, prefect: Prefect) -> Iterator[WarmWorker]:
     assert (told["route"], told["job_types"]) == (str(ELSEWHERE), ["touch"])
     look = LOOKS["routes"]("routes", Door(site.runtime, "local", json=False))
     assert (look.state, look.found) == ("warn", f"no worker looks at {ELSEWHERE}")
-    worker = WarmWorker(site.environment(), site.templates.parent, prefect, ELSEWHERE.pool)
+    place = site.templates.parent
+    worker = WarmWorker(site.environment(), place, prefect, ELSEWHERE.pool, nursery=nursery)
     yield worker
     worker.close()
 
@@ -108,7 +109,7 @@ def test_a_killed_process_of_another_queue_costs_its_job_one_attempt_and_doubles
     assert f"sent to  {ELSEWHERE}" in site.cli("jobs", "show", run.id, "far").stdout
     (attempt,) = attempts_of(site, run)
     pid = int(attempt.worker.rpartition(":")[2])
-    assert pid in worker.warm()
+    assert pid in {one.pid for one in worker.below()}
     psutil.Process(pid).kill()
     site.until(lambda: site.jobs(run)["far"].losses == 1, "its lease has run out")
     site.file("gate").touch()
