@@ -27,7 +27,9 @@ LATELY = timedelta(days=29)
 
 VACUUM = """
 import asyncio
+import gc
 import sys
+gc.disable()  # looking over what is imported takes long
 from prefect.server.database import provide_database_interface
 from prefect.server.services.db_vacuum import vacuum_old_flow_runs
 from prefect.settings import get_current_settings
