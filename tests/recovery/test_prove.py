@@ -76,7 +76,7 @@ class Prover:
 
     def prove(self, template: str, inputs: Mapping[str, Any], *options: str) -> Proved:
         done = subprocess.run(
-            [FACTORY, "prove", template, "--inputs", "-", "--json", *options],
+            [nursery().factory, "prove", template, "--inputs", "-", "--json", *options],
             env=self.environment(),
             input=json.dumps(inputs),
             capture_output=True,
@@ -130,7 +130,15 @@ def test_a_microservice_killed_at_every_point_of_every_job_loses_and_doubles_not
     assert not prover.factory.settings.root.exists(), "the home of the one who proves is left alone"
 
 
-def test_what_a_careless_job_type_doubles_is_found_and_named(tmp_path: Path):
+@pytest.mark.parametrize(
+    "points",
+    [
+        ("after-effect", "before-commit"),
+        pytest.param(("before-effect", "after-effect", "before-commit"), marks=pytest.mark.soak),
+    ],
+    ids=["after the effect", "around the effect"],
+)
+def test_what_a_careless_job_type_doubles_is_found_and_named(points: Sequence[str], tmp_path: Path):
     prover = Prover(tmp_path, "tests.work_types", "tests.careless_types")
     file = tmp_path / "lines"
     prover.factory.template(
@@ -142,7 +150,6 @@ def test_what_a_careless_job_type_doubles_is_found_and_named(tmp_path: Path):
             f"name: line, type: touch, needs: [moody], with: {{file: {file}}}",
         ),
     )
-    points = ("before-effect", "after-effect", "before-commit")
     proved = prover.prove("careless", {}, *(f"--point={point}" for point in points))
     assert proved.code == 1
     assert {place for place in proved.rows if place[0] == "line"} == {
@@ -151,7 +158,7 @@ def test_what_a_careless_job_type_doubles_is_found_and_named(tmp_path: Path):
     found = failures(proved)
     doubled: set[Place] = {("double", "after-effect", "commit"), ("double", "before-commit", None)}
     missed: set[Place] = {
-        ("moody", point, "repository") for point in ("before-effect", "after-effect")
+        place for place in places("moody", "repository") if place[2] and place[1] in points
     }
     assert set(found) == doubled | missed
     assert proved.document["failed"] == len(found)
