@@ -25,8 +25,9 @@ from tests.prefect_server import (
 pytestmark = pytest.mark.slow
 
 PREFECTS_OWN = [
-    "RUNNING", "PAUSED", "COMPLETED", "FAILED", "CRASHED", "SCHEDULED", "PENDING",
-]  # fmt: skip
+    *("RUNNING", "PAUSED", "COMPLETED", "PENDING"),
+    *(pytest.param(like, marks=pytest.mark.soak) for like in ("FAILED", "CRASHED", "SCHEDULED")),
+]
 
 
 @pytest.fixture

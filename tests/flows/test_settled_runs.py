@@ -154,8 +154,8 @@ def test_of_a_run_that_lost_nothing_no_task_run_is_touched(
     [
         (RunStatus.CANCELLED, "COMPLETED", "CANCELLED"),
         (RunStatus.SUCCEEDED, "FAILED", "COMPLETED"),
-        (RunStatus.FAILED, "CRASHED", "FAILED"),
-        (RunStatus.CANCELLED, "PAUSED", "CANCELLED"),
+        pytest.param(RunStatus.FAILED, "CRASHED", "FAILED", marks=pytest.mark.soak),
+        pytest.param(RunStatus.CANCELLED, "PAUSED", "CANCELLED", marks=pytest.mark.soak),
         (RunStatus.CANCELLED, "PENDING", "CANCELLED"),
     ],
 )
