@@ -58,12 +58,16 @@ def _is_gone(process: psutil.Process) -> bool:
 class Trouble:
     """What a seed has happen to the server, and to workers."""
 
-    def __init__(self, server: OwnPostgres, seed: int) -> None:
+    def __init__(self, server: OwnPostgres, seed: int, most: int = 0) -> None:
+        """``most`` is how often the server goes away; 0 for as long as there are runs."""
+        self.most = most
         self.restarts = self.kills = 0
         self._server = server
         self._chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
 
     def strike_server(self) -> None:
+        if 0 < self.most <= self.restarts:
+            return
         if self.restarts % 2 == 0:
             self._server.stop(immediate=True)
         else:
@@ -83,13 +87,18 @@ class Trouble:
         time.sleep(self._chance.uniform(least, most))
 
 
-def request_all(site: CoreSite, runs: int) -> None:
-    """Ask for runs until each is accepted; a request whose answer was lost is not another run."""
+def request_all(site: CoreSite, runs: int, trouble: Trouble) -> None:
+    """Ask for runs until each is accepted; a request whose answer was lost is not another run.
+
+    Where trouble comes so many times, as many of them come between one and the next.
+    """
     names = site.repositories(REPOSITORIES)
     site.template(*site.lines_only(), name="light")
     for number in range(runs):
         # git takes half the time: every fourth run makes a commit.
         template = names[number // 4 % REPOSITORIES] if number % 4 == 0 else "light"
+        while trouble.restarts < trouble.most * number // runs:
+            time.sleep(0.02)
         accepted = False
         while not accepted:
             with suppress(StoreUnavailableError):
@@ -101,11 +110,11 @@ def run_through(
     site: CoreSite, runs: int, trouble: Trouble, *, kills: bool, rest: tuple[float, float]
 ) -> None:
     """Have so many runs asked for and executed while the trouble goes on."""
-    asking = threading.Thread(target=request_all, args=(site, runs), daemon=True)
+    asking = threading.Thread(target=request_all, args=(site, runs, trouble), daemon=True)
     asking.start()
     for _ in range(WORKERS):
         site.start()
-    give_up = time.monotonic() + 0.4 * runs + 60
+    give_up = time.monotonic() + 0.4 * runs + 80
     while asking.is_alive() or not _all_have_ended(site):
         assert time.monotonic() < give_up, site.standing()
         assert not site.gone_wrong(), site.gone_wrong()
@@ -125,14 +134,15 @@ def _all_have_ended(site: CoreSite) -> bool:
 
 @pytest.mark.service
 @pytest.mark.parametrize(
-    ("runs", "rest"), [(100, (0.5, 2.0)), pytest.param(500, (2.0, 5.0), marks=pytest.mark.soak)]
+    ("runs", "restarts", "rest"),
+    [(40, 4, (0.3, 1.0)), pytest.param(500, 0, (2.0, 5.0), marks=pytest.mark.soak)],
 )
 def test_runs_under_a_server_that_goes_away_again_and_again_all_succeed_once(
-    server: OwnPostgres, tmp_path: Path, runs: int, rest: tuple[float, float]
+    server: OwnPostgres, tmp_path: Path, runs: int, restarts: int, rest: tuple[float, float]
 ) -> None:
     orders: dict[str, Any] = {"lease": LEASE, "cap": 4, "at_once": 2, "drains": False}
     with server.database() as url, closing(CoreSite(url, tmp_path / "home", **orders)) as site:
-        trouble = Trouble(server, seed=20261121)
+        trouble = Trouble(server, seed=20261121, most=restarts)
         run_through(site, runs, trouble, kills=False, rest=rest)
         assert trouble.restarts >= 3
         site.assert_whole()
@@ -154,15 +164,18 @@ def test_5000_runs_under_a_server_that_goes_away_and_workers_that_are_killed_all
         site.assert_whole()
 
 
+@pytest.mark.parametrize(
+    ("runs", "rate"), [(10, 0.1), pytest.param(50, 0.05, marks=pytest.mark.soak)]
+)
 def test_a_store_that_fails_now_and_then_loses_and_doubles_nothing(
-    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: int, rate: float
 ) -> None:
     monkeypatch.setattr("factory_runtime.services.steadily._FIRST_WAIT", 0.0)
     with closing(CoreSite(database_url, tmp_path / "home")) as site:
         (name,) = site.repositories(1)
-        for _ in range(25):
+        for _ in range(runs):
             site.request(name)
-        core = Core(site.orders, lambda store: FaultyStore(store, seed=3, rate=0.05))
+        core = Core(site.orders, lambda store: FaultyStore(store, seed=3, rate=rate))
         with closing(core.database):
             worker = CoreWorker(core)
             while core.count_open_runs():
