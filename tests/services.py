@@ -31,6 +31,7 @@ _SETTINGS = {
     "full_page_writes": "off",
     "max_connections": "200",
     "shared_buffers": "64MB",
+    "jit": "off",
 }
 
 
