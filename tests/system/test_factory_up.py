@@ -5,8 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,8 @@ from tests.work_types import a_work_template, lines_of
 pytestmark = pytest.mark.slow
 
 PATIENCE = 120.0
+NOW_AND_THEN = 0.3
+"""Asked all the time, the server has time for nothing else."""
 LINE = "name: a, type: touch, with: {{file: {file}, before: 0.2}}"
 
 
@@ -69,18 +70,6 @@ def workers(factory: Factory) -> list[psutil.Process]:
     return found
 
 
-def until_now_and_then(true: Callable[[], bool], what: str) -> None:
-    """Wait until it holds. Asked all the time, the server has time for nothing else."""
-
-    def holds() -> bool:
-        if true():
-            return True
-        time.sleep(0.3)
-        return False
-
-    until(holds, what)
-
-
 def begun(factory: Factory, deployment_id: str, count: int = 1) -> list[Run]:
     """Runs that are started in Prefect, as its form does, once they have ended."""
     _, prefect = stack(factory)
@@ -92,8 +81,10 @@ def begun(factory: Factory, deployment_id: str, count: int = 1) -> list[Run]:
         assert run is not None
         found.append(factory.wait(run))
         flow_run_id = answer.json()["id"]
-        until_now_and_then(
-            lambda one=flow_run_id: prefect.state(one)[0] == "COMPLETED", "Prefect hears of it"
+        until(
+            lambda one=flow_run_id: prefect.state(one)[0] == "COMPLETED",
+            "Prefect hears of it",
+            every=NOW_AND_THEN,
         )
     return found
 
@@ -126,8 +117,10 @@ def test_what_is_started_in_prefect_begins_and_all_of_it_survives_a_restart(fact
 
     (killed,) = workers(factory)
     killed.kill()
-    until_now_and_then(
-        lambda: workers(factory) not in ([], [killed]), "the worker is started again"
+    until(
+        lambda: workers(factory) not in ([], [killed]),
+        "the worker is started again",
+        every=NOW_AND_THEN,
     )
     begun(factory, deployment["id"])
 
@@ -150,8 +143,10 @@ def in_foreground(factory: Factory, flow_runs_before: int) -> None:
         stderr=subprocess.STDOUT,
         text=True,
     )
-    until_now_and_then(
-        lambda: (found := find_stack(factory.settings)) is not None and found.settled, "it is up"
+    until(
+        lambda: (found := find_stack(factory.settings)) is not None and found.settled,
+        "it is up",
+        every=NOW_AND_THEN,
     )
     state, prefect = stack(factory)
     assert state.api_url != before.api_url
