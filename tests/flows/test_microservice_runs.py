@@ -122,7 +122,7 @@ def test_another_name_renders_only_what_depends_on_it(factory: Factory, run: Run
 
 def test_a_hit_never_crosses_tenants(factory: Factory, run: Run):
     other = factory.complete(
-        "microservice", "first", tenant="other", service_name="orders", entities=ENTITIES
+        "microservice", "first", tenant="other", service_name="orders", entities=ENTITIES[:1]
     )
     assert {job.cached for job in factory.jobs(other).values()} == {False}
 
@@ -141,7 +141,8 @@ def test_the_run_and_the_template_are_found_by_what_they_mean(factory: Factory, 
         assert not ids or "microservice" in ids
         return {hit.memory.collection for hit in hits}
 
-    until(lambda: found() == {Collection.RUNS, Collection.TEMPLATES}, "both are indexed", 60)
+    both = {Collection.RUNS, Collection.TEMPLATES}
+    until(lambda: found() == both, "both are indexed", 60, every=0.5)
 
 
 def test_the_second_run_into_the_same_repository_commits_on_top(factory: Factory, run: Run):
@@ -154,17 +155,16 @@ def test_with_the_memory_broken_runs_succeed_and_the_index_catches_up(factory: F
     until(lambda: not runtime.store.due_messages(runtime.clock.now()), "the memory is at rest")
     folder.rename(folder.with_name("aside"))
     folder.write_text("not a folder")
-    done = factory.cli(
-        "run", "microservice", "--set", "service_name=forgotten", "--project", "forgotten"
-    )
+    inputs = ("--set", "service_name=orders", "--set", f"entities={','.join(ENTITIES)}")
+    done = factory.cli("run", "microservice", *inputs, "--project", "forgotten")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "memory" in done.stdout
     folder.unlink()
     folder.with_name("aside").rename(folder)
 
     def remembered() -> bool:
-        query = RecallQuery("a service called forgotten", project_id="forgotten", limit=3)
+        query = RecallQuery("a service called orders", project_id="forgotten", limit=3)
         hits = recall(runtime.memory, runtime.embedder, run.tenant_id, query)
         return any(hit.memory.project_id == "forgotten" for hit in hits)
 
-    until(remembered, "what was learned meanwhile is found")
+    until(remembered, "what was learned meanwhile is found", every=0.5)
