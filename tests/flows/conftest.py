@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from prefect.settings import (
+    PREFECT_API_SSL_CERT_FILE,
     PREFECT_API_URL,
     PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
     temporary_settings,
@@ -48,8 +49,14 @@ def prefect(factory: Factory) -> Iterator[Prefect]:
     """The stack's server; while a module's tests run, this thread's Prefect talks to it."""
     state = read_state(factory.settings)
     assert state is not None
+    # The executor's: each client reads all of the system's, and the server speaks plain HTTP.
+    certificate = str(factory.settings.prefect_folder / "certificate.pem")
     with temporary_settings(
-        {PREFECT_API_URL: state.api_url, PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False}
+        {
+            PREFECT_API_URL: state.api_url,
+            PREFECT_CLIENT_CSRF_SUPPORT_ENABLED: False,
+            PREFECT_API_SSL_CERT_FILE: certificate,
+        }
     ):
         yield Prefect(state.api_url)
 
