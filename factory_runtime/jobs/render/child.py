@@ -70,9 +70,9 @@ def _render(request: RenderRequest) -> RenderProblem | None:
     # Imported under the limits: Copier costs most of a small render's time. Nothing of it is
     # garbage: to look for some on the way takes a fifth of that.
     gc.disable()
-    from factory_runtime.jobs.render.unasked import leave_out_prompts
+    from factory_runtime.jobs.render.unasked import import_copier
 
-    leave_out_prompts()
+    import_copier()
     from factory_runtime.jobs.render.boxed import Budget, boxed_worker, harden
     from factory_runtime.jobs.render.explain import explain
     from factory_runtime.jobs.render.guard import Guard
