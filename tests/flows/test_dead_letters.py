@@ -20,20 +20,30 @@ TENANT = "lettered"
 """It has no other letters."""
 
 
-def failed_run(factory: Factory, name: str, folder: Path, times: int = ATTEMPTS) -> Run:
-    """A run whose second job fails so many times; by default, not when it is sent round again."""
+def failing_run(
+    factory: Factory, name: str, folder: Path, attempts: int = 2, times: int | None = None
+) -> Run:
+    """A run whose second job has so many attempts, all in vain.
+
+    It fails so many ``times``; by default, not when it is sent round again.
+    """
     folder.mkdir()
     text = a_work_template(
         name,
         f"name: before, type: touch, with: {{file: {folder / 'before'}}}",
         "name: flaky, type: flaky, needs: [before],"
-        f" with: {{file: {folder / 'flaky'}, times: {times}}}",
+        f" with: {{file: {folder / 'flaky'}, times: {times or attempts}}},"
+        f" retry: {{max_attempts: {attempts}}}",
         f"name: behind, type: touch, needs: [flaky], with: {{file: {folder / 'behind'}}}",
     )
     factory.template(name, text)
-    run = factory.complete(name, "letters", TENANT)
-    assert run.status is RunStatus.FAILED, run.error
-    return run
+    return factory.request(name, "letters", TENANT)
+
+
+def failed(factory: Factory, run: Run) -> Run:
+    ended = factory.wait(run)
+    assert ended.status is RunStatus.FAILED, ended.error
+    return ended
 
 
 def letter_of(factory: Factory, run: Run) -> DeadLetter:
@@ -52,7 +62,7 @@ def asked(factory: Factory, *words: str) -> Any:
 def test_a_redriven_run_ends_succeeded_with_its_earlier_jobs_untouched(
     factory: Factory, tmp_path: Path
 ) -> None:
-    run = failed_run(factory, "one-letter", tmp_path / "one")
+    run = failed(factory, failing_run(factory, "one-letter", tmp_path / "one", ATTEMPTS))
     before = factory.jobs(run)["before"]
     letter = letter_of(factory, run)
     (group,) = asked(factory, "list")["groups"]
@@ -76,7 +86,8 @@ def test_a_redriven_run_ends_succeeded_with_its_earlier_jobs_untouched(
 def test_a_canary_that_succeeds_releases_the_others_with_nobody_watching(
     factory: Factory, tmp_path: Path
 ) -> None:
-    runs = [failed_run(factory, f"group-{n}", tmp_path / f"group-{n}") for n in range(3)]
+    begun = [failing_run(factory, f"group-{n}", tmp_path / f"group-{n}") for n in range(3)]
+    runs = [failed(factory, run) for run in begun]
     (group,) = asked(factory, "list")["groups"]
     assert group["runs"] == 3, "the same failure in other files is of the same kind"
     kind = group["fingerprint"][:8]
@@ -92,7 +103,8 @@ def test_a_canary_that_succeeds_releases_the_others_with_nobody_watching(
 def test_who_watches_a_canary_that_fails_is_told_that_the_others_stay(
     factory: Factory, tmp_path: Path
 ) -> None:
-    runs = [failed_run(factory, f"dead-{n}", tmp_path / f"dead-{n}", 99) for n in range(2)]
+    begun = [failing_run(factory, f"dead-{n}", tmp_path / f"dead-{n}", times=99) for n in range(2)]
+    runs = [failed(factory, run) for run in begun]
     kind = letter_of(factory, runs[0]).fingerprint
     words = ("retry", "--fingerprint", kind, "--canary", "--watch", "--yes", "--tenant", TENANT)
     said = factory.cli("dead-letters", *words)
