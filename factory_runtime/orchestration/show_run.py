@@ -22,6 +22,9 @@ from factory_runtime.ports import Clock, RunStore
 
 _MARKUP = re.compile(r"([\\`*_\[\]|#])")
 
+_NOT_IN_KEYS = re.compile(r"[^a-z0-9-]+")
+"""A template's name may have more than Prefect allows in an artifact's key."""
+
 PROGRESS = "progress"
 """Key of the artifact that shows what share of the jobs has ended."""
 
@@ -100,16 +103,17 @@ def _finish_progress(run: Run, jobs: Sequence[Job], flow_run_id: UUID) -> None:
 def _wanted(
     run: Run, jobs: Sequence[Job], artifacts: Sequence[Artifact], flow_run_id: UUID
 ) -> list[ArtifactCreate]:
+    name = _NOT_IN_KEYS.sub("-", run.template_id)
     wanted = [
         ArtifactCreate(
-            key=f"{run.template_id}-summary",
+            key=f"{name}-summary",
             type="markdown",
             description=f"What became of {run.id}",
             data=summary_of(run, jobs),
             flow_run_id=flow_run_id,
         ),
         ArtifactCreate(
-            key=f"{run.template_id}-artifacts",
+            key=f"{name}-artifacts",
             type="table",
             description=f"What {run.id} made",
             data=_table(artifacts),

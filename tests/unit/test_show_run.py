@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 
 from factory_runtime.domain.run import RunStatus
+from factory_runtime.orchestration import show_run
 from factory_runtime.orchestration.show_run import summary_of
 from tests.builders import a_run
 
@@ -22,3 +25,9 @@ from tests.builders import a_run
 def test_what_somebody_wrote_is_shown_as_text(written: str, shown: str):
     run = a_run(status=RunStatus.FAILED, error=written)
     assert summary_of(run, []).splitlines()[-1] == f"**{shown}**"
+
+
+def test_a_template_of_any_name_is_shown_under_a_key_that_prefect_takes():
+    run = a_run(template_id="fall.back_2")
+    shown = show_run._wanted(run, [], [], uuid4())  # pyright: ignore[reportPrivateUsage] - a server says no more
+    assert [one.key for one in shown] == ["fall-back-2-summary", "fall-back-2-artifacts"]
