@@ -218,7 +218,7 @@ def test_plain_prefect_deploys_all_of_the_project(
         assert shown["work_queue_name"] == "normal"
         assert not shown["pull_steps"]
         assert shown["version"] == factory.runtime.catalog.load(name).version
-    upkeep = {"sweep": 30, "index-memory": 300, "optimize-memory": 3600}
+    upkeep = {"sweep": 30, "hand-over": 60, "index-memory": 300, "optimize-memory": 3600}
     started = [begin_now(prefect, name, seconds) for name, seconds in upkeep.items()]
     execute(factory, *started)
     for one in started:

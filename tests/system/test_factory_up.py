@@ -18,7 +18,6 @@ from deployments.stack import StackState, find_stack, read_state, stop_stack
 from factory_runtime.domain.run import Run, RunStatus
 from tests.deployed import run_of, start
 from tests.factory import Factory, until
-from tests.prefect_database import place_database
 from tests.prefect_server import Prefect
 from tests.warm_cli import nursery
 from tests.work_types import a_work_template, lines_of
@@ -40,7 +39,7 @@ def factory(tmp_path: Path) -> Generator[Factory]:
         warm_processes=2,
         hooks=False,  # nothing is recalled here: one process alone loads the memory's model
     )
-    place_database(factory.settings.prefect_folder)
+    # Its server makes its own tables, as everybody's does once.
     line = LINE.format(file=tmp_path / "lines")
     factory.template(
         "line", a_work_template("line", line) + "triggers: {schedule: {interval: 6h}}\n"
