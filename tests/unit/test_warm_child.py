@@ -7,7 +7,7 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from prefect import Flow, flow
+from prefect import flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 
@@ -46,7 +46,7 @@ def test_a_store_that_is_away_while_a_flow_is_loaded_is_waited_for(
 
     away = [StoreUnavailableError("restarts")] * 9  # more often than Prefect's server may fail
 
-    async def flow_of(flow_run: FlowRun) -> Flow[[], object]:
+    async def flow_of(flow_run: FlowRun) -> object:
         del flow_run
         if away:
             raise away.pop()

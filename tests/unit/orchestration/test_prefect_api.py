@@ -98,8 +98,9 @@ def test_no_method_takes_a_server_in_trouble_for_an_answer(status: int):
 
 def test_nobody_waits_long_for_a_server_that_answers_only_a_proxy(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(prefect_api, "_NO_MORE_TRIES_AFTER", 0.2)
-    patience = {PREFECT_CLIENT_MAX_RETRIES: 100_000}  # of an executor, that has flows to keep
-    with temporary_settings(patience), answering(502, Retry_After="0") as asked:
+    # As an executor has it, that has flows to keep.
+    patient = temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 100_000})
+    with patient, answering(502, Retry_After="0") as asked:
         with pytest.raises(PrefectUnavailableError, match="no answer"):
             ask("GET", "/flow_runs/{id}", id=RUN.flow_run_id)
         assert len(asked) > 1
