@@ -6,9 +6,10 @@ import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
-from prefect.states import Cancelled, Crashed
+from prefect.client.schemas.objects import FlowRun
+from prefect.states import Cancelled, Crashed, Scheduled
 
-from deployments.claims import Patient
+from deployments.claims import Patient, claim_of
 from deployments.warm_configuration import FactoryConfiguration
 from deployments.warm_messages import Cancel
 from deployments.warm_pool import WarmPool
@@ -55,8 +56,26 @@ async def finish(
     if state is None or (state.is_final() and not state.is_crashed()):
         return
     if loan.cancelled or state.is_cancelling():
-        await pool.run_hooks(flow_run_id, "on_cancellation")
-        await patient.set_state(flow_run_id, Cancelled(), force=True)
+        await _cancel(patient, pool, flow_run_id)
     elif message is not None and not state.is_crashed():
         await patient.set_state(flow_run_id, Crashed(message=message))
         await pool.run_hooks(flow_run_id, "on_crashed")
+
+
+async def give_back(patient: Patient, pool: WarmPool, flow_run: FlowRun) -> None:
+    """Have a flow run that was claimed here, and not begun, claimed again.
+
+    What became of it since stays so: somebody stopped it, or another worker has it.
+    """
+    state = await patient.read_state(flow_run.id)
+    if state is None:
+        return
+    if state.is_cancelling():
+        await _cancel(patient, pool, flow_run.id)
+    elif claim_of(state) == claim_of(flow_run.state) is not None:
+        await patient.set_state(flow_run.id, Scheduled())
+
+
+async def _cancel(patient: Patient, pool: WarmPool, flow_run_id: UUID) -> None:
+    await pool.run_hooks(flow_run_id, "on_cancellation")
+    await patient.set_state(flow_run_id, Cancelled(), force=True)

@@ -49,6 +49,7 @@ class WarmPool:
         self._unready: set[WarmProcess] = set()
         self._idle: list[WarmProcess] = []
         self._coming = 0
+        self._pause = 0.0
         self._changed = asyncio.Condition()
         self._closing = asyncio.Event()
         self._beside: set[asyncio.Task[None]] = set()
@@ -126,10 +127,15 @@ class WarmPool:
         return None
 
     def _replace_dead(self) -> None:
-        """Nobody borrows while none lives, so that nobody would come upon the last ones."""
+        """Nobody borrows while none lives, so that nobody would come upon the last ones.
+
+        Those that end before they were of any use, as where memory is short, are replaced ever later.
+        """
         dead = [process for process in self._idle if not process.alive]
         self._idle = [process for process in self._idle if process.alive]
         for process in dead:
+            _LOG.warning("warm process %s ended while it had nothing to do", process.pid)
+            self._pause = 0.0 if process.runs else _longer(self._pause)
             self._drop(process)
 
     async def _keep(self, process: WarmProcess) -> None:
@@ -158,6 +164,7 @@ class WarmPool:
 
     async def _add(self) -> None:
         try:
+            await self._wait(self._pause)
             process = await self._started_at_last()
         finally:
             self._coming -= 1
@@ -171,7 +178,7 @@ class WarmPool:
 
     async def _started_at_last(self) -> WarmProcess | None:
         """A process, however often it has to be tried; None where the pool is closed first."""
-        pause = _START_AGAIN_SECONDS
+        pause = 0.0
         while not self._closing.is_set():
             try:
                 return await self._started()
@@ -179,10 +186,15 @@ class WarmPool:
                 if self._closing.is_set():
                     break
                 _LOG.warning("no warm process could be started, trying again: %r", error)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._closing.wait(), pause)
-            pause = min(2 * pause, _START_AGAIN_AT_MOST)
+            pause = _longer(pause)
+            await self._wait(pause)
         return None
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait, but no longer than until the pool is closed."""
+        if seconds:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), seconds)
 
     async def _started(self) -> WarmProcess:
         process = await start_process(self._context, self._replace_dead)
@@ -204,3 +216,8 @@ class WarmPool:
             _LOG.warning("the fork server cannot import %s: processes start slowly", CHILD)
         self._all.add(process)
         return process
+
+
+def _longer(pause: float) -> float:
+    """The next pause before a start."""
+    return min(max(2 * pause, _START_AGAIN_SECONDS), _START_AGAIN_AT_MOST)

@@ -21,7 +21,7 @@ import anyio
 import anyio.abc
 from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import WorkerFlowRunResponse
-from prefect.states import Crashed, Scheduled
+from prefect.states import Crashed
 from prefect.workers.base import BaseWorker
 
 from deployments.claims import Patient, claim_of, give_back_what_is_left
@@ -39,7 +39,7 @@ from deployments.warm_configuration import (
     FactoryResult,
     FactoryVariables,
 )
-from deployments.warm_loans import Loan, Loans, finish
+from deployments.warm_loans import Loan, Loans, finish, give_back
 from deployments.warm_messages import Execute, Leave
 from deployments.warm_pool import WarmPool
 
@@ -158,8 +158,8 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
             async with asyncio.timeout(_BORROW_SECONDS):
                 process = await self._pool.borrow()
         except TimeoutError:
-            _LOG.warning("flow run %s has no process here, and is scheduled again", flow_run.id)
-            await self._patient.set_state(flow_run.id, Scheduled())
+            _LOG.warning("flow run %s has no process here, and is given back", flow_run.id)
+            await give_back(self._patient, self._pool, flow_run)
             return FactoryResult(identifier="none", status_code=1)
         except asyncio.CancelledError:  # no process came up before this worker ends
             await self._give_back(flow_run)
@@ -287,7 +287,7 @@ class FactoryWorker(BaseWorker[FactoryConfiguration, FactoryVariables, FactoryRe
 
     async def _give_back(self, flow_run: FlowRun) -> None:
         with anyio.move_on_after(_BURY_SECONDS, shield=True):
-            await self._patient.set_state(flow_run.id, Scheduled())
+            await give_back(self._patient, self._pool, flow_run)
 
     def _has_room_only(self) -> bool:
         """Whether nothing is under way, not even what was claimed and has not begun."""

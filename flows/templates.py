@@ -20,6 +20,7 @@ from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import (
     ConflictError,
     FactoryError,
+    PrefectUnavailableError,
     StoreUnavailableError,
     TemplateNotFoundError,
     TransientError,
@@ -58,7 +59,7 @@ def __getattr__(name: str) -> Flow[..., Any]:
     """
     if name.startswith("__"):
         raise AttributeError(name)
-    given = loaded_for()
+    given = _loaded_for()
     if given is not None:
         # In a thread of Prefect's: what is waited for there holds up no other run.
         return steadily(lambda _: _flow_to_execute(name, given), _patience(shared_runtime()))
@@ -69,6 +70,20 @@ def __getattr__(name: str) -> Flow[..., Any]:
             found = catalog.load(template, tenant_id=tenant_id)
             return template_flow(found.id, found.version, found.description, found.inputs_schema)
     raise AttributeError(f"module {__name__!r} has no template {name!r}")
+
+
+def _loaded_for() -> LoadedFor | None:
+    """Likewise, asked again while Prefect's server is away: nobody would begin the run again."""
+    until = None
+    while True:
+        try:
+            return loaded_for()
+        except PrefectUnavailableError:
+            now = time.monotonic()
+            until = until or now + _patience(shared_runtime()).total_seconds()
+            if now >= until:
+                raise
+        time.sleep(_ASK_AGAIN)
 
 
 def _flow_to_execute(name: str, given: LoadedFor) -> Flow[..., Any]:

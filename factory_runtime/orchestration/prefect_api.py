@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
@@ -58,7 +58,9 @@ def ask(
     try:
         # A client for each: one that has been answered once waits, for minutes, for a server that
         # is gone, and is made for one thread. With one certificate to read it takes 0.7 ms.
-        patience: dict[str, Any] = {"timeout": _TIMEOUT, "event_hooks": {"request": [_limit()]}}
+        tries = _Tries()
+        hooks = {"request": [tries.before], "response": [tries.after]}
+        patience: dict[str, Any] = {"timeout": _TIMEOUT, "event_hooks": hooks}
         with get_client(sync_client=True, httpx_settings=patience) as client:
             answer = client.request(
                 method, path, params=dict(query or {}), path_params=names, json=body
@@ -73,17 +75,27 @@ def ask(
         ) from exc
 
 
-def _limit() -> Callable[[httpx.Request], None]:
-    """Called before each try of a question."""
-    first = time.monotonic()
+class _Tries:
+    """Of one question: Prefect's client makes them, and is told here to make no more."""
 
-    def refuse(request: httpx.Request) -> None:
-        took = time.monotonic() - first
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._status: int | None = None
+
+    def before(self, request: httpx.Request) -> None:
+        """Raise an error that Prefect's client does not try again after, once it took too long."""
+        now = time.monotonic()
+        self._first = self._first or now
+        took = now - self._first
         if took > _NO_MORE_TRIES_AFTER:
-            # An error that Prefect's client does not try again after.
-            raise OSError(f"{request.url.path} had no answer for {took:.0f} s")
+            path = request.url.path
+            if self._status is not None and self._status >= 500:
+                raise PrefectFailedError(f"Prefect answers {path} with {self._status}")
+            raise PrefectUnavailableError(f"Prefect had no answer to {path} for {took:.0f} s")
+        self._status = None
 
-    return refuse
+    def after(self, response: httpx.Response) -> None:
+        self._status = response.status_code
 
 
 def _translated(exc: httpx.HTTPStatusError, names: Mapping[str, object]) -> Exception:

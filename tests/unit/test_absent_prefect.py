@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deployments import absence as module
 from deployments import dispatcher
 from deployments.absence import FIRST_WAIT, LONGEST_WAIT, Absence
 from deployments.dispatcher import Dispatcher
@@ -39,6 +41,17 @@ def test_each_further_time_it_waits_longer_and_says_no_more(caplog: pytest.LogCa
     assert len(caplog.records) == 2
 
 
+def test_what_nobody_said_is_over_is_another_absence_after_a_while(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    absence = Absence()
+    waits = [absence.note("no run could be started", AWAY) for _ in range(3)]
+    later = time.monotonic() + 3600
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert absence.note("no run could be started", AWAY) == FIRST_WAIT < waits[-1]
+    assert len(caplog.records) == 2
+
+
 def test_no_slot_is_given_and_taken_back_without_end(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
@@ -58,16 +71,20 @@ def test_no_slot_is_given_and_taken_back_without_end(
     monkeypatch.setattr(dispatcher, "sweep_prefect", away("obey"))
     monkeypatch.setattr(dispatcher, "_OBEY_EVERY", 0.05)
     monkeypatch.setattr(dispatcher, "drain", drain)
+    monkeypatch.setattr(module, "FIRST_WAIT", LONGEST_WAIT)
 
     async def serve() -> None:
         stop = asyncio.Event()
-        asyncio.get_running_loop().call_later(FIRST_WAIT / 2, stop.set)
-        await Dispatcher(runtime).serve(stop, lambda: True)
+        serving = asyncio.create_task(Dispatcher(runtime).serve(stop, lambda: True))
+        async with asyncio.timeout(60):
+            while asked.count("obey") < 3:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+        stop.set()
+        await serving
 
     with caplog.at_level(logging.WARNING, logger="factory.dispatcher"):
         asyncio.run(serve())
     assert asked.count("dispatch") == 1
-    assert asked.count("obey") > 1
     said = [record.getMessage() for record in caplog.records]
     assert sorted(one.partition(",")[0] for one in said) == [
         "no run could be started",

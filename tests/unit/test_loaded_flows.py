@@ -16,13 +16,13 @@ from prefect.states import Completed
 
 import flows.templates
 from factory_runtime.bootstrap import Runtime, open_runtime
-from factory_runtime.domain.errors import StoreUnavailableError
+from factory_runtime.domain.errors import PrefectUnavailableError, StoreUnavailableError
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunFilter
 from factory_runtime.run_store import InMemoryRunStore
 from factory_runtime.settings import Settings
 from flows import hooks
-from flows.loading import loading_for
+from flows.loading import LoadedFor, loading_for
 from tests.builders import TENANT, a_deployment
 from tests.recipes import a_source, a_template
 
@@ -128,3 +128,19 @@ def test_a_run_is_requested_once_the_store_is_back(
     (run,) = runs(store)
     assert (run.flow_run_id, run.error) == (str(flow_run.id), None)
     assert run.admitted_at is not None
+
+
+@pytest.mark.usefixtures("runtime")
+def test_a_prefect_that_is_away_for_a_moment_is_asked_again_for_what_is_to_be_executed(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    away = [PrefectUnavailableError("502")] * 2
+
+    def loaded_for() -> LoadedFor:
+        if away:
+            raise away.pop()
+        return LoadedFor({}, DEPLOYMENT)
+
+    monkeypatch.setattr(flows.templates, "loaded_for", loaded_for)
+    monkeypatch.setattr(flows.templates, "_ASK_AGAIN", 0)
+    assert flows.templates.acme_service.name == TEMPLATE

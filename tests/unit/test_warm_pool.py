@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -22,7 +23,7 @@ class Process:
         self._is_ready = is_ready
         self._gone = asyncio.Event()
         self.alive, self.busy, self.killed = True, False, False
-        self.runs = self.memory_mib = 0
+        self.pid = self.runs = self.memory_mib = 0
 
     async def wait_until_ready(self) -> bool:
         if not self._is_ready:
@@ -137,3 +138,32 @@ def test_one_that_ends_at_once_is_no_process(monkeypatch: pytest.MonkeyPatch):
         return is_warm
 
     assert not asyncio.run(tried())
+
+
+def test_those_that_end_before_they_were_of_use_are_replaced_ever_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    async def started() -> int:
+        born: list[Process] = []
+
+        async def start(context: object, tell_gone: Callable[[], None]) -> Any:
+            del context
+            born.append(Process())
+
+            def is_killed(process: Process = born[-1]) -> None:
+                process.close()
+                tell_gone()
+
+            asyncio.get_running_loop().call_later(0.01, is_killed)
+            return born[-1]
+
+        monkeypatch.setattr(warm_pool, "start_process", start)
+        monkeypatch.setattr(warm_pool, "_START_AGAIN_SECONDS", 60.0)
+        pool = WarmPool(1)
+        pool.open()
+        await asyncio.sleep(0.2)
+        await asyncio.wait_for(pool.close(), 5)
+        return len(born)
+
+    assert asyncio.run(started()) == 1
+    assert "ended while it had nothing to do" in caplog.text

@@ -10,8 +10,9 @@ from uuid import UUID, uuid4
 
 import anyio
 import pytest
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import State, StateDetails
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Cancelling, Pending, Running
 
 from deployments import worker as module
 from deployments.worker import FactoryWorker
@@ -20,10 +21,16 @@ from deployments.worker import FactoryWorker
 
 
 class Server:
-    """In place of what asks Prefect: every claim is had, and what is set is kept."""
+    """In place of what asks Prefect: every claim is had, and what is set is kept.
 
-    def __init__(self, configuration: Callable[[], Awaitable[Any]]) -> None:
+    ``since`` is the state that somebody else brings a claimed flow run into.
+    """
+
+    def __init__(
+        self, configuration: Callable[[], Awaitable[Any]], since: State[Any] | None = None
+    ) -> None:
         self._configuration = configuration
+        self._since = since
         self.states: list[State[Any]] = []
 
     async def ask(self, question: object) -> Any:
@@ -31,8 +38,14 @@ class Server:
         return await self._configuration()
 
     async def claim(self, flow_run: Any, worker: str) -> Any:
-        del worker
-        return flow_run
+        details = StateDetails(transition_id=uuid4())
+        claim = Pending(message=f"claimed by {worker}", state_details=details)
+        self._since = self._since or claim
+        return SimpleNamespace(id=flow_run.id, state=claim)
+
+    async def read_state(self, flow_run_id: UUID) -> State[Any] | None:
+        del flow_run_id
+        return self._since
 
     async def set_state(self, flow_run_id: UUID, state: State[Any], *, force: bool = False) -> None:
         del flow_run_id, force
@@ -125,17 +138,40 @@ def test_nothing_is_claimed_before_there_is_a_process(monkeypatch: pytest.Monkey
     assert asyncio.run(claimed()) == []
 
 
-def test_what_waits_too_long_for_a_process_is_scheduled_again(monkeypatch: pytest.MonkeyPatch):
+ANOTHERS = Pending(message="claimed by another", state_details=StateDetails(transition_id=uuid4()))
+
+
+@pytest.mark.parametrize(
+    ("since", "then"),
+    [
+        (None, ["Scheduled"]),
+        (ANOTHERS, []),
+        (Running(), []),
+        (Cancelled(), []),
+        (Cancelling(), ["Cancelled"]),
+    ],
+    ids=["as-claimed", "claimed-by-another", "running", "cancelled", "cancelling"],
+)
+def test_what_waits_too_long_for_a_process_is_scheduled_again_if_it_is_still_this_worker_s(
+    monkeypatch: pytest.MonkeyPatch, since: State[Any] | None, then: list[str]
+):
     async def at_once() -> Any:
         return SimpleNamespace()
 
     async def submitted() -> list[State[Any]]:
         monkeypatch.setattr(module, "_BORROW_SECONDS", 0.05)
-        server = Server(at_once)
-        await a_worker(monkeypatch, server)._submit_run(a_flow_run())
+        server = Server(at_once, since)
+        worker = a_worker(monkeypatch, server)
+
+        async def run_hooks(flow_run_id: UUID, name: str) -> None:
+            del flow_run_id
+            assert name == "on_cancellation"
+
+        worker._pool.run_hooks = run_hooks
+        await worker._submit_run(a_flow_run())
         return server.states
 
-    assert [one.name for one in asyncio.run(submitted())] == ["Scheduled"]
+    assert [one.name for one in asyncio.run(submitted())] == then
 
 
 def test_prefects_look_out_for_cancels_forgets_what_is_over(monkeypatch: pytest.MonkeyPatch):
