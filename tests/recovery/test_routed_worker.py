@@ -70,15 +70,20 @@ def site(
 
 
 @pytest.fixture(scope="module")
-def worker(site: Site, prefect: Prefect, nursery: Nursery) -> Iterator[WarmWorker]:
-    """A worker of the other queue."""
+def place(site: Site) -> Path:
+    """The folder of the site, once the other queue is made."""
     made = site.cli("deploy", "routes", "--json")
     assert made.returncode == 0, made.stderr
     (told,) = json.loads(made.stdout)["routes"]
     assert (told["route"], told["job_types"]) == (str(ELSEWHERE), ["touch"])
     look = LOOKS["routes"]("routes", Door(site.runtime, "local", json=False))
     assert (look.state, look.found) == ("warn", f"no worker looks at {ELSEWHERE}")
-    place = site.templates.parent
+    return site.templates.parent
+
+
+@pytest.fixture(scope="module")
+def worker(site: Site, prefect: Prefect, nursery: Nursery, place: Path) -> Iterator[WarmWorker]:
+    """A worker of the other queue."""
     worker = WarmWorker(site.environment(), place, prefect, ELSEWHERE.pool, nursery=nursery)
     yield worker
     worker.close()
@@ -172,10 +177,10 @@ def attempts_of(site: Site, run: Run) -> tuple[Attempt, ...]:
 
 @pytest.mark.soak
 def test_a_killed_worker_takes_what_it_does_with_it_and_another_one_does_it(
-    site: Site, prefect: Prefect
+    site: Site, prefect: Prefect, place: Path
 ):
     second = None
-    first = WarmWorker(site.environment(), site.templates.parent, prefect, ELSEWHERE.pool)
+    first = WarmWorker(site.environment(), place, prefect, ELSEWHERE.pool)
     for name in ("begun", "far", "gate"):
         site.file(name).unlink(missing_ok=True)
     try:
@@ -187,7 +192,7 @@ def test_a_killed_worker_takes_what_it_does_with_it_and_another_one_does_it(
         site.until(lambda: site.jobs(run)["far"].losses == 1, "its lease has run out")
         assert not psutil.wait_procs(below, 30)[1], "what it had started is gone"
         site.file("gate").touch()
-        second = WarmWorker(site.environment(), site.templates.parent, prefect, ELSEWHERE.pool)
+        second = WarmWorker(site.environment(), place, prefect, ELSEWHERE.pool)
         assert site.wait(run).status is RunStatus.SUCCEEDED, second.log
         assert lines_of(site.file("far")) == [f"{run.id}:far"]
     finally:
