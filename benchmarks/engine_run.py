@@ -18,6 +18,7 @@ from factory_runtime.services.dispatch import dispatch_next
 from factory_runtime.services.request_run import request_run
 from factory_runtime.settings import Settings
 from flows.hooks import share_runtime
+from flows.loading import dispatching
 from flows.templates import flow_of_run
 
 
@@ -42,9 +43,10 @@ class EngineInProcess:
         # Without the hooks: plain Prefect has none either, and they come after the run.
         flow = copy(flow_of_run(runtime, run))
         flow.on_completion_hooks = []
-        await run_flow_async(
-            flow, flow_run=flow_run, parameters=flow_run.parameters, return_type="state"
-        )
+        with dispatching(run):
+            await run_flow_async(
+                flow, flow_run=flow_run, parameters=flow_run.parameters, return_type="state"
+            )
         with runtime.store.begin(tenant_id, read_only=True) as tx:
             ended = tx.get_run(run.id)
         if ended.status is not RunStatus.SUCCEEDED:
