@@ -15,9 +15,8 @@ FIRST_WAIT = 1.0
 LONGEST_WAIT = 10.0
 """Seconds, and no more: when it is back, runs wait for as long."""
 
-
 _ANOTHER_AFTER = 60.0
-"""Seconds."""
+"""Seconds without a word of it, after which it is another absence."""
 
 
 class Absence:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 _LATER = frozenset({401, 403, 404, 408, 429})
 """Answers below 500 that are not about what was sent: of a server that is busy, or not set up."""
 
-
 _TIMEOUT = 15.0
 _NO_MORE_TRIES_AFTER = 5.0
 """Seconds. What answers 502 or 503 is asked again by Prefect's client, in a process that executes
