@@ -22,6 +22,7 @@ from factory_runtime.settings import Settings
 from tests.factory import until
 from tests.part_nursery import PartNursery
 from tests.services import PostgresServer, die_with_the_tests, free_port, running_postgres
+from tests.warm_worker import warm_processes
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = ROOT / "deployments" / "compose.yaml"
@@ -48,6 +49,11 @@ class Part:
     @property
     def lives(self) -> bool:
         return self._process.is_running()
+
+    @property
+    def warm(self) -> set[int]:
+        """Ids of a worker's warm processes."""
+        return warm_processes(self._process)
 
     def kill(self) -> None:
         """SIGKILL, for this process alone."""

@@ -25,6 +25,7 @@ from tests.work_types import lines_of
 
 PATIENCE = 90.0
 ROOT = Path(__file__).parent.parent
+LIMIT = 2
 NEVER = 600
 LONG = 0.3
 """Seconds between two questions for what takes a while."""
@@ -45,7 +46,8 @@ class WarmWorker:
         self._log = home / f"{pool}.log"
         api_url: str = options.get("api_url", prefect.api_url)
         poll: int = options.get("poll", NEVER)
-        words = ["worker", "start", "--type", "factory", "--pool", pool, "--limit", "2"]
+        words = ["worker", "start", "--type", "factory", "--pool", pool]
+        words += ["--limit", str(LIMIT)]
         variables = environment | _prefect_variables(home, api_url)
         variables["PREFECT_WORKER_QUERY_SECONDS"] = str(poll)
         nursery: Nursery | None = options.get("nursery")
@@ -86,14 +88,17 @@ class WarmWorker:
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def fork_server(self) -> psutil.Process:
-        words = "multiprocessing.forkserver"
-        own = psutil.Process(self.process.pid).children()
-        (found,) = [one for one in own if words in " ".join(one.cmdline())]
-        return found
+        return _fork_server(psutil.Process(self.process.pid))
 
     def warm(self) -> list[int]:
-        """Ids of the warm processes."""
+        """Ids of the warm processes, and of those that are being born."""
         return [one.pid for one in self.fork_server().children()]
+
+    def all_warm(self) -> set[int]:
+        """Ids of the warm processes, once there are as many as there should be."""
+        worker = psutil.Process(self.process.pid)
+        self.until(lambda: len(warm_processes(worker)) == LIMIT, "all its processes are warm")
+        return warm_processes(worker)
 
     def deploy(self, entrypoint: str, **job_variables: Any) -> str:
         """Another deployment in this worker's pool, as anybody may make one."""
@@ -164,6 +169,28 @@ class WarmWorker:
         for left in below:
             with suppress(psutil.NoSuchProcess):
                 left.kill()
+
+
+def warm_processes(worker: psutil.Process) -> set[int]:
+    """Ids of a worker's processes that handle its signals: those that are born in full."""
+    with suppress(psutil.NoSuchProcess, ValueError):
+        return {one.pid for one in _fork_server(worker).children() if _handles_sigterm(one.pid)}
+    return set()
+
+
+def _fork_server(worker: psutil.Process) -> psutil.Process:
+    words = "multiprocessing.forkserver"
+    (found,) = [one for one in worker.children() if words in " ".join(one.cmdline())]
+    return found
+
+
+def _handles_sigterm(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    (caught,) = [line.split()[1] for line in status.splitlines() if line.startswith("SigCgt")]
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
 class Door:

@@ -270,8 +270,9 @@ def test_a_template_s_run_whose_process_died_is_taken_up_again(
 def test_a_worker_s_processes_hear_no_signal_but_the_worker_s(
     worker: WarmWorker, plain: str, tmp_path: Path
 ):
-    before = set(worker.warm())
+    before = worker.all_warm()
     for pid in before:
         for number in (signal.SIGTERM, signal.SIGINT):
             os.kill(pid, number)
     assert int(worker.complete(plain, tmp_path / "file")[0]) in before
+    assert worker.all_warm() == before
