@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.errors import StoreUnavailableError
+from factory_runtime.domain.job import Job
+from factory_runtime.ports import RunTransaction
 from factory_runtime.run_store.transaction import SqlTransaction
 from factory_runtime.settings import Settings
 from tests.work_types import append
@@ -53,10 +56,20 @@ def expect_no_word_of_flows() -> None:
 
 
 def take_back_after_few_losses() -> None:
-    """Give a job up that has taken fewer workers along than it may."""
+    """Give a fatal job up that has taken fewer workers along than it may.
+
+    It alone: what ran beside it loses as many.
+    """
     from factory_runtime.services import take_back
 
-    take_back.LOSSES = FEW_LOSSES
+    back = take_back._back  # pyright: ignore[reportPrivateUsage]
+
+    def few(tx: RunTransaction, job: Job, now: datetime, *why: Any, **changes: Any) -> Job:
+        if job.type == "fatal" and changes.get("losses", 0) >= FEW_LOSSES:
+            return take_back.fail_of_losses(tx, job, now)
+        return back(tx, job, now, *why, **changes)
+
+    take_back._back = few  # pyright: ignore[reportPrivateUsage]
 
 
 def lose_the_store_once() -> None:
