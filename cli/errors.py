@@ -14,6 +14,7 @@ from cli.as_json import to_json
 from cli.screen import Screen
 from cli.text import first_line
 from factory_runtime.domain.errors import (
+    AccessError,
     CancelledError,
     ConflictError,
     FactoryError,
@@ -29,6 +30,7 @@ DONE, RUN_FAILED, BAD_INPUT, NOT_FOUND, CONFLICT, UNAVAILABLE = range(6)
 _CODES: tuple[tuple[type[FactoryError], int], ...] = (
     (InputError, BAD_INPUT),
     (NotFoundError, NOT_FOUND),
+    (AccessError, CONFLICT),
     (ConflictError, CONFLICT),
     (TransientError, UNAVAILABLE),
     (PermanentError, UNAVAILABLE),

@@ -48,6 +48,10 @@ class ConflictError(FactoryError):
     """Repeated, raced, or taken."""
 
 
+class AccessError(FactoryError):
+    """Who asks has not shown who they are, or may not do this."""
+
+
 class TransientError(FactoryError):
     """A retry may help.
 
@@ -211,6 +215,17 @@ class RedriveOrderNotFoundError(NotFoundError):
     """No such redrive order for this tenant."""
 
 
+# --- AccessError
+
+
+class UnauthenticatedError(AccessError):
+    """No credential came along, or one that is wrong, expired or revoked: nobody is told which."""
+
+
+class ForbiddenError(AccessError):
+    """Somebody who is known may not do this; the message says what is missing."""
+
+
 # --- ConflictError
 
 
@@ -260,6 +275,10 @@ class LayerConflictError(ConflictError):
 
 
 # --- TransientError
+
+
+class LimitReachedError(TransientError):
+    """Too much was asked for in too short a time; ``retry_after`` says when there is room again."""
 
 
 class HostBusyError(TransientError):

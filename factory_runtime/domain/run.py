@@ -72,6 +72,7 @@ class RunRequest:
         deadline: the most the run may take from now; None takes the template's.
         idempotency_key: same key and body gives the same run; same key, other body is a conflict.
         flow_run_id: set where the run began in Prefect and adopts that flow run.
+        delivery_id: set where a webhook's delivery began it.
     """
 
     tenant_id: str
@@ -87,6 +88,7 @@ class RunRequest:
     trace_id: str | None = None
     correlation_id: str | None = None
     flow_run_id: str | None = None
+    delivery_id: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -109,6 +111,7 @@ class Run:
         undoes: the run whose effects this one undoes; None for every other.
         undo_requested_by: who wants its effects undone once it has ended without success.
         inputs_digest: SHA-256 of the inputs with defaults: the same request gives the same.
+        delivery_id: the webhook's delivery that it began with; None for every other.
     """
 
     id: str
@@ -148,6 +151,7 @@ class Run:
     undo_requested_by: str | None = None
     inputs_digest: str | None = None
     people_asked_at: datetime | None = None
+    delivery_id: str | None = None
 
     def move_to(self, status: RunStatus, at: datetime, **changes: Any) -> Run:
         """The run in its next status, one version on.

@@ -52,6 +52,10 @@ class RunFilter:
         ended_since, ended_until: likewise, when it ended.
         error: a part of what the run or one of its jobs failed of, in any case.
         not_since_succeeded: no run of the same project, template and inputs has Succeeded after it.
+        projects: one of them; None is any.
+        outside_id: a build's, repository's, pipeline's, work item's or webhook delivery's.
+        text: words that its template, project, module, requester or inputs say, in any case; all
+            of them.
         can_be_retried: it Failed, was not refused, nobody undoes it, and nobody has discarded all
             of its dead letters.
     """
@@ -67,6 +71,12 @@ class RunFilter:
     error: str | None = None
     not_since_succeeded: bool = False
     can_be_retried: bool = False
+    projects: tuple[str, ...] | None = None
+    module_id: str | None = None
+    trace_id: str | None = None
+    correlation_id: str | None = None
+    outside_id: str | None = None
+    text: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

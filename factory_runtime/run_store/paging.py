@@ -15,6 +15,14 @@ from factory_runtime.ports import RunFilter
 from factory_runtime.run_store.rows import Condition
 from factory_runtime.run_store.tables import dead_letters, jobs, runs
 
+_OUTSIDE_IDS = (
+    runs.c.build_id,
+    runs.c.repo_id,
+    runs.c.pipeline_id,
+    runs.c.work_item_id,
+    runs.c.delivery_id,
+)
+
 
 def conditions_of(where: RunFilter) -> list[Condition]:
     """What a run must be to pass; ``until`` itself is no longer in."""
@@ -22,6 +30,9 @@ def conditions_of(where: RunFilter) -> list[Condition]:
         (runs.c.project_id, where.project_id),
         (runs.c.template_id, where.template_id),
         (runs.c.requested_by, where.requested_by),
+        (runs.c.module_id, where.module_id),
+        (runs.c.trace_id, where.trace_id),
+        (runs.c.correlation_id, where.correlation_id),
     )
     conditions: list[Condition] = [
         column == wanted for column, wanted in pairs if wanted is not None
@@ -37,6 +48,10 @@ def conditions_of(where: RunFilter) -> list[Condition]:
             conditions.append(column < until)
     if where.statuses:
         conditions.append(runs.c.status.in_(where.statuses))
+    if where.projects is not None:
+        conditions.append(runs.c.project_id.in_(where.projects))
+    if where.outside_id is not None:
+        conditions.append(or_(*(column == where.outside_id for column in _OUTSIDE_IDS)))
     if where.error is not None:
         conditions.append(_failed_of(where.error))
     if where.not_since_succeeded:

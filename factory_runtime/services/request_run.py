@@ -269,6 +269,7 @@ def _blank_run(request: RunRequest, now: datetime) -> Run:
         correlation_id=request.correlation_id or run_id,
         priority=request.priority,
         flow_run_id=request.flow_run_id,
+        delivery_id=request.delivery_id,
         metadata=request.metadata,
     )
 

@@ -43,6 +43,7 @@ def test_a_run_comes_back_as_it_went_in(run_store: RunStore) -> None:
         admitted_at=after(0.5),
         wake_at=after(90),
         people_asked_at=after(80),
+        delivery_id="b1946ac9-1d2e",
         cancel_requested_at=after(3),
         pause_requested_at=after(4),
         flow_run_id="0b6f",

@@ -175,6 +175,7 @@ _ADDED = {
         "effects": {"link", "reason", "settled_at", "undone_by"},
     },
     "0006": {"jobs": {"routed_to", "routed_flow_run_id"}},
+    "0007": {"runs": {"delivery_id"}},
 }
 """The columns that each revision has added."""
 

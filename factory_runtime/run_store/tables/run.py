@@ -77,9 +77,11 @@ runs = Table(
     Column("undo_requested_by", NAME),
     Column("inputs_digest", DIGEST),
     Column("people_asked_at", UtcTime),
+    Column("delivery_id", OUTSIDE_ID),
     PrimaryKeyConstraint("tenant_id", "id"),
     Index("ix_runs_age", "tenant_id", "requested_at", "id"),
     Index("ix_runs_project", "tenant_id", "project_id", "requested_at", "id"),
+    Index("ix_runs_project_status", "tenant_id", "project_id", "status", "requested_at", "id"),
     Index("ix_runs_template", "tenant_id", "template_id", "requested_at", "id"),
     Index("ix_runs_status", "tenant_id", "status", "requested_at", "id"),
     Index("ix_runs_requested_by", "tenant_id", "requested_by", "requested_at", "id"),
@@ -160,7 +162,7 @@ for_all_tenants(
     where=waits_for_a_time(runs),
 )
 
-found_by(runs, "module_id", "build_id", "repo_id", "pipeline_id", "work_item_id")
+found_by(runs, "module_id", "build_id", "repo_id", "pipeline_id", "work_item_id", "delivery_id")
 
 # Unique: a flow run that Prefect starts twice at once is adopted by one run.
 Index(

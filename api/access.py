@@ -1,0 +1,50 @@
+"""Who may ask for what: each route names the right that it takes, and nothing goes without."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.concurrency import run_in_threadpool
+
+from api.context import api_of
+from factory_runtime.domain.access import Principal, Right
+from factory_runtime.domain.errors import UnauthenticatedError
+
+
+class Needs:
+    """A dependency that gives who asks, once they have shown it and have the right somewhere.
+
+    Attributes:
+        right: of the tenant, or of one project at least: the route looks at which.
+    """
+
+    def __init__(self, right: Right) -> None:
+        self.right = right
+
+    async def __call__(self, request: Request) -> Principal:
+        principal = await run_in_threadpool(authenticate, request)
+        principal.require(self.right)
+        return principal
+
+
+def authenticate(request: Request) -> Principal:
+    """Who asks.
+
+    Raises:
+        UnauthenticatedError: nobody has shown who they are.
+    """
+    for authenticator in api_of(request).authenticators:
+        principal = authenticator.find(request)
+        if principal is not None:
+            return principal
+    raise UnauthenticatedError(
+        "this takes a credential", hint="send it as `Authorization: Bearer …`"
+    )
+
+
+Reader = Annotated[Principal, Depends(Needs(Right.READ))]
+Requester = Annotated[Principal, Depends(Needs(Right.REQUEST))]
+Decider = Annotated[Principal, Depends(Needs(Right.DECIDE))]
+Operator = Annotated[Principal, Depends(Needs(Right.OPERATE))]
+Admin = Annotated[Principal, Depends(Needs(Right.ADMINISTER))]

@@ -1,0 +1,60 @@
+"""The Factory API: an application over one runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from api import problems
+from api.context import Api, Authenticator
+from api.loopback import LoopbackOwner
+from api.openapi import document
+from api.problems import documented
+from api.routes import run_events, runs, runs_bulk, runs_steering
+from factory_runtime.bootstrap import Runtime
+
+PREFIX = "/api/v1"
+
+_ROUTERS = (
+    runs_bulk.router,  # before what takes any word for a run's id
+    runs_steering.router,
+    run_events.router,
+    runs.router,
+)
+_EVERYWHERE = (400, 401, 403, 404, 413, 415, 422, 429, 500, 503)
+
+
+def create_app(runtime: Runtime, authenticators: Sequence[Authenticator] | None = None) -> FastAPI:
+    """The application.
+
+    Args:
+        runtime: what it serves; opened where a request first needs it.
+        authenticators: instead of those that the settings ask for.
+    """
+    app = FastAPI(
+        title="Factory Runtime",
+        summary="A software factory: templates become repositories, recorded and remembered.",
+        version=version("factory-runtime"),
+        openapi_url=f"{PREFIX}/openapi.json",
+        docs_url=f"{PREFIX}/docs",
+        redoc_url=None,
+        responses=documented(*_EVERYWHERE),
+        separate_input_output_schemas=False,
+    )
+    found = authenticators_of(runtime) if authenticators is None else authenticators
+    app.state.api = Api(runtime, tuple(found))
+    problems.install(app)
+    for router in _ROUTERS:
+        app.include_router(router, prefix=PREFIX)
+    document(app)
+    return app
+
+
+def authenticators_of(runtime: Runtime) -> tuple[Authenticator, ...]:
+    """Ways of showing who asks, as the settings have them."""
+    settings = runtime.settings
+    if settings.database_url is None:
+        return (LoopbackOwner(settings.tenant),)
+    return ()

@@ -1,0 +1,48 @@
+"""What every request has at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Protocol, cast
+
+from fastapi import Depends, Request
+
+from api.streams import Streams
+from factory_runtime.bootstrap import Runtime
+from factory_runtime.domain.access import Principal
+
+_STREAMS = 200
+
+
+class Authenticator(Protocol):
+    """One way of showing who asks."""
+
+    def find(self, request: Request) -> Principal | None:
+        """Who asks; None where the request carries no credential of this kind.
+
+        Raises:
+            UnauthenticatedError: it carries one, and it is not good.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Api:
+    """The application's own: one for each process.
+
+    Attributes:
+        authenticators: asked in turn; the first that finds somebody counts.
+    """
+
+    runtime: Runtime
+    authenticators: Sequence[Authenticator] = ()
+    streams: Streams = field(default_factory=lambda: Streams(_STREAMS))
+
+
+def api_of(request: Request) -> Api:
+    """The application's own, from a request."""
+    return cast("Api", request.app.state.api)
+
+
+Here = Annotated[Api, Depends(api_of)]

@@ -1,0 +1,156 @@
+"""Runs: ask for one, list them, look at one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Response
+
+from api.access import Reader, Requester
+from api.context import Here
+from api.problems import documented
+from api.query import RunPage
+from factory_runtime.bootstrap import Runtime
+from factory_runtime.domain.access import Right
+from factory_runtime.domain.body import Body
+from factory_runtime.domain.durations import DURATION_HINT, parse_duration
+from factory_runtime.domain.errors import FactoryError, InputError
+from factory_runtime.domain.run import RunRequest
+from factory_runtime.services.bodies import from_body
+from factory_runtime.services.request_run import request_run
+from factory_runtime.services.visible import visible_run
+from factory_runtime.telemetry.tracing import current_trace_id
+from factory_runtime.wire.history import ArtifactAnswer, LogLine
+from factory_runtime.wire.job import JobAnswer
+from factory_runtime.wire.page import Part
+from factory_runtime.wire.run import NewRun, RunDetail, RunSummary
+
+router = APIRouter(prefix="/runs", tags=["runs"])
+
+RunId = Annotated[str, Path(alias="runId", min_length=1, max_length=64)]
+Step = Annotated[str, Path(min_length=1, max_length=200)]
+After = Annotated[int, Query(ge=0, le=2**31 - 1, description="the last sequence that was seen")]
+Limit = Annotated[int, Query(ge=1, le=1000)]
+_KEY = Header(
+    alias="Idempotency-Key",
+    min_length=1,
+    max_length=200,
+    description="the same key and body give the same run, however often they are sent",
+)
+
+
+@router.post("", status_code=202, responses=documented(409, 429))
+def post_run(
+    asked: NewRun,
+    requester: Requester,
+    api: Here,
+    response: Response,
+    idempotency_key: Annotated[str | None, _KEY] = None,
+) -> RunSummary:
+    """Ask for a run. It is committed when this answers, and survives whatever happens then."""
+    project_id = asked.project_id or api.runtime.settings.project
+    requester.require(Right.REQUEST, project_id)
+    run = request_run(
+        api.runtime.desk,
+        RunRequest(
+            tenant_id=requester.tenant_id,
+            project_id=project_id,
+            template=asked.template_recipe_id,
+            inputs=asked.inputs,
+            requested_by=requester.name,
+            version=asked.template_version,
+            module_id=asked.module_id,
+            priority=asked.priority,
+            deadline=None if asked.deadline is None else _duration(asked.deadline),
+            idempotency_key=idempotency_key,
+            trace_id=current_trace_id(),
+            correlation_id=asked.correlation_id,
+            metadata=asked.metadata,
+        ),
+    )
+    response.headers["Location"] = f"/api/v1/runs/{run.id}"
+    return RunSummary.of(run)
+
+
+@router.get("")
+def list_runs(wanted: Annotated[RunPage, Query()], reader: Reader, api: Here) -> Part[RunSummary]:
+    """Runs, the newest request first."""
+    with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
+        page = tx.list_runs(wanted.filter(reader), limit=wanted.limit, cursor=wanted.cursor)
+    return Part(items=tuple(map(RunSummary.of, page.items)), next_cursor=page.cursor)
+
+
+@router.get("/{runId}", responses=documented(404))
+def get_run(run_id: RunId, reader: Reader, api: Here) -> RunDetail:
+    """A run, with its inputs and outputs."""
+    with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
+        run = visible_run(tx, reader, run_id)
+        undoing = tx.find_undoing_run(run_id)
+    summary = RunSummary.of(run)
+    return RunDetail(
+        **summary.model_dump(),
+        inputs=_value(api.runtime, run.tenant_id, run.inputs),
+        outputs=_value(api.runtime, run.tenant_id, run.outputs),
+        undone_by=undoing.id if undoing is not None else None,
+    )
+
+
+@router.get("/{runId}/jobs", responses=documented(404))
+def list_jobs(run_id: RunId, reader: Reader, api: Here) -> Part[JobAnswer]:
+    """A run's jobs in the order of its plan, each with its attempts."""
+    with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
+        visible_run(tx, reader, run_id)
+        jobs, attempts = tx.list_jobs(run_id), tx.list_attempts(run_id)
+    of_step = {job.step: tuple(one for one in attempts if one.step == job.step) for job in jobs}
+    return Part(items=tuple(JobAnswer.of(job, of_step[job.step]) for job in jobs))
+
+
+@router.get("/{runId}/artifacts", responses=documented(404))
+def list_artifacts(run_id: RunId, reader: Reader, api: Here) -> Part[ArtifactAnswer]:
+    """What a run has made, the oldest first."""
+    with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
+        visible_run(tx, reader, run_id)
+        artifacts = tx.list_artifacts(run_id=run_id, limit=_MANY)
+    return Part(items=tuple(map(ArtifactAnswer.of, artifacts)))
+
+
+@router.get("/{runId}/logs", responses=documented(404))
+def list_logs(
+    run_id: RunId,
+    reader: Reader,
+    api: Here,
+    step: Annotated[str | None, Query(max_length=200)] = None,
+    after: After = 0,
+    limit: Limit = 200,
+) -> Part[LogLine]:
+    """What a run's jobs have said, the oldest first; ``nextCursor`` is the next ``after``."""
+    events = _events(api.runtime, reader, run_id, after, limit)
+    lines = (event for event in events if event.kind == "log" and step in (None, event.step))
+    more = str(events[-1].sequence) if len(events) == limit else None
+    return Part(items=tuple(map(LogLine.of, lines)), next_cursor=more)
+
+
+def _events(
+    runtime: Runtime, reader: Reader, run_id: str, after: int, limit: int
+) -> tuple[Any, ...]:
+    with runtime.store.begin(reader.tenant_id, read_only=True) as tx:
+        visible_run(tx, reader, run_id)
+        return tx.list_events(run_id, after=after, limit=limit)
+
+
+def _duration(text: str) -> Any:
+    length = parse_duration(text)
+    if length is None:
+        raise InputError(f"{text!r} is no duration", hint=DURATION_HINT)
+    return length
+
+
+def _value(runtime: Runtime, tenant_id: str, body: Body | None) -> Any:
+    """What a body holds; one that cannot be read says so."""
+    try:
+        return from_body(runtime.storage, tenant_id, body)
+    except FactoryError as error:
+        return {"unreadable": str(error)}
+
+
+_MANY = 10_000

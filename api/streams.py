@@ -1,0 +1,116 @@
+"""Server-sent events: a run's history as it happens.
+
+https://html.spec.whatwg.org/multipage/server-sent-events.html
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastapi.concurrency import run_in_threadpool
+
+from factory_runtime.domain.access import Principal
+from factory_runtime.domain.errors import FactoryError, LimitReachedError
+from factory_runtime.domain.job import Job
+from factory_runtime.domain.records import RunEvent
+from factory_runtime.domain.run import Run
+from factory_runtime.ports import RunStore
+from factory_runtime.services.visible import visible_run
+from factory_runtime.wire.history import EventAnswer
+
+_LOOK_SECONDS = 0.5
+_BEAT_SECONDS = 15.0
+"""A comment is sent after so long, or proxies take the connection for dead."""
+_AT_ONCE = 500
+
+
+class Streams:
+    """Bounds how many there are at once in this process."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._open = 0
+
+    def take(self) -> None:
+        """Raises LimitReachedError where there are too many."""
+        if self._open >= self._most:
+            raise LimitReachedError(f"{self._most} streams of events are open here already")
+        self._open += 1
+
+    def free(self) -> None:
+        self._open -= 1
+
+
+@dataclass
+class RunStream:
+    """One reader's view of one run.
+
+    Attributes:
+        after: the last sequence that they have seen.
+    """
+
+    store: RunStore
+    reader: Principal
+    run_id: str
+    after: int
+    _progress: dict[str, tuple[float | None, str | None]] = field(
+        default_factory=dict[str, tuple[float | None, str | None]]
+    )
+
+    async def send(self, streams: Streams, gone: Callable[[], Any]) -> AsyncGenerator[bytes]:
+        """What happens, until the run has ended or the reader is gone; frees their place then."""
+        try:
+            silent = 0.0
+            yield b"retry: 1000\n\n"
+            while not await gone():
+                run, chunks = await run_in_threadpool(self._look)
+                for chunk in chunks:
+                    yield chunk
+                if run is None or (run.ended and not chunks):
+                    yield _chunk("end", {"status": run.status if run is not None else None})
+                    return
+                silent = 0.0 if chunks else silent + _LOOK_SECONDS
+                if silent >= _BEAT_SECONDS:
+                    silent = 0.0
+                    yield b": still here\n\n"
+                await asyncio.sleep(_LOOK_SECONDS)
+        finally:
+            streams.free()
+
+    def _look(self) -> tuple[Run | None, list[bytes]]:
+        try:
+            with self.store.begin(self.reader.tenant_id, read_only=True) as tx:
+                run = visible_run(tx, self.reader, self.run_id)
+                events = tx.list_events(self.run_id, after=self.after, limit=_AT_ONCE)
+                jobs = tx.list_jobs(self.run_id)
+        except FactoryError:
+            return None, []  # it is away, or is theirs no more: they ask again
+        if events:
+            self.after = events[-1].sequence
+        return run, [*map(_of_event, events), *self._of_progress(jobs)]
+
+    def _of_progress(self, jobs: tuple[Job, ...]) -> list[bytes]:
+        chunks: list[bytes] = []
+        for job in jobs:
+            now = (job.progress, job.phrase)
+            if now != (None, None) and self._progress.get(job.step) != now:
+                self._progress[job.step] = now
+                facts = {"step": job.step, "progress": job.progress, "phrase": job.phrase}
+                chunks.append(_chunk("progress", facts))
+        return chunks
+
+
+def _of_event(event: RunEvent) -> bytes:
+    facts = EventAnswer.of(event).model_dump(mode="json", by_alias=True)
+    return _chunk(event.kind, facts, number=event.sequence)
+
+
+def _chunk(kind: str, facts: dict[str, Any], number: int | None = None) -> bytes:
+    lines = [f"event: {kind}", f"data: {json.dumps(facts, separators=(',', ':'))}"]
+    if number is not None:
+        lines.insert(0, f"id: {number}")
+    return ("\n".join(lines) + "\n\n").encode()

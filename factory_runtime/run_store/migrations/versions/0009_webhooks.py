@@ -1,0 +1,10 @@
+"""Webhooks that come in, and callbacks that go out."""
+
+from __future__ import annotations
+
+revision = "0009"
+down_revision = "0008"
+
+
+def upgrade() -> None:
+    """Add to what there is; nothing of it is changed."""

@@ -1,0 +1,10 @@
+"""A second wall between tenants, in PostgreSQL."""
+
+from __future__ import annotations
+
+revision = "0011"
+down_revision = "0010"
+
+
+def upgrade() -> None:
+    """Add to what there is; nothing of it is changed."""
