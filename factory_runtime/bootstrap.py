@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from factory_runtime.services.publish_template import Publisher
     from factory_runtime.services.redrive import Redriver
     from factory_runtime.services.request_run import RequestDesk
+    from factory_runtime.services.secret_box import SecretBox
     from factory_runtime.services.send_notices import NoticeSender
     from factory_runtime.services.undo_run import Undoer
 
@@ -143,6 +144,17 @@ class Runtime:
         folder = self.settings.policy_folder
         absolute = None if folder is None else folder.expanduser().absolute()
         return PolicyBook(self.find_store, absolute, self.clock)
+
+    @cached_property
+    def secret_box(self) -> SecretBox:
+        """Seals secrets that are kept in the store."""
+        from factory_runtime.services.secret_box import open_secret_box
+
+        settings, file = self.settings, None
+        if settings.database_url is None:
+            make_home(settings)
+            file = settings.root / "secret.key"
+        return open_secret_box([key.get_secret_value() for key in settings.secret_keys], file)
 
     @cached_property
     def desk(self) -> RequestDesk:

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 HOME_TENANT = "local"
@@ -40,6 +40,9 @@ class Settings(BaseSettings):
         job_routes: the ``pool/queue`` of Prefect's whose workers do the jobs of a type, like
             ``{"documentation": "docs-pool/docs"}``; the others are done where their run is.
         warm_processes: of the worker that `factory up` keeps; 0 is no worker.
+        secret_keys: what stored secrets are sealed with: the first seals, any opens. Where nothing
+            but ``home`` is used, one is made there.
+        api_host, api_port: where the Factory API listens.
         hooks: whether the hooks of flow runs drain the outbox; else the sweep does.
     """
 
@@ -66,6 +69,9 @@ class Settings(BaseSettings):
     job_routes: dict[str, str] = Field(default_factory=dict)
     warm_processes: int = Field(default=2, ge=0, le=64)
     hooks: bool = True
+    secret_keys: tuple[SecretStr, ...] = ()
+    api_host: str = "127.0.0.1"
+    api_port: int = Field(default=4280, ge=0, le=65535)
     lease_seconds: float = Field(
         default=60, ge=1, description="how long a worker that says nothing keeps what it is at"
     )

@@ -1,4 +1,4 @@
-"""Webhooks that come in, and callbacks that go out."""
+"""Webhooks: who may send them, and what was sent."""
 
 from __future__ import annotations
 

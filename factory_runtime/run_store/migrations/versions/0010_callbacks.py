@@ -1,9 +1,9 @@
-"""A second wall between tenants, in PostgreSQL."""
+"""Callbacks: who is told when a run has ended."""
 
 from __future__ import annotations
 
-revision = "0011"
-down_revision = "0010"
+revision = "0010"
+down_revision = "0009"
 
 
 def upgrade() -> None:
