@@ -43,6 +43,13 @@ class Settings(BaseSettings):
         secret_keys: what stored secrets are sealed with: the first seals, any opens. Where nothing
             but ``home`` is used, one is made there.
         api_host, api_port: where the Factory API listens.
+        api_processes: that serve it; those of `factory up` are one, and 0 is none.
+        api_proxies: addresses of reverse proxies, whose word counts for where a request came from.
+        api_rate, api_tenant_rate: requests of one key, and of all keys of a tenant.
+        api_refused_rate: credentials that are not good, from one address.
+        api_body_kib: the most that the body of a request has.
+        redis_url: where processes count requests together; None has each take its share.
+        database_connections: to PostgreSQL, of one process.
         hooks: whether the hooks of flow runs drain the outbox; else the sweep does.
     """
 
@@ -72,6 +79,14 @@ class Settings(BaseSettings):
     secret_keys: tuple[SecretStr, ...] = ()
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=4280, ge=0, le=65535)
+    api_processes: int = Field(default=1, ge=0, le=64)
+    api_proxies: tuple[str, ...] = ()
+    api_rate: str = "1200/minute"
+    api_tenant_rate: str = "6000/minute"
+    api_refused_rate: str = "30/minute"
+    api_body_kib: int = Field(default=1024, ge=1)
+    redis_url: SecretStr | None = None
+    database_connections: int = Field(default=30, ge=1, le=1000)
     lease_seconds: float = Field(
         default=60, ge=1, description="how long a worker that says nothing keeps what it is at"
     )
