@@ -23,9 +23,21 @@ class Needs:
         self.right = right
 
     async def __call__(self, request: Request) -> Principal:
-        principal = await run_in_threadpool(authenticate, request)
+        principal = await run_in_threadpool(_admit, request)
         principal.require(self.right)
         return principal
+
+
+def _admit(request: Request) -> Principal:
+    """Who asks, once their request is counted."""
+    limiter = api_of(request).limiter
+    try:
+        principal = authenticate(request)
+    except UnauthenticatedError:
+        limiter.count_guess(request.client.host if request.client is not None else "")
+        raise
+    limiter.count(principal)
+    return principal
 
 
 def authenticate(request: Request) -> Principal:

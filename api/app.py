@@ -9,6 +9,8 @@ from fastapi import FastAPI
 
 from api import problems
 from api.context import Api, Authenticator
+from api.etags import ETags
+from api.limits import BodyLimit, Limiter
 from api.loopback import LoopbackOwner
 from api.openapi import document
 from api.problems import documented
@@ -44,11 +46,13 @@ def create_app(runtime: Runtime, authenticators: Sequence[Authenticator] | None 
         separate_input_output_schemas=False,
     )
     found = authenticators_of(runtime) if authenticators is None else authenticators
-    app.state.api = Api(runtime, tuple(found))
+    app.state.api = Api(runtime, Limiter(runtime.settings), tuple(found))
     problems.install(app)
     for router in _ROUTERS:
         app.include_router(router, prefix=PREFIX)
     document(app)
+    app.add_middleware(ETags)
+    app.add_middleware(BodyLimit, limit=runtime.settings.api_body_kib * 1024)
     return app
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Protocol, cast
 
 from fastapi import Depends, Request
 
+from api.limits import Limiter
 from api.streams import Streams
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.access import Principal
@@ -36,6 +37,7 @@ class Api:
     """
 
     runtime: Runtime
+    limiter: Limiter
     authenticators: Sequence[Authenticator] = ()
     streams: Streams = field(default_factory=lambda: Streams(_STREAMS))
 

@@ -33,6 +33,15 @@ _STATUSES: tuple[tuple[type[FactoryError], int], ...] = (
     (errors.TransientError, 503),
     (errors.PermanentError, 500),
 )
+_CODES: Mapping[int, str] = {
+    400: "bad-request",
+    404: "no-such-place",
+    405: "method-not-allowed",
+    413: "body-too-large",
+    415: "unsupported-media-type",
+}
+"""Of what the framework refuses: phrases of statuses differ between releases of Python."""
+
 _RETRY_SECONDS = 1
 """For whoever asks something that is away, and does not say when it will be back."""
 
@@ -142,7 +151,7 @@ def _pointer(place: tuple[Any, ...]) -> str:
 
 def _of_http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - as it was installed
-    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "-").replace("'", "")
+    code = _CODES.get(error.status_code, f"http-{error.status_code}")
     return answer(plain_problem(error.status_code, code, str(error.detail)), error.headers)
 
 

@@ -80,15 +80,15 @@ class ApiSite:
     def app(self) -> FastAPI:
         return create_app(self.runtime, (self.told,))
 
-    def client(self, principal: Principal | None = None) -> TestClient:
-        """A client that comes as this principal, or as nobody."""
+    def client(self, principal: Principal | None = None, app: FastAPI | None = None) -> TestClient:
+        """A client that comes as this principal, or as nobody; to an application of its own."""
         headers = dict[str, str]()
         if principal is not None:
             token = f"{principal.tenant_id}/{principal.name}/{len(self.told.known)}"
             self.told.known[token] = principal
             headers["Authorization"] = f"Told {token}"
         # What a bug raises is an answer too, as it is for everybody.
-        return TestClient(self.app(), headers=headers, raise_server_exceptions=False)
+        return TestClient(app or self.app(), headers=headers, raise_server_exceptions=False)
 
     def run(self, client: TestClient, **asked: Any) -> str:
         """The id of a run that the client asks for."""

@@ -1,0 +1,146 @@
+"""How much may be asked for: requests by key, tenant and address, and the size of a body.
+
+Counted by the library ``limits``, in Redis where there is one, so that all processes agree; else in
+this process, which then has its share.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import timedelta
+from typing import Any
+
+from fastapi import HTTPException
+from limits import RateLimitItem, parse
+from limits.storage import MemoryStorage, RedisStorage
+from limits.strategies import SlidingWindowCounterRateLimiter
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.problems import answer, plain_problem
+from factory_runtime.domain.access import Principal
+from factory_runtime.domain.errors import LimitReachedError, SettingsError
+from factory_runtime.settings import Settings
+
+_LOG = logging.getLogger("factory.api")
+
+_REDIS_SECONDS = 0.5
+"""No request waits longer than this for its count."""
+
+_CLOSE = {"Connection": "close"}
+"""Who sends on is not listened to: the connection ends with the answer."""
+
+
+class Limiter:
+    """Counts requests in a window that slides, and refuses those beyond a rate."""
+
+    def __init__(self, settings: Settings) -> None:
+        share = settings.api_processes if settings.redis_url is None else 1
+        self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._shared = self._own if settings.redis_url is None else _in_redis(settings)
+        self._of_key = _rate(settings.api_rate, share, "FACTORY_API_RATE")
+        self._of_tenant = _rate(settings.api_tenant_rate, share, "FACTORY_API_TENANT_RATE")
+        self._of_address = _rate(settings.api_refused_rate, share, "FACTORY_API_REFUSED_RATE")
+
+    def count(self, principal: Principal) -> None:
+        """Count one request of somebody.
+
+        Raises:
+            LimitReachedError: it is beyond their rate, or their tenant's.
+        """
+        who = principal.key_id or principal.name
+        self._hit(self._of_key, f"{who} asks too often", "key", principal.tenant_id, who)
+        self._hit(self._of_tenant, "the tenant asks too often", "tenant", principal.tenant_id)
+
+    def count_guess(self, address: str) -> None:
+        """Count one credential that is not good. Good ones of the same address are not put off.
+
+        Raises:
+            LimitReachedError: there have been too many.
+        """
+        why = "too many credentials that are not good"
+        self._hit(self._of_address, why, "guess", address)
+
+    def _hit(self, item: RateLimitItem, why: str, *who: str) -> None:
+        if not self._ask("hit", item, *who):
+            self._refuse(item, why, *who)
+
+    def _refuse(self, item: RateLimitItem, why: str, *who: str) -> None:
+        reset_at, _ = self._ask("get_window_stats", item, *who)
+        wait = max(1.0, float(reset_at) - time.time())
+        raise LimitReachedError(
+            f"{why}: no more than {item.amount} in {item.get_expiry()} s",
+            retry_after=timedelta(seconds=min(wait, item.get_expiry())),
+        )
+
+    def _ask(self, what: str, item: RateLimitItem, *who: str) -> Any:
+        if self._shared is not self._own:
+            try:
+                return getattr(self._shared, what)(item, *who)
+            except Exception as error:  # whatever Redis has: requests go on, counted here
+                _LOG.warning("Redis does not count requests: %s", type(error).__name__)
+        return getattr(self._own, what)(item, *who)
+
+
+class BodyLimit:
+    """ASGI: a body that is too large is refused before, or as soon as, it has come."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if _said_length(scope) > self._limit:
+            await self._refuse(scope, receive, send)
+            return
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._limit:
+                # The one error that reading a body lets through as it is.
+                raise HTTPException(413, self._detail, _CLOSE)
+            return message
+
+        await self._app(scope, counted, send)
+
+    @property
+    def _detail(self) -> str:
+        return f"a body has {self._limit} bytes at most"
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = answer(plain_problem(413, "body-too-large", self._detail), _CLOSE)
+        await response(scope, receive, send)
+
+
+def _said_length(scope: Scope) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
+
+
+def _rate(text: str, share: int, name: str) -> RateLimitItem:
+    try:
+        whole = parse(text)
+    except ValueError as exc:
+        raise SettingsError(
+            f"{name} is {text!r}, which is no rate", hint="600/minute, say"
+        ) from exc
+    return type(whole)(max(1, whole.amount // share), whole.multiples)
+
+
+def _in_redis(settings: Settings) -> SlidingWindowCounterRateLimiter:
+    url = settings.redis_url.get_secret_value() if settings.redis_url is not None else ""
+    try:
+        storage = RedisStorage(
+            url, socket_timeout=_REDIS_SECONDS, socket_connect_timeout=_REDIS_SECONDS
+        )
+    except Exception as exc:
+        raise SettingsError("FACTORY_REDIS_URL names no Redis that can be used") from exc
+    return SlidingWindowCounterRateLimiter(storage)

@@ -1,0 +1,94 @@
+"""Serving the application: ``factory api``, and the one that `factory up` keeps.
+
+Every process of several opens a runtime of its own; they agree by the run store, and by Redis on
+how often somebody may ask.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import socket
+import threading
+from dataclasses import dataclass
+from functools import partial
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
+
+from api.app import create_app
+from factory_runtime.bootstrap import open_runtime
+from factory_runtime.domain.errors import SettingsError
+from factory_runtime.settings import Settings
+
+_AT_ONCE = 1000
+"""Requests of one process that are under way; it answers more with 503 at once."""
+_LEAVE_SECONDS = 10
+"""How long a process that is to end waits for answers under way; streams are cut then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to listen. Port 0 takes any."""
+
+    host: str
+    port: int
+    processes: int = 1
+
+
+def application() -> FastAPI:
+    """The application of one process, over the settings of its environment."""
+    if (parent := multiprocessing.parent_process()) is not None:
+        watch = partial(_end_with, parent.sentinel)
+        threading.Thread(target=watch, name="lifeline", daemon=True).start()
+    return create_app(open_runtime(Settings()))
+
+
+def serve(settings: Settings, place: Place) -> None:
+    """Serve until told to stop by SIGTERM or SIGINT.
+
+    Raises:
+        SettingsError: nobody can listen there.
+    """
+    _refuse_taken(place)
+    config = uvicorn.Config(
+        "api.serve:application",
+        factory=True,
+        host=place.host,
+        port=place.port,
+        workers=place.processes,
+        log_config=None,  # the process's own
+        access_log=False,
+        server_header=False,
+        proxy_headers=bool(settings.api_proxies),
+        forwarded_allow_ips=list(settings.api_proxies) or None,
+        limit_concurrency=_AT_ONCE,
+        timeout_graceful_shutdown=_LEAVE_SECONDS,
+        h11_max_incomplete_event_size=64 * 1024,
+    )
+    if place.processes == 1:
+        uvicorn.Server(config).run()
+        return
+    Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+
+def _end_with(parent: int) -> None:
+    """One of several processes does not outlive the one that keeps them, however that ends."""
+    multiprocessing.connection.wait([parent])
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _refuse_taken(place: Place) -> None:
+    """Uvicorn ends the process where it cannot bind, without a word that helps."""
+    with socket.socket(socket.AF_INET6 if ":" in place.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((place.host, place.port))
+        except OSError as exc:
+            raise SettingsError(
+                f"nobody can listen at {place.host}:{place.port}: {exc.strerror}",
+                hint="choose another with --port, or FACTORY_API_PORT",
+            ) from exc
