@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from factory_runtime.domain.errors import CorruptStoreError
 from factory_runtime.run_store.engines import for_writing, sqlite_file
 
-HEAD_REVISION = "0012"
+HEAD_REVISION = "0013"
 """The newest migration. A constant, so that opening a store does not import Alembic."""
 
 _ADVISORY_LOCK = 0x_FAC7_0123

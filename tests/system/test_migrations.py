@@ -47,12 +47,15 @@ _IN_POSTGRESQL = """
     SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint
     WHERE connamespace = 'public'::regnamespace
       AND conrelid::regclass::text != 'alembic_version'
+    UNION ALL
+    SELECT tgrelid::regclass::text, tgname, pg_get_triggerdef(t.oid) || prosrc
+    FROM pg_trigger t JOIN pg_proc p ON p.oid = tgfoid WHERE NOT tgisinternal
     ORDER BY 1, 2, 3
 """
 
 
 def schema_of(connection: Connection) -> list[tuple[Any, ...]]:
-    """Every table, column, index and constraint, as the database itself spells it."""
+    """Every table, column, index, constraint and trigger, as the database itself spells it."""
     query = _IN_SQLITE if connection.dialect.name == "sqlite" else _IN_POSTGRESQL
     # The order of constraints means nothing, and SQLite keeps the text as it was given: columns
     # that were added stand behind the last one, on its line.
@@ -122,6 +125,7 @@ def test_every_row_names_its_tenant_and_tenants_come_first_in_every_key() -> Non
         "ix_outbox_open",
         "ix_runs_open",
         "ix_runs_deadline",
+        "ix_runs_ended",
         "ix_runs_cancelling",
         "ix_runs_admitted",
         "ix_runs_wake",

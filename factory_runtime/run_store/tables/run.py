@@ -124,6 +124,9 @@ for_all_tenants("ix_runs_open", runs.c.priority, runs.c.requested_at, runs.c.id,
 
 for_all_tenants("ix_runs_open_keys", runs.c.tenant_id, runs.c.id, where=_OPEN)
 
+# What has ended lately, for the numbers of monitoring.
+for_all_tenants("ix_runs_ended", runs.c.completed_at, where=runs.c.completed_at.is_not(None))
+
 for_all_tenants("ix_runs_deadline", runs.c.deadline_at, where=_OPEN)
 
 for_all_tenants(
