@@ -156,6 +156,7 @@ class LetterFilter:
 
     Attributes:
         until: only those that failed before it.
+        projects: one of them; None is any.
         can_go_round: only those whose run Failed and is not being undone.
     """
 
@@ -169,6 +170,7 @@ class LetterFilter:
     since: datetime | None = None
     until: datetime | None = None
     can_go_round: bool = False
+    projects: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,7 @@ def _wanted(memory: Memory, query: RecallQuery) -> bool:
         and memory.superseded_by is None
         # What belongs to no project is the whole tenant's.
         and (query.project_id is None or memory.project_id in {None, query.project_id})
+        and (query.projects is None or memory.project_id in {None, *query.projects})
         and (query.outcome is None or memory.outcome == query.outcome)
         and memory.run_id not in query.exclude_run_ids
     )

@@ -213,6 +213,8 @@ class LanceMemoryIndex:
         if query.project_id is not None:
             # What belongs to no project is the whole tenant's.
             conditions.append(_text("project_id").isin([query.project_id, ""]))
+        if query.projects is not None:
+            conditions.append(_text("project_id").isin([*query.projects, ""]))
         if query.outcome is not None:
             conditions.append(_is(_text("outcome"), query.outcome))
         if query.exclude_run_ids:

@@ -22,7 +22,13 @@ class Embedder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class RecallQuery:
-    """What to look for, in one tenant's memory."""
+    """What to look for, in one tenant's memory.
+
+    What belongs to no project is the whole tenant's, and is found in each.
+
+    Attributes:
+        projects: of one of them; None is any.
+    """
 
     text: str
     collections: tuple[Collection, ...] = (Collection.RUNS, Collection.TEMPLATES)
@@ -30,6 +36,7 @@ class RecallQuery:
     outcome: str | None = None
     limit: int = 5
     exclude_run_ids: tuple[str, ...] = field(default=())
+    projects: tuple[str, ...] | None = None
 
 
 class MemoryIndex(Protocol):

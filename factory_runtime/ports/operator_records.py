@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from factory_runtime.domain.dead_letter import (
     DeadLetter,
     FailureKind,
     LetterFilter,
+    LetterGroup,
     RedriveOrder,
 )
 from factory_runtime.domain.policy import PolicyRecord
@@ -52,6 +53,15 @@ class OperatorRecords(Protocol):
 
     def count_dead_letters(self, where: LetterFilter) -> int: ...
 
+    def list_letter_groups(
+        self, projects: Collection[str], *, limit: int = 200
+    ) -> tuple[LetterGroup, ...]:
+        """Open dead letters of these projects by fingerprint, the largest group first.
+
+        ``RunStore.letter_groups`` has those of all projects, and counts nothing for it.
+        """
+        ...
+
     def add_failure_kind(self, kind: FailureKind) -> bool:
         """Insert; True if the tenant has not seen this fingerprint before."""
         ...
@@ -82,8 +92,17 @@ class OperatorRecords(Protocol):
         """Write an order that this transaction has locked."""
         ...
 
-    def list_redrive_orders(self, *, limit: int = 50) -> tuple[RedriveOrder, ...]:
-        """Newest first."""
+    def list_redrive_orders(
+        self,
+        *,
+        projects: Collection[str] | None = None,
+        limit: int = 50,
+        after: RedriveOrder | None = None,
+    ) -> tuple[RedriveOrder, ...]:
+        """Newest first; ``after`` continues behind the last one of a page.
+
+        ``projects`` leaves those of letters of all projects out too.
+        """
         ...
 
     # approvals
@@ -112,9 +131,11 @@ class OperatorRecords(Protocol):
         *,
         status: ApprovalStatus | None = None,
         run_id: str | None = None,
+        projects: Collection[str] | None = None,
         limit: int = 200,
+        after: Approval | None = None,
     ) -> tuple[Approval, ...]:
-        """Oldest first."""
+        """Oldest first; ``after`` continues behind the last one of a page."""
         ...
 
     def add_vote(self, vote: Vote) -> bool:

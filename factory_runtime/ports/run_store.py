@@ -174,9 +174,11 @@ class RunTransaction(
         run_id: str | None = None,
         project_id: str | None = None,
         kind: ArtifactKind | None = None,
+        projects: Collection[str] | None = None,
         limit: int = 200,
+        after: Artifact | None = None,
     ) -> tuple[Artifact, ...]:
-        """Newest first; oldest first within one run."""
+        """Newest first; oldest first within one run. ``after`` continues behind one of a page."""
         ...
 
     def find_last_artifact(self, project_id: str, kind: ArtifactKind, name: str) -> Artifact | None:
@@ -259,10 +261,14 @@ class RunTransaction(
         run_id: str | None = None,
         step: str | None = None,
         status: EffectStatus | None = None,
+        projects: Collection[str] | None = None,
         limit: int = 1000,
         after: Effect | None = None,
     ) -> tuple[Effect, ...]:
-        """Oldest first; ``after`` continues behind the last one of a page."""
+        """Oldest first; ``after`` continues behind the last one of a page.
+
+        ``projects`` are those of the runs.
+        """
         ...
 
     # outbox

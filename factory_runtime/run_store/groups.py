@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -131,6 +132,33 @@ def letter_groups(
         (fingerprint, *counts, sorted(tenants.split(",")))
         for fingerprint, *counts, tenants in connection.execute(query)
     ]
+    return _groups(connection, found)
+
+
+def groups_of_projects(
+    connection: Connection, tenant_id: str, projects: Collection[str], limit: int
+) -> tuple[LetterGroup, ...]:
+    """Of some of a tenant's projects, the largest group first: its open letters are counted now."""
+    columns, letters = dead_letters.c, func.count()
+    query = (
+        select(
+            columns.fingerprint,
+            letters,
+            func.count(columns.run_id.distinct()),
+            func.min(columns.first_failed_at),
+            func.max(columns.failed_at),
+        )
+        .where(columns.tenant_id == tenant_id, columns.status == LetterStatus.OPEN)
+        .where(columns.project_id.in_(projects))
+        .group_by(columns.fingerprint)
+        .order_by(letters.desc(), columns.fingerprint)
+        .limit(limit)
+    )
+    return _groups(connection, [(*row, [tenant_id]) for row in connection.execute(query)])
+
+
+def _groups(connection: Connection, found: Collection[tuple[Any, ...]]) -> tuple[LetterGroup, ...]:
+    """Rows of fingerprint, letters, runs, first and last time, and tenants in order."""
     words = _words(connection, {row[0]: row[-1][0] for row in found})
     return tuple(
         LetterGroup(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import and_, or_
+from sqlalchemy import and_, exists, or_
 
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.errors import (
@@ -16,7 +16,8 @@ from factory_runtime.domain.errors import (
     StaleVersionError,
     TemplateChangedError,
 )
-from factory_runtime.domain.memory import Collection, Memory
+from factory_runtime.domain.memory import Collection as MemoryCollection
+from factory_runtime.domain.memory import Memory
 from factory_runtime.domain.records import (
     Breaker,
     Effect,
@@ -26,6 +27,7 @@ from factory_runtime.domain.records import (
     RequestRecord,
     TemplateRecord,
 )
+from factory_runtime.run_store.paging import beyond
 from factory_runtime.run_store.rows import (
     ARTIFACTS,
     BREAKERS,
@@ -44,6 +46,7 @@ from factory_runtime.run_store.tables import (
     locks,
     memory_records,
     outbox,
+    runs,
     templates,
 )
 
@@ -77,7 +80,9 @@ class Ledgers:
         run_id: str | None = None,
         project_id: str | None = None,
         kind: ArtifactKind | None = None,
+        projects: Collection[str] | None = None,
         limit: int = 200,
+        after: Artifact | None = None,
     ) -> tuple[Artifact, ...]:
         pairs = (
             (artifacts.c.run_id, run_id),
@@ -87,8 +92,13 @@ class Ledgers:
         where: list[Condition] = [
             column == wanted for column, wanted in pairs if wanted is not None
         ]
+        if projects is not None:
+            where.append(artifacts.c.project_id.in_(projects))
         age = (artifacts.c.created_at, artifacts.c.id)
-        order = age if run_id is not None else tuple(column.desc() for column in age)
+        rising = run_id is not None
+        if after is not None:
+            where.append(beyond(*age, after.created_at, after.id, rising=rising))
+        order = age if rising else tuple(column.desc() for column in age)
         return self._rows.list(ARTIFACTS, *where, order_by=order, limit=limit)
 
     def find_last_artifact(self, project_id: str, kind: ArtifactKind, name: str) -> Artifact | None:
@@ -175,6 +185,7 @@ class Ledgers:
         run_id: str | None = None,
         step: str | None = None,
         status: EffectStatus | None = None,
+        projects: Collection[str] | None = None,
         limit: int = 1000,
         after: Effect | None = None,
     ) -> tuple[Effect, ...]:
@@ -183,6 +194,8 @@ class Ledgers:
         where: list[Condition] = [
             column == wanted for column, wanted in pairs if wanted is not None
         ]
+        if projects is not None:
+            where.append(_of_projects(projects))
         order = (effects.c.intended_at, effects.c.effect_key, effects.c.kind)
         if after is not None:
             where.append(_behind(after))
@@ -278,7 +291,7 @@ class Ledgers:
     def list_memories(
         self,
         *,
-        collection: Collection | None = None,
+        collection: MemoryCollection | None = None,
         run_id: str | None = None,
         limit: int = 1000,
         after_id: str | None = None,
@@ -290,6 +303,11 @@ class Ledgers:
         if after_id is not None:
             where.append(memory_records.c.id > after_id)
         return self._rows.list(MEMORIES, *where, order_by=(memory_records.c.id,), limit=limit)
+
+
+def _of_projects(projects: Collection[str]) -> Condition:
+    of_run = (runs.c.tenant_id == effects.c.tenant_id, runs.c.id == effects.c.run_id)
+    return exists().where(*of_run, runs.c.project_id.in_(projects))
 
 
 def _behind(effect: Effect) -> Condition:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 
-from sqlalchemy import and_, exists, or_
+from sqlalchemy import exists
 
 from factory_runtime.domain.approval import Approval, ApprovalStatus, Vote
 from factory_runtime.domain.dead_letter import (
     DeadLetter,
     FailureKind,
     LetterFilter,
+    LetterGroup,
     RedriveOrder,
 )
 from factory_runtime.domain.errors import (
@@ -25,8 +26,8 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import AuditEntry, EffectStatus
 from factory_runtime.domain.run import Run
-from factory_runtime.run_store.groups import LetterCounts
-from factory_runtime.run_store.paging import can_be_retried
+from factory_runtime.run_store.groups import LetterCounts, groups_of_projects
+from factory_runtime.run_store.paging import beyond, can_be_retried
 from factory_runtime.run_store.rows import (
     APPROVALS,
     AUDIT,
@@ -50,6 +51,7 @@ from factory_runtime.run_store.tables import (
     runs,
     votes,
 )
+from factory_runtime.run_store.translate import translated
 
 
 class Operators:
@@ -94,13 +96,19 @@ class Operators:
         conditions = _letters(where)
         failed_at, letter_id = dead_letters.c.failed_at, dead_letters.c.id
         if after is not None:
-            same = and_(failed_at == after.failed_at, letter_id < after.id)
-            conditions.append(or_(failed_at < after.failed_at, same))
+            conditions.append(beyond(failed_at, letter_id, after.failed_at, after.id, rising=False))
         order = (failed_at.desc(), letter_id.desc())
         return self._rows.list(LETTERS, *conditions, order_by=order, limit=limit)
 
     def count_dead_letters(self, where: LetterFilter) -> int:
         return self._rows.count(LETTERS, *_letters(where))
+
+    def list_letter_groups(
+        self, projects: Collection[str], *, limit: int = 200
+    ) -> tuple[LetterGroup, ...]:
+        connection, place = self._rows.everybody
+        with translated(place):
+            return groups_of_projects(connection, self._rows.tenant_id, projects, limit)
 
     def add_failure_kind(self, kind: FailureKind) -> bool:
         return self.find_failure_kind(kind.fingerprint) is None and self._rows.insert_if_absent(
@@ -136,9 +144,21 @@ class Operators:
         if not self._rows.change(ORDERS, ORDERS.row_of(order), id=order.id, version=before):
             raise StaleVersionError(f"redrive order {order.id} changed meanwhile")
 
-    def list_redrive_orders(self, *, limit: int = 50) -> tuple[RedriveOrder, ...]:
-        order = (redrive_orders.c.requested_at.desc(), redrive_orders.c.id.desc())
-        return self._rows.list(ORDERS, order_by=order, limit=limit)
+    def list_redrive_orders(
+        self,
+        *,
+        projects: Collection[str] | None = None,
+        limit: int = 50,
+        after: RedriveOrder | None = None,
+    ) -> tuple[RedriveOrder, ...]:
+        where: list[Condition] = []
+        if projects is not None:
+            where.append(redrive_orders.c.project_id.in_(projects))
+        age = (redrive_orders.c.requested_at, redrive_orders.c.id)
+        if after is not None:
+            where.append(beyond(*age, after.requested_at, after.id, rising=False))
+        order = tuple(column.desc() for column in age)
+        return self._rows.list(ORDERS, *where, order_by=order, limit=limit)
 
     # approvals
 
@@ -179,13 +199,19 @@ class Operators:
         *,
         status: ApprovalStatus | None = None,
         run_id: str | None = None,
+        projects: Collection[str] | None = None,
         limit: int = 200,
+        after: Approval | None = None,
     ) -> tuple[Approval, ...]:
         pairs = ((approvals.c.status, status), (approvals.c.run_id, run_id))
         where: list[Condition] = [
             column == wanted for column, wanted in pairs if wanted is not None
         ]
+        if projects is not None:
+            where.append(approvals.c.project_id.in_(projects))
         order = (approvals.c.requested_at, approvals.c.id)
+        if after is not None:
+            where.append(beyond(*order, after.requested_at, after.id, rising=True))
         return self._rows.list(APPROVALS, *where, order_by=order, limit=limit)
 
     def add_vote(self, vote: Vote) -> bool:
@@ -278,6 +304,8 @@ def _letters(where: LetterFilter) -> list[Condition]:
     ]
     if where.statuses:
         conditions.append(columns.status.in_(where.statuses))
+    if where.projects is not None:
+        conditions.append(columns.project_id.in_(where.projects))
     if where.since is not None:
         conditions.append(columns.failed_at >= where.since)
     if where.until is not None:

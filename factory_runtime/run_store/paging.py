@@ -6,7 +6,7 @@ import base64
 import json
 from datetime import datetime
 
-from sqlalchemy import and_, exists, or_
+from sqlalchemy import ColumnElement, and_, exists, or_
 
 from factory_runtime.domain.dead_letter import LetterStatus
 from factory_runtime.domain.errors import InputError
@@ -103,6 +103,21 @@ def _given_up() -> Condition:
     return and_(of_run.where(letters.status == LetterStatus.DISCARDED), ~of_run.where(waits))
 
 
+def beyond(
+    at: ColumnElement[datetime],
+    id_: ColumnElement[str],
+    last_at: datetime,
+    last_id: str,
+    *,
+    rising: bool,
+) -> Condition:
+    """Rows that follow one of this time and id, in the order of both."""
+    # The first condition says nothing new, but it is the one an index can be entered by.
+    if rising:
+        return and_(at >= last_at, or_(at > last_at, and_(at == last_at, id_ > last_id)))
+    return and_(at <= last_at, or_(at < last_at, and_(at == last_at, id_ < last_id)))
+
+
 def cursor_of(run: Run) -> str:
     """Opaque: the place of the last run shown."""
     place = json.dumps([run.requested_at.isoformat(), run.id])
@@ -122,8 +137,4 @@ def behind(cursor: str) -> Condition:
             raise ValueError(cursor)
     except (ValueError, TypeError) as exc:
         raise InputError("the cursor is not one of ours", hint="begin without a cursor") from exc
-    requested_at = runs.c.requested_at
-    # The first condition says nothing new, but it is the one an index can be entered by.
-    return and_(
-        requested_at <= at, or_(requested_at < at, and_(requested_at == at, runs.c.id < run_id))
-    )
+    return beyond(runs.c.requested_at, runs.c.id, at, run_id, rising=False)

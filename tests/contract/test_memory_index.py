@@ -234,6 +234,9 @@ def test_a_project_sees_its_own_and_what_belongs_to_none(index: MemoryIndex) -> 
     )
     assert found(index, project_id="shop") == ["mine", "template"]
     assert found(index) == ["mine", "other", "template"]
+    assert found(index, projects=("bank",)) == ["other", "template"]
+    assert found(index, projects=("bank",), project_id="shop") == ["template"]
+    assert found(index, projects=()) == ["template"]
 
 
 def test_only_the_outcome_asked_for_is_found(index: MemoryIndex) -> None:

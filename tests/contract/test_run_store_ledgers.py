@@ -84,6 +84,10 @@ def test_artifacts_are_listed_oldest_first_in_a_run_and_newest_first_elsewhere(
         assert tx.list_artifacts(project_id="shop") == (new, old)
         assert tx.list_artifacts(kind=ArtifactKind.COMMIT) == (new,)
         assert tx.list_artifacts(run_id="run-none") == ()
+        assert tx.list_artifacts(projects=("bank", "mill")) == (elsewhere,)
+        assert tx.list_artifacts(projects=()) == ()
+        assert tx.list_artifacts(after=new) == (elsewhere, old)
+        assert tx.list_artifacts(run_id=run.id, after=old) == (new,)
 
 
 def test_an_unknown_artifact_is_not_found(run_store: RunStore) -> None:
@@ -196,6 +200,8 @@ def test_effects_are_listed_by_run_and_status(run_store: RunStore, run: Run) -> 
         assert [e.kind for e in tx.list_effects(run_id=run.id)] == ["repository", "commit"]
         assert [e.kind for e in tx.list_effects(status=EffectStatus.INTENDED)] == ["repository"]
         assert tx.list_effects(run_id="run-none") == ()
+        assert tx.list_effects(projects=(run.project_id,)) == tx.list_effects(run_id=run.id)
+        assert tx.list_effects(projects=("bank",)) == ()
         assert len(tx.list_effects(limit=1)) == 1
 
 

@@ -226,6 +226,11 @@ def test_open_letters_are_grouped_the_largest_group_first(run_store: RunStore) -
     (own,) = run_store.letter_groups(tenant_id=tenants[3])
     assert (own.letters, own.runs, own.tenants, own.tenant_count) == (2, 1, (tenants[3],), 1)
     assert run_store.letter_groups(tenant_id="nobody") == ()
+    groups = run_store.letter_groups(tenant_id=tenants[0])
+    with run_store.begin(tenants[0], read_only=True) as tx:
+        assert tx.list_letter_groups(("shop", "mill")) == groups
+        assert tx.list_letter_groups(("shop",), limit=1) == groups[:1]
+        assert tx.list_letter_groups(("mill",)) == ()
 
 
 def counted(letters: Sequence[DeadLetter]) -> dict[str, tuple[int, int]]:
@@ -360,6 +365,10 @@ def test_orders_are_listed_newest_first(run_store: RunStore) -> None:
             tx.add_redrive_order(order)
         assert tx.list_redrive_orders() == (orders[2], orders[0], orders[1])
         assert tx.list_redrive_orders(limit=1) == (orders[2],)
+        assert tx.list_redrive_orders(after=orders[2]) == (orders[0], orders[1])
+        mill = a_redrive_order(project_id="mill")
+        tx.add_redrive_order(mill)
+        assert tx.list_redrive_orders(projects=("mill",)) == (mill,)
 
 
 def test_an_orders_counts_are_kept_by_who_holds_it(database_store: SqlRunStore) -> None:

@@ -83,6 +83,9 @@ def test_approvals_are_listed_oldest_first(run_store: RunStore, job: Job) -> Non
         assert tx.list_approvals(status=ApprovalStatus.OPEN) == (late,)
         assert tx.list_approvals(run_id=job.run_id, limit=1) == (early,)
         assert tx.list_approvals(run_id="run-0") == ()
+        assert tx.list_approvals(after=early) == (late,)
+        assert tx.list_approvals(projects=(early.project_id,)) == (early, late)
+        assert tx.list_approvals(projects=("bank",)) == ()
 
 
 def test_a_person_has_one_vote(run_store: RunStore, job: Job) -> None:
