@@ -10,6 +10,7 @@ from typing import Any
 from factory_runtime.domain.approval import Approval, Vote
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.attempt import Attempt
+from factory_runtime.domain.audit import AuditSeal
 from factory_runtime.domain.body import Body
 from factory_runtime.domain.dead_letter import (
     DeadLetter,
@@ -405,6 +406,10 @@ def a_policy_record(**values: Any) -> PolicyRecord:
         ),
         **values,
     )
+
+
+def a_seal(entry: AuditEntry, **values: Any) -> AuditSeal:
+    return replace(AuditSeal(entry.tenant_id, 1, entry.id, "5" * 64, NOON), **values)
 
 
 def an_audit_entry(**values: Any) -> AuditEntry:

@@ -198,6 +198,9 @@ class AuditEntry:
         action: like ``dead-letter.redrive`` or ``approval.grant``.
         subject: what it was done to, by id.
         detail: facts of ours and what the person gave as a reason.
+        origin: where it was asked for: an address, or ``cli``; None where nobody stood behind it.
+        key_id: the API key's that was shown.
+        trace_id: of the request.
     """
 
     tenant_id: str
@@ -207,6 +210,9 @@ class AuditEntry:
     action: str
     subject: str
     detail: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    origin: str | None = None
+    key_id: str | None = None
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

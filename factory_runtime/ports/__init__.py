@@ -5,6 +5,7 @@ help) or ``PermanentError`` (it will not); adapters translate their library's er
 """
 
 from factory_runtime.ports.artifact_storage import ArtifactStorage, StoredBody
+from factory_runtime.ports.audit_records import AuditRecords
 from factory_runtime.ports.clock import Clock
 from factory_runtime.ports.credentials import CredentialBook, Credentials, NoCredentials
 from factory_runtime.ports.deployment_records import DeploymentRecords
@@ -35,6 +36,7 @@ __all__ = [
     "EVERYBODY",
     "AddressBook",
     "ArtifactStorage",
+    "AuditRecords",
     "Clock",
     "Commit",
     "CommitOrder",

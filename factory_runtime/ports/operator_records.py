@@ -15,7 +15,7 @@ from factory_runtime.domain.dead_letter import (
     RedriveOrder,
 )
 from factory_runtime.domain.policy import PolicyRecord
-from factory_runtime.domain.records import AuditEntry, EffectStatus
+from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import Run
 
 
@@ -181,11 +181,4 @@ class OperatorRecords(Protocol):
 
     def count_runs_since(self, since: datetime) -> int:
         """Runs that were accepted since then: those with a plan that undo no other."""
-        ...
-
-    # audit
-    def add_audit(self, entries: Iterable[AuditEntry]) -> None: ...
-
-    def list_audit(self, *, subject: str | None = None, limit: int = 200) -> tuple[AuditEntry, ...]:
-        """Newest first."""
         ...

@@ -27,6 +27,7 @@ from factory_runtime.domain.records import (
     TemplateRecord,
 )
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.ports.audit_records import AuditRecords
 from factory_runtime.ports.deployment_records import DeploymentRecords
 from factory_runtime.ports.operator_records import OperatorRecords
 from factory_runtime.ports.publication_records import PublicationRecords
@@ -93,6 +94,7 @@ class RunTransaction(
     DeploymentRecords,
     PublicationRecords,
     RoutedJobRecords,
+    AuditRecords,
     Protocol,
 ):
     """One use case on one tenant's rows: all of it is committed, or none.
@@ -454,6 +456,10 @@ class RunStore(Protocol):
 
         They are open, or have Failed and left dead letters that are open.
         """
+        ...
+
+    def next_unsealed_tenant(self, after: str) -> str | None:
+        """The next tenant, by name, of whose audit something waits for its seal."""
         ...
 
     def close(self) -> None: ...

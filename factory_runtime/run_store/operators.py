@@ -1,4 +1,4 @@
-"""The run store's transaction: dead letters, redrive orders, approvals, policies, the audit."""
+"""The run store's transaction: dead letters, redrive orders, approvals, policies."""
 
 from __future__ import annotations
 
@@ -24,13 +24,12 @@ from factory_runtime.domain.errors import (
     StaleVersionError,
 )
 from factory_runtime.domain.policy import PolicyRecord
-from factory_runtime.domain.records import AuditEntry, EffectStatus
+from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import Run
 from factory_runtime.run_store.groups import LetterCounts, groups_of_projects
 from factory_runtime.run_store.paging import beyond, can_be_retried
 from factory_runtime.run_store.rows import (
     APPROVALS,
-    AUDIT,
     EFFECTS,
     FAILURE_KINDS,
     LETTERS,
@@ -43,7 +42,6 @@ from factory_runtime.run_store.rows import (
 )
 from factory_runtime.run_store.tables import (
     approvals,
-    audit,
     dead_letters,
     effects,
     failure_kinds,
@@ -268,17 +266,6 @@ class Operators:
     def count_runs_since(self, since: datetime) -> int:
         accepted = (runs.c.plan.is_not(None), runs.c.undoes.is_(None))
         return self._rows.count(RUNS, runs.c.requested_at >= since, *accepted)
-
-    # audit
-
-    def add_audit(self, entries: Iterable[AuditEntry]) -> None:
-        self._rows.insert(AUDIT, entries)
-
-    def list_audit(self, *, subject: str | None = None, limit: int = 200) -> tuple[AuditEntry, ...]:
-        where = [] if subject is None else [audit.c.subject == subject]
-        return self._rows.list(
-            AUDIT, *where, order_by=(audit.c.at.desc(), audit.c.id.desc()), limit=limit
-        )
 
 
 def _asked_of(run_id: str, step: str, plan_digest: str) -> tuple[Condition, ...]:

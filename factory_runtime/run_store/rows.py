@@ -33,6 +33,7 @@ from sqlalchemy.exc import IntegrityError
 from factory_runtime.domain.approval import Approval, Vote
 from factory_runtime.domain.artifact import Artifact
 from factory_runtime.domain.attempt import Attempt
+from factory_runtime.domain.audit import AuditSeal, Unsealed
 from factory_runtime.domain.dead_letter import (
     DeadLetter,
     FailureKind,
@@ -138,6 +139,8 @@ SET_ASIDES = Record(tables.set_asides, SetAside)
 TOPIC_WAITS = Record(tables.topic_waits, TopicWait)
 AUDIT = Record(tables.audit, AuditEntry)
 
+SEALS = Record(tables.audit_seals, AuditSeal)
+UNSEALED = Record(tables.audit_unsealed, Unsealed)
 
 class TenantRows:
     """The rows of one tenant, within one database transaction.

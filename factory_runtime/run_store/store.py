@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, literal, select, tuple_
+from sqlalchemy import Connection, Engine, Select, func, literal, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
 from factory_runtime.domain.dead_letter import LetterGroup
@@ -37,7 +37,7 @@ from factory_runtime.run_store.stuck import (
     running_runs,
     unfinished_runs,
 )
-from factory_runtime.run_store.tables import deployments, outbox
+from factory_runtime.run_store.tables import audit_unsealed, deployments, outbox
 from factory_runtime.run_store.transaction import SqlTransaction
 from factory_runtime.run_store.translate import translated
 
@@ -163,6 +163,10 @@ class SqlRunStore:
             SeenRun(RunKey(*key), flow_run_id, version)
             for *key, flow_run_id, version in self._all(query)
         )
+
+    def next_unsealed_tenant(self, after: str) -> str | None:
+        tenant_id = audit_unsealed.c.tenant_id
+        return self._all(select(func.min(tenant_id)).where(tenant_id > after))[0][0]
 
     def _all(self, query: Select[Any]) -> list[Any]:
         with self._connected(read_only=True) as connection, translated(self._place):

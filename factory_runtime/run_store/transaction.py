@@ -20,6 +20,7 @@ from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.records import Checkpoint, RunEvent
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import Page, RunFilter
+from factory_runtime.run_store.audits import Audits
 from factory_runtime.run_store.deployments import Deployments
 from factory_runtime.run_store.groups import LetterCounts
 from factory_runtime.run_store.ledgers import Ledgers
@@ -44,7 +45,7 @@ _WITHOUT_VERSION = ("lease_expires_at", "progress", "phrase", "routed_flow_run_i
 """What heartbeats and notes change of a job between two of its versions."""
 
 
-class SqlTransaction(Ledgers, Operators, Queues, Deployments, Publications, RoutedJobs):
+class SqlTransaction(Ledgers, Operators, Queues, Deployments, Publications, RoutedJobs, Audits):
     """``ports.RunTransaction`` on SQLAlchemy.
 
     Who writes a run's history or its jobs holds the run's row first, so that two of them never wait

@@ -1,4 +1,4 @@
-"""The run store's contract: approvals, effects that settle, policies, audit."""
+"""The run store's contract: approvals, effects that settle, policies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from tests.builders import (
     a_vote,
     after,
     an_approval,
-    an_audit_entry,
     an_effect,
 )
 
@@ -178,29 +177,3 @@ def test_accepted_runs_are_counted_and_those_that_undo_are_not(run_store: RunSto
             tx.add_run(run)
         counts = [tx.count_runs_since(after(seconds)) for seconds in (0, 10, 11)]
     assert counts == [2, 1, 0]
-
-
-# --- the audit
-
-
-def test_the_audit_is_listed_newest_first(run_store: RunStore) -> None:
-    entries = [
-        an_audit_entry(id=f"aud-{n}", at=after(n // 2), subject=f"letter-{n % 2}", detail={"ö": n})
-        for n in range(4)
-    ]
-    with run_store.begin(TENANT) as tx:
-        tx.add_audit(entries)
-        tx.add_audit([])
-        assert tx.list_audit() == tuple(reversed(entries))
-        assert tx.list_audit(subject="letter-1") == (entries[3], entries[1])
-        assert tx.list_audit(limit=1) == (entries[3],)
-
-
-def test_an_entry_stands_for_good(run_store: RunStore) -> None:
-    entry = an_audit_entry()
-    with run_store.begin(TENANT) as tx:
-        tx.add_audit([entry])
-    with pytest.raises(StaleVersionError), run_store.begin(TENANT) as tx:
-        tx.add_audit([replace(entry, actor="mallory")])
-    with run_store.begin(TENANT, read_only=True) as tx:
-        assert tx.list_audit() == (entry,)

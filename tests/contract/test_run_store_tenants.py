@@ -36,6 +36,7 @@ from tests.builders import (
     a_redrive_order,
     a_request_record,
     a_run,
+    a_seal,
     a_template_record,
     a_vote,
     after,
@@ -71,6 +72,8 @@ POLICY = a_policy_record()
 DEPLOYMENT = a_deployment()
 PUBLICATION = a_publication()
 AUDIT = an_audit_entry()
+WAITING = an_audit_entry()
+SEAL = a_seal(AUDIT)
 ASIDE = SetAside(TENANT, RUN.id, 1, after(60), "it fails")
 WAIT = TopicWait(TENANT, RUN.id, JOB.step, JOB.type, JOB.priority, after(0), after(1))
 LETTERS = LetterFilter()
@@ -162,6 +165,11 @@ EMPTY: dict[str, Call] = {
     "list_topic_waits": lambda tx: tx.list_topic_waits(RUN.id),
     "open_breakers": lambda tx: tx.open_breakers(after(1)),
     "list_audit": lambda tx: tx.list_audit(),
+    "find_audit": lambda tx: tx.find_audit([AUDIT.id]),
+    "unsealed_audit": lambda tx: tx.unsealed_audit(9),
+    "count_unsealed": lambda tx: tx.count_unsealed(),
+    "last_seal": lambda tx: tx.last_seal(),
+    "list_seals": lambda tx: tx.list_seals(after=0, limit=9),
     "find_deployment": lambda tx: tx.find_deployment(DEPLOYMENT.template_id),
     "list_deployments": lambda tx: tx.list_deployments(),
     "find_template": lambda tx: tx.find_template(TEMPLATE.template_id, TEMPLATE.version),
@@ -193,6 +201,8 @@ BESIDE: dict[str, Call] = {
         replace(foreign(PUBLICATION), origin="stolen")
     ),
     "add_audit": lambda tx: tx.add_audit([foreign(AUDIT)]),
+    "add_seals": lambda tx: tx.add_seals([foreign(SEAL)]),
+    "stray_audit": lambda tx: tx.stray_audit(9),
     "drop_set_aside": lambda tx: tx.drop_set_aside(RUN.id),
     "lock_topic": lambda tx: tx.lock_topic(JOB.type),
     "note_route": lambda tx: tx.note_route(JOB, "flow-9", "stolen"),
@@ -222,6 +232,7 @@ SMUGGLED: dict[str, Call] = {
     "save_deployment": lambda tx: tx.save_deployment(DEPLOYMENT),
     "save_publication": lambda tx: tx.save_publication(PUBLICATION),
     "add_audit": lambda tx: tx.add_audit([AUDIT]),
+    "add_seals": lambda tx: tx.add_seals([SEAL]),
     "save_set_aside": lambda tx: tx.save_set_aside(ASIDE),
     "save_topic_wait": lambda tx: tx.save_topic_wait(WAIT),
 }
@@ -258,7 +269,8 @@ def store(run_store: RunStore) -> RunStore:
         tx.save_policy(POLICY)
         tx.save_deployment(DEPLOYMENT)
         tx.save_publication(PUBLICATION)
-        tx.add_audit([AUDIT])
+        tx.add_audit([AUDIT, WAITING])
+        tx.add_seals([SEAL])
         tx.save_set_aside(ASIDE)
         tx.save_topic_wait(WAIT)
         assert tx.try_lock("cache", "ada", after(0), after(60))

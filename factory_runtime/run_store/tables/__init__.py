@@ -3,6 +3,7 @@
 Every row carries ``tenant_id``, and every index that serves a tenant's query starts with it.
 """
 
+from factory_runtime.run_store.tables.audit import audit, audit_seals, audit_unsealed
 from factory_runtime.run_store.tables.deployment import deployments
 from factory_runtime.run_store.tables.job import (
     artifacts,
@@ -13,7 +14,6 @@ from factory_runtime.run_store.tables.job import (
     run_events,
 )
 from factory_runtime.run_store.tables.ledger import (
-    audit,
     locks,
     memory_records,
     outbox,
@@ -39,6 +39,8 @@ __all__ = [
     "artifacts",
     "attempts",
     "audit",
+    "audit_seals",
+    "audit_unsealed",
     "breakers",
     "checkpoints",
     "dead_letters",

@@ -1,4 +1,4 @@
-"""What stands beside the runs: requests, templates, messages, memories, locks, the audit."""
+"""What stands beside the runs: requests, templates, messages, memories, locks."""
 
 from __future__ import annotations
 
@@ -116,18 +116,4 @@ locks = Table(
     Column("holder", NAME, nullable=False),
     Column("expires_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("tenant_id", "name"),
-)
-
-audit = Table(
-    "audit",
-    metadata,
-    Column("tenant_id", TENANT, nullable=False),
-    Column("id", ID, nullable=False),
-    Column("at", UtcTime, nullable=False),
-    Column("actor", NAME, nullable=False),
-    Column("action", NAME, nullable=False),
-    Column("subject", KEY, nullable=False),
-    Column("detail", JsonText, nullable=False),
-    PrimaryKeyConstraint("tenant_id", "id"),
-    Index("ix_audit_subject", "tenant_id", "subject", "at"),
 )
