@@ -16,8 +16,7 @@ from api.openapi import document
 from api.problems import documented
 from api.routes import run_events, runs, runs_bulk, runs_steering
 from factory_runtime.bootstrap import Runtime
-
-PREFIX = "/api/v1"
+from factory_runtime.wire.paths import API_PREFIX
 
 _ROUTERS = (
     runs_bulk.router,  # before what takes any word for a run's id
@@ -39,8 +38,8 @@ def create_app(runtime: Runtime, authenticators: Sequence[Authenticator] | None 
         title="Factory Runtime",
         summary="A software factory: templates become repositories, recorded and remembered.",
         version=version("factory-runtime"),
-        openapi_url=f"{PREFIX}/openapi.json",
-        docs_url=f"{PREFIX}/docs",
+        openapi_url=f"{API_PREFIX}/openapi.json",
+        docs_url=f"{API_PREFIX}/docs",
         redoc_url=None,
         responses=documented(*_EVERYWHERE),
         separate_input_output_schemas=False,
@@ -49,7 +48,7 @@ def create_app(runtime: Runtime, authenticators: Sequence[Authenticator] | None 
     app.state.api = Api(runtime, Limiter(runtime.settings), tuple(found))
     problems.install(app)
     for router in _ROUTERS:
-        app.include_router(router, prefix=PREFIX)
+        app.include_router(router, prefix=API_PREFIX)
     document(app)
     app.add_middleware(ETags)
     app.add_middleware(BodyLimit, limit=runtime.settings.api_body_kib * 1024)

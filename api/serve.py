@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -47,8 +48,13 @@ def application() -> FastAPI:
     return create_app(open_runtime(Settings()))
 
 
-def serve(settings: Settings, place: Place) -> None:
+def serve(settings: Settings, place: Place, tell: Callable[[], None] | None = None) -> None:
     """Serve until told to stop by SIGTERM or SIGINT.
+
+    Args:
+        settings: those that each process finds in its environment too.
+        place: where.
+        tell: called once it listens; of several processes by none.
 
     Raises:
         SettingsError: nobody can listen there.
@@ -70,9 +76,22 @@ def serve(settings: Settings, place: Place) -> None:
         h11_max_incomplete_event_size=64 * 1024,
     )
     if place.processes == 1:
-        uvicorn.Server(config).run()
+        _Server(config, tell).run()
         return
     Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+
+class _Server(uvicorn.Server):
+    """One that tells when it listens."""
+
+    def __init__(self, config: uvicorn.Config, tell: Callable[[], None] | None) -> None:
+        super().__init__(config)
+        self._tell = tell
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started and self._tell is not None:
+            self._tell()
 
 
 def _end_with(parent: int) -> None:

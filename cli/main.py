@@ -17,6 +17,7 @@ from typer.exceptions import Abort, TyperException
 from typer.main import get_command
 
 from cli import (
+    api,
     approvals,
     artifacts,
     dead_letters,
@@ -63,6 +64,7 @@ app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(policy.app, name="policy")
 app.add_typer(memory.app, name="memory")
 app.add_typer(deploy.app, name="deploy")
+app.command("api")(api.api)
 app.command("up")(stack.up)
 app.command("down")(stack.down)
 app.command("sweep")(sweep.sweep)

@@ -19,6 +19,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import asynccontextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import certifi
@@ -130,14 +131,24 @@ class Standing:
     def __init__(self, settings: Settings, state: StackState) -> None:
         self._settings = settings
         self._state = state
+        self._offers: dict[str, tuple[tuple[str, ...], bool]] = {}
         self._write()
+
+    @property
+    def prefect_url(self) -> str:
+        return self._state.api_url
 
     def tell(self, phase: str) -> None:
         self._state = replace(self._state, phase=phase)
         self._write()
 
-    def offer(self, lines: Sequence[str], settled: bool) -> None:
-        self._state = replace(self._state, offers=tuple(lines), settled=settled)
+    def offer(self, part: str, lines: Sequence[str], settled: bool) -> None:
+        """What one part says; the whole is settled when every part is."""
+        self._offers[part] = (tuple(lines), settled)
+        said = sorted(self._offers.items())
+        lines = tuple(line for _, (of_part, _) in said for line in of_part)
+        settled = all(is_settled for _, (_, is_settled) in said)
+        self._state = replace(self._state, offers=lines, settled=settled)
         self._write()
 
     def _write(self) -> None:
@@ -181,15 +192,21 @@ async def _serve(
 @asynccontextmanager
 async def _offering(runtime: Runtime, standing: Standing, told: Told) -> AsyncGenerator[None]:
     from deployments.offer import Offer
+    from deployments.offered_api import OfferedApi
 
-    offer = Offer(runtime, standing.offer)
-    told.then(offer.leave)
-    keeping = asyncio.create_task(offer.keep())
+    parts: list[Offer | OfferedApi] = [Offer(runtime, partial(standing.offer, "prefect"))]
+    if runtime.settings.api_processes:
+        tell = partial(standing.offer, "api")
+        parts.append(OfferedApi(runtime.settings, standing.prefect_url, tell))
+    for part in parts:
+        told.then(part.leave)
+    keeping = [asyncio.create_task(part.keep()) for part in parts]
     try:
         yield
     finally:
-        keeping.cancel()
-        await offer.end()
+        for task in keeping:
+            task.cancel()
+        await asyncio.gather(*(part.end() for part in parts))
 
 
 def favour_the_event_loop() -> None:

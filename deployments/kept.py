@@ -24,6 +24,7 @@ from deployments.server import WHO_ARE_YOU
 from deployments.stack import read_state
 from factory_runtime.domain.errors import PrefectUnavailableError
 from factory_runtime.settings import Settings
+from factory_runtime.wire.paths import API_PREFIX
 
 _LOG = logging.getLogger("factory.executor")
 _RESTARTS = 3
@@ -34,6 +35,9 @@ _SERVER_START_SECONDS = 90
 _SERVER_STOP_SECONDS = 8.0
 _WORKER_STOP_SECONDS = 35.0
 """It waits for what it has begun, and has it put down where that takes long."""
+
+_API_STOP_SECONDS = 15.0
+"""It ends what it answers; streams of events are cut."""
 
 _KEEP_DAYS = 30
 _SERVER_ENVIRONMENT = {
@@ -122,6 +126,14 @@ class KeptProcess(ABC):
             self._child.wait()
         self._hang_up()
 
+    def _has_written(self, place: Path) -> bool:
+        """Whether the child that lives has written its process id there."""
+        if self._child is None or self._child.poll() is not None:
+            return False
+        with suppress(OSError):
+            return place.read_text() == str(self._child.pid)
+        return False
+
     def _hang_up(self) -> None:
         if self._child is not None and self._child.stdin is not None:
             self._child.stdin.close()
@@ -184,7 +196,7 @@ class StackWorker(KeptProcess):
     def __init__(self, settings: Settings) -> None:
         log = settings.stack_folder / "worker.log"
         super().__init__("the warm worker", log, _WORKER_STOP_SECONDS)
-        self._ready = ready_file(settings)
+        self._ready = ready_file(settings, "worker")
 
     def words(self) -> list[str]:
         return ["deployments.stack_worker"]
@@ -192,16 +204,51 @@ class StackWorker(KeptProcess):
     @property
     def ready(self) -> bool:
         """Whether what starts now begins at once."""
-        if self._child is None or self._child.poll() is not None:
-            return False
-        with suppress(OSError):
-            return self._ready.read_text() == str(self._child.pid)
-        return False
+        return self._has_written(self._ready)
 
 
-def ready_file(settings: Settings) -> Path:
-    """Where the warm worker writes its process id, once a process of it can begin."""
-    return settings.stack_folder / "worker"
+class StackApi(KeptProcess):
+    """The stack's Factory API (``deployments.stack_api``), on a port that nobody else has.
+
+    It is that of last time, or else that of the settings, or else any.
+    """
+
+    def __init__(self, settings: Settings, prefect_url: str) -> None:
+        super().__init__("the Factory API", settings.stack_folder / "api.log", _API_STOP_SECONDS)
+        self._prefect_url = prefect_url
+        self._ready = ready_file(settings, "api")
+        self._place = settings.stack_folder / "api-port"
+        self._port = self._port_of_last_time() or settings.api_port
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}{API_PREFIX}"
+
+    @property
+    def ready(self) -> bool:
+        """Whether it listens."""
+        return self._has_written(self._ready)
+
+    def words(self) -> list[str]:
+        return ["deployments.stack_api", str(self._port)]
+
+    def environment(self) -> Mapping[str, str]:
+        return {**os.environ, "FACTORY_PREFECT_API_URL": self._prefect_url}
+
+    def start(self) -> None:
+        self._port = _free_port(self._port)
+        self._place.write_text(str(self._port))
+        super().start()
+
+    def _port_of_last_time(self) -> int:
+        with suppress(OSError, ValueError):
+            return int(self._place.read_text())
+        return 0
+
+
+def ready_file(settings: Settings, part: str) -> Path:
+    """Where a part of the stack writes its process id, once it serves."""
+    return settings.stack_folder / part
 
 
 def _port_of_last_time(settings: Settings) -> int:

@@ -43,7 +43,7 @@ async def _serve(settings: Settings) -> None:
 
     async def tell() -> None:
         await worker.wait_until_warm()
-        ready_file(settings).write_text(str(os.getpid()))
+        ready_file(settings, "worker").write_text(str(os.getpid()))
 
     telling = asyncio.create_task(tell())  # beside the start, which lasts until the end
     try:

@@ -23,6 +23,7 @@ from factory_runtime.telemetry.tracing import current_trace_id
 from factory_runtime.wire.history import ArtifactAnswer, LogLine
 from factory_runtime.wire.job import JobAnswer
 from factory_runtime.wire.page import Part
+from factory_runtime.wire.paths import API_PREFIX
 from factory_runtime.wire.run import NewRun, RunDetail, RunSummary
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -68,7 +69,7 @@ def post_run(
             metadata=asked.metadata,
         ),
     )
-    response.headers["Location"] = f"/api/v1/runs/{run.id}"
+    response.headers["Location"] = f"{API_PREFIX}/runs/{run.id}"
     return RunSummary.of(run)
 
 

@@ -1,0 +1,34 @@
+"""The Factory API of `factory up`: ``python -m deployments.stack_api PORT``, a child of the executor.
+
+It has the lifeline on standard input, and writes its process id down once it listens.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import os
+import signal
+import sys
+
+from api.serve import Place, serve
+from deployments.kept import ready_file
+from deployments.lifeline import on_parent_gone
+from factory_runtime.settings import Settings
+
+
+def main() -> None:
+    """Serve on the loopback until told to stop, or until the stack is gone."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    faulthandler.register(signal.SIGUSR1)  # what every thread does, into the log
+    on_parent_gone(lambda: os._exit(1))
+    settings, port = Settings(), int(sys.argv[1])
+
+    def tell() -> None:
+        ready_file(settings, "api").write_text(str(os.getpid()))
+
+    serve(settings, Place("127.0.0.1", port), tell)
+
+
+if __name__ == "__main__":
+    main()
