@@ -104,7 +104,7 @@ class Operators:
     def list_letter_groups(
         self, projects: Collection[str], *, limit: int = 200
     ) -> tuple[LetterGroup, ...]:
-        connection, place = self._rows.everybody
+        connection, place, *_ = self._rows.everybody
         with translated(place):
             return groups_of_projects(connection, self._rows.tenant_id, projects, limit)
 
