@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, StaticPool, create_engine, event, make_url
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    NullPool,
+    StaticPool,
+    create_engine,
+    event,
+    make_url,
+)
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from factory_runtime.domain.errors import PermanentError, SettingsError
@@ -95,13 +105,16 @@ def refuse_if_broken(connection: Connection) -> None:
     Raises:
         PermanentError: somebody caught the database's refusal and went on.
     """
+    if not goes_on(connection):
+        raise PermanentError("a transaction went on after the database had given it up")
+
+
+def goes_on(connection: Connection) -> bool:
+    """Whether the database has not given the transaction up."""
     raw: Any = connection.connection.driver_connection
     if isinstance(raw, sqlite3.Connection):
-        whole = raw.in_transaction
-    else:
-        whole = raw.info.transaction_status.name != "INERROR"
-    if not whole:
-        raise PermanentError("a transaction went on after the database had given it up")
+        return raw.in_transaction
+    return raw.info.transaction_status.name != "INERROR"
 
 
 _SQLITE_ARGUMENTS: dict[str, Any] = {
@@ -128,6 +141,8 @@ def _sqlite(engine: Engine) -> Engine:
     event.listen(engine, "begin", begin)
     return engine
 
+
+_CHECK_SECONDS = 2
 
 _POSTGRESQL_ARGUMENTS: dict[str, Any] = {
     "connect_timeout": 10,
@@ -159,6 +174,18 @@ def _postgresql(url: URL) -> Engine:
 
     event.listen(engine, "connect", set_up)
     return engine
+
+
+def beside_pool(engine: Engine) -> AbstractContextManager[Connection]:
+    """A new connection to the same database that is not kept; of SQLite's, any will do.
+
+    It takes seconds at most to find out that no server answers: not as long as somebody waits who
+    has work to do.
+    """
+    if engine.dialect.name == "sqlite":
+        return engine.connect()
+    arguments = {**_POSTGRESQL_ARGUMENTS, "connect_timeout": _CHECK_SECONDS}
+    return create_engine(engine.url, connect_args=arguments, poolclass=NullPool).connect()
 
 
 def make_folder(url: URL) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from datetime import UTC, datetime
 
 from sqlalchemy import Connection, insert, or_, select, update
@@ -10,7 +11,14 @@ from sqlalchemy import Connection, insert, or_, select, update
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.records import Breaker, Lock, SetAside, TopicWait
 from factory_runtime.ports import EVERYBODY, JobKey
-from factory_runtime.run_store.rows import BREAKERS, LOCKS, SET_ASIDES, TOPIC_WAITS, TenantRows
+from factory_runtime.run_store.rows import (
+    BREAKERS,
+    LOCKS,
+    SET_ASIDES,
+    TOPIC_WAITS,
+    Beyond,
+    TenantRows,
+)
 from factory_runtime.run_store.tables import breakers, jobs, queues, set_asides, topic_waits
 from factory_runtime.run_store.translate import translated
 
@@ -33,8 +41,11 @@ class SqlServed:
     Whoever writes it has its turn, and is alone.
     """
 
-    def __init__(self, connection: Connection, place: str, topic: str) -> None:
+    def __init__(
+        self, connection: Connection, place: str, topic: str, beyond: Beyond = nullcontext
+    ) -> None:
         self._connection = connection
+        self._beyond = beyond
         self._place = place
         self._topic = topic
         self._known: dict[str, float] | None = None
@@ -42,7 +53,7 @@ class SqlServed:
     def served(self) -> Mapping[str, float]:
         if self._known is None:
             query = select(queues.c.tenant_id, queues.c.served).where(queues.c.topic == self._topic)
-            with translated(self._place):
+            with translated(self._place), self._beyond():
                 self._known = {tenant: at for tenant, at in self._connection.execute(query)}
         return dict(self._known)
 
@@ -51,7 +62,7 @@ class SqlServed:
             self._known[tenant_id] = served
         row = {"topic": self._topic, "tenant_id": tenant_id, "served": served}
         same = (queues.c.topic == self._topic, queues.c.tenant_id == tenant_id)
-        with translated(self._place):
+        with translated(self._place), self._beyond():
             change = update(queues).where(*same).values(served=served)
             if not self._connection.execute(change).rowcount:
                 self._connection.execute(insert(queues), row)
@@ -67,7 +78,7 @@ class SqlTopicQueue(SqlServed):
             jobs.c.status == JobStatus.RUNNING,
             jobs.c.type == self._topic,
         )
-        with translated(self._place):
+        with translated(self._place), self._beyond():
             return tuple(JobKey(*row) for row in self._connection.execute(query))
 
     def waits(self, seen_after: datetime) -> tuple[TopicWait, ...]:
@@ -80,7 +91,7 @@ class SqlTopicQueue(SqlServed):
             )
             .order_by(columns.priority, columns.since, columns.run_id, columns.step)
         )
-        with translated(self._place):
+        with translated(self._place), self._beyond():
             rows = self._connection.execute(query).mappings()
             return tuple(TOPIC_WAITS.value_of(row) for row in rows)
 
@@ -110,9 +121,10 @@ class Queues:
     # topics
 
     def lock_topic(self, topic: str) -> SqlTopicQueue:
-        connection, place = self._rows.everybody
-        take_turn(connection, place, f"topic:{topic}")
-        return SqlTopicQueue(connection, place, topic)
+        connection, place, beyond = self._rows.everybody
+        with translated(place), beyond():
+            take_turn(connection, place, f"topic:{topic}")
+        return SqlTopicQueue(connection, place, topic, beyond)
 
     def find_topic_wait(self, run_id: str, step: str) -> TopicWait | None:
         return self._rows.find(TOPIC_WAITS, run_id=run_id, step=step)

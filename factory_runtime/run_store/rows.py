@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -61,6 +61,7 @@ from factory_runtime.domain.records import (
 )
 from factory_runtime.domain.run import Run
 from factory_runtime.run_store import tables
+from factory_runtime.domain.webhook import WebhookDelivery, WebhookSource
 from factory_runtime.run_store.column_types import CleanText
 from factory_runtime.run_store.translate import is_duplicate, translated
 
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
 T = TypeVar("T", bound="DataclassInstance")
 Condition = ColumnElement[bool]
 
+Beyond = Callable[[], AbstractContextManager[None]]
 
 @dataclass(frozen=True)
 class Record(Generic[T]):
@@ -145,16 +147,24 @@ UNSEALED = Record(tables.audit_unsealed, Unsealed)
 class TenantRows:
     """The rows of one tenant, within one database transaction.
 
+
     Raises, from every method: what ``translated`` makes of the database's errors.
     """
 
     def __init__(
-        self, connection: Connection, tenant_id: str, place: str, *, read_only: bool = False
+        self,
+        connection: Connection,
+        tenant_id: str,
+        place: str,
+        *,
+        read_only: bool = False,
+        beyond: Beyond = nullcontext,
     ) -> None:
         self.tenant_id = tenant_id
         self._connection = connection
         self._place = place
         self._read_only = read_only
+        self._beyond = beyond
 
     # reading
 
@@ -191,9 +201,9 @@ class TenantRows:
         return self._connection.dialect.name != "sqlite"
 
     @property
-    def everybody(self) -> tuple[Connection, str]:
-        """The connection and what its database is called: for what all tenants share."""
-        return self._connection, self._place
+    def everybody(self) -> tuple[Connection, str, Beyond]:
+        """The connection, what its database is called, and in which block it sees all tenants."""
+        return self._connection, self._place, self._beyond
 
     def lock(self, record: Record[T], **key: Any) -> bool:
         """Hold the row until the transaction ends; False where there is none.

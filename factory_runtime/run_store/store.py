@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, func, literal, select, tuple_
@@ -13,14 +14,20 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from factory_runtime.domain.dead_letter import LetterGroup
 from factory_runtime.domain.deployment import Deployment
-from factory_runtime.domain.errors import PermanentError, StoreUnavailableError
+from factory_runtime.domain.errors import CorruptStoreError, PermanentError, StoreUnavailableError
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
-from factory_runtime.ports import JobKey, RoutedJob, RunKey, SeenRun
+from factory_runtime.ports import FactoryNumbers, JobKey, Line, RoutedJob, RunKey, SeenRun
 from factory_runtime.run_store.dispatch import SqlDispatch, waiting_runs
-from factory_runtime.run_store.engines import LOCK_WAIT, for_writing, refuse_if_broken
+from factory_runtime.run_store.engines import (
+    LOCK_WAIT,
+    beside_pool,
+    for_writing,
+    refuse_if_broken,
+)
 from factory_runtime.run_store.groups import letter_groups
+from factory_runtime.run_store.numbers import factory_numbers, outbox_lines
 from factory_runtime.run_store.routed_jobs import job_of_flow_run, routed_jobs
 from factory_runtime.run_store.rows import (
     DEPLOYMENTS,
@@ -29,6 +36,7 @@ from factory_runtime.run_store.rows import (
     RUNS,
     TenantRows,
 )
+from factory_runtime.run_store.schema import HEAD_REVISION, find_revision
 from factory_runtime.run_store.stuck import (
     expired_jobs,
     held_runs,
@@ -40,6 +48,7 @@ from factory_runtime.run_store.stuck import (
 from factory_runtime.run_store.tables import audit_unsealed, deployments, outbox
 from factory_runtime.run_store.transaction import SqlTransaction
 from factory_runtime.run_store.translate import translated
+from factory_runtime.run_store.walls import beyond_wall, go_behind_wall, require_sight_of_all
 
 
 class SqlRunStore:
@@ -55,13 +64,20 @@ class SqlRunStore:
         # SQLite has one writer. Threads of one process queue here, where waiting costs nothing,
         # and only processes meet in the file, where it is polling.
         self._turn = Turn(place) if engine.dialect.name == "sqlite" else None
+        self._sees_all = engine.dialect.name != "postgresql"
 
     @contextmanager
     def begin(
         self, tenant_id: str, *, read_only: bool = False, durable: bool = True
     ) -> Generator[SqlTransaction]:
-        with self._connected(read_only=read_only, durable=durable) as connection:
-            rows = TenantRows(connection, tenant_id, self._place, read_only=read_only)
+        with self._behind_wall(tenant_id, read_only=read_only, durable=durable) as connection:
+            rows = TenantRows(
+                connection,
+                tenant_id,
+                self._place,
+                read_only=read_only,
+                beyond=partial(beyond_wall, connection, tenant_id),
+            )
             transaction = SqlTransaction(rows)
             yield transaction
             with translated(self._place):
@@ -116,7 +132,10 @@ class SqlRunStore:
     def letter_groups(
         self, *, tenant_id: str | None = None, limit: int = 200
     ) -> tuple[LetterGroup, ...]:
-        with self._connected(read_only=True) as connection, translated(self._place):
+        seeing = (
+            self._connected(read_only=True) if tenant_id is None else self._behind_wall(tenant_id)
+        )
+        with seeing as connection, translated(self._place):
             return letter_groups(connection, tenant_id, limit)
 
     def policies(self) -> tuple[PolicyRecord, ...]:
@@ -152,6 +171,27 @@ class SqlRunStore:
             rows = connection.execute(unfinished_runs(after, limit)).mappings()
             return tuple(RUNS.value_of(row) for row in rows)
 
+    def next_unsealed_tenant(self, after: str) -> str | None:
+        tenant_id = audit_unsealed.c.tenant_id
+        return self._all(select(func.min(tenant_id)).where(tenant_id > after))[0][0]
+
+    def check(self) -> None:
+        # Not one of the pool's: they may all be in use, or be left of a server that is gone.
+        with translated(self._place), beside_pool(self.engine) as connection:
+            found = find_revision(connection, self._place)
+        if found is None or found < HEAD_REVISION:
+            raise CorruptStoreError(f"{self._place} has the tables of an older release")
+
+    def numbers(
+        self, now: datetime, *, since: datetime, most: int, seen_after: datetime
+    ) -> FactoryNumbers:
+        with self._connected(read_only=True) as connection, translated(self._place):
+            return factory_numbers(connection, now, since=since, most=most, seen_after=seen_after)
+
+    def outbox_lines(self) -> Mapping[str, Line]:
+        with self._connected(read_only=True) as connection, translated(self._place):
+            return outbox_lines(connection)
+
     def close(self) -> None:
         self.engine.dispose()
 
@@ -164,16 +204,41 @@ class SqlRunStore:
             for *key, flow_run_id, version in self._all(query)
         )
 
-    def next_unsealed_tenant(self, after: str) -> str | None:
-        tenant_id = audit_unsealed.c.tenant_id
-        return self._all(select(func.min(tenant_id)).where(tenant_id > after))[0][0]
-
     def _all(self, query: Select[Any]) -> list[Any]:
         with self._connected(read_only=True) as connection, translated(self._place):
             return list(connection.execute(query))
 
     @contextmanager
-    def _connected(self, *, read_only: bool, durable: bool = True) -> Generator[Connection]:
+    def _connected(self, *, read_only: bool) -> Generator[Connection]:
+        """A connection in a transaction over all tenants.
+
+        Raises:
+            SettingsError: the database does not let us look over them.
+        """
+        with self._in_transaction(read_only=read_only) as connection:
+            if not self._sees_all:
+                with translated(self._place):
+                    require_sight_of_all(connection, self._place)
+                self._sees_all = True
+            yield connection
+
+    @contextmanager
+    def _behind_wall(
+        self,
+        tenant_id: str = "",
+        *,
+        presented: str = "",
+        read_only: bool = True,
+        durable: bool = True,
+    ) -> Generator[Connection]:
+        """A connection in a transaction that sees one tenant's rows, or what somebody presents."""
+        with self._in_transaction(read_only=read_only, durable=durable) as connection:
+            with translated(self._place):
+                go_behind_wall(connection, tenant_id=tenant_id, presented=presented)
+            yield connection
+
+    @contextmanager
+    def _in_transaction(self, *, read_only: bool, durable: bool = True) -> Generator[Connection]:
         """A connection in a transaction. What the caller's block raises passes untouched."""
         with self._waiting(read_only=read_only):
             with translated(self._place):

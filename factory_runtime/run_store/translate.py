@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Generator
 from contextlib import contextmanager
+from typing import Any
 
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError, StatementError
 
@@ -13,6 +14,7 @@ from factory_runtime.domain.errors import (
     FactoryError,
     InputError,
     NotFoundError,
+    PermanentError,
     StaleVersionError,
     StoreFullError,
     StoreUnavailableError,
@@ -100,8 +102,15 @@ def _meaning_in_postgresql(exc: DBAPIError, place: str) -> FactoryError:
     # that they cannot reach.
     if state in {"XX001", "XX002"} or (state.startswith("42") and state != "42501"):
         return CorruptStoreError(f"{place} is damaged or not ours: {text}", hint=_RESTORE)
+    if state == "42501" and _is_of_a_wall(exc.orig):
+        return PermanentError(f"{place} has walls between tenants, and this is behind one: {text}")
     if state.startswith("22"):
         return InputError(f"the run store cannot hold this value: {text}")
     if state.startswith("40") or state == "55P03":  # deadlock, serialization, lock timeout
         return StoreUnavailableError(f"{place} was too busy: {text}", hint="try again")
     return StoreUnavailableError(f"the run store {place} does not answer: {text}", hint=_CHECK)
+
+
+def _is_of_a_wall(error: Any) -> bool:
+    """Whether a policy of a table has refused a row: not by the words, which come in languages."""
+    return error.diag.source_function == "ExecWithCheckOptions"
