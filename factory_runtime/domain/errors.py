@@ -169,6 +169,18 @@ class UnreadableDataError(InputError):
     """Data that are no rows: another format, another encoding, or cut off."""
 
 
+class UnreadableEventError(InputError):
+    """What a webhook brought is verified, and no event that could be kept."""
+
+
+class UnsupportedEventError(InputError):
+    """What a webhook brought is verified, and of a kind that is not read here."""
+
+
+class CallbackRefusedError(InputError):
+    """An address that no callback may be sent to."""
+
+
 class PolicyRefusedError(ProblemsError):
     """The tenant's policy does not allow it; every rule that refuses is named."""
 
@@ -213,6 +225,18 @@ class RouteNotFoundError(NotFoundError):
 
 class RedriveOrderNotFoundError(NotFoundError):
     """No such redrive order for this tenant."""
+
+
+class WebhookNotFoundError(NotFoundError):
+    """No such source of webhooks for this tenant."""
+
+
+class DeliveryNotFoundError(NotFoundError):
+    """No such delivery of a webhook for this tenant, or it is older than they are kept."""
+
+
+class CallbackNotFoundError(NotFoundError):
+    """No such callback for this tenant."""
 
 
 # --- AccessError
@@ -264,6 +288,14 @@ class TemplateChangedError(ConflictError):
 
 class RequestConflictError(ConflictError):
     """The same idempotency key came with another body."""
+
+
+class WebhookTakenError(ConflictError):
+    """The tenant has a source of webhooks of that name."""
+
+
+class ReplayedDeliveryError(ConflictError):
+    """A delivery came again with another body."""
 
 
 class RepositoryTakenError(ConflictError):

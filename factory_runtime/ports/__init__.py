@@ -31,6 +31,7 @@ from factory_runtime.ports.queue_records import (
 from factory_runtime.ports.routed_jobs import RoutedJobRecords
 from factory_runtime.ports.run_store import Page, RunFilter, RunStore, RunTransaction
 from factory_runtime.ports.template_repository import FetchedTemplate, TemplateRepository
+from factory_runtime.ports.webhook_records import WebhookRecords
 
 __all__ = [
     "EVERYBODY",
@@ -75,4 +76,5 @@ __all__ = [
     "TopicQueue",
     "Undoing",
     "WaitingRun",
+    "WebhookRecords",
 ]

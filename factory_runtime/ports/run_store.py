@@ -27,6 +27,7 @@ from factory_runtime.domain.records import (
     TemplateRecord,
 )
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.domain.webhook import WebhookSource
 from factory_runtime.ports.audit_records import AuditRecords
 from factory_runtime.ports.deployment_records import DeploymentRecords
 from factory_runtime.ports.operator_records import OperatorRecords
@@ -40,6 +41,7 @@ from factory_runtime.ports.queue_records import (
     SeenRun,
 )
 from factory_runtime.ports.routed_jobs import RoutedJobRecords
+from factory_runtime.ports.webhook_records import WebhookRecords
 
 T = TypeVar("T")
 
@@ -94,6 +96,7 @@ class RunTransaction(
     DeploymentRecords,
     PublicationRecords,
     RoutedJobRecords,
+    WebhookRecords,
     AuditRecords,
     Protocol,
 ):
@@ -427,6 +430,17 @@ class RunStore(Protocol):
 
         A flow run that begins in Prefect has nothing else that nobody can edit there.
         """
+        ...
+
+    def find_webhook_source(self, source_id: str) -> WebhookSource | None:
+        """Whose this source of webhooks is: by its id alone, over all tenants.
+
+        Who sends to it names nothing else, and is verified by its secrets.
+        """
+        ...
+
+    def tenants_of_old_deliveries(self, before: datetime) -> tuple[str, ...]:
+        """Those that have deliveries of webhooks from before then."""
         ...
 
     def open_flow_runs(

@@ -12,8 +12,10 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any, TypeVar
 
+from pydantic import TypeAdapter
 from sqlalchemy import DateTime, Dialect, LargeBinary, SmallInteger, String, Text, TypeDecorator
 from sqlalchemy.types import TypeEngine
 
@@ -136,6 +138,23 @@ class NamesText(JsonText):
         return None if value is None else tuple(json.loads(value))
 
 
+class TupleText(TypeDecorator[tuple[Any, ...]]):
+    """A tuple of small values of one kind, as a JSON list."""
+
+    impl = Text
+    cache_ok = True
+
+    def __init__(self, of: type[Any]) -> None:
+        super().__init__()
+        self.of = of
+
+    def process_bind_param(self, value: tuple[Any, ...] | None, dialect: Dialect) -> str | None:
+        return None if value is None else _dump(_tuples_of(self.of).dump_python(value, mode="json"))
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> tuple[Any, ...] | None:
+        return None if value is None else _tuples_of(self.of).validate_json(value)
+
+
 class BodyText(TypeDecorator[Body]):
     """A body: ``{"inline": …}`` or ``{"reference": {…}}``."""
 
@@ -171,6 +190,11 @@ class VectorBytes(TypeDecorator[tuple[float, ...]]):
         self, value: bytes | None, dialect: Dialect
     ) -> tuple[float, ...] | None:
         return None if value is None else struct.unpack(f"<{len(value) // 4}f", value)
+
+
+@cache
+def _tuples_of(kind: type[Any]) -> TypeAdapter[tuple[Any, ...]]:
+    return TypeAdapter(tuple[kind, ...])
 
 
 def _dump(value: Any) -> str:

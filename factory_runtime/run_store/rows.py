@@ -34,6 +34,7 @@ from factory_runtime.domain.approval import Approval, Vote
 from factory_runtime.domain.artifact import Artifact
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.audit import AuditSeal, Unsealed
+from factory_runtime.domain.callback import Callback
 from factory_runtime.domain.dead_letter import (
     DeadLetter,
     FailureKind,
@@ -60,6 +61,7 @@ from factory_runtime.domain.records import (
     TopicWait,
 )
 from factory_runtime.domain.run import Run
+from factory_runtime.domain.webhook import WebhookDelivery, WebhookSource
 from factory_runtime.run_store import tables
 from factory_runtime.domain.webhook import WebhookDelivery, WebhookSource
 from factory_runtime.run_store.column_types import CleanText
@@ -140,6 +142,9 @@ PUBLICATIONS = Record(tables.publications, Publication)
 SET_ASIDES = Record(tables.set_asides, SetAside)
 TOPIC_WAITS = Record(tables.topic_waits, TopicWait)
 AUDIT = Record(tables.audit, AuditEntry)
+SOURCES = Record(tables.webhook_sources, WebhookSource)
+DELIVERIES = Record(tables.webhook_deliveries, WebhookDelivery)
+CALLBACKS = Record(tables.callbacks, Callback)
 
 SEALS = Record(tables.audit_seals, AuditSeal)
 UNSEALED = Record(tables.audit_unsealed, Unsealed)

@@ -18,6 +18,7 @@ from factory_runtime.domain.errors import CorruptStoreError, PermanentError, Sto
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
+from factory_runtime.domain.webhook import WebhookSource
 from factory_runtime.ports import FactoryNumbers, JobKey, Line, RoutedJob, RunKey, SeenRun
 from factory_runtime.run_store.dispatch import SqlDispatch, waiting_runs
 from factory_runtime.run_store.engines import (
@@ -34,6 +35,7 @@ from factory_runtime.run_store.rows import (
     MESSAGES,
     POLICIES,
     RUNS,
+    SOURCES,
     TenantRows,
 )
 from factory_runtime.run_store.schema import HEAD_REVISION, find_revision
@@ -45,7 +47,13 @@ from factory_runtime.run_store.stuck import (
     running_runs,
     unfinished_runs,
 )
-from factory_runtime.run_store.tables import audit_unsealed, deployments, outbox
+from factory_runtime.run_store.tables import (
+    audit_unsealed,
+    deployments,
+    outbox,
+    webhook_deliveries,
+    webhook_sources,
+)
 from factory_runtime.run_store.transaction import SqlTransaction
 from factory_runtime.run_store.translate import translated
 from factory_runtime.run_store.walls import beyond_wall, go_behind_wall, require_sight_of_all
@@ -148,6 +156,17 @@ class SqlRunStore:
         with self._connected(read_only=True) as connection, translated(self._place):
             row = connection.execute(query).mappings().first()
             return None if row is None else DEPLOYMENTS.value_of(row)
+
+    def find_webhook_source(self, source_id: str) -> WebhookSource | None:
+        query = select(*SOURCES.columns).where(webhook_sources.c.id == source_id)
+        with self._connected(read_only=True) as connection, translated(self._place):
+            row = connection.execute(query).mappings().first()
+            return None if row is None else SOURCES.value_of(row)
+
+    def tenants_of_old_deliveries(self, before: datetime) -> tuple[str, ...]:
+        columns = webhook_deliveries.c
+        old = select(columns.tenant_id).where(columns.received_at < before).distinct()
+        return tuple(tenant_id for (tenant_id,) in self._all(old))
 
     def open_flow_runs(
         self, *, after: RunKey | None = None, limit: int = 200

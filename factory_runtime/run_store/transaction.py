@@ -38,6 +38,7 @@ from factory_runtime.run_store.rows import (
     TenantRows,
 )
 from factory_runtime.run_store.tables import attempts, jobs, run_events, runs
+from factory_runtime.run_store.webhooks import Webhooks
 
 S = TypeVar("S", Run, Job)
 
@@ -45,7 +46,9 @@ _WITHOUT_VERSION = ("lease_expires_at", "progress", "phrase", "routed_flow_run_i
 """What heartbeats and notes change of a job between two of its versions."""
 
 
-class SqlTransaction(Ledgers, Operators, Queues, Deployments, Publications, RoutedJobs, Audits):
+class SqlTransaction(
+    Ledgers, Operators, Queues, Deployments, Publications, RoutedJobs, Audits, Webhooks
+):
     """``ports.RunTransaction`` on SQLAlchemy.
 
     Who writes a run's history or its jobs holds the run's row first, so that two of them never wait

@@ -4,6 +4,7 @@ Every row carries ``tenant_id``, and every index that serves a tenant's query st
 """
 
 from factory_runtime.run_store.tables.audit import audit, audit_seals, audit_unsealed
+from factory_runtime.run_store.tables.callback import callbacks
 from factory_runtime.run_store.tables.deployment import deployments
 from factory_runtime.run_store.tables.job import (
     artifacts,
@@ -33,6 +34,7 @@ from factory_runtime.run_store.tables.publication import publications
 from factory_runtime.run_store.tables.queue import breakers, queues, set_asides, topic_waits
 from factory_runtime.run_store.tables.run import runs, stands_in_queue, waits_for_a_time
 from factory_runtime.run_store.tables.schema import metadata
+from factory_runtime.run_store.tables.webhook import webhook_deliveries, webhook_sources
 
 __all__ = [
     "approvals",
@@ -42,6 +44,7 @@ __all__ = [
     "audit_seals",
     "audit_unsealed",
     "breakers",
+    "callbacks",
     "checkpoints",
     "dead_letters",
     "deployments",
@@ -66,4 +69,6 @@ __all__ = [
     "topic_waits",
     "votes",
     "waits_for_a_time",
+    "webhook_deliveries",
+    "webhook_sources",
 ]
