@@ -13,6 +13,13 @@ from factory_runtime.ports.git_host import Commit, CommitOrder, GitHost, Reposit
 from factory_runtime.ports.job_type import FileTree, JobContext, JobFacts, JobType, Undoing
 from factory_runtime.ports.memory import Embedder, MemoryIndex, RecallQuery
 from factory_runtime.ports.notifier import AddressBook, Notifier
+from factory_runtime.ports.numbers import (
+    EndedJob,
+    EndedRun,
+    FactoryNumbers,
+    Line,
+    NumberRecords,
+)
 from factory_runtime.ports.operator_records import OperatorRecords
 from factory_runtime.ports.prefect import Launcher
 from factory_runtime.ports.publication_records import PublicationRecords
@@ -46,6 +53,9 @@ __all__ = [
     "DeploymentRecords",
     "DispatchTransaction",
     "Embedder",
+    "EndedJob",
+    "EndedRun",
+    "FactoryNumbers",
     "FetchedTemplate",
     "FileTree",
     "GitHost",
@@ -54,9 +64,11 @@ __all__ = [
     "JobKey",
     "JobType",
     "Launcher",
+    "Line",
     "MemoryIndex",
     "NoCredentials",
     "Notifier",
+    "NumberRecords",
     "OperatorRecords",
     "Page",
     "PublicationRecords",

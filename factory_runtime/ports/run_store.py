@@ -30,6 +30,7 @@ from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.domain.webhook import WebhookSource
 from factory_runtime.ports.audit_records import AuditRecords
 from factory_runtime.ports.deployment_records import DeploymentRecords
+from factory_runtime.ports.numbers import NumberRecords
 from factory_runtime.ports.operator_records import OperatorRecords
 from factory_runtime.ports.publication_records import PublicationRecords
 from factory_runtime.ports.queue_records import (
@@ -345,7 +346,7 @@ class RunTransaction(
         ...
 
 
-class RunStore(Protocol):
+class RunStore(NumberRecords, Protocol):
     """The record. Safe to use from many threads and processes."""
 
     def begin(
