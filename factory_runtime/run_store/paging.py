@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, exists, or_
+from sqlalchemy import Column, ColumnElement, FromClause, and_, exists, or_
 
 from factory_runtime.domain.dead_letter import LetterStatus
 from factory_runtime.domain.errors import InputError
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.domain.run_words import words_to_find
 from factory_runtime.ports import RunFilter
 from factory_runtime.run_store.rows import Condition
-from factory_runtime.run_store.tables import dead_letters, jobs, runs
+from factory_runtime.run_store.tables import dead_letters, jobs, run_words, runs
 
 _OUTSIDE_IDS = (
     runs.c.build_id,
@@ -46,12 +48,9 @@ def conditions_of(where: RunFilter) -> list[Condition]:
             conditions.append(column >= since)
         if until is not None:
             conditions.append(column < until)
-    if where.statuses:
-        conditions.append(runs.c.status.in_(where.statuses))
-    if where.projects is not None:
-        conditions.append(runs.c.project_id.in_(where.projects))
-    if where.outside_id is not None:
-        conditions.append(or_(*(column == where.outside_id for column in _OUTSIDE_IDS)))
+    conditions += _among(where)
+    if where.text is not None:
+        conditions += _of_words(words_to_find(where.text))
     if where.error is not None:
         conditions.append(_failed_of(where.error))
     if where.not_since_succeeded:
@@ -59,6 +58,41 @@ def conditions_of(where: RunFilter) -> list[Condition]:
     if where.can_be_retried:
         conditions += [*can_be_retried(), ~_given_up()]
     return conditions
+
+
+def _among(where: RunFilter) -> list[Condition]:
+    """One of several values, or one in any of several columns."""
+    conditions: list[Condition] = []
+    if where.statuses:
+        conditions.append(runs.c.status.in_(where.statuses))
+    if where.projects is not None:
+        conditions.append(runs.c.project_id.in_(where.projects))
+    if where.outside_id is not None:
+        conditions.append(or_(*(column == where.outside_id for column in _OUTSIDE_IDS)))
+    return conditions
+
+
+def place_of(where: RunFilter) -> tuple[Column[datetime], Column[str]]:
+    """The columns that a list goes by: of a word's own rows where one is looked for."""
+    if where.text is not None and words_to_find(where.text):
+        return run_words.c.requested_at, run_words.c.run_id
+    return runs.c.requested_at, runs.c.id
+
+
+def _of_words(words: Sequence[str]) -> list[Condition]:
+    """The first leads through its rows, in the order of the list; the others are looked up."""
+    if not words:
+        return []
+    conditions = [_is_of_run(run_words), run_words.c.word == words[0]]
+    for word in words[1:]:
+        other = run_words.alias()
+        same_time = other.c.requested_at == runs.c.requested_at
+        conditions.append(exists().where(_is_of_run(other), same_time, other.c.word == word))
+    return conditions
+
+
+def _is_of_run(word: FromClause) -> Condition:
+    return and_(word.c.tenant_id == runs.c.tenant_id, word.c.run_id == runs.c.id)
 
 
 def _failed_of(text: str) -> Condition:
@@ -124,8 +158,8 @@ def cursor_of(run: Run) -> str:
     return base64.urlsafe_b64encode(place.encode()).decode()
 
 
-def behind(cursor: str) -> Condition:
-    """The runs that follow a cursor, newest first.
+def behind(cursor: str, requested_at: Column[datetime], id_: Column[str]) -> Condition:
+    """What follows a cursor, newest first, in a list that goes by these columns.
 
     Raises:
         InputError: the cursor is none of ours.

@@ -61,9 +61,9 @@ from factory_runtime.domain.records import (
     TopicWait,
 )
 from factory_runtime.domain.run import Run
+from factory_runtime.domain.run_words import RunWord
 from factory_runtime.domain.webhook import WebhookDelivery, WebhookSource
 from factory_runtime.run_store import tables
-from factory_runtime.domain.webhook import WebhookDelivery, WebhookSource
 from factory_runtime.run_store.column_types import CleanText
 from factory_runtime.run_store.translate import is_duplicate, translated
 
@@ -72,8 +72,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound="DataclassInstance")
 Condition = ColumnElement[bool]
-
 Beyond = Callable[[], AbstractContextManager[None]]
+
 
 @dataclass(frozen=True)
 class Record(Generic[T]):
@@ -118,6 +118,7 @@ class Record(Generic[T]):
 
 
 RUNS = Record(tables.runs, Run)
+RUN_WORDS = Record(tables.run_words, RunWord)
 JOBS = Record(tables.jobs, Job)
 ATTEMPTS = Record(tables.attempts, Attempt)
 ARTIFACTS = Record(tables.artifacts, Artifact)
@@ -145,13 +146,12 @@ AUDIT = Record(tables.audit, AuditEntry)
 SOURCES = Record(tables.webhook_sources, WebhookSource)
 DELIVERIES = Record(tables.webhook_deliveries, WebhookDelivery)
 CALLBACKS = Record(tables.callbacks, Callback)
-
 SEALS = Record(tables.audit_seals, AuditSeal)
 UNSEALED = Record(tables.audit_unsealed, Unsealed)
 
+
 class TenantRows:
     """The rows of one tenant, within one database transaction.
-
 
     Raises, from every method: what ``translated`` makes of the database's errors.
     """
@@ -166,10 +166,10 @@ class TenantRows:
         beyond: Beyond = nullcontext,
     ) -> None:
         self.tenant_id = tenant_id
+        self._beyond = beyond
         self._connection = connection
         self._place = place
         self._read_only = read_only
-        self._beyond = beyond
 
     # reading
 

@@ -19,13 +19,14 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.records import Checkpoint, RunEvent
 from factory_runtime.domain.run import Run
+from factory_runtime.domain.run_words import words_of_run
 from factory_runtime.ports import Page, RunFilter
 from factory_runtime.run_store.audits import Audits
 from factory_runtime.run_store.deployments import Deployments
 from factory_runtime.run_store.groups import LetterCounts
 from factory_runtime.run_store.ledgers import Ledgers
 from factory_runtime.run_store.operators import Operators
-from factory_runtime.run_store.paging import behind, conditions_of, cursor_of
+from factory_runtime.run_store.paging import behind, conditions_of, cursor_of, place_of
 from factory_runtime.run_store.publications import Publications
 from factory_runtime.run_store.queues import Queues
 from factory_runtime.run_store.routed_jobs import RoutedJobs
@@ -34,10 +35,11 @@ from factory_runtime.run_store.rows import (
     CHECKPOINTS,
     EVENTS,
     JOBS,
+    RUN_WORDS,
     RUNS,
     TenantRows,
 )
-from factory_runtime.run_store.tables import attempts, jobs, run_events, runs
+from factory_runtime.run_store.tables import attempts, jobs, run_events
 from factory_runtime.run_store.webhooks import Webhooks
 
 S = TypeVar("S", Run, Job)
@@ -72,6 +74,7 @@ class SqlTransaction(
 
     def add_run(self, run: Run, jobs: Sequence[Job] = ()) -> None:
         self._rows.insert(RUNS, [run])
+        self._rows.insert(RUN_WORDS, words_of_run(run))
         self._rows.insert(JOBS, jobs)
         events = [_event(run, None, run.requested_at, {})]
         # Pending needs no line of its own: it is where every job begins.
@@ -108,13 +111,13 @@ class SqlTransaction(
     def list_runs(
         self, where: RunFilter, *, limit: int = 50, cursor: str | None = None
     ) -> Page[Run]:
-        conditions = conditions_of(where)
+        conditions, place = conditions_of(where), place_of(where)
         if cursor is not None:
-            conditions.append(behind(cursor))
+            conditions.append(behind(cursor, *place))
         found = self._rows.list(
             RUNS,
             *conditions,
-            order_by=(runs.c.requested_at.desc(), runs.c.id.desc()),
+            order_by=tuple(column.desc() for column in place),
             limit=limit + 1 if limit > 0 else limit,
         )
         items = found[:limit]

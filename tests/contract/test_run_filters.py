@@ -129,3 +129,46 @@ def test_another_tenants_runs_never_pass(run_store: SqlRunStore):
     ended(run_store, tenant_id="other", error="disk")
     for where in (RunFilter(error="disk"), RunFilter(can_be_retried=True)):
         assert passing(run_store, where) == set()
+
+
+def test_runs_are_found_by_words_of_their_names_and_inputs(run_store: SqlRunStore):
+    orders = ended(run_store, inputs=Body({"service_name": "order-service", "with": ["Kafka"]}))
+    bills = ended(run_store, SUCCEEDED, inputs=Body({"service_name": "bill-service"}))
+    for text, found in {
+        "service": {orders.id, bills.id},
+        "ORDER-service": {orders.id},
+        "kafka service": {orders.id},
+        "kafka bill": set[str](),
+        "serv": set[str](),
+        "%": set[str](),
+        " ": {orders.id, bills.id},
+    }.items():
+        assert passing(run_store, RunFilter(text=text)) == found, text
+    assert passing(run_store, RunFilter(text="service", statuses=(FAILED,))) == {orders.id}
+    with run_store.begin("umbrella", read_only=True) as tx:
+        assert tx.count_runs(RunFilter(text="service")) == 0
+
+
+def test_what_is_found_by_words_comes_in_parts_the_newest_first(run_store: SqlRunStore):
+    runs = [
+        ended(run_store, inputs=Body({"name": "same"}), requested_at=after(at)) for at in (1, 3, 2)
+    ]
+    where, seen, cursor = RunFilter(text="same"), list[str](), None
+    for _ in runs:
+        with run_store.begin(TENANT, read_only=True) as tx:
+            page = tx.list_runs(where, limit=1, cursor=cursor)
+        seen += [run.id for run in page.items]
+        cursor = page.cursor
+    assert seen == [runs[1].id, runs[2].id, runs[0].id]
+    assert cursor is None
+
+
+def test_runs_are_found_by_their_projects_and_by_ids_of_outside(run_store: SqlRunStore):
+    shop = ended(run_store, project_id="shop", build_id="17", trace_id="a" * 32)
+    mill = ended(run_store, project_id="mill", delivery_id="17", module_id="m")
+    ended(run_store, project_id="farm", work_item_id="18")
+    assert passing(run_store, RunFilter(projects=("shop", "mill"))) == {shop.id, mill.id}
+    assert passing(run_store, RunFilter(projects=())) == set()
+    assert passing(run_store, RunFilter(outside_id="17")) == {shop.id, mill.id}
+    assert passing(run_store, RunFilter(outside_id="17", module_id="m")) == {mill.id}
+    assert passing(run_store, RunFilter(trace_id="a" * 32)) == {shop.id}

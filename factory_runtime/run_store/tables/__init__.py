@@ -32,7 +32,7 @@ from factory_runtime.run_store.tables.operator import (
 )
 from factory_runtime.run_store.tables.publication import publications
 from factory_runtime.run_store.tables.queue import breakers, queues, set_asides, topic_waits
-from factory_runtime.run_store.tables.run import runs, stands_in_queue, waits_for_a_time
+from factory_runtime.run_store.tables.run import run_words, runs, stands_in_queue, waits_for_a_time
 from factory_runtime.run_store.tables.schema import metadata
 from factory_runtime.run_store.tables.webhook import webhook_deliveries, webhook_sources
 
@@ -62,6 +62,7 @@ __all__ = [
     "redrive_orders",
     "requests",
     "run_events",
+    "run_words",
     "runs",
     "set_asides",
     "stands_in_queue",

@@ -17,8 +17,10 @@ from sqlalchemy import (
 )
 
 from factory_runtime.domain.run import RunStatus
+from factory_runtime.domain.run_words import LONGEST
 from factory_runtime.run_store.column_types import (
     BodyText,
+    CleanText,
     EnumText,
     JsonText,
     LongText,
@@ -188,3 +190,15 @@ Index(
 )
 
 found_by(runs, "inputs_digest")
+
+# What runs are found by. In the order of a list: who looks for a word reads as many as they want.
+# No foreign key: words are the run's own, and are made again of it.
+run_words = Table(
+    "run_words",
+    metadata,
+    Column("tenant_id", TENANT, nullable=False),
+    Column("word", CleanText(LONGEST), nullable=False),
+    Column("requested_at", UtcTime, nullable=False),
+    Column("run_id", ID, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "word", "requested_at", "run_id"),
+)

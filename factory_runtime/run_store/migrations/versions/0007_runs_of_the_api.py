@@ -23,6 +23,14 @@ def upgrade() -> None:
     )
     place = ["tenant_id", "project_id", "status", "requested_at", "id"]
     op.create_index("ix_runs_project_status", "runs", place)
+    op.create_table(
+        "run_words",
+        Column("tenant_id", _text(64), nullable=False),
+        Column("word", _text(64), nullable=False),
+        Column("requested_at", sa.DateTime(timezone=True), nullable=False),
+        Column("run_id", _text(64), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "word", "requested_at", "run_id", name="pk_run_words"),
+    )
 
 
 def _text(length: int) -> sa.types.TypeEngine[str]:
