@@ -36,6 +36,7 @@ TYPES: list[JobType] = [
 ]
 LAYERS = TYPES[1:]
 DIGEST = "ab" * 32
+TRACE = "0af7651916cd43dd8448eb211c80319c"
 
 
 @dataclass
@@ -160,6 +161,7 @@ def a_context(
         template_version="1.2.0",
         requested_by="ann",
         follows=frozenset(follows),
+        trace_id=TRACE,
     )
     return Context(world, facts)
 

@@ -11,7 +11,7 @@ from factory_runtime.domain.records import Effect
 from factory_runtime.domain.repository import REPOSITORY_NAME, check_repository_name
 from factory_runtime.domain.result import ConfirmedEffect, JobResult
 from factory_runtime.domain.tree import TREE_MEDIA_TYPE, TreeFile
-from factory_runtime.ports import Commit, CommitOrder, FileTree, GitHost, JobContext
+from factory_runtime.ports import Commit, CommitOrder, FileTree, GitHost, JobContext, JobFacts
 
 REPOSITORY_SCHEMA: Mapping[str, Any] = {
     "type": "string",
@@ -54,6 +54,7 @@ def commit_tree(
     trailers = (
         *naming_of(facts.run_id, facts.step),
         ("Factory-Template", f"{facts.template_id}@{facts.template_version}"),
+        *tracing_of(facts),
     )
     place = f"{facts.project_id}/{check_repository_name(repository)}"
     context.check_cancelled()
@@ -169,6 +170,11 @@ def _message(context: JobContext, subject: str) -> str:
 def naming_of(run_id: str, step: str) -> tuple[tuple[str, str], ...]:
     """The trailers that tell a job's commit from all others."""
     return ("Factory-Run", run_id), ("Factory-Step", step)
+
+
+def tracing_of(facts: JobFacts) -> tuple[tuple[str, str], ...]:
+    """The trailer that leads from a commit, and from what is deployed of it, to the request."""
+    return () if facts.trace_id is None else (("Factory-Trace", facts.trace_id),)
 
 
 def _while_ours(context: JobContext, tree: FileTree) -> Iterator[TreeFile]:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from factory_runtime.domain.errors import RepositoryChangedError
 from factory_runtime.domain.records import Effect
 from factory_runtime.domain.result import ConfirmedEffect, JobResult, Undone
-from factory_runtime.jobs.publishing import naming_of, probed_place
+from factory_runtime.jobs.publishing import naming_of, probed_place, tracing_of
 from factory_runtime.ports import CommitOrder, GitHost, JobContext
 
 REVERT_COMMIT = "revert-commit"
@@ -122,7 +122,11 @@ def _order(context: JobContext, effect: Effect, place: tuple[str, str], sha: str
         project_id=project_id,
         repository=repository,
         message=f"Take back {sha[:12]}\n\nWhat step {effect.step} of {effect.run_id} made.",
-        trailers=(*naming_of(facts.run_id, facts.step), ("Factory-Undoes", sha)),
+        trailers=(
+            *naming_of(facts.run_id, facts.step),
+            ("Factory-Undoes", sha),
+            *tracing_of(facts),
+        ),
         author=facts.requested_by,
         at=context.now(),
     )

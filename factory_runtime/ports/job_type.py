@@ -28,6 +28,7 @@ class JobFacts:
     Attributes:
         last_attempt: whether a failure of this attempt ends the job.
         undoes: the run whose effects are undone; None in every other run.
+        trace_id: of the run's request, 32 hex digits.
     """
 
     tenant_id: str
@@ -43,6 +44,7 @@ class JobFacts:
     follows: frozenset[str] = frozenset()
     last_attempt: bool = False
     undoes: str | None = None
+    trace_id: str | None = None
 
 
 class JobContext(Protocol):

@@ -28,6 +28,7 @@ from factory_runtime.services.run_attempt import fail_attempt
 from factory_runtime.services.send_job import send_or_find
 from factory_runtime.services.steadily import steadily
 from factory_runtime.telemetry import new_span_id
+from factory_runtime.telemetry.trace_context import job_span_id
 
 
 def begin_attempt(engine: Engine, walk: Walk, name: str) -> Begun | Ending | AnotherAttempt:
@@ -83,7 +84,7 @@ def _claim(engine: Engine, walk: Walk, planned: PlannedJob) -> Begun | AnotherAt
         lease_expires_at=now + engine.lease,
         fencing_token=before.fencing_token + 1,
         not_before=None,
-        span_id=new_span_id(),
+        span_id=job_span_id(walk.run.id, before.step, walk.run.cycle),
     )
     attempt = _opened(engine, walk, job, now)
     try:
@@ -132,7 +133,7 @@ def _opened(engine: Engine, walk: Walk, job: Job, now: datetime) -> Attempt:
         started_at=now,
         worker=engine.worker,
         environment=engine.environment,
-        span_id=job.span_id,
+        span_id=new_span_id(),
     )
 
 

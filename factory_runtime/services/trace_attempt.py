@@ -1,4 +1,7 @@
-"""The span of an attempt, under the id that its row has. Without tracing this does nothing."""
+"""The spans of jobs and attempts, under the ids that their rows have: a job's below its request's.
+
+Without tracing this does nothing.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ from datetime import datetime
 from typing import assert_never
 
 from factory_runtime.domain.attempt import Outcome
-from factory_runtime.domain.job import JobStatus
+from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.run import Run
 from factory_runtime.services.attempt import AnotherAttempt, Begun
-from factory_runtime.telemetry.tracing import SpanFacts, root_span_id, tell_span
+from factory_runtime.telemetry.trace_context import root_span_id
+from factory_runtime.telemetry.tracing import SpanFacts, tell_span
 
 _UNRECORDED = "unrecorded"
 _FAILED = JobStatus.FAILED.value.lower()
@@ -20,7 +24,7 @@ _FAILURES = frozenset({_UNRECORDED, _FAILED, Outcome.TRANSIENT.value})
 def tell_attempt(
     run: Run, begun: Begun, at: datetime, ended: Ending | AnotherAttempt | None
 ) -> None:
-    """Tell of one that is over, as a part of the task in Prefect that this is called from.
+    """Tell of one that is over, and of its job where that is over with it.
 
     Args:
         run: whose.
@@ -37,7 +41,7 @@ def tell_attempt(
         begun.attempt.span_id,
         begun.attempt.started_at,
         at,
-        parent_id=root_span_id(run.id),
+        parent_id=begun.job.span_id,
         failed=outcome in _FAILURES,
         attributes={
             "run_id": run.id,
@@ -47,6 +51,33 @@ def tell_attempt(
             "attempt": begun.attempt.number,
             "outcome": outcome,
             "cached": begun.cached,
+        },
+    )
+    tell_span(facts)
+    if isinstance(ended, Ending):
+        _tell_job(run, begun.job, at, ended)
+
+
+def _tell_job(run: Run, job: Job, at: datetime, ended: Ending) -> None:
+    if job.span_id is None or job.started_at is None:
+        return
+    facts = SpanFacts(
+        "job",
+        run.trace_id,
+        job.span_id,
+        job.started_at,
+        at,
+        parent_id=root_span_id(run.id),
+        failed=ended.status is JobStatus.FAILED,
+        attributes={
+            "run_id": run.id,
+            "tenant_id": run.tenant_id,
+            "job_id": job.id,
+            "step": job.step,
+            "job_type": job.type,
+            "attempts": job.attempt,
+            "cycle": run.cycle,
+            "status": ended.status.value,
         },
     )
     tell_span(facts)

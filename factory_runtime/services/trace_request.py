@@ -5,11 +5,12 @@ from __future__ import annotations
 from datetime import datetime
 
 from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.telemetry.tracing import SpanFacts, root_span_id, tell_span
+from factory_runtime.telemetry.trace_context import root_span_id
+from factory_runtime.telemetry.tracing import SpanFacts, tell_span
 
 
 def tell_request(run: Run, at: datetime) -> None:
-    """Tell of it, once it is committed; of a run that began in Prefect, as a part of its flow run.
+    """Tell of it, once it is committed: as a part of the request to the API, or of the flow run.
 
     Args:
         run: as it was accepted or refused.

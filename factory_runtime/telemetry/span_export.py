@@ -31,7 +31,8 @@ _KEPT = frozenset(
 )
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/\[\]+-]{0,199}")
 """An id, a status, a version, the name of a job: no sentence and no markup."""
-_NAME = re.compile(r"(?:render )?[A-Za-z0-9][A-Za-z0-9._:/\[\]+-]{0,199}")
+_NAME = re.compile(r"(?:render |[A-Z]{3,7} (?=/))?[A-Za-z0-9/][A-Za-z0-9._:/\[\]{}+-]{0,199}")
+"""Likewise of a span; a route of the API is its template, like ``GET /runs/{runId}``."""
 _RUN_ID = f"{OURS}run-id"
 
 _LOG = logging.getLogger("factory.traces")

@@ -10,7 +10,6 @@ of them; so they are made here, and not by a tracer.
 from __future__ import annotations
 
 import atexit
-import hashlib
 import logging
 import os
 import threading
@@ -19,6 +18,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
+
+from factory_runtime.telemetry.trace_context import (
+    TraceContext,
+    current_context,
+    inside_context,
+    root_span_id,
+)
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
@@ -49,7 +55,9 @@ class SpanFacts:
     Attributes:
         trace_id: 32 hex digits.
         span_id: 16 hex digits.
-        parent_id: likewise, where this process is in no span of the trace; None makes it the root.
+        parent_id: likewise; None is the span of this trace that this process is in, and without one
+            it is the root.
+        serves: whether somebody else asked for it, over a network.
         attributes: ids and numbers of ours alone; the names get our prefix.
     """
 
@@ -60,6 +68,7 @@ class SpanFacts:
     ended: datetime
     parent_id: str | None = None
     failed: bool = False
+    serves: bool = False
     attributes: Mapping[str, Attribute | None] = field(
         default_factory=dict[str, "Attribute | None"]
     )
@@ -141,11 +150,6 @@ def flush_traces() -> None:
         _tracing.close()
 
 
-def root_span_id(run_id: str) -> str:
-    """The span of a run's request: 16 hex digits that every process knows."""
-    return hashlib.sha256(run_id.encode()).hexdigest()[:16]
-
-
 def traceparent_of(trace_id: str, run_id: str) -> str | None:
     """What a flow run hangs below, in the W3C form; None where this process traces nothing.
 
@@ -153,14 +157,20 @@ def traceparent_of(trace_id: str, run_id: str) -> str | None:
     """
     if _tracing is None:
         return None
-    flags = int(_tracing.samples(trace_id))
-    return f"00-{trace_id}-{root_span_id(run_id)}-{flags:02x}"
+    return str(TraceContext(trace_id, root_span_id(run_id), _tracing.samples(trace_id)))
 
 
 def current_trace_id() -> str | None:
-    """The trace of the span that this thread is in: Prefect's flow run, for example."""
-    around = _around()
-    return None if around is None else f"{around.trace_id:032x}"
+    """The trace that this thread is in: of Prefect's flow run, or of a request to the API."""
+    if (around := _around()) is not None:
+        return f"{around.trace_id:032x}"
+    context = current_context()
+    return None if context is None else context.trace_id
+
+
+def is_sampled(trace_id: str) -> bool:
+    """Whether this process has spans of this trace exported."""
+    return _tracing is not None and _tracing.samples(trace_id)
 
 
 def mark_span(**ids: str) -> None:
@@ -178,7 +188,7 @@ def tell_span(facts: SpanFacts) -> None:
         return
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-    from opentelemetry.trace import Status, StatusCode
+    from opentelemetry.trace import SpanKind, Status, StatusCode
 
     span = ReadableSpan(
         name=facts.name,
@@ -186,6 +196,7 @@ def tell_span(facts: SpanFacts) -> None:
         parent=_parent_of(facts),
         resource=_tracing.provider.resource,
         attributes=_named(facts.attributes),
+        kind=SpanKind.SERVER if facts.serves else SpanKind.INTERNAL,
         status=Status(StatusCode.ERROR if facts.failed else StatusCode.OK),
         start_time=_nanoseconds(facts.began),
         end_time=_nanoseconds(facts.ended),
@@ -196,14 +207,18 @@ def tell_span(facts: SpanFacts) -> None:
 
 @contextmanager
 def inside_span(trace_id: str, span_id: str | None) -> Generator[None]:
-    """What is traced within hangs below a span that is told of later."""
-    if _tracing is None or span_id is None:
+    """What is traced within hangs below a span that is told of later, and so does what is asked."""
+    if span_id is None:
         yield
         return
-    from opentelemetry.trace import NonRecordingSpan, use_span
+    with inside_context(TraceContext(trace_id, span_id, is_sampled(trace_id))):
+        if _tracing is None:
+            yield
+            return
+        from opentelemetry.trace import NonRecordingSpan, use_span
 
-    with use_span(NonRecordingSpan(_context(trace_id, span_id))):
-        yield
+        with use_span(NonRecordingSpan(_context(trace_id, span_id))):
+            yield
 
 
 def _named(facts: Mapping[str, Attribute | None]) -> dict[str, Attribute]:
@@ -221,12 +236,11 @@ def _around() -> SpanContext | None:
 
 
 def _parent_of(facts: SpanFacts) -> SpanContext | None:
+    if facts.parent_id is not None:
+        return _context(facts.trace_id, facts.parent_id, is_remote=True)
     around = _around()
-    if around is not None and around.trace_id == int(facts.trace_id, 16):
-        return around
-    if facts.parent_id is None:
-        return None
-    return _context(facts.trace_id, facts.parent_id, is_remote=True)
+    is_of_trace = around is not None and around.trace_id == int(facts.trace_id, 16)
+    return around if is_of_trace else None
 
 
 def _context(trace_id: str, span_id: str, *, is_remote: bool = False) -> SpanContext:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.telemetry.tracing import root_span_id
+from factory_runtime.telemetry.trace_context import job_span_id, root_span_id
 from tests.deployed import execute, run_of, start, unrecorded
 from tests.factory import Factory, until
 from tests.otlp import Collector, TracedSpan
@@ -69,19 +69,25 @@ def test_request_run_jobs_and_attempts_hang_together_in_one_trace(
     factory.template("traced", text)
     run = asked_for(factory, traces, "traced", "--project", "traces")
     assert run.status is RunStatus.SUCCEEDED, run.error
-    spans = spans_of(traces, run, 7)
+    spans = spans_of(traces, run, 9)
     assert tree_of(spans) == {
         "": {"request"},
-        "request": {run.id},
+        "request": {run.id, "job"},
         run.id: {"first", "second"},
-        "first": {"attempt"},
-        "second": {"attempt"},
+        "job": {"attempt"},
     }
     request = next(span for span in spans if span.name == "request")
     assert (request.span_id, request.parent_id) == (root_span_id(run.id), "")
     attempts = [span for span in spans if span.name == "attempt"]
     rows = [attempt for step in ("first", "second") for attempt in attempts_of(factory, run, step)]
     assert {row.span_id for row in rows} == {span.span_id for span in attempts}
+    jobs = {span.span_id: span.attributes for span in spans if span.name == "job"}
+    assert {at: facts["factory.step"] for at, facts in jobs.items()} == {
+        job_span_id(run.id, step): step for step in ("first", "second")
+    }
+    assert {span.parent_id: span.attributes["factory.step"] for span in attempts} == {
+        job_span_id(run.id, step): step for step in ("first", "second")
+    }
     outcomes = sorted(
         (a.attributes["factory.step"], a.attributes["factory.outcome"]) for a in attempts
     )
@@ -109,11 +115,12 @@ def test_a_run_that_begins_in_prefect_has_the_trace_of_its_flow_run(
     run = run_of(factory, begun, "of-the-settings")
     assert run is not None
     assert run.status is RunStatus.SUCCEEDED, run.error
-    spans = spans_of(traces, run, 5)
+    spans = spans_of(traces, run, 6)
     tree = tree_of(spans)
     assert tree[""] == {run.id}
     assert tree[run.id] == {"request", "base"}
-    assert tree["base"] == {"attempt", "render base"}
+    assert tree["base"] == {"render base"}
+    assert (tree["request"], tree["job"]) == ({"job"}, {"attempt"})
     label = prefect.flow_run(begun.json()["id"])["labels"]["__OTEL_TRACEPARENT"]
     assert label.split("-")[1] == run.trace_id
 
@@ -122,7 +129,7 @@ def test_nothing_that_a_tenant_wrote_is_in_a_trace(factory: Factory, traces: Col
     factory.template("quiet", a_template("quiet"), a_source())
     said = f"{CANARY} note"
     run = asked_for(factory, traces, "quiet", "--set", f"name={CANARY}", "--set", f"note={said}")
-    spans_of(traces, run, 4)
+    spans_of(traces, run, 5)
     refused = asked_for(factory, traces, "quiet", "--set", f"{CANARY}=1", "--set", "name=a")
     assert refused.status is RunStatus.FAILED
     assert [span.name for span in spans_of(traces, refused, 1)] == ["request"]

@@ -13,7 +13,8 @@ from opentelemetry.trace import SpanContext, Status, StatusCode, TraceFlags
 from prefect.telemetry.run_telemetry import LABELS_TRACEPARENT_KEY
 
 from factory_runtime.telemetry.span_export import only_ours
-from factory_runtime.telemetry.tracing import TRACEPARENT_LABEL, root_span_id
+from factory_runtime.telemetry.trace_context import root_span_id
+from factory_runtime.telemetry.tracing import TRACEPARENT_LABEL
 from tests.otlp import collector
 
 CANARY = "Tr4cedCanary5520"
@@ -65,6 +66,8 @@ def test_ids_and_words_of_ours_are_all_that_is_left_of_a_span() -> None:
     [
         (a_span("apply-domain[order]"), "apply-domain[order]"),
         (a_span("render base"), "render base"),
+        (a_span("GET /api/v1/runs/{runId}"), "GET /api/v1/runs/{runId}"),
+        (a_span("GET a b"), "span"),
         (a_span("a sentence, by somebody"), "span"),
         (a_span(CANARY, **{"prefect.run.type": "flow"}), RUN),
         (a_span(CANARY, **{"prefect.run.type": "flow", "factory.run-id": "a b"}), "flow run"),
@@ -87,7 +90,7 @@ print(tracing.traceparent_of("0a" * 16, "{RUN}"))
 tracing.tell_span(tracing.SpanFacts("request", "0a" * 16, "0b" * 8, now, now))
 with tracing.inside_span("0a" * 16, "0b" * 8):
     print(tracing.current_trace_id())
-    tracing.tell_span(tracing.SpanFacts("inner", "0a" * 16, "0c" * 8, now, now, parent_id="0d" * 8))
+    tracing.tell_span(tracing.SpanFacts("inner", "0a" * 16, "0c" * 8, now, now))
     tracing.tell_span(tracing.SpanFacts("other", "0e" * 16, "0c" * 8, now, now, parent_id="0d" * 8))
 """
 

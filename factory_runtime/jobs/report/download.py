@@ -18,6 +18,7 @@ import httpx
 
 from factory_runtime.domain.errors import DataRefusedError, HostBusyError, HostRejectedError
 from factory_runtime.jobs.report.locations import addresses_of, parse_url, port_of, shown
+from factory_runtime.telemetry.trace_context import trace_headers
 
 _MOST_REDIRECTS = 5
 _LONGEST_SILENCE = 10.0
@@ -134,6 +135,7 @@ async def _connect(
         "User-Agent": "factory-runtime",
         "Accept": "*/*",
         "Accept-Encoding": "identity",
+        **trace_headers(),
     }
     lost: httpx.ConnectError | None = None
     for address in addresses:

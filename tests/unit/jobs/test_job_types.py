@@ -28,6 +28,7 @@ from factory_runtime.ports import JobType
 from tests.job_types import (
     DIGEST,
     LAYERS,
+    TRACE,
     TYPES,
     UnreadableTree,
     World,
@@ -153,6 +154,7 @@ def test_a_layer_is_one_commit_with_its_trailers(job_type: JobType) -> None:
         ("Factory-Run", "run-1"),
         ("Factory-Step", "some-step"),
         ("Factory-Template", "microservice@1.2.0"),
+        ("Factory-Trace", TRACE),
     )
     subject, _, body = commit.message.partition("\n\n")
     assert subject.startswith("Add ")

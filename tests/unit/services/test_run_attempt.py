@@ -21,6 +21,7 @@ from factory_runtime.services.bodies import from_body
 from factory_runtime.services.run_attempt import (
     publish_attempt,
 )
+from factory_runtime.telemetry.trace_context import job_span_id
 from tests.builders import NOON, TENANT, after
 from tests.small_factory import (
     SUCCEEDED,
@@ -48,7 +49,8 @@ def test_a_claim_opens_the_attempt_and_leases_the_job(factory: SmallFactory):
     assert attempt.key == f"{walk.run.id}:a:1"
     assert (attempt.worker, attempt.environment) == (factory.engine.worker, "tests")
     assert (attempt.outcome, attempt.completed_at) == (None, None)
-    assert attempt.span_id == job.span_id
+    assert job.span_id == job_span_id(walk.run.id, "a")
+    assert attempt.span_id not in (None, job.span_id)
     assert begun.with_ == {"text": "hi"}
     assert factory.detail(walk.run, "a", JobStatus.RUNNING) == {"attempt": 1}
 
