@@ -150,6 +150,7 @@ class AttemptContext:
             follows=ancestors(walk.plan, begun.job.step),
             last_attempt=begun.job.failures + 1 >= begun.job.max_attempts,
             undoes=run.undoes,
+            trace_id=run.trace_id,
         )
 
     @property
