@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from factory_runtime.domain.access import Grant, Role
+from factory_runtime.domain.api_key import ApiKey
 from factory_runtime.domain.approval import Approval, Vote
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.attempt import Attempt
@@ -410,6 +412,23 @@ def a_policy_record(**values: Any) -> PolicyRecord:
 
 def a_seal(entry: AuditEntry, **values: Any) -> AuditSeal:
     return replace(AuditSeal(entry.tenant_id, 1, entry.id, "5" * 64, NOON), **values)
+
+
+def an_api_key(**values: Any) -> ApiKey:
+    return replace(
+        ApiKey(
+            tenant_id=TENANT,
+            id="key-1",
+            prefix="a" * 12,
+            hash="6" * 64,
+            name="deploys",
+            grants=(Grant(Role.OPERATOR, "shop"), Grant(Role.VIEWER)),
+            groups=("ops",),
+            created_at=NOON,
+            created_by="ada",
+        ),
+        **values,
+    )
 
 
 def an_audit_entry(**values: Any) -> AuditEntry:

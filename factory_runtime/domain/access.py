@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from factory_runtime.domain.errors import ForbiddenError
+from factory_runtime.domain.errors import ForbiddenError, InputError
+from factory_runtime.domain.ids import is_slug
 
 
 class Role(StrEnum):
@@ -49,6 +51,23 @@ class Grant:
     role: Role
     project_id: str | None = None
 
+    def __str__(self) -> str:
+        return self.role.value if self.project_id is None else f"{self.role}:{self.project_id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Grant:
+        """Of ``operator`` or ``operator:shop``, as it is spelled everywhere.
+
+        Raises:
+            InputError: it names no role, or what cannot be a project.
+        """
+        name, colon, project_id = text.partition(":")
+        if name not in (role.value for role in Role):
+            raise InputError(f"{text!r} is no role", hint=f"there are: {', '.join(Role)}")
+        if colon and not is_slug(project_id):
+            raise InputError(f"{text!r} names no project", hint="like operator:shop")
+        return cls(Role(name), project_id if colon else None)
+
     def gives(self, right: Right, project_id: str | None) -> bool:
         """Whether it allows this in a project; None asks for any of them."""
         fits = self.project_id is None or project_id is None or self.project_id == project_id
@@ -77,6 +96,10 @@ class Principal:
         """Whether it may do this in a project; None asks for any of them."""
         return any(grant.gives(right, project_id) for grant in self.grants)
 
+    def may_everywhere(self, right: Right) -> bool:
+        """Whether it may do this in all of the tenant's projects, also in those to come."""
+        return any(grant.project_id is None and grant.gives(right, None) for grant in self.grants)
+
     def projects(self, right: Right) -> frozenset[str] | None:
         """The projects in which it may do this; None is all of the tenant's."""
         giving = [grant for grant in self.grants if grant.gives(right, None)]
@@ -93,3 +116,15 @@ class Principal:
                 f"{self.name} may not {right} in {where}",
                 hint=f"it takes one of the roles {', '.join(roles)}",
             )
+
+
+_NOBODY = frozenset({"prefect", "system"})
+_NAME = re.compile(r"(?!group:)\S(?:.{0,198}\S)?")
+
+
+def is_person(name: str) -> bool:
+    """Whether somebody who shows a credential may be called so.
+
+    Nobody is called as parts of the factory are, or like a group in a list of who may decide.
+    """
+    return name not in _NOBODY and name.isprintable() and _NAME.fullmatch(name) is not None

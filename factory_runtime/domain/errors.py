@@ -215,6 +215,13 @@ class DeadLetterNotFoundError(NotFoundError):
     """No such dead letter for this tenant."""
 
 
+class ApiKeyNotFoundError(NotFoundError):
+    """No such API key for this tenant, or one that whoever asks could not have given."""
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"no API key {key_id}", hint="`factory keys list` shows those there are")
+
+
 class ApprovalNotFoundError(NotFoundError):
     """No such approval for this tenant."""
 
@@ -319,6 +326,10 @@ class HostBusyError(TransientError):
 
 class HostDownError(HostBusyError):
     """An outside host failed so often that nothing is asked of it for a while."""
+
+
+class IssuerUnavailableError(TransientError):
+    """An issuer of tokens does not tell its keys, so that none of its tokens can be checked."""
 
 
 class StoreUnavailableError(TransientError):

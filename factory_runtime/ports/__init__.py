@@ -4,6 +4,7 @@ Every method of a port that talks to something outside may raise ``TransientErro
 help) or ``PermanentError`` (it will not); adapters translate their library's errors into these.
 """
 
+from factory_runtime.ports.access_records import AccessRecords
 from factory_runtime.ports.artifact_storage import ArtifactStorage, StoredBody
 from factory_runtime.ports.audit_records import AuditRecords
 from factory_runtime.ports.clock import Clock
@@ -42,6 +43,7 @@ from factory_runtime.ports.webhook_records import WebhookRecords
 
 __all__ = [
     "EVERYBODY",
+    "AccessRecords",
     "AddressBook",
     "ArtifactStorage",
     "AuditRecords",

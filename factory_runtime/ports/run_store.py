@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, Protocol, TypeVar
 
+from factory_runtime.domain.api_key import ApiKey
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.dead_letter import LetterGroup
@@ -28,6 +29,7 @@ from factory_runtime.domain.records import (
 )
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.domain.webhook import WebhookSource
+from factory_runtime.ports.access_records import AccessRecords
 from factory_runtime.ports.audit_records import AuditRecords
 from factory_runtime.ports.deployment_records import DeploymentRecords
 from factory_runtime.ports.numbers import NumberRecords
@@ -99,6 +101,7 @@ class RunTransaction(
     RoutedJobRecords,
     WebhookRecords,
     AuditRecords,
+    AccessRecords,
     Protocol,
 ):
     """One use case on one tenant's rows: all of it is committed, or none.
@@ -431,6 +434,10 @@ class RunStore(NumberRecords, Protocol):
 
         A flow run that begins in Prefect has nothing else that nobody can edit there.
         """
+        ...
+
+    def find_api_key(self, prefix: str) -> ApiKey | None:
+        """The key that has this prefix, over all tenants: a key says nothing of its tenant."""
         ...
 
     def find_webhook_source(self, source_id: str) -> WebhookSource | None:

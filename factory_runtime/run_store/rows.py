@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import IntegrityError
 
+from factory_runtime.domain.api_key import ApiKey
 from factory_runtime.domain.approval import Approval, Vote
 from factory_runtime.domain.artifact import Artifact
 from factory_runtime.domain.attempt import Attempt
@@ -143,6 +144,7 @@ PUBLICATIONS = Record(tables.publications, Publication)
 SET_ASIDES = Record(tables.set_asides, SetAside)
 TOPIC_WAITS = Record(tables.topic_waits, TopicWait)
 AUDIT = Record(tables.audit, AuditEntry)
+API_KEYS = Record(tables.api_keys, ApiKey)
 SOURCES = Record(tables.webhook_sources, WebhookSource)
 DELIVERIES = Record(tables.webhook_deliveries, WebhookDelivery)
 CALLBACKS = Record(tables.callbacks, Callback)

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, func, literal, select, tuple_
 from sqlalchemy.exc import SQLAlchemyError
 
+from factory_runtime.domain.api_key import ApiKey
 from factory_runtime.domain.dead_letter import LetterGroup
 from factory_runtime.domain.deployment import Deployment
 from factory_runtime.domain.errors import CorruptStoreError, PermanentError, StoreUnavailableError
@@ -20,6 +21,7 @@ from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
 from factory_runtime.domain.webhook import WebhookSource
 from factory_runtime.ports import FactoryNumbers, JobKey, Line, RoutedJob, RunKey, SeenRun
+from factory_runtime.run_store.access import api_key_of
 from factory_runtime.run_store.dispatch import SqlDispatch, waiting_runs
 from factory_runtime.run_store.engines import (
     LOCK_WAIT,
@@ -31,6 +33,7 @@ from factory_runtime.run_store.groups import letter_groups
 from factory_runtime.run_store.numbers import factory_numbers, outbox_lines
 from factory_runtime.run_store.routed_jobs import job_of_flow_run, routed_jobs
 from factory_runtime.run_store.rows import (
+    API_KEYS,
     DEPLOYMENTS,
     MESSAGES,
     POLICIES,
@@ -156,6 +159,12 @@ class SqlRunStore:
         with self._connected(read_only=True) as connection, translated(self._place):
             row = connection.execute(query).mappings().first()
             return None if row is None else DEPLOYMENTS.value_of(row)
+
+    def find_api_key(self, prefix: str) -> ApiKey | None:
+        with self._behind_wall(presented=prefix, read_only=True) as connection:
+            with translated(self._place):
+                row = connection.execute(api_key_of(prefix)).mappings().first()
+            return None if row is None else API_KEYS.value_of(row)
 
     def find_webhook_source(self, source_id: str) -> WebhookSource | None:
         query = select(*SOURCES.columns).where(webhook_sources.c.id == source_id)

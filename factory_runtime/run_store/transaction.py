@@ -21,6 +21,7 @@ from factory_runtime.domain.records import Checkpoint, RunEvent
 from factory_runtime.domain.run import Run
 from factory_runtime.domain.run_words import words_of_run
 from factory_runtime.ports import Page, RunFilter
+from factory_runtime.run_store.access import Access
 from factory_runtime.run_store.audits import Audits
 from factory_runtime.run_store.deployments import Deployments
 from factory_runtime.run_store.groups import LetterCounts
@@ -49,7 +50,7 @@ _WITHOUT_VERSION = ("lease_expires_at", "progress", "phrase", "routed_flow_run_i
 
 
 class SqlTransaction(
-    Ledgers, Operators, Queues, Deployments, Publications, RoutedJobs, Audits, Webhooks
+    Ledgers, Operators, Queues, Deployments, Publications, RoutedJobs, Audits, Webhooks, Access
 ):
     """``ports.RunTransaction`` on SQLAlchemy.
 

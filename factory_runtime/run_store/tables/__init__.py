@@ -3,6 +3,7 @@
 Every row carries ``tenant_id``, and every index that serves a tenant's query starts with it.
 """
 
+from factory_runtime.run_store.tables.access import api_keys
 from factory_runtime.run_store.tables.audit import audit, audit_seals, audit_unsealed
 from factory_runtime.run_store.tables.callback import callbacks
 from factory_runtime.run_store.tables.deployment import deployments
@@ -37,6 +38,7 @@ from factory_runtime.run_store.tables.schema import metadata
 from factory_runtime.run_store.tables.webhook import webhook_deliveries, webhook_sources
 
 __all__ = [
+    "api_keys",
     "approvals",
     "artifacts",
     "attempts",

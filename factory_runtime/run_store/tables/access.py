@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Index, PrimaryKeyConstraint, Table
 
-from factory_runtime.run_store.column_types import GrantsText, NamesText, UtcTime
+from factory_runtime.domain.access import Grant
+from factory_runtime.run_store.column_types import NamesText, TupleText, UtcTime
 from factory_runtime.run_store.tables.schema import DIGEST, ID, NAME, TENANT, metadata
 
 api_keys = Table(
@@ -15,7 +16,7 @@ api_keys = Table(
     Column("prefix", ID, nullable=False),
     Column("hash", DIGEST, nullable=False),
     Column("name", NAME, nullable=False),
-    Column("grants", GrantsText, nullable=False),
+    Column("grants", TupleText(Grant), nullable=False),
     Column("groups", NamesText, nullable=False),
     Column("created_at", UtcTime, nullable=False),
     Column("created_by", NAME, nullable=False),
