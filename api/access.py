@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -10,6 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from api.context import api_of
 from factory_runtime.domain.access import Principal, Right
 from factory_runtime.domain.errors import UnauthenticatedError
+from factory_runtime.services.audit import acting
 
 
 class Needs:
@@ -22,10 +24,22 @@ class Needs:
     def __init__(self, right: Right) -> None:
         self.right = right
 
-    async def __call__(self, request: Request) -> Principal:
+    async def __call__(self, request: Request) -> AsyncGenerator[Principal]:
         principal = await run_in_threadpool(_admit, request)
         principal.require(self.right)
-        return principal
+        with acting(principal.origin or address_of(request), principal.key_id):
+            yield principal
+
+
+async def coming_from_address(request: Request) -> AsyncGenerator[None]:
+    """A dependency of every route: the audit says where a request came from."""
+    with acting(address_of(request)):
+        yield
+
+
+def address_of(request: Request) -> str | None:
+    """The other end's; a proxy that is trusted names it."""
+    return None if request.client is None else request.client.host
 
 
 def _admit(request: Request) -> Principal:

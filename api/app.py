@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from api import problems
+from api.access import coming_from_address
 from api.context import Api, Authenticator
 from api.etags import ETags
 from api.limits import BodyLimit, Limiter
@@ -42,6 +43,7 @@ def create_app(runtime: Runtime, authenticators: Sequence[Authenticator] | None 
         docs_url=f"{API_PREFIX}/docs",
         redoc_url=None,
         responses=documented(*_EVERYWHERE),
+        dependencies=[Depends(coming_from_address)],
         separate_input_output_schemas=False,
     )
     found = authenticators_of(runtime) if authenticators is None else authenticators

@@ -54,7 +54,9 @@ def open_door(*, tenant: str | None = None, json: bool = False) -> Door:
     """
     settings = read_settings()
     from factory_runtime.bootstrap import open_runtime
+    from factory_runtime.services.audit import CLI, act_from
 
+    act_from(CLI)
     name = tenant or settings.tenant
     if not is_slug(name):
         raise InputError(

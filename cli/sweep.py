@@ -91,6 +91,7 @@ def tidy(door: Door) -> Tidied:
             stopped, shown, prefect = _ask_prefect(door)
         drained = runtime.drain(shown)
         runtime.look_for_stuck()
+        runtime.seal_audit()
         told = runtime.tell(patience=_TELL_WITHIN)
     done, failed = drained.done + told.done, drained.failed + told.failed
     return Tidied(swept.cancelled, swept.left, swept.jobs, stopped, done, failed, prefect)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from factory_runtime.services.catalog import TemplateCatalog
     from factory_runtime.services.drain_outbox import Drained
     from factory_runtime.services.engine import Engine
+    from factory_runtime.services.health import FactoryHealth
     from factory_runtime.services.index_memory import Librarian
     from factory_runtime.services.inventory import Inventory
     from factory_runtime.services.kept_templates import KeptTemplates
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from factory_runtime.services.request_run import RequestDesk
     from factory_runtime.services.secret_box import SecretBox
     from factory_runtime.services.send_notices import NoticeSender
+    from factory_runtime.services.store_metrics import StoreMetrics
     from factory_runtime.services.undo_run import Undoer
 
 
@@ -279,6 +281,34 @@ class Runtime:
 
         quiet, cap = timedelta(minutes=self.settings.stuck_minutes), self.settings.max_running_runs
         return tell_stuck(self.store, self.clock, quiet, cap, self.policies.limits_of)
+
+    def seal_audit(self) -> int:
+        """Close the audit's chains over what it has got since; how many entries."""
+        from factory_runtime.services.seal_audit import seal_audit
+
+        return seal_audit(self.store, self.clock)
+
+    @cached_property
+    def health(self) -> FactoryHealth:
+        """Looks at the parts."""
+        from factory_runtime.memory.folder import check_folder
+        from factory_runtime.orchestration.server_health import ServerHealth
+        from factory_runtime.services.health import FactoryHealth, check_storage
+
+        settings = self.settings
+        checks = {
+            "orchestrator": ServerHealth(settings.prefect_api_url).check,
+            "knowledgeSystem": lambda: check_folder(settings.memory_folder),
+            "artifactStorage": lambda: check_storage(self.storage, settings.tenant),
+        }
+        return FactoryHealth(lambda: self.store, self.clock, checks)
+
+    @cached_property
+    def store_metrics(self) -> StoreMetrics:
+        """Tells Prometheus what is in the store."""
+        from factory_runtime.services.store_metrics import StoreMetrics
+
+        return StoreMetrics(lambda: self.store, self.clock, lambda: self.catalog.names())
 
     def has_render(self, tenant_id: str, key: str) -> bool:
         """Whether the cache holds a render of this key whose tree is still there."""

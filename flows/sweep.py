@@ -26,5 +26,6 @@ async def sweep() -> dict[str, int]:
     stopped = await in_thread(sweep_prefect, runtime.store, runtime.clock, runtime.launcher)
     await drain()
     await in_thread(runtime.look_for_stuck)
+    sealed = await in_thread(runtime.seal_audit)
     await in_thread(runtime.tell, _TELL_WITHIN)
-    return {**asdict(swept), "stopped": stopped}
+    return {**asdict(swept), "stopped": stopped, "sealed": sealed}

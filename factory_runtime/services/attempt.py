@@ -26,6 +26,7 @@ from factory_runtime.domain.secrets import Secrets
 from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.ports import ArtifactStorage, Credentials, GitHost, JobFacts
 from factory_runtime.services.ask_people import ask
+from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.bodies import from_body, to_body
 from factory_runtime.services.children import Children
 from factory_runtime.services.credentials import (
@@ -170,9 +171,20 @@ class AttemptContext:
     def credentials(self) -> Credentials:
         told, tenant_id = self._begun.with_.get(CREDENTIALS), self.facts.tenant_id
         found = find_credentials(self._engine.credentials, self._kind, told, tenant_id)
+        self._note_loan(str(told))
         self._begun.secrets.add(found.secrets)
         hide_in_logs(self._begun.secrets)
         return found
+
+    def _note_loan(self, block: str) -> None:
+        """Write down on whose behalf credentials are used, before they are."""
+        job, kind = self._begun.job, self._kind.credentials
+        detail = {"kind": kind, "run_id": job.run_id, "step": job.step, "attempt": job.attempt}
+        with self._engine.store.begin(self.facts.tenant_id) as tx:
+            tx.hold_job(job)
+            run = tx.get_run(job.run_id)
+            actor, trace_id = run.requested_by, run.trace_id
+            leave_audit(tx, actor, "credentials.lend", block, detail, self.now(), trace_id=trace_id)
 
     def now(self) -> datetime:
         return self._engine.clock.now()

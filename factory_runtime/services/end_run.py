@@ -15,14 +15,14 @@ from factory_runtime.domain.progress import Ending, StepOutputs, compensates, ru
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, RunStore, RunTransaction
 from factory_runtime.services.approvals import stop_asking, withdraw
-from factory_runtime.services.audit import leave_audit
+from factory_runtime.services.audit import SYSTEM, leave_audit
 from factory_runtime.services.bodies import to_body
 from factory_runtime.services.engine import Engine, Walk, hold_walk
 from factory_runtime.services.letters import RUN_STOPPED, Failure, bury, settle_letters
 from factory_runtime.services.messages import leave_endings
 from factory_runtime.services.send_job import call_off
 from factory_runtime.services.steadily import steadily
-from factory_runtime.services.undo_run import SYSTEM, refuse_undoing, request_undo
+from factory_runtime.services.undo_run import refuse_undoing, request_undo
 from factory_runtime.services.wake_run import wake_run
 
 BY_PREFECT = "somebody in Prefect"

@@ -8,6 +8,7 @@ from factory_runtime.domain.errors import ConflictError, IllegalTransitionError
 from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, RunStore, RunTransaction
+from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.locks import find_walker
 from factory_runtime.services.messages import leave_status
 from factory_runtime.services.signals import RUN_RESUMED, signal_run
@@ -86,6 +87,8 @@ def _is_at_rest(tx: RunTransaction, run: Run, now: datetime) -> bool:
 def _move(tx: RunTransaction, run: Run, status: RunStatus, now: datetime, by: str) -> Run:
     moved = run.move_to(status, now, admitted_at=None, wake_at=None, pause_requested_at=None)
     tx.save_run(run, moved, detail={"by": by})
+    what = "run.pause" if status is RunStatus.PAUSED else "run.resume"
+    leave_audit(tx, by, what, run.id, {"asked_at": run.status}, now)
     leave_status(tx, moved, now)
     if status is RunStatus.QUEUED:
         signal_run(tx, moved, RUN_RESUMED, now)
@@ -96,4 +99,5 @@ def _request(tx: RunTransaction, run: Run, asked: Run, what: str, by: str) -> Ru
     tx.save_run(run, asked)
     detail = {"asked": what, "by": by}
     tx.add_event(RunEvent(tx.tenant_id, run.id, asked.updated_at, "request", detail=detail))
+    leave_audit(tx, by, f"run.{what}", run.id, {"asked_at": run.status}, asked.updated_at)
     return asked

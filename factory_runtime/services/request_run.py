@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any
 
 from factory_runtime.compiler.json_values import find_bad_value
 from factory_runtime.compiler.plan import plan_to_json
@@ -24,16 +24,16 @@ from factory_runtime.domain.plan import Plan, jobs_of
 from factory_runtime.domain.records import Effect, OutboxMessage, RequestRecord, TemplateRecord
 from factory_runtime.domain.run import Run, RunRequest, RunStatus
 from factory_runtime.domain.template import Template
-from factory_runtime.domain.tree import pack_folder
 from factory_runtime.ports import ArtifactStorage, Clock, RunStore, RunTransaction
+from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.bodies import to_body
 from factory_runtime.services.catalog import TemplateCatalog
 from factory_runtime.services.dispatch import leave_to_beginner
-from factory_runtime.services.kept_templates import keep_template
 from factory_runtime.services.plan_request import plan_under_policy, refuse_bad_names
 from factory_runtime.services.policy import PolicyBook
 from factory_runtime.services.policy_check import Ruling, hold_quota
 from factory_runtime.services.signals import RUN_ACCEPTED, RUN_REFUSED, signal_run
+from factory_runtime.services.source_shelf import SourceShelf
 from factory_runtime.services.topics import MEMORY_OF_TEMPLATE
 from factory_runtime.services.trace_request import tell_request
 from factory_runtime.telemetry import new_trace_id
@@ -64,6 +64,11 @@ class RequestDesk:
     policies: PolicyBook | None = None
     find_effect: Callable[[str, Effect], Found] | None = None
 
+    @cached_property
+    def shelf(self) -> SourceShelf:
+        """Where the folders lie that its runs need."""
+        return SourceShelf(self.storage)
+
 
 def request_run(desk: RequestDesk, request: RunRequest) -> Run:
     """Accept a run: when this returns, it is committed and will survive any crash.
@@ -90,7 +95,7 @@ def request_run(desk: RequestDesk, request: RunRequest) -> Run:
             desk.catalog, desk.policies, tenant_id, template, inputs, deadline=request.deadline
         )
         plan = replace(plan, sources=pack_sources(desk, tenant_id, template, plan))
-        keep_template(desk.storage, tenant_id, template)
+        desk.shelf.keep(tenant_id, template)
         return _commit(desk, request, template, plan, ruling, body_digest)
     except TransientError:
         raise  # nothing is wrong with the request: it may come again
@@ -112,15 +117,8 @@ def pack_sources(
 
     A run keeps the sources it began with, whatever becomes of the folders, and wherever it runs.
     """
-    digests: dict[str, str] = {}
-    for name, folder in source_folders(desk.catalog, template, plan).items():
-        with tempfile.TemporaryFile() as packed:
-            reference = pack_folder(folder, cast(BinaryIO, packed))
-            if not desk.storage.verify(tenant_id, reference.digest):  # gone, or rotten
-                packed.seek(0)
-                desk.storage.put(tenant_id, cast(BinaryIO, packed))
-            digests[name] = reference.digest
-    return digests
+    folders = source_folders(desk.catalog, template, plan)
+    return {name: desk.shelf.put(tenant_id, folder) for name, folder in folders.items()}
 
 
 def source_folders(catalog: TemplateCatalog, template: Template, plan: Plan) -> dict[str, Path]:
@@ -190,10 +188,17 @@ def _commit(
         run = requested.move_to(RunStatus.VALIDATED, now)
         tx.save_run(requested, run, detail=_told(request, template, plan))
         signal_run(tx, run, RUN_ACCEPTED, now)
+        _leave_request(tx, run, now, "run.request")
         if run.flow_run_id is not None:
             leave_to_beginner(tx, run, now)
     tell_request(run, desk.clock.now())
     return run
+
+
+def _leave_request(tx: RunTransaction, run: Run, now: datetime, action: str, **facts: Any) -> None:
+    template = {"template": run.template_id, "version": run.template_version}
+    detail = {"project": run.project_id, **template, **facts}
+    leave_audit(tx, run.requested_by, action, run.id, detail, now, trace_id=run.trace_id)
 
 
 def _told(request: RunRequest, template: Template, plan: Plan) -> dict[str, Any]:
@@ -298,6 +303,7 @@ def _record_refusal(desk: RequestDesk, request: RunRequest, refusal: FactoryErro
             tx.add_run(requested)
             tx.save_run(requested, failed, detail={"reason": refusal.code})
             signal_run(tx, failed, RUN_REFUSED, now, error_code=refusal.code)
+            _leave_request(tx, failed, now, "run.request-refused", reason=refusal.code)
     except InputError:
         return  # some other part of the request fits no row; the refusal itself is raised
     refusal.run_id = requested.id

@@ -18,14 +18,11 @@ from factory_runtime.domain.plan import Plan, jobs_of
 from factory_runtime.domain.records import Effect, OutboxMessage
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import ArtifactStorage, Clock, RunStore, RunTransaction
-from factory_runtime.services.audit import leave_audit
+from factory_runtime.services.audit import SYSTEM, leave_audit
 from factory_runtime.services.letters import close_letter
 from factory_runtime.services.messages import leave_undo, undo_in
 from factory_runtime.services.signals import RUN_ACCEPTED, signal_run
 from factory_runtime.services.trace_request import tell_request
-
-SYSTEM = "system"
-"""Who asks for an undo that the template asks for."""
 
 _MANY = 1_000_000
 

@@ -279,7 +279,7 @@ def test_another_tenants_run_is_not_there(store: InMemoryRunStore, service: Call
         service(store, a_run(id=run.id))
 
 
-@pytest.mark.parametrize("by", ["", "'; DROP TABLE runs; --", "a\nb\x00c", "ä€😀", "x" * 5000])
+@pytest.mark.parametrize("by", ["", "'; DROP TABLE runs; --", "a\nb\x00c", "ä€😀", "x" * 200])
 def test_whoever_asks_is_written_down_as_given(store: InMemoryRunStore, by: str):
     run = given(store, RunStatus.RUNNING, admitted_at=NOON)
     pause(store, run, by)

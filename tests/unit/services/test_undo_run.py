@@ -50,7 +50,10 @@ def redriver(factory: UndoFactory) -> Redriver:
 
 def audit(factory: UndoFactory, run: Run) -> list[tuple[str, str]]:
     with factory.store.begin(TENANT, read_only=True) as tx:
-        return [(one.actor, one.action) for one in reversed(tx.list_audit(subject=run.id))]
+        entries = reversed(tx.list_audit(subject=run.id))
+    left = [(one.actor, one.action) for one in entries]
+    assert left[0] == (run.requested_by, "run.request")
+    return left[1:]
 
 
 # --- a whole undo
