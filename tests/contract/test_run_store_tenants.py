@@ -3,277 +3,41 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from dataclasses import replace
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
-from factory_runtime.domain.body import Body, BodyReference
-from factory_runtime.domain.dead_letter import LetterFilter, LetterStatus
 from factory_runtime.domain.errors import (
-    LeaseLostError,
+    ConflictError,
+    FactoryError,
     NotFoundError,
     PermanentError,
-    StaleVersionError,
 )
-from factory_runtime.domain.records import EffectStatus, SetAside, TopicWait
-from factory_runtime.domain.run import RunStatus
-from factory_runtime.ports import RunFilter, RunStore, RunTransaction
-from tests.builders import (
-    FINGERPRINT,
-    TENANT,
-    a_breaker,
-    a_checkpoint,
-    a_claimed_job,
-    a_deployment,
-    a_failure_kind,
-    a_letter,
-    a_memory,
-    a_message,
-    a_policy_record,
-    a_publication,
-    a_redrive_order,
-    a_request_record,
-    a_run,
-    a_seal,
-    a_template_record,
-    a_vote,
-    after,
-    an_approval,
-    an_artifact,
-    an_attempt,
-    an_audit_entry,
-    an_effect,
-    an_event,
+from factory_runtime.ports import RunStore, RunTransaction
+from factory_runtime.run_store import SqlRunStore
+from tests.builders import TENANT, after
+from tests.two_tenants import (
+    BESIDE,
+    BREAKER,
+    CONFLICT,
+    EMPTY,
+    GOT,
+    INTRUDER,
+    NOT_FOUND,
+    ORDER,
+    RUN,
+    SMUGGLED,
+    everything_of,
+    settle,
 )
-
-INTRUDER = "umbrella"
-
-PLAN = Body(reference=BodyReference("c" * 64, 999))
-RUN = a_run(id="run-1", status=RunStatus.VALIDATED, flow_run_id="flow-1", plan=PLAN)
-JOB = a_claimed_job(RUN)
-CHECKPOINT = a_checkpoint(JOB)
-BREAKER = a_breaker(failures=5, open_until=after(60))
-ATTEMPT = an_attempt(JOB)
-ARTIFACT = an_artifact(RUN)
-EFFECT = an_effect(RUN)
-MESSAGE = a_message()
-TEMPLATE = a_template_record()
-REQUEST = a_request_record()
-MEMORY = a_memory(run_id=RUN.id)
-UNDOING = a_run(id="run-2", undoes=RUN.id)
-LETTER = a_letter(JOB)
-KIND = a_failure_kind()
-ORDER = a_redrive_order()
-APPROVAL = an_approval(JOB)
-VOTE = a_vote(APPROVAL)
-POLICY = a_policy_record()
-DEPLOYMENT = a_deployment()
-PUBLICATION = a_publication()
-AUDIT = an_audit_entry()
-WAITING = an_audit_entry()
-SEAL = a_seal(AUDIT)
-ASIDE = SetAside(TENANT, RUN.id, 1, after(60), "it fails")
-WAIT = TopicWait(TENANT, RUN.id, JOB.step, JOB.type, JOB.priority, after(0), after(1))
-LETTERS = LetterFilter()
-
-
-def foreign(value: Any) -> Any:
-    """The same row, claimed by the other tenant."""
-    return replace(value, tenant_id=INTRUDER)
-
-
-Call = Callable[[RunTransaction], Any]
-MOVED = RUN.move_to(RunStatus.QUEUED, after(1))
-NOT_FOUND: dict[str, Call] = {
-    "get_run": lambda tx: tx.get_run(RUN.id),
-    "lock_run": lambda tx: tx.lock_run(RUN.id),
-    "save_run": lambda tx: tx.save_run(foreign(RUN), foreign(MOVED)),
-    "get_job": lambda tx: tx.get_job(RUN.id, JOB.step),
-    "save_job": lambda tx: tx.save_job(foreign(JOB), foreign(JOB.changed(after(1)))),
-    "add_jobs": lambda tx: tx.add_jobs([foreign(replace(JOB, id="job-9", step="x"))]),
-    "add_attempt": lambda tx: tx.add_attempt(foreign(replace(ATTEMPT, key="run-1:x:2"))),
-    "save_attempt": lambda tx: tx.save_attempt(foreign(ATTEMPT)),
-    "add_artifacts": lambda tx: tx.add_artifacts([foreign(ARTIFACT)]),
-    "get_artifact": lambda tx: tx.get_artifact(ARTIFACT.id),
-    "touch_artifact": lambda tx: tx.touch_artifact(ARTIFACT.id, after(1)),
-    "add_event": lambda tx: tx.add_event(foreign(an_event(RUN))),
-    "intend_effect": lambda tx: tx.intend_effect(foreign(EFFECT)),
-    "intend_elsewhere": lambda tx: tx.intend_elsewhere(EFFECT, replace(EFFECT, target="stolen")),
-    "confirm_effect": lambda tx: tx.confirm_effect(EFFECT.effect_key, EFFECT.kind, "x", after(1)),
-    "save_message": lambda tx: tx.save_message(foreign(MESSAGE)),
-    "get_dead_letter": lambda tx: tx.get_dead_letter(LETTER.id),
-    "add_dead_letter": lambda tx: tx.add_dead_letter(foreign(LETTER)),
-    "lock_redrive_order": lambda tx: tx.lock_redrive_order(ORDER.id),
-    "get_approval": lambda tx: tx.get_approval(APPROVAL.id),
-    "add_approval": lambda tx: tx.add_approval(foreign(APPROVAL)),
-    "add_vote": lambda tx: tx.add_vote(foreign(VOTE)),
-    "save_set_aside": lambda tx: tx.save_set_aside(foreign(ASIDE)),
-    "settle_effect": lambda tx: tx.settle_effect(
-        EFFECT.effect_key, EFFECT.kind, EffectStatus.UNDONE, after(1)
-    ),
-}
-LOST: dict[str, Call] = {
-    "hold_job": lambda tx: tx.hold_job(JOB),
-    "note_progress": lambda tx: tx.note_progress(JOB, 0.5, "stolen"),
-    "save_checkpoint": lambda tx: tx.save_checkpoint(JOB, foreign(CHECKPOINT)),
-}
-STALE: dict[str, Call] = {
-    "save_dead_letter": lambda tx: tx.save_dead_letter(
-        foreign(LETTER), foreign(LETTER.move_to(LetterStatus.DISCARDED))
-    ),
-    "save_redrive_order": lambda tx: tx.save_redrive_order(foreign(ORDER.changed(redriven=9))),
-    "save_approval": lambda tx: tx.save_approval(foreign(APPROVAL), foreign(APPROVAL.changed())),
-    "save_deployment": lambda tx: tx.save_deployment(foreign(DEPLOYMENT)),
-}
-EMPTY: dict[str, Call] = {
-    "list_runs": lambda tx: tx.list_runs(RunFilter()).items,
-    "count_runs": lambda tx: tx.count_runs(RunFilter()),
-    "find_run_by_flow_run": lambda tx: tx.find_run_by_flow_run("flow-1"),
-    "list_jobs": lambda tx: tx.list_jobs(RUN.id),
-    "list_attempts": lambda tx: tx.list_attempts(RUN.id),
-    "list_artifacts": lambda tx: tx.list_artifacts(),
-    "find_last_event": lambda tx: tx.find_last_event(RUN.id),
-    "list_events": lambda tx: tx.list_events(RUN.id),
-    "list_effects": lambda tx: tx.list_effects(),
-    "list_templates": lambda tx: tx.list_templates(),
-    "find_message": lambda tx: tx.find_message(MESSAGE.id),
-    "find_request": lambda tx: tx.find_request(REQUEST.idempotency_key),
-    "find_lock_holder": lambda tx: tx.find_lock_holder("cache", after(1)),
-    "list_memories": lambda tx: tx.list_memories(),
-    "find_checkpoint": lambda tx: tx.find_checkpoint(RUN.id, JOB.step),
-    "find_breaker": lambda tx: tx.find_breaker(BREAKER.host),
-    "find_last_artifact": lambda tx: tx.find_last_artifact(
-        RUN.project_id, ARTIFACT.kind, ARTIFACT.name
-    ),
-    "find_dead_letter": lambda tx: tx.find_dead_letter(RUN.id, JOB.step),
-    "list_dead_letters": lambda tx: tx.list_dead_letters(LETTERS),
-    "count_dead_letters": lambda tx: tx.count_dead_letters(LETTERS),
-    "find_failure_kind": lambda tx: tx.find_failure_kind(FINGERPRINT),
-    "find_fingerprints": lambda tx: tx.find_fingerprints(FINGERPRINT[:6], 2),
-    "find_redrive_order": lambda tx: tx.find_redrive_order(ORDER.id),
-    "list_redrive_orders": lambda tx: tx.list_redrive_orders(),
-    "find_approval": lambda tx: tx.find_approval(RUN.id, JOB.step, APPROVAL.plan_digest),
-    "list_approvals": lambda tx: tx.list_approvals(),
-    "list_votes": lambda tx: tx.list_votes(APPROVAL.id),
-    "find_undoing_run": lambda tx: tx.find_undoing_run(RUN.id),
-    "find_policy": lambda tx: tx.find_policy(),
-    "count_runs_since": lambda tx: tx.count_runs_since(after(-60)),
-    "find_set_aside": lambda tx: tx.find_set_aside(RUN.id),
-    "find_topic_wait": lambda tx: tx.find_topic_wait(RUN.id, JOB.step),
-    "list_topic_waits": lambda tx: tx.list_topic_waits(RUN.id),
-    "open_breakers": lambda tx: tx.open_breakers(after(1)),
-    "list_audit": lambda tx: tx.list_audit(),
-    "find_audit": lambda tx: tx.find_audit([AUDIT.id]),
-    "unsealed_audit": lambda tx: tx.unsealed_audit(9),
-    "count_unsealed": lambda tx: tx.count_unsealed(),
-    "last_seal": lambda tx: tx.last_seal(),
-    "list_seals": lambda tx: tx.list_seals(after=0, limit=9),
-    "find_deployment": lambda tx: tx.find_deployment(DEPLOYMENT.template_id),
-    "list_deployments": lambda tx: tx.list_deployments(),
-    "find_template": lambda tx: tx.find_template(TEMPLATE.template_id, TEMPLATE.version),
-    "find_publication": lambda tx: tx.find_publication(
-        PUBLICATION.template_id, PUBLICATION.version
-    ),
-    "list_publications": lambda tx: tx.list_publications(),
-}
-# Each makes a row of the intruder's own under a key that the other tenant uses too, or nothing.
-BESIDE: dict[str, Call] = {
-    "add_run": lambda tx: tx.add_run(foreign(RUN), [foreign(JOB)]),
-    "add_message": lambda tx: tx.add_message(foreign(MESSAGE)),
-    "register_template": lambda tx: tx.register_template(
-        replace(foreign(TEMPLATE), digest="e" * 64)
-    ),
-    "add_request": lambda tx: tx.add_request(foreign(REQUEST)),
-    "try_lock": lambda tx: tx.try_lock("cache", "intruder", after(1), after(99)),
-    "unlock": lambda tx: tx.unlock("cache", "ada"),
-    "renew_lock": lambda tx: tx.renew_lock("cache", "ada", after(99)),
-    "wake_job": lambda tx: tx.wake_job(RUN.id, JOB.step, after(1)),
-    "renew_leases": lambda tx: tx.renew_leases(RUN.id, str(JOB.lease_owner), after(99)),
-    "lock_breaker": lambda tx: tx.lock_breaker(BREAKER.host),
-    "save_breaker": lambda tx: tx.save_breaker(replace(foreign(BREAKER), failures=9)),
-    "save_memories": lambda tx: tx.save_memories([replace(foreign(MEMORY), text="stolen")]),
-    "add_failure_kind": lambda tx: tx.add_failure_kind(foreign(KIND)),
-    "add_redrive_order": lambda tx: tx.add_redrive_order(foreign(ORDER)),
-    "save_policy": lambda tx: tx.save_policy(foreign(POLICY)),
-    "save_publication": lambda tx: tx.save_publication(
-        replace(foreign(PUBLICATION), origin="stolen")
-    ),
-    "add_audit": lambda tx: tx.add_audit([foreign(AUDIT)]),
-    "add_seals": lambda tx: tx.add_seals([foreign(SEAL)]),
-    "stray_audit": lambda tx: tx.stray_audit(9),
-    "drop_set_aside": lambda tx: tx.drop_set_aside(RUN.id),
-    "lock_topic": lambda tx: tx.lock_topic(JOB.type),
-    "note_route": lambda tx: tx.note_route(JOB, "flow-9", "stolen"),
-    "save_topic_wait": lambda tx: tx.save_topic_wait(foreign(WAIT)),
-    "drop_topic_waits": lambda tx: tx.drop_topic_waits(RUN.id),
-}
-SMUGGLED: dict[str, Call] = {
-    "add_run": lambda tx: tx.add_run(RUN),
-    "add_jobs": lambda tx: tx.add_jobs([replace(JOB, id="job-9", step="x")]),
-    "add_attempt": lambda tx: tx.add_attempt(ATTEMPT),
-    "save_attempt": lambda tx: tx.save_attempt(ATTEMPT),
-    "add_artifacts": lambda tx: tx.add_artifacts([ARTIFACT]),
-    "intend_effect": lambda tx: tx.intend_effect(EFFECT),
-    "add_message": lambda tx: tx.add_message(MESSAGE),
-    "save_message": lambda tx: tx.save_message(MESSAGE),
-    "register_template": lambda tx: tx.register_template(TEMPLATE),
-    "add_request": lambda tx: tx.add_request(REQUEST),
-    "save_memories": lambda tx: tx.save_memories([MEMORY]),
-    "save_breaker": lambda tx: tx.save_breaker(BREAKER),
-    "add_dead_letter": lambda tx: tx.add_dead_letter(LETTER),
-    "add_failure_kind": lambda tx: tx.add_failure_kind(a_failure_kind(fingerprint="0" * 64)),
-    "add_redrive_order": lambda tx: tx.add_redrive_order(ORDER),
-    "save_redrive_order": lambda tx: tx.save_redrive_order(ORDER.changed(redriven=9)),
-    "add_approval": lambda tx: tx.add_approval(APPROVAL),
-    "add_vote": lambda tx: tx.add_vote(VOTE),
-    "save_policy": lambda tx: tx.save_policy(POLICY),
-    "save_deployment": lambda tx: tx.save_deployment(DEPLOYMENT),
-    "save_publication": lambda tx: tx.save_publication(PUBLICATION),
-    "add_audit": lambda tx: tx.add_audit([AUDIT]),
-    "add_seals": lambda tx: tx.add_seals([SEAL]),
-    "save_set_aside": lambda tx: tx.save_set_aside(ASIDE),
-    "save_topic_wait": lambda tx: tx.save_topic_wait(WAIT),
-}
-
-
-def everything_of(store: RunStore) -> list[Any]:
-    """All that the first tenant can read."""
-    with store.begin(TENANT, read_only=True) as tx:
-        got = ("get_run", "get_artifact", "get_dead_letter", "get_approval")
-        calls = [*EMPTY.values(), *(NOT_FOUND[name] for name in got)]
-        return [*(call(tx) for call in calls), tx.find_lock_holder("cache", after(59))]
 
 
 @pytest.fixture
 def store(run_store: RunStore) -> RunStore:
     """A store in which the first tenant has a row of every kind."""
-    with run_store.begin(TENANT) as tx:
-        tx.add_run(RUN, [JOB])
-        tx.add_attempt(ATTEMPT)
-        tx.add_artifacts([ARTIFACT])
-        tx.intend_effect(EFFECT)
-        tx.add_message(MESSAGE)
-        tx.register_template(TEMPLATE)
-        tx.add_request(REQUEST)
-        tx.save_memories([MEMORY])
-        tx.save_checkpoint(JOB, CHECKPOINT)
-        tx.save_breaker(BREAKER)
-        tx.add_run(UNDOING)
-        tx.add_dead_letter(LETTER)
-        tx.add_failure_kind(KIND)
-        tx.add_redrive_order(ORDER)
-        tx.add_approval(APPROVAL)
-        tx.add_vote(VOTE)
-        tx.save_policy(POLICY)
-        tx.save_deployment(DEPLOYMENT)
-        tx.save_publication(PUBLICATION)
-        tx.add_audit([AUDIT, WAITING])
-        tx.add_seals([SEAL])
-        tx.save_set_aside(ASIDE)
-        tx.save_topic_wait(WAIT)
-        assert tx.try_lock("cache", "ada", after(0), after(60))
+    settle(run_store)
     return run_store
 
 
@@ -283,7 +47,8 @@ def test_every_method_of_the_transaction_is_tried_here() -> None:
         for name, _ in inspect.getmembers(RunTransaction, inspect.isfunction)
         if not name.startswith("_")
     }
-    assert methods == (NOT_FOUND.keys() | LOST.keys() | STALE.keys() | EMPTY.keys() | BESIDE.keys())
+    tried = [*NOT_FOUND, *CONFLICT, *EMPTY, *BESIDE]
+    assert sorted(methods) == sorted(tried)
 
 
 def test_a_tenant_sees_nothing_of_another(store: RunStore) -> None:
@@ -299,11 +64,8 @@ def test_a_tenant_cannot_touch_what_another_has(store: RunStore) -> None:
         # A transaction each: on PostgreSQL a refused foreign key ends it.
         with pytest.raises(NotFoundError), store.begin(INTRUDER) as tx:
             call(tx)
-    for call in LOST.values():
-        with pytest.raises(LeaseLostError), store.begin(INTRUDER) as tx:
-            call(tx)
-    for call in STALE.values():
-        with pytest.raises(StaleVersionError), store.begin(INTRUDER) as tx:
+    for call in CONFLICT.values():
+        with pytest.raises(ConflictError), store.begin(INTRUDER) as tx:
             call(tx)
     for call in BESIDE.values():
         with store.begin(INTRUDER) as tx:
@@ -311,9 +73,24 @@ def test_a_tenant_cannot_touch_what_another_has(store: RunStore) -> None:
     assert everything_of(store) == before
 
 
+@pytest.mark.service
+def test_a_tenant_does_not_hold_what_another_has(postgres_store: RunStore) -> None:
+    settle(postgres_store)
+    with postgres_store.begin(INTRUDER) as intruder:
+        for name in ("lock_run", "lock_redrive_order", "touch_artifact"):
+            with pytest.raises(NotFoundError):
+                NOT_FOUND[name](intruder)
+        for name in ("lock_breaker", "wake_job", "renew_leases", "renew_lock"):
+            assert not BESIDE[name](intruder)
+        with postgres_store.begin(TENANT) as tx:  # where it waited, it would be refused in the end
+            assert tx.lock_run(RUN.id) == RUN
+            assert tx.lock_redrive_order(ORDER.id) == ORDER
+            assert tx.lock_breaker(BREAKER.host) == BREAKER
+            assert tx.renew_lock("cache", "ada", after(70))
+
+
 def test_a_foreign_row_cannot_be_told_from_none(store: RunStore) -> None:
-    names = ("get_run", "get_job", "get_artifact", "get_dead_letter", "get_approval")
-    for call in (NOT_FOUND[name] for name in names):
+    for call in (NOT_FOUND[name] for name in GOT):
         with store.begin(INTRUDER) as tx, pytest.raises(NotFoundError) as foreign_row:
             call(tx)
         with store.begin("nobody") as tx, pytest.raises(NotFoundError) as no_row:
@@ -322,9 +99,31 @@ def test_a_foreign_row_cannot_be_told_from_none(store: RunStore) -> None:
         assert type(foreign_row.value) is type(no_row.value)
 
 
-@pytest.mark.parametrize("name", SMUGGLED)
-def test_a_row_of_another_tenant_cannot_be_smuggled_in(store: RunStore, name: str) -> None:
+def test_every_statement_names_its_tenant(memory_store: SqlRunStore) -> None:
+    over_all = {"lock_topic"}
+    seen: list[str] = []
+
+    def note(
+        _c: object, _cursor: object, statement: str, parameters: Any, _context: object, many: bool
+    ) -> None:
+        rows: list[Any] = parameters if many else [parameters]
+        of_nothing = "WHERE 1!=1" in statement  # one of a list that is empty
+        named = "tenant_id" in statement and all(INTRUDER in row for row in rows)
+        if not named and not of_nothing:
+            seen.append(statement)
+
+    calls = {**NOT_FOUND, **CONFLICT, **EMPTY, **BESIDE}
+    settle(memory_store)
+    event.listen(memory_store.engine, "before_cursor_execute", note)
+    for name in calls.keys() - over_all:
+        with suppress(FactoryError), memory_store.begin(INTRUDER) as tx:
+            calls[name](tx)
+    assert set(seen) == {"BEGIN IMMEDIATE"}
+
+
+def test_a_row_of_another_tenant_cannot_be_smuggled_in(store: RunStore) -> None:
     before = everything_of(store)
-    with pytest.raises(PermanentError, match="does not belong"), store.begin(INTRUDER) as tx:
-        SMUGGLED[name](tx)
+    for call in SMUGGLED.values():
+        with pytest.raises(PermanentError, match="does not belong"), store.begin(INTRUDER) as tx:
+            call(tx)
     assert everything_of(store) == before
