@@ -168,7 +168,7 @@ class SqlRunStore:
 
     def find_webhook_source(self, source_id: str) -> WebhookSource | None:
         query = select(*SOURCES.columns).where(webhook_sources.c.id == source_id)
-        with self._connected(read_only=True) as connection, translated(self._place):
+        with self._behind_wall(presented=source_id) as connection, translated(self._place):
             row = connection.execute(query).mappings().first()
             return None if row is None else SOURCES.value_of(row)
 
