@@ -15,7 +15,20 @@ from api.limits import BodyLimit, Limiter
 from api.loopback import LoopbackOwner
 from api.openapi import document
 from api.problems import documented
-from api.routes import run_events, runs, runs_bulk, runs_steering
+from api.routes import (
+    approvals,
+    artifacts,
+    dead_letters,
+    dead_letters_bulk,
+    effects,
+    memory,
+    run_events,
+    run_parts,
+    runs,
+    runs_bulk,
+    runs_steering,
+    templates,
+)
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.wire.paths import API_PREFIX
 
@@ -23,7 +36,16 @@ _ROUTERS = (
     runs_bulk.router,  # before what takes any word for a run's id
     runs_steering.router,
     run_events.router,
+    run_parts.router,
     runs.router,
+    dead_letters_bulk.router,  # likewise, before a letter's id
+    dead_letters_bulk.orders,
+    dead_letters.router,
+    approvals.router,
+    effects.router,
+    templates.router,
+    artifacts.router,
+    memory.router,
 )
 _EVERYWHERE = (400, 401, 403, 404, 413, 415, 422, 429, 500, 503)
 

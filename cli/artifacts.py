@@ -16,12 +16,8 @@ from cli.door import Door, open_door
 from cli.options import Json, Tenant
 from cli.text import size
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
-from factory_runtime.domain.errors import (
-    ArtifactNotFoundError,
-    CorruptArtifactError,
-    InputError,
-    StorageFullError,
-)
+from factory_runtime.domain.errors import InputError, StorageFullError
+from factory_runtime.services.read_artifact import open_artifact
 
 app = typer.Typer(help="What runs made: list and get artifacts.", no_args_is_help=True)
 
@@ -73,7 +69,7 @@ def get(
     if not artifact.has_body or artifact.sha256 is None:
         _tell_place(door, artifact)
         return
-    _deliver(door, artifact, artifact.sha256, output)
+    _deliver(door, artifact, output)
     with door.runtime.store.begin(door.tenant) as tx:
         tx.touch_artifact(artifact_id, door.runtime.clock.now())
 
@@ -88,22 +84,9 @@ def _tell_place(door: Door, artifact: Artifact) -> None:
     door.screen.line(f"{how}{artifact.uri}")
 
 
-def _deliver(door: Door, artifact: Artifact, digest: str, output: str | None) -> None:
-    storage = door.runtime.storage
-    try:
-        body = storage.open(door.tenant, digest)
-    except ArtifactNotFoundError as exc:
-        raise ArtifactNotFoundError(
-            f"the body of {artifact.id} ({artifact.name}) is gone from artifact storage",
-            hint="run its template once more to make it again",
-        ) from exc
+def _deliver(door: Door, artifact: Artifact, output: str | None) -> None:
+    body, _ = open_artifact(door.runtime.storage, artifact)
     with body:
-        # The whole of it first: half a damaged file is worse than none.
-        if not storage.verify(door.tenant, digest):
-            raise CorruptArtifactError(
-                f"the body of {artifact.id} ({artifact.name}) does not match its digest {digest}",
-                hint="run its template once more to make it again, or restore it from a backup",
-            )
         if output is not None and output != "-":
             _write(body, Path(output))
             _tell_written(door, artifact, output)

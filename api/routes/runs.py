@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
@@ -11,7 +12,7 @@ from api.context import Here
 from api.problems import documented
 from api.query import RunPage
 from factory_runtime.bootstrap import Runtime
-from factory_runtime.domain.access import Right
+from factory_runtime.domain.access import Principal, Right
 from factory_runtime.domain.body import Body
 from factory_runtime.domain.durations import DURATION_HINT, parse_duration
 from factory_runtime.domain.errors import FactoryError, InputError
@@ -49,26 +50,8 @@ def post_run(
     idempotency_key: Annotated[str | None, _KEY] = None,
 ) -> RunSummary:
     """Ask for a run. It is committed when this answers, and survives whatever happens then."""
-    project_id = asked.project_id or api.runtime.settings.project
-    requester.require(Right.REQUEST, project_id)
-    run = request_run(
-        api.runtime.desk,
-        RunRequest(
-            tenant_id=requester.tenant_id,
-            project_id=project_id,
-            template=asked.template_recipe_id,
-            inputs=asked.inputs,
-            requested_by=requester.name,
-            version=asked.template_version,
-            module_id=asked.module_id,
-            priority=asked.priority,
-            deadline=None if asked.deadline is None else _duration(asked.deadline),
-            idempotency_key=idempotency_key,
-            trace_id=current_trace_id(),
-            correlation_id=asked.correlation_id,
-            metadata=asked.metadata,
-        ),
-    )
+    request = request_of(api.runtime, asked, requester)
+    run = request_run(api.runtime.desk, replace(request, idempotency_key=idempotency_key))
     response.headers["Location"] = f"{API_PREFIX}/runs/{run.id}"
     return RunSummary.of(run)
 
@@ -90,8 +73,8 @@ def get_run(run_id: RunId, reader: Reader, api: Here) -> RunDetail:
     summary = RunSummary.of(run)
     return RunDetail(
         **summary.model_dump(),
-        inputs=_value(api.runtime, run.tenant_id, run.inputs),
-        outputs=_value(api.runtime, run.tenant_id, run.outputs),
+        inputs=value_of(api.runtime, run.tenant_id, run.inputs),
+        outputs=value_of(api.runtime, run.tenant_id, run.outputs),
         undone_by=undoing.id if undoing is not None else None,
     )
 
@@ -131,6 +114,31 @@ def list_logs(
     return Part(items=tuple(map(LogLine.of, lines)), next_cursor=more)
 
 
+def request_of(runtime: Runtime, asked: NewRun, requester: Principal) -> RunRequest:
+    """What is asked for, as the core has it.
+
+    Raises:
+        ForbiddenError: they may not ask for runs in this project.
+        InputError: the deadline is none.
+    """
+    project_id = asked.project_id or runtime.settings.project
+    requester.require(Right.REQUEST, project_id)
+    return RunRequest(
+        tenant_id=requester.tenant_id,
+        project_id=project_id,
+        template=asked.template_recipe_id,
+        inputs=asked.inputs,
+        requested_by=requester.name,
+        version=asked.template_version,
+        module_id=asked.module_id,
+        priority=asked.priority,
+        deadline=None if asked.deadline is None else _duration(asked.deadline),
+        trace_id=current_trace_id(),
+        correlation_id=asked.correlation_id,
+        metadata=asked.metadata,
+    )
+
+
 def _events(
     runtime: Runtime, reader: Reader, run_id: str, after: int, limit: int
 ) -> tuple[Any, ...]:
@@ -146,7 +154,7 @@ def _duration(text: str) -> Any:
     return length
 
 
-def _value(runtime: Runtime, tenant_id: str, body: Body | None) -> Any:
+def value_of(runtime: Runtime, tenant_id: str, body: Body | None) -> Any:
     """What a body holds; one that cannot be read says so."""
     try:
         return from_body(runtime.storage, tenant_id, body)

@@ -2,10 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
 from factory_runtime.domain.access import Principal, Right
-from factory_runtime.domain.errors import RunNotFoundError
+from factory_runtime.domain.approval import Approval
+from factory_runtime.domain.artifact import Artifact
+from factory_runtime.domain.dead_letter import DeadLetter, RedriveOrder
+from factory_runtime.domain.errors import (
+    ApprovalNotFoundError,
+    ArtifactNotFoundError,
+    DeadLetterNotFoundError,
+    ForbiddenError,
+    NotFoundError,
+    RedriveOrderNotFoundError,
+    RunNotFoundError,
+)
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunTransaction
+
+
+class _OfProject(Protocol):
+    @property
+    def project_id(self) -> str | None: ...
+
+
+T = TypeVar("T", bound=_OfProject)
+
+
+def visible_projects(principal: Principal, right: Right = Right.READ) -> tuple[str, ...] | None:
+    """The projects in which they have this right; None is all of the tenant's."""
+    projects = principal.projects(right)
+    return None if projects is None else tuple(sorted(projects))
 
 
 def visible_run(
@@ -23,6 +51,75 @@ def visible_run(
         raise RunNotFoundError(run_id)
     principal.require(right, run.project_id)
     return run
+
+
+def visible_letter(
+    tx: RunTransaction, principal: Principal, letter_id: str, right: Right = Right.READ
+) -> DeadLetter:
+    """Raises DeadLetterNotFoundError, ForbiddenError: as ``visible_run``."""
+    missing = DeadLetterNotFoundError(f"no dead letter {letter_id}")
+    return _visible(lambda: tx.get_dead_letter(letter_id), principal, right, missing)
+
+
+def visible_order(
+    tx: RunTransaction, principal: Principal, order_id: str, right: Right = Right.READ
+) -> RedriveOrder:
+    """An order of letters of all projects is for who has the right in all of them.
+
+    Raises:
+        RedriveOrderNotFoundError, ForbiddenError: as ``visible_run``.
+    """
+    missing = RedriveOrderNotFoundError(f"no redrive order {order_id}")
+
+    def get() -> RedriveOrder:
+        if (order := tx.find_redrive_order(order_id)) is None:
+            raise missing
+        return order
+
+    return _visible(get, principal, right, missing)
+
+
+def visible_approval(
+    tx: RunTransaction, principal: Principal, approval_id: str, right: Right = Right.READ
+) -> Approval:
+    """Raises ApprovalNotFoundError, ForbiddenError: as ``visible_run``."""
+    missing = ApprovalNotFoundError(f"no approval {approval_id}")
+    return _visible(lambda: tx.get_approval(approval_id), principal, right, missing)
+
+
+def visible_artifact(
+    tx: RunTransaction, principal: Principal, artifact_id: str, right: Right = Right.READ
+) -> Artifact:
+    """Raises ArtifactNotFoundError, ForbiddenError: as ``visible_run``."""
+    missing = ArtifactNotFoundError(f"no artifact {artifact_id}")
+    return _visible(lambda: tx.get_artifact(artifact_id), principal, right, missing)
+
+
+def require_in(principal: Principal, right: Right, project_id: str | None) -> None:
+    """Raises ForbiddenError where they lack the right in the project; None is in all of them."""
+    if not _has(principal, right, project_id):
+        where = f"tenant {principal.tenant_id}" if project_id is None else f"project {project_id}"
+        raise ForbiddenError(
+            f"{principal.name} may not {right} in all of {where}",
+            hint="name a project in which you may" if project_id is None else None,
+        )
+
+
+def _visible(get: Callable[[], T], principal: Principal, right: Right, missing: NotFoundError) -> T:
+    """``missing`` stands for what is not there and for what they may not see alike."""
+    try:
+        found = get()
+    except type(missing):
+        raise missing from None
+    if not _has(principal, Right.READ, found.project_id):
+        raise missing
+    require_in(principal, right, found.project_id)
+    return found
+
+
+def _has(principal: Principal, right: Right, project_id: str | None) -> bool:
+    projects = principal.projects(right)
+    return projects is None or project_id in projects
 
 
 def may_stop(principal: Principal, run: Run) -> bool:

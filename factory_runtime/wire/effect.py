@@ -34,3 +34,12 @@ class EffectAnswer(Answer):
     def of(cls, effect: Effect) -> EffectAnswer:
         """What an effect's record says."""
         return cls(**{name: getattr(effect, name) for name in cls.model_fields})
+
+
+class Undoing(Answer):
+    """What a run did outside is taken back."""
+
+    run_id: str
+    undone_by: str | None = Field(
+        default=None, description="the run that does it; null while it is not made yet"
+    )

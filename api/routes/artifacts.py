@@ -1,0 +1,101 @@
+"""Artifacts: what jobs made, and its bytes."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Path, Query, Response
+
+from api.access import Reader
+from api.context import Here
+from api.downloads import UnsatisfiableError, download, headers_of, is_known, span_of
+from api.parts import PartChoice, named_by, part
+from api.problems import answer, documented, plain_problem
+from factory_runtime.domain.access import Right
+from factory_runtime.domain.artifact import ArtifactKind, Classification
+from factory_runtime.domain.errors import StoreUnavailableError
+from factory_runtime.services.read_artifact import open_artifact
+from factory_runtime.services.visible import require_in, visible_artifact, visible_projects
+from factory_runtime.wire.history import ArtifactAnswer
+from factory_runtime.wire.page import Part
+from factory_runtime.wire.run import Name
+
+router = APIRouter(prefix="/artifacts", tags=["artifacts"])
+
+ArtifactId = Annotated[str, Path(alias="artifactId", min_length=1, max_length=64)]
+_BYTES: dict[str, Any] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
+_BODY: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The bytes, as they were recorded.", "content": _BYTES},
+    206: {"description": "The part that `Range` asks for.", "content": _BYTES},
+    304: {"description": "They are known: `If-None-Match` has their digest."},
+    **documented(404, 416),
+}
+
+
+class ArtifactPage(PartChoice):
+    """Which artifacts, and which part of them."""
+
+    run: Name | None = None
+    project: Name | None = None
+    kind: ArtifactKind | None = None
+
+
+@router.get("")
+def list_artifacts(
+    wanted: Annotated[ArtifactPage, Query()], reader: Reader, api: Here
+) -> Part[ArtifactAnswer]:
+    """What jobs made, the newest first; of one run the oldest first."""
+    with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
+        last = named_by(wanted.cursor, partial(visible_artifact, tx, reader))
+        found = tx.list_artifacts(
+            run_id=wanted.run,
+            project_id=wanted.project,
+            kind=wanted.kind,
+            projects=visible_projects(reader),
+            limit=wanted.limit + 1,
+            after=last,
+        )
+    return part(found, wanted.limit, ArtifactAnswer.of, lambda artifact: (artifact.id,))
+
+
+@router.get("/{artifactId}", responses=documented(404))
+def get_artifact(artifact_id: ArtifactId, reader: Reader, api: Here) -> ArtifactAnswer:
+    """What is recorded of an artifact."""
+    with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
+        return ArtifactAnswer.of(visible_artifact(tx, reader, artifact_id))
+
+
+@router.get("/{artifactId}/body", responses=_BODY, response_class=Response)
+def get_body(
+    artifact_id: ArtifactId,
+    reader: Reader,
+    api: Here,
+    if_none_match: Annotated[str | None, Header(max_length=2000)] = None,
+    range_: Annotated[str | None, Header(alias="Range", max_length=200)] = None,
+    if_range: Annotated[str | None, Header(max_length=200)] = None,
+) -> Response:
+    """An artifact's bytes, once they were found to match their digest: all of them, or a range.
+
+    Of what is confidential an operator of its project gets them, and nobody else.
+    """
+    runtime = api.runtime
+    with runtime.store.begin(reader.tenant_id, read_only=True) as tx:
+        artifact = visible_artifact(tx, reader, artifact_id)
+    if artifact.classification is Classification.CONFIDENTIAL:
+        require_in(reader, Right.OPERATE, artifact.project_id)
+    tag = f'"{artifact.sha256}"'
+    if artifact.has_body and is_known(tag, if_none_match):
+        return Response(status_code=304, headers=headers_of(tag))
+    body, size = open_artifact(runtime.storage, artifact)
+    try:
+        span = span_of(range_, size) if if_range in (None, tag) else None
+    except UnsatisfiableError:
+        body.close()
+        problem = plain_problem(416, "unsatisfiable-range", f"the body has {size} bytes")
+        return answer(problem, {"Content-Range": f"bytes */{size}"})
+    with suppress(StoreUnavailableError), runtime.store.begin(reader.tenant_id) as tx:
+        # A store that cannot be written is no reason to withhold what can be read.
+        tx.touch_artifact(artifact_id, runtime.clock.now())
+    return download(body, size, span, artifact.name, artifact.media_type, tag)

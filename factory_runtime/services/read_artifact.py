@@ -1,0 +1,50 @@
+"""Read what an artifact's record refers to."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import BinaryIO
+
+from factory_runtime.domain.artifact import Artifact
+from factory_runtime.domain.errors import ArtifactNotFoundError, CorruptArtifactError
+from factory_runtime.ports import ArtifactStorage
+
+_CHUNK = 1024 * 1024
+
+
+def open_artifact(storage: ArtifactStorage, artifact: Artifact) -> tuple[BinaryIO, int]:
+    """An artifact's bytes, found to match their digest, and how many; the caller closes them.
+
+    Raises:
+        ArtifactNotFoundError: it has no bytes in artifact storage, or they are gone.
+        CorruptArtifactError: they do not match their digest.
+    """
+    tenant_id, digest = artifact.tenant_id, artifact.sha256
+    if not artifact.has_body or digest is None:
+        raise ArtifactNotFoundError(
+            f"{artifact.id} ({artifact.name}) has no body in artifact storage",
+            hint=f"it is kept where it was made: {artifact.uri}",
+        )
+    try:
+        # The whole of it first: half a damaged file is worse than none.
+        with storage.open(tenant_id, digest) as body:
+            found, size = _measure(body)
+        if found == digest:
+            return storage.open(tenant_id, digest), size
+    except ArtifactNotFoundError as exc:
+        raise ArtifactNotFoundError(
+            f"the body of {artifact.id} ({artifact.name}) is gone from artifact storage",
+            hint="run its template once more to make it again",
+        ) from exc
+    raise CorruptArtifactError(
+        f"the body of {artifact.id} ({artifact.name}) does not match its digest {digest}",
+        hint="run its template once more to make it again, or restore it from a backup",
+    )
+
+
+def _measure(body: BinaryIO) -> tuple[str, int]:
+    digest, size = hashlib.sha256(), 0
+    while chunk := body.read(_CHUNK):
+        digest.update(chunk)
+        size += len(chunk)
+    return digest.hexdigest(), size
