@@ -34,6 +34,7 @@ from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, Launcher, RunStore
 from factory_runtime.services.dispatch import dispatch_next, give_back
 from factory_runtime.services.end_run import end_run
+from factory_runtime.services.executor_sign import show_sign
 from factory_runtime.services.sweep import sweep, sweep_pool, sweep_prefect
 from flows.hooks import drain, share_runtime
 from flows.loading import dispatching
@@ -48,6 +49,9 @@ _POLL = 0.1
 
 _TIDY_EVERY = 2.0
 """Seconds between two looks for what killed processes left: runs, and outbox messages."""
+
+_SIGN_EVERY = 3.0
+"""Seconds between two signs of life; one counts for several of them."""
 
 _OBEY_EVERY = 1.0
 """Seconds between two looks for what somebody cancelled in Prefect: children are to be gone soon."""
@@ -82,6 +86,7 @@ class Dispatcher:
         executor goes on with it.
         """
         beside = [
+            asyncio.create_task(self._show_signs()),
             asyncio.create_task(self._tidy_now_and_then()),
             asyncio.create_task(self._obey_prefect()),
             asyncio.create_task(self._tell_now_and_then()),
@@ -256,6 +261,18 @@ class Dispatcher:
             _LOG.warning("notices wait: %s", error)
         except Exception:
             _LOG.exception("notices wait")
+
+    async def _show_signs(self) -> None:
+        """Beside the rest: whoever asks how the factory is must not take a long drain for its end."""
+        runtime = self._runtime
+        while True:
+            try:
+                await in_thread(show_sign, runtime.store, runtime.clock, runtime.engine.worker)
+            except FactoryError as error:
+                _LOG.warning("nobody sees that runs are executed here: %s", error)
+            except Exception:
+                _LOG.exception("nobody sees that runs are executed here")
+            await asyncio.sleep(_SIGN_EVERY)
 
     async def _sweep(self) -> None:
         runtime = self._runtime

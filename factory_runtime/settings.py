@@ -4,13 +4,46 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 HOME_TENANT = "local"
 """The tenant of who names none."""
+
+
+class OidcIssuer(BaseModel):
+    """Somebody whose tokens the API takes: what they are checked by, and which claims are read.
+
+    Attributes:
+        issuer: its URL, as its tokens spell it; ``https``, or ``http`` on this machine.
+        audience: what its tokens must be meant for.
+        tenant: of all its tokens; None reads ``tenant_claim``.
+        roles_claim: a list like ``["operator:shop", "viewer"]``; other words in it mean nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    issuer: str
+    audience: str = Field(min_length=1)
+    tenant: str | None = Field(default=None, pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")
+    tenant_claim: str = Field(default="factory_tenant", min_length=1)
+    name_claim: str = Field(default="sub", min_length=1)
+    groups_claim: str = Field(default="groups", min_length=1)
+    roles_claim: str = Field(default="factory_roles", min_length=1)
+
+    @field_validator("issuer")
+    @classmethod
+    def _is_safe(cls, url: str) -> str:
+        parts = urlsplit(url)
+        here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if not parts.hostname or parts.scheme != "https" and not (here and parts.scheme == "http"):
+            raise ValueError("an issuer is an https URL")
+        if parts.query or parts.fragment or parts.username is not None:
+            raise ValueError("an issuer's URL has neither a query nor a fragment nor a user")
+        return url
 
 
 class Settings(BaseSettings):
@@ -42,6 +75,9 @@ class Settings(BaseSettings):
         warm_processes: of the worker that `factory up` keeps; 0 is no worker.
         secret_keys: what stored secrets are sealed with: the first seals, any opens. Where nothing
             but ``home`` is used, one is made there.
+        log_format: of what the processes of `factory up` and `factory api` log: text for people, or a
+            JSON object a line.
+        oidc_issuers: whose tokens the API takes, beside its own keys.
         api_host, api_port: where the Factory API listens.
         api_processes: that serve it; those of `factory up` are one, and 0 is none.
         api_proxies: addresses of reverse proxies, whose word counts for where a request came from.
@@ -50,6 +86,7 @@ class Settings(BaseSettings):
         api_body_kib: the most that the body of a request has.
         redis_url: where processes count requests together; None has each take its share.
         database_connections: to PostgreSQL, of one process.
+        metrics_token: shown by who may read ``/metrics``, beside administrators.
         hooks: whether the hooks of flow runs drain the outbox; else the sweep does.
     """
 
@@ -77,6 +114,9 @@ class Settings(BaseSettings):
     warm_processes: int = Field(default=2, ge=0, le=64)
     hooks: bool = True
     secret_keys: tuple[SecretStr, ...] = ()
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    oidc_issuers: tuple[OidcIssuer, ...] = ()
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=4280, ge=0, le=65535)
     api_processes: int = Field(default=1, ge=0, le=64)
@@ -86,6 +126,7 @@ class Settings(BaseSettings):
     api_refused_rate: str = "30/minute"
     api_body_kib: int = Field(default=1024, ge=1)
     redis_url: SecretStr | None = None
+    metrics_token: SecretStr | None = None
     database_connections: int = Field(default=30, ge=1, le=1000)
     lease_seconds: float = Field(
         default=60, ge=1, description="how long a worker that says nothing keeps what it is at"
@@ -98,6 +139,13 @@ class Settings(BaseSettings):
     render_memory_mib: int = Field(default=1024, ge=64)
     render_size_mib: int = Field(default=256, ge=1, description="bytes one render may leave")
     render_files: int = Field(default=20_000, ge=1)
+
+    @field_validator("oidc_issuers")
+    @classmethod
+    def _are_different(cls, issuers: tuple[OidcIssuer, ...]) -> tuple[OidcIssuer, ...]:
+        if len({one.issuer for one in issuers}) < len(issuers):
+            raise ValueError("an issuer is named twice")
+        return issuers
 
     @cached_property
     def root(self) -> Path:
