@@ -20,6 +20,7 @@ from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunStore
 from factory_runtime.services.visible import visible_run
+from factory_runtime.telemetry.metrics import STREAMS
 from factory_runtime.wire.history import EventAnswer
 
 _LOOK_SECONDS = 0.5
@@ -40,9 +41,11 @@ class Streams:
         if self._open >= self._most:
             raise LimitReachedError(f"{self._most} streams of events are open here already")
         self._open += 1
+        STREAMS.inc()
 
     def free(self) -> None:
         self._open -= 1
+        STREAMS.dec()
 
 
 @dataclass

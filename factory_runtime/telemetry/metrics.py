@@ -13,7 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import (
     MultiProcessCollector,
@@ -23,6 +29,8 @@ from prometheus_client.registry import Collector
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _OF_PROCESS = re.compile(r"_(\d+)\.db$")
+
+disable_created_metrics()  # nobody asks since when each of them counts
 
 _COUNTED = CollectorRegistry()
 
