@@ -11,8 +11,11 @@ from api import problems
 from api.access import coming_from_address
 from api.context import Api, Authenticator
 from api.etags import ETags
+from api.gate import StoreGate
+from api.health import is_store_there
 from api.limits import BodyLimit, Limiter
 from api.loopback import LoopbackOwner
+from api.measure import Measured
 from api.openapi import document
 from api.problems import documented
 from api.routes import (
@@ -21,6 +24,7 @@ from api.routes import (
     dead_letters,
     dead_letters_bulk,
     effects,
+    health,
     memory,
     run_events,
     run_parts,
@@ -30,6 +34,7 @@ from api.routes import (
     templates,
 )
 from factory_runtime.bootstrap import Runtime
+from factory_runtime.run_store.pool_metrics import count_connections
 from factory_runtime.wire.paths import API_PREFIX
 
 _ROUTERS = (
@@ -38,6 +43,7 @@ _ROUTERS = (
     run_events.router,
     run_parts.router,
     runs.router,
+    health.router,
     dead_letters_bulk.router,  # likewise, before a letter's id
     dead_letters_bulk.orders,
     dead_letters.router,
@@ -46,6 +52,9 @@ _ROUTERS = (
     templates.router,
     artifacts.router,
     memory.router,
+)
+_WITHOUT_STORE = tuple(
+    f"{prefix}{path}" for prefix in ("", API_PREFIX) for path in ("/health", "/metrics")
 )
 _EVERYWHERE = (400, 401, 403, 404, 413, 415, 422, 429, 500, 503)
 
@@ -73,9 +82,15 @@ def create_app(runtime: Runtime, authenticators: Sequence[Authenticator] | None 
     problems.install(app)
     for router in _ROUTERS:
         app.include_router(router, prefix=API_PREFIX)
+    app.include_router(health.router, include_in_schema=False)  # where probes look for it
     document(app)
     app.add_middleware(ETags)
     app.add_middleware(BodyLimit, limit=runtime.settings.api_body_kib * 1024)
+    app.add_middleware(
+        StoreGate, is_there=lambda: is_store_there(runtime.health), beside=_WITHOUT_STORE
+    )
+    app.add_middleware(Measured)
+    count_connections(runtime.settings.database_connections)
     return app
 
 
