@@ -46,6 +46,38 @@ class OidcIssuer(BaseModel):
         return url
 
 
+class OidcIssuer(BaseModel):
+    """Somebody whose tokens the API takes: what they are checked by, and which claims are read.
+
+    Attributes:
+        issuer: its URL, as its tokens spell it; ``https``, or ``http`` on this machine.
+        audience: what its tokens must be meant for.
+        tenant: of all its tokens; None reads ``tenant_claim``.
+        roles_claim: a list like ``["operator:shop", "viewer"]``; other words in it mean nothing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    issuer: str
+    audience: str = Field(min_length=1)
+    tenant: str | None = Field(default=None, pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")
+    tenant_claim: str = Field(default="factory_tenant", min_length=1)
+    name_claim: str = Field(default="sub", min_length=1)
+    groups_claim: str = Field(default="groups", min_length=1)
+    roles_claim: str = Field(default="factory_roles", min_length=1)
+
+    @field_validator("issuer")
+    @classmethod
+    def _is_safe(cls, url: str) -> str:
+        parts = urlsplit(url)
+        here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if not parts.hostname or parts.scheme not in ("https", *(["http"] if here else [])):
+            raise ValueError("an issuer is an https URL")
+        if parts.query or parts.fragment or parts.username is not None:
+            raise ValueError("an issuer's URL has neither a query nor a fragment nor a user")
+        return url
+
+
 class Settings(BaseSettings):
     """All of it has a default: nothing needs to be configured in the embedded profile.
 
