@@ -233,11 +233,11 @@ class Ledgers:
     # templates and requests
 
     def register_template(self, template: TemplateRecord) -> bool:
-        if self._rows.insert_if_absent(TEMPLATES, template):
-            return True
-        published = self._rows.find(
-            TEMPLATES, template_id=template.template_id, version=template.version
-        )
+        published = self._find_template(template)  # as nearly always, and nothing is written
+        if published is None:
+            if self._rows.insert_if_absent(TEMPLATES, template):
+                return True
+            published = self._find_template(template)
         if published is None or published.digest != template.digest:
             raise TemplateChangedError(
                 f"template {template.template_id} {template.version} is published with other"
@@ -245,6 +245,10 @@ class Ledgers:
                 hint="a published version stays as it is: raise `version` in template.yaml",
             )
         return False
+
+    def _find_template(self, template: TemplateRecord) -> TemplateRecord | None:
+        id_, version = template.template_id, template.version
+        return self._rows.find(TEMPLATES, template_id=id_, version=version)
 
     def list_templates(self) -> tuple[TemplateRecord, ...]:
         """By id, each with its versions in the order of their publication."""

@@ -32,7 +32,6 @@ from factory_runtime.domain.template import Template
 from factory_runtime.services.amended import Amended
 from factory_runtime.services.bodies import from_body, to_body
 from factory_runtime.services.engine import run_facts
-from factory_runtime.services.kept_templates import keep_template
 from factory_runtime.services.plan_request import plan_under_policy
 from factory_runtime.services.plans import read_plan
 from factory_runtime.services.policy_check import gate_lacking
@@ -133,7 +132,7 @@ def _recompile(
     if template.digest == before.template_digest:
         # Longer timeouts that an earlier retry gave stay.
         plan = replace(plan, jobs=tuple(_timed_as_before(job, before) for job in plan.jobs))
-    keep_template(desk.storage, run.tenant_id, template)
+    desk.shelf.keep(run.tenant_id, template)
     return replace(plan, sources=pack_sources(desk, run.tenant_id, template, plan))
 
 

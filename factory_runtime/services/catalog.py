@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from factory_runtime.compiler.load import load_template
@@ -15,6 +16,7 @@ from factory_runtime.domain.errors import (
     TemplateChangedError,
     UnknownTemplateError,
 )
+from factory_runtime.domain.folder_stamp import Unchanged
 from factory_runtime.domain.publication import Publication
 from factory_runtime.domain.run import Run
 from factory_runtime.domain.template import JobTypeFacts, Template
@@ -39,6 +41,10 @@ class TemplateCatalog:
     job_types: Mapping[str, JobTypeFacts]
     source_roots: Sequence[Path] = ()
     kept: KeptTemplates | None = None
+
+    @cached_property
+    def _loaded(self) -> Unchanged[Template]:
+        return Unchanged()
 
     def names(self, tenant_id: str | None = None) -> tuple[str, ...]:
         """Every template's name, sorted."""
@@ -177,7 +183,11 @@ class TemplateCatalog:
         return self.kept.load(publication, self.job_types)
 
     def _load_folder(self, folder: Path, name: str) -> Template:
-        template = load_template(folder, self.job_types, source_roots=self.source_roots)
+        template = self._loaded.get(
+            folder,
+            lambda: load_template(folder, self.job_types, source_roots=self.source_roots),
+            lambda template: [template.folder, *template.sources.values()],
+        )
         if template.id != name:
             raise InputError(
                 f"the template in {name}/ calls itself {template.id!r}",

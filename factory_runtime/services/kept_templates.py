@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -18,6 +19,7 @@ from factory_runtime.domain.errors import (
     InvalidTemplateError,
     TransientError,
 )
+from factory_runtime.domain.folder_stamp import Unchanged
 from factory_runtime.domain.publication import Publication, newest_first
 from factory_runtime.domain.template import JobTypeFacts, Template
 from factory_runtime.domain.tree import pack_folder
@@ -63,6 +65,10 @@ class KeptTemplates:
     folder: Path
     limits: RenderLimits
 
+    @cached_property
+    def _loaded(self) -> Unchanged[Template]:
+        return Unchanged()
+
     def publications(self, tenant_id: str, name: str | None = None) -> tuple[Publication, ...]:
         """What a run of the tenant may begin with; the newest version first."""
         if (store := self.find_store()) is None:
@@ -107,7 +113,7 @@ class KeptTemplates:
         for _ in range(2):
             place = self._unpacked(tenant_id, digest, what)
             try:
-                template = load_template(place, job_types, source_roots=source_roots)
+                template = self._load_unchanged(place, job_types, source_roots)
                 if template.digest == digest:
                     return template
             except InvalidTemplateError:
@@ -116,6 +122,15 @@ class KeptTemplates:
             with disk_errors(self.folder):
                 shutil.rmtree(place, ignore_errors=True)  # somebody wrote to the copy
         raise _gone(what)
+
+    def _load_unchanged(
+        self, place: Path, job_types: Mapping[str, JobTypeFacts], source_roots: Sequence[Path]
+    ) -> Template:
+        return self._loaded.get(
+            place,
+            lambda: load_template(place, job_types, source_roots=source_roots),
+            lambda template: [template.folder, *template.sources.values()],
+        )
 
     def _unpacked(self, tenant_id: str, digest: str, what: str) -> Path:
         place = self.folder / digest

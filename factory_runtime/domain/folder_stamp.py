@@ -1,0 +1,70 @@
+"""Whether a folder is still as it was: by what the file system notes of each file in it.
+
+It is much quicker than to read the files, and as good once they have been left alone for a moment:
+a file system may give two changes of the same instant one time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Hashable, Iterable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+_SETTLED_NANOSECONDS = 2_000_000_000
+_MOST = 256
+"""Values that are kept at once."""
+
+Stamp = tuple[tuple[str, int, int, int, int, int], ...]
+
+
+def stamp_of(folders: Iterable[Path]) -> Stamp | None:
+    """A value that is another as soon as anything below these folders is.
+
+    None where something changed so lately, or cannot be looked at: then nobody can tell.
+    """
+    found: list[tuple[str, int, int, int, int, int]] = []
+    pending = [str(folder) for folder in folders]
+    newest = 0
+    try:
+        while pending:
+            with os.scandir(pending.pop()) as entries:
+                for entry in entries:
+                    seen = entry.stat(follow_symlinks=False)
+                    newest = max(newest, seen.st_ctime_ns)
+                    times = (seen.st_mtime_ns, seen.st_ctime_ns)
+                    found.append((entry.path, seen.st_mode, seen.st_size, seen.st_ino, *times))
+                    if entry.is_dir(follow_symlinks=False):
+                        pending.append(entry.path)
+    except OSError:
+        return None
+    if time.time_ns() - newest < _SETTLED_NANOSECONDS:
+        return None
+    return tuple(found)
+
+
+class Unchanged(Generic[T]):
+    """Values made of folders, kept as long as those stay as they were. Safe to use from threads."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, tuple[tuple[Path, ...], Stamp, T]] = {}
+
+    def get(
+        self, key: Hashable, make: Callable[[], T], folders_of: Callable[[T], Iterable[Path]]
+    ) -> T:
+        """The value that was made under this key, or a new one where a folder of it has changed."""
+        kept = self._kept.get(key)
+        if kept is not None and stamp_of(kept[0]) == kept[1]:
+            return kept[2]
+        value = make()
+        folders = tuple(folders_of(value))
+        # Taken afterwards: what changed meanwhile changed lately, and then there is no stamp.
+        stamp = stamp_of(folders)
+        if stamp is not None:
+            if len(self._kept) >= _MOST:
+                self._kept.clear()
+            self._kept[key] = (folders, stamp, value)
+        return value

@@ -1,0 +1,82 @@
+"""Whether a folder is as it was, without reading it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from factory_runtime.domain import folder_stamp
+from factory_runtime.domain.folder_stamp import Unchanged, stamp_of
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One with files, that counts as settled at once."""
+    monkeypatch.setattr(folder_stamp, "_SETTLED_NANOSECONDS", -1)
+    place = tmp_path / "folder"
+    (place / "in").mkdir(parents=True)
+    (place / "in" / "one").write_text("1")
+    (place / "two").write_text("2")
+    return place
+
+
+def same_size_and_time(place: Path) -> None:
+    times = place.stat()
+    place.write_text("3")
+    os.utime(place, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def replace_by_a_link(folder: Path) -> None:
+    (folder / "two").unlink()
+    (folder / "two").symlink_to("in")
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "other content": lambda folder: same_size_and_time(folder / "in" / "one"),
+    "gone": lambda folder: (folder / "in" / "one").unlink(),
+    "one more": lambda folder: (folder / "in" / "more").touch(),
+    "another mode": lambda folder: (folder / "two").chmod(0o700),
+    "another name": lambda folder: (folder / "two").rename(folder / "three"),
+    "a link": replace_by_a_link,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_whatever_changes_it_is_seen(folder: Path, change: Callable[[Path], object]):
+    before = stamp_of([folder])
+    assert before is not None
+    assert stamp_of([folder]) == before
+    change(folder)
+    assert stamp_of([folder]) != before
+
+
+def test_what_changed_a_moment_ago_has_no_stamp(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(folder_stamp, "_SETTLED_NANOSECONDS", 60_000_000_000)
+    assert stamp_of([folder]) is None
+    assert stamp_of([folder / "gone"]) is None
+
+
+def test_a_value_is_made_again_when_its_folder_has_changed(folder: Path):
+    made = Unchanged[str]()
+
+    def get() -> str:
+        return made.get("key", (folder / "two").read_text, lambda _: [folder])
+
+    assert get() == "2"
+    same_size_and_time(folder / "two")
+    assert get() == "3"
+
+
+def test_a_value_is_made_once_while_its_folder_stays(folder: Path):
+    made, calls = Unchanged[int](), list[int]()
+
+    def make() -> int:
+        calls.append(1)
+        return len(calls)
+
+    assert [made.get("key", make, lambda _: [folder]) for _ in range(3)] == [1, 1, 1]
+    folder.joinpath("two").unlink()
+    assert made.get("key", make, lambda _: [folder]) == 2
