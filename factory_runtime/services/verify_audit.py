@@ -9,12 +9,14 @@ from functools import partial
 from typing import TypeVar
 
 from factory_runtime.domain.audit import AuditSeal, Break, Head, Tampering, seal_digest
+from factory_runtime.domain.errors import CorruptStoreError
 from factory_runtime.domain.records import AuditEntry
 from factory_runtime.ports import RunStore, RunTransaction
 
 _PAGE = 500
 
-Entries = Mapping[str, AuditEntry]
+Entries = Mapping[str, AuditEntry | None]
+"""By id; None where one is there and cannot be read."""
 T = TypeVar("T")
 
 
@@ -93,7 +95,7 @@ def _look(head: Head | None, seals: Sequence[AuditSeal], entries: Entries) -> Br
     if rightful is not None:
         at = f"{rightful.entry_id} stands at {rightful.number} and was sealed as {number}"
         return Break(Tampering.REORDERED, number, seal.entry_id, at)
-    if entry is None:
+    if seal.entry_id not in entries:
         message = f"entry {seal.entry_id}, sealed as {number}, was removed"
         return Break(Tampering.REMOVED, number, seal.entry_id, message)
     message = f"entry {seal.entry_id} is not what was sealed as {number}"
@@ -135,15 +137,15 @@ def _entries(tx: RunTransaction, seals: Sequence[AuditSeal] | None) -> Entries:
     """What the seals name, without what is no entry any more."""
     ids = [seal.entry_id for seal in seals or ()]
     found = _readable(lambda: tx.find_audit(ids))
-    if found is None:
-        one_by_one = (_readable(partial(tx.find_audit, [one])) for one in ids)
-        found = [entry for some in one_by_one for entry in some or ()]
-    return {entry.id: entry for entry in found}
+    if found is not None:
+        return {entry.id: entry for entry in found}
+    one_by_one = {one: _readable(partial(tx.find_audit, [one])) for one in ids}
+    return {one: some[0] if some else None for one, some in one_by_one.items() if some != ()}
 
 
 def _readable(read: Callable[[], T]) -> T | None:
     """None where there is a row that we cannot have written."""
     try:
         return read()
-    except (ValueError, TypeError):
+    except CorruptStoreError:
         return None
