@@ -1,0 +1,262 @@
+"""PostgreSQL's wall between tenants: on every table, for every login, on servers of all kinds."""
+
+from __future__ import annotations
+
+import inspect
+import secrets
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from typing import Any
+
+import pytest
+from psycopg import sql
+from sqlalchemy import create_engine, insert, make_url, select, text
+
+from factory_runtime.domain.errors import SettingsError
+from factory_runtime.domain.records import Lock
+from factory_runtime.ports import RunFilter, RunStore
+from factory_runtime.run_store import SqlRunStore, open_run_store
+from factory_runtime.run_store.migrations.tenant_wall import ensure_tenant_role
+from factory_runtime.run_store.rows import LOCKS
+from factory_runtime.run_store.tables import locks, metadata
+from tests.builders import TENANT, a_run, after
+from tests.services import PostgresServer, running_postgres
+from tests.stored import added
+from tests.two_tenants import INTRUDER, JOB, KEY, RUN, SOURCE, settle
+
+pytestmark = pytest.mark.service
+
+_MADE_BY_HAND = "CREATE ROLE factory_tenant NOLOGIN NOBYPASSRLS; GRANT factory_tenant TO plain"
+
+# --- every table
+
+_WALLS = """
+    SELECT relname, relrowsecurity AND relforcerowsecurity,
+           has_table_privilege('factory_tenant', pg_class.oid, 'SELECT, INSERT')
+             AND NOT has_table_privilege('factory_tenant', pg_class.oid, 'TRUNCATE'),
+           has_table_privilege('factory_tenant', pg_class.oid, 'UPDATE')
+             OR has_table_privilege('factory_tenant', pg_class.oid, 'DELETE')
+    FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
+"""
+_POLICIES = """
+    SELECT tablename, policyname, permissive, cmd, 'public' = ANY(roles), qual, with_check
+    FROM pg_policies
+"""
+_OF_TENANT = "((tenant_id)::text = current_setting('factory.tenant'::text, true))"
+_OF_NOBODY = "(COALESCE(current_setting('factory.tenant'::text, true), ''::text) = ''::text)"
+_PRESENTED = "(({column})::text = current_setting('factory.presented'::text, true))"
+
+
+def test_every_table_stands_behind_the_wall(postgres_store: SqlRunStore) -> None:
+    with postgres_store.engine.connect() as connection:
+        found = {name: walls for name, *walls in connection.execute(text(_WALLS))}
+        policies = {tuple(row) for row in connection.execute(text(_POLICIES))}
+    del found["alembic_version"]
+    append_only = {"audit", "audit_seals"}
+    assert found == {name: [True, True, name not in append_only] for name in metadata.tables}
+    wanted: set[tuple[Any, ...]] = set()
+    for name in metadata.tables:
+        wanted.add((name, "tenant_wall", "PERMISSIVE", "ALL", True, _OF_TENANT, _OF_TENANT))
+        wanted.add((name, "everybody", "PERMISSIVE", "ALL", False, _OF_NOBODY, _OF_NOBODY))
+    for name, column in (("api_keys", "prefix"), ("webhook_sources", "id")):
+        shown = _PRESENTED.format(column=column)
+        wanted.add((name, "presented", "PERMISSIVE", "SELECT", True, shown, None))
+    assert policies == wanted
+
+
+# --- a server that has not seen a factory yet, and logins that are no superusers
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Generator[PostgresServer]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def bare_server(own_server: PostgresServer) -> Generator[PostgresServer]:
+    """Without a database of ours, without our role; with a login that may do nothing special."""
+
+    def clear() -> None:
+        with own_server.connect() as connection:
+            found = connection.execute("SELECT datname FROM pg_database WHERE datname ~ 'factory'")
+            names = [name for (name,) in found]
+        for name in names:
+            own_server.drop(name)
+        with own_server.connect() as connection:
+            connection.execute("DROP ROLE IF EXISTS factory_tenant")
+            connection.execute("DROP ROLE IF EXISTS plain")
+
+    clear()
+    with own_server.connect() as connection:
+        connection.execute("CREATE ROLE plain LOGIN")
+    yield own_server
+    clear()
+
+
+def database_of(server: PostgresServer, login: str) -> str:
+    """The URL of an empty database that this login owns."""
+    name = f"factory_{secrets.token_hex(4)}"
+    server.create(name)
+    with server.connect() as connection:
+        give = sql.SQL("ALTER DATABASE {} OWNER TO {}")
+        connection.execute(give.format(sql.Identifier(name), sql.Identifier(login)))
+    return as_login(server.url(name), login)
+
+
+def as_login(url: str, login: str) -> str:
+    return make_url(url).set(username=login).render_as_string(hide_password=False)
+
+
+def test_a_login_that_may_make_no_role_is_told_what_to_type(bare_server: PostgresServer) -> None:
+    url = database_of(bare_server, "plain")
+    with pytest.raises(SettingsError) as refusal:
+        open_run_store(url)
+    assert _MADE_BY_HAND.replace("plain", "<login>") in str(refusal.value.hint)
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM pg_policies")).scalar() == 0
+        assert connection.execute(text("SELECT to_regclass('runs')")).scalar() is None
+    engine.dispose()
+    with bare_server.connect() as connection:
+        connection.execute(_MADE_BY_HAND)
+    with closing(open_run_store(url)) as store:
+        settle(store)
+        with bare_server.connect() as connection:
+            connection.execute("REVOKE factory_tenant FROM plain")
+        with pytest.raises(SettingsError, match="factory_tenant"), store.begin(TENANT):
+            pass
+
+
+def test_an_owner_sees_all_until_it_names_a_tenant(bare_server: PostgresServer) -> None:
+    with bare_server.connect() as connection:
+        connection.execute("ALTER ROLE plain CREATEROLE")  # as the first login of a managed server
+    url = database_of(bare_server, "plain")
+    with closing(open_run_store(url)) as store:
+        settle(store)
+        added(store, a_run(tenant_id=INTRUDER, id="run-9"))
+        with store.begin_dispatch() as dispatch:
+            dispatch.serve(TENANT, 1.0)
+            assert dispatch.served() == {TENANT: 1.0}
+        assert store.find_routed_job("nothing") is None
+        # As the releases before do, that name no tenant to the database.
+        with store.engine.begin() as connection:
+            row = LOCKS.row_of(Lock(INTRUDER, "old", "somebody", after(1)))
+            connection.execute(insert(locks), row)
+            assert set(connection.execute(select(locks.c.tenant_id)).scalars()) == {
+                TENANT,
+                INTRUDER,
+                "*",
+            }
+            connection.execute(text("SELECT set_config('factory.tenant', 'umbrella', true)"))
+            assert set(connection.execute(select(locks.c.tenant_id)).scalars()) == {INTRUDER}
+        with store.engine.begin() as connection:
+            assert len(connection.execute(select(locks.c.tenant_id)).all()) == 3
+
+
+def test_databases_of_one_server_make_the_role_at_once(bare_server: PostgresServer) -> None:
+    mine, other = (database_of(bare_server, "postgres") for _ in range(2))
+    engine = create_engine(mine)
+    with engine.connect() as connection, ThreadPoolExecutor(1) as pool:
+        ensure_tenant_role(connection)
+        opened = pool.submit(open_run_store, other)
+        wait_for_a_waiting_session(bare_server)
+        connection.commit()
+        for store in (opened.result(), open_run_store(mine)):
+            with closing(store):
+                settle(store)
+    engine.dispose()
+
+
+def wait_for_a_waiting_session(server: PostgresServer) -> None:
+    query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    give_up = time.monotonic() + 30
+    with server.connect() as connection:
+        while connection.execute(query).fetchone() == (0,):
+            assert time.monotonic() < give_up, "nobody waits"
+            time.sleep(0.02)
+
+
+def test_a_role_that_sees_through_walls_is_refused(bare_server: PostgresServer) -> None:
+    with bare_server.connect() as connection:
+        connection.execute("CREATE ROLE factory_tenant BYPASSRLS")
+    with pytest.raises(SettingsError, match="sees through"):
+        open_run_store(database_of(bare_server, "postgres"))
+
+
+# --- a login that serves the API
+
+Look = Callable[[RunStore], Any]
+OVER_ALL: dict[str, Look] = {
+    "due_messages": lambda store: store.due_messages(after(0)),
+    "begin_dispatch": lambda store: store.begin_dispatch().__enter__(),
+    "waiting_runs": lambda store: store.waiting_runs(after(0)),
+    "running_runs": lambda store: store.running_runs(),
+    "held_runs": lambda store: store.held_runs("walk:", "ada", after(0)),
+    "overdue_runs": lambda store: store.overdue_runs(after(0)),
+    "expired_jobs": lambda store: store.expired_jobs(after(0)),
+    "policies": lambda store: store.policies(),
+    "find_deployment": lambda store: store.find_deployment("deployment-1"),
+    "open_flow_runs": lambda store: store.open_flow_runs(),
+    "find_routed_job": lambda store: store.find_routed_job("flow-1"),
+    "routed_jobs": lambda store: store.routed_jobs(),
+    "unfinished_runs": lambda store: store.unfinished_runs(),
+    "next_unsealed_tenant": lambda store: store.next_unsealed_tenant(""),
+    "tenants_of_old_deliveries": lambda store: store.tenants_of_old_deliveries(after(9)),
+    "outbox_lines": lambda store: store.outbox_lines(),
+    "numbers": lambda store: store.numbers(after(9), since=after(0), most=9, seen_after=after(0)),
+}
+FOR_A_TENANT = {"begin", "letter_groups", "find_api_key", "find_webhook_source", "check", "close"}
+
+
+@pytest.fixture
+def api_store(postgres_server: PostgresServer, own_postgres_url: str) -> Generator[SqlRunStore]:
+    """As a login that is a member of the role and no more; the first tenant has all kinds of rows."""
+    with closing(open_run_store(own_postgres_url)) as store:
+        settle(store)
+    login = f"api_{secrets.token_hex(4)}"
+    made, dropped = sql.SQL("CREATE ROLE {} LOGIN IN ROLE factory_tenant"), sql.SQL("DROP ROLE {}")
+    with postgres_server.connect() as connection:
+        connection.execute(made.format(sql.Identifier(login)))
+    with closing(open_run_store(as_login(own_postgres_url, login))) as store:
+        yield store
+    with postgres_server.connect() as connection:
+        connection.execute(dropped.format(sql.Identifier(login)))
+
+
+def test_a_login_of_the_role_serves_tenants_and_finds_what_is_presented(
+    api_store: SqlRunStore,
+) -> None:
+    api_store.check()
+    added(api_store, a_run(tenant_id=INTRUDER, id="run-9"))
+    with api_store.begin(TENANT) as tx:
+        assert tx.count_runs(RunFilter()) == 2
+        tx.wake_job(RUN.id, JOB.step, after(1))
+    with api_store.begin(INTRUDER) as tx:
+        assert tx.count_runs(RunFilter()) == 1
+    assert api_store.find_api_key(KEY.prefix) == KEY
+    assert api_store.find_api_key("b" * 12) is None
+    assert api_store.find_webhook_source(SOURCE.id) == SOURCE
+    assert api_store.find_webhook_source("hook-9") is None
+    (group,) = api_store.letter_groups(tenant_id=TENANT)
+    assert group.tenants == (TENANT,)
+    assert api_store.letter_groups(tenant_id=INTRUDER) == ()
+    for table in metadata.tables.values():
+        with api_store.engine.connect() as connection:
+            assert connection.execute(select(table.c.tenant_id)).all() == [], table.name
+
+
+def test_a_login_of_the_role_is_refused_a_look_over_all_tenants(api_store: SqlRunStore) -> None:
+    methods = {
+        name
+        for name, _ in inspect.getmembers(RunStore, inspect.isfunction)
+        if not name.startswith("_")
+    }
+    assert methods == OVER_ALL.keys() | FOR_A_TENANT
+    for name, look in OVER_ALL.items():
+        with pytest.raises(SettingsError, match="may not look over"):
+            pytest.fail(f"{name} answered {look(api_store)}")
+    with pytest.raises(SettingsError, match="may not look over"):
+        api_store.letter_groups()
