@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+import ssl
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from uuid import uuid4
 
+import certifi
 import pytest
 from prefect.settings import (
+    PREFECT_API_SSL_CERT_FILE,
+    PREFECT_API_TLS_INSECURE_SKIP_VERIFY,
     PREFECT_API_URL,
     PREFECT_CLIENT_CSRF_SUPPORT_ENABLED,
     PREFECT_CLIENT_MAX_RETRIES,
@@ -26,13 +32,14 @@ from factory_runtime.orchestration import prefect_api
 from factory_runtime.orchestration.launch import PrefectLauncher
 from factory_runtime.orchestration.prefect_api import GoneError, ask
 from tests.builders import a_run
+from tests.data_server import a_certificate
 
 RUN = a_run(status=RunStatus.QUEUED, flow_run_id=str(uuid4()))
 NEW = a_run(status=RunStatus.QUEUED)
 
 
 @contextmanager
-def answering(status: int, **headers: str) -> Generator[list[str]]:
+def answering(status: int, certificate: Path | None = None, **headers: str) -> Generator[list[str]]:
     """A server that answers everything with one status; what it was asked."""
     asked: list[str] = []
 
@@ -53,10 +60,15 @@ def answering(status: int, **headers: str) -> Generator[list[str]]:
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Handler)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    scheme = "http" if certificate is None else "https"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        with asking(f"http://127.0.0.1:{server.server_port}/api"):
+        with asking(f"{scheme}://localhost:{server.server_port}/api"):
             yield asked
     finally:
         server.shutdown()
@@ -121,3 +133,24 @@ def test_where_no_server_is_prefect_is_unavailable():
     nobody = "http://127.0.0.1:9/api"  # the port of `discard`
     with asking(nobody), pytest.raises(PrefectUnavailableError, match="does not answer"):
         launcher().show_status(RUN)
+
+
+def test_certificates_are_read_for_the_first_question_alone(tmp_path: Path):
+    place = tmp_path / "certificates.pem"
+    shutil.copyfile(certifi.where(), place)
+    with temporary_settings({PREFECT_API_SSL_CERT_FILE: str(place)}), answering(200) as asked:
+        ask("GET", "/health")
+        place.unlink()
+        ask("GET", "/health")
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(("insecure", "answers"), [(False, False), (True, True)])
+def test_who_is_not_trusted_is_no_prefect_but_where_the_settings_say_so(
+    tmp_path: Path, insecure: bool, answers: bool
+):
+    outcome = nullcontext() if answers else pytest.raises(PrefectUnavailableError)
+    settings = temporary_settings({PREFECT_API_TLS_INSECURE_SKIP_VERIFY: insecure})
+    with settings, answering(200, a_certificate(tmp_path, "localhost")) as asked, outcome:
+        ask("GET", "/health")
+    assert bool(asked) is answers
