@@ -18,15 +18,17 @@ class Needs:
     """A dependency that gives who asks, once they have shown it and have the right somewhere.
 
     Attributes:
-        right: of the tenant, or of one project at least: the route looks at which.
+        right: of the tenant, or of one project at least: the route looks at which. None is none at
+            all, for what concerns nobody but who asks.
     """
 
-    def __init__(self, right: Right) -> None:
+    def __init__(self, right: Right | None) -> None:
         self.right = right
 
     async def __call__(self, request: Request) -> AsyncGenerator[Principal]:
         principal = await run_in_threadpool(_admit, request)
-        principal.require(self.right)
+        if self.right is not None:
+            principal.require(self.right)
         with acting(principal.origin or address_of(request), principal.key_id):
             yield principal
 
@@ -69,6 +71,7 @@ def authenticate(request: Request) -> Principal:
     )
 
 
+Anybody = Annotated[Principal, Depends(Needs(None))]
 Reader = Annotated[Principal, Depends(Needs(Right.READ))]
 Requester = Annotated[Principal, Depends(Needs(Right.REQUEST))]
 Decider = Annotated[Principal, Depends(Needs(Right.DECIDE))]

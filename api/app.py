@@ -10,11 +10,12 @@ from fastapi import Depends, FastAPI
 from api import problems
 from api.access import coming_from_address
 from api.context import Api, Authenticator
+from api.credentials import Credentials
 from api.etags import ETags
 from api.gate import StoreGate
 from api.health import is_store_there
 from api.limits import BodyLimit, Limiter
-from api.loopback import LoopbackOwner
+from api.loopback import LoopbackOwner, has_owner
 from api.measure import Measured
 from api.openapi import document
 from api.problems import documented
@@ -25,6 +26,7 @@ from api.routes import (
     dead_letters_bulk,
     effects,
     health,
+    keys,
     memory,
     run_events,
     run_parts,
@@ -33,8 +35,10 @@ from api.routes import (
     runs_steering,
     templates,
 )
+from api.tokens import Tokens
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.run_store.pool_metrics import count_connections
+from factory_runtime.services.key_ring import KeyRing
 from factory_runtime.wire.paths import API_PREFIX
 
 _ROUTERS = (
@@ -52,6 +56,7 @@ _ROUTERS = (
     templates.router,
     artifacts.router,
     memory.router,
+    keys.router,
 )
 _WITHOUT_STORE = tuple(
     f"{prefix}{path}" for prefix in ("", API_PREFIX) for path in ("/health", "/metrics")
@@ -97,6 +102,6 @@ def create_app(runtime: Runtime, authenticators: Sequence[Authenticator] | None 
 def authenticators_of(runtime: Runtime) -> tuple[Authenticator, ...]:
     """Ways of showing who asks, as the settings have them."""
     settings = runtime.settings
-    if settings.database_url is None:
-        return (LoopbackOwner(settings.tenant),)
-    return ()
+    keys = KeyRing(lambda: runtime.store, runtime.clock)
+    shown = Credentials(keys, Tokens(settings.oidc_issuers))
+    return (shown, LoopbackOwner(settings.tenant)) if has_owner(settings) else (shown,)

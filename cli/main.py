@@ -25,6 +25,7 @@ from cli import (
     doctor,
     effects,
     jobs,
+    keys,
     memory,
     policy,
     prove,
@@ -63,6 +64,7 @@ app.add_typer(templates.app, name="templates")
 app.add_typer(artifacts.app, name="artifacts")
 app.add_typer(policy.app, name="policy")
 app.add_typer(memory.app, name="memory")
+app.add_typer(keys.app, name="keys")
 app.add_typer(deploy.app, name="deploy")
 app.command("api")(api.api)
 app.command("up")(stack.up)

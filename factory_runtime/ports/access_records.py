@@ -40,7 +40,17 @@ class AccessRecords(Protocol):
         ...
 
     def list_api_keys(
-        self, *, limit: int = 200, before_id: str | None = None
+        self,
+        *,
+        good_at: datetime | None = None,
+        limit: int = 200,
+        before_id: str | None = None,
     ) -> tuple[ApiKey, ...]:
-        """The newest first; ``before_id`` continues behind the last one of a page."""
+        """The newest first; ``before_id`` continues behind the last one of a page.
+
+        Args:
+            good_at: of those that are good then alone.
+            limit: at most so many.
+            before_id: of a key.
+        """
         ...

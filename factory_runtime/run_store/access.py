@@ -8,7 +8,7 @@ from sqlalchemy import Select, or_, select
 
 from factory_runtime.domain.api_key import ApiKey
 from factory_runtime.domain.errors import ApiKeyNotFoundError, ConflictError
-from factory_runtime.run_store.rows import API_KEYS, TenantRows
+from factory_runtime.run_store.rows import API_KEYS, Condition, TenantRows
 from factory_runtime.run_store.tables import api_keys
 
 
@@ -48,10 +48,19 @@ class Access:
         return self._rows.find(API_KEYS, replaces=key_id)
 
     def list_api_keys(
-        self, *, limit: int = 200, before_id: str | None = None
+        self,
+        *,
+        good_at: datetime | None = None,
+        limit: int = 200,
+        before_id: str | None = None,
     ) -> tuple[ApiKey, ...]:
-        behind = [] if before_id is None else [api_keys.c.id < before_id]
-        return self._rows.list(API_KEYS, *behind, order_by=(api_keys.c.id.desc(),), limit=limit)
+        columns, where = api_keys.c, list[Condition]()
+        if good_at is not None:
+            lasts = or_(columns.expires_at.is_(None), columns.expires_at > good_at)
+            where += [columns.revoked_at.is_(None), lasts]
+        if before_id is not None:
+            where.append(columns.id < before_id)
+        return self._rows.list(API_KEYS, *where, order_by=(columns.id.desc(),), limit=limit)
 
 
 def api_key_of(prefix: str) -> Select[tuple[object, ...]]:
