@@ -24,6 +24,7 @@ from api.app import create_app
 from factory_runtime.bootstrap import open_runtime
 from factory_runtime.domain.errors import SettingsError
 from factory_runtime.settings import Settings
+from factory_runtime.telemetry.logs import start_logging
 
 _AT_ONCE = 1000
 """Requests of one process that are under way; it answers more with 503 at once."""
@@ -45,7 +46,9 @@ def application() -> FastAPI:
     if (parent := multiprocessing.parent_process()) is not None:
         watch = partial(_end_with, parent.sentinel)
         threading.Thread(target=watch, name="lifeline", daemon=True).start()
-    return create_app(open_runtime(Settings()))
+    settings = Settings()
+    start_logging(settings.log_format, settings.log_level)
+    return create_app(open_runtime(settings))
 
 
 def serve(settings: Settings, place: Place, tell: Callable[[], None] | None = None) -> None:

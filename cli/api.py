@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 import typer
@@ -21,6 +20,7 @@ Processes = Annotated[
 def api(host: Host = None, port: Port = None, processes: Processes = None) -> None:
     """Serve the Factory API until Ctrl-C: requests, reads, webhooks. `factory up` keeps one too."""
     from api.serve import Place, serve
+    from factory_runtime.telemetry.logs import start_logging
 
     door = open_door()
     settings = door.settings
@@ -29,5 +29,5 @@ def api(host: Host = None, port: Port = None, processes: Processes = None) -> No
         settings.api_port if port is None else port,
         processes or max(1, settings.api_processes),
     )
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    start_logging(settings.log_format, settings.log_level)
     serve(settings, place)

@@ -30,6 +30,7 @@ from deployments.stack import StackLock, StackState, write_state
 from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.domain.errors import FactoryError, PrefectUnavailableError
 from factory_runtime.settings import Settings
+from factory_runtime.telemetry.logs import start_logging
 from factory_runtime.telemetry.tracing import flush_traces
 
 _LOG = logging.getLogger("factory.executor")
@@ -43,10 +44,9 @@ def main() -> int:
     """Be the stack until told to stop; the exit code."""
     gc.disable()  # what is imported is never garbage: see ``favour_the_event_loop``
     keep, follow = "--keep" in sys.argv[1:], "--follow" in sys.argv[1:]
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    faulthandler.register(signal.SIGUSR1)  # what every thread does, into the log
     settings = Settings()
+    start_logging(settings.log_format, settings.log_level)
+    faulthandler.register(signal.SIGUSR1)  # what every thread does, into the log
     server = None if settings.prefect_api_url else PrefectServer(settings)
     api_url = settings.prefect_api_url or (server.api_url if server else "")
     lock = StackLock(settings)

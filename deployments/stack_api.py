@@ -6,7 +6,6 @@ It has the lifeline on standard input, and writes its process id down once it li
 from __future__ import annotations
 
 import faulthandler
-import logging
 import os
 import signal
 import sys
@@ -15,14 +14,15 @@ from api.serve import Place, serve
 from deployments.kept import ready_file
 from deployments.lifeline import on_parent_gone
 from factory_runtime.settings import Settings
+from factory_runtime.telemetry.logs import start_logging
 
 
 def main() -> None:
     """Serve on the loopback until told to stop, or until the stack is gone."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
+    settings, port = Settings(), int(sys.argv[1])
+    start_logging(settings.log_format, settings.log_level)
     faulthandler.register(signal.SIGUSR1)  # what every thread does, into the log
     on_parent_gone(lambda: os._exit(1))
-    settings, port = Settings(), int(sys.argv[1])
 
     def tell() -> None:
         ready_file(settings, "api").write_text(str(os.getpid()))

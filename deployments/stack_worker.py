@@ -16,15 +16,16 @@ import signal
 from deployments.kept import ready_file
 from deployments.lifeline import on_parent_gone
 from factory_runtime.settings import Settings
+from factory_runtime.telemetry.logs import start_logging
 
 
 def main() -> None:
     """Serve until told to stop, or until the stack is gone."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    settings = Settings()
+    start_logging(settings.log_format, settings.log_level)
     faulthandler.register(signal.SIGUSR1)  # what every thread does, into the log
     on_parent_gone(lambda: os._exit(1))
-    asyncio.run(_serve(Settings()))
+    asyncio.run(_serve(settings))
     logging.shutdown()
     # Prefect's threads would wait at exit, for minutes, for a server that has gone before them.
     os._exit(0)

@@ -55,6 +55,7 @@ from deployments.warm_messages import (
 from factory_runtime.bootstrap import open_runtime
 from factory_runtime.domain.errors import FactoryError, SettingsError, TransientError
 from factory_runtime.services.sweep import sweep_prefect
+from factory_runtime.telemetry.logs import flush_logs, start_logging
 from factory_runtime.telemetry.tracing import flush_traces
 from flows.hooks import share_runtime, shared_runtime
 from flows.loading import loading_for
@@ -127,6 +128,7 @@ class WarmChild:
         for worker in (EventsWorker, APILogWorker):
             worker.drain_all(timeout=_FLUSH_SECONDS)
         flush_traces()
+        flush_logs()
         # Threads of Prefect's, and of flows that block, would wait for a server or for ever.
         os._exit(0)
 
@@ -216,6 +218,7 @@ def _open_what_runs_need() -> None:
     """
     try:
         runtime = open_runtime()
+        start_logging(runtime.settings.log_format, runtime.settings.log_level)
         share_runtime(runtime)
         _ = runtime.desk, runtime.engine, runtime.launcher, runtime.routes
     except (SettingsError, ValueError) as error:  # the latter is how pydantic refuses one

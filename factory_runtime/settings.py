@@ -39,38 +39,6 @@ class OidcIssuer(BaseModel):
     def _is_safe(cls, url: str) -> str:
         parts = urlsplit(url)
         here = parts.hostname in ("localhost", "127.0.0.1", "::1")
-        if not parts.hostname or parts.scheme != "https" and not (here and parts.scheme == "http"):
-            raise ValueError("an issuer is an https URL")
-        if parts.query or parts.fragment or parts.username is not None:
-            raise ValueError("an issuer's URL has neither a query nor a fragment nor a user")
-        return url
-
-
-class OidcIssuer(BaseModel):
-    """Somebody whose tokens the API takes: what they are checked by, and which claims are read.
-
-    Attributes:
-        issuer: its URL, as its tokens spell it; ``https``, or ``http`` on this machine.
-        audience: what its tokens must be meant for.
-        tenant: of all its tokens; None reads ``tenant_claim``.
-        roles_claim: a list like ``["operator:shop", "viewer"]``; other words in it mean nothing.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    issuer: str
-    audience: str = Field(min_length=1)
-    tenant: str | None = Field(default=None, pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")
-    tenant_claim: str = Field(default="factory_tenant", min_length=1)
-    name_claim: str = Field(default="sub", min_length=1)
-    groups_claim: str = Field(default="groups", min_length=1)
-    roles_claim: str = Field(default="factory_roles", min_length=1)
-
-    @field_validator("issuer")
-    @classmethod
-    def _is_safe(cls, url: str) -> str:
-        parts = urlsplit(url)
-        here = parts.hostname in ("localhost", "127.0.0.1", "::1")
         if not parts.hostname or parts.scheme not in ("https", *(["http"] if here else [])):
             raise ValueError("an issuer is an https URL")
         if parts.query or parts.fragment or parts.username is not None:
@@ -105,6 +73,9 @@ class Settings(BaseSettings):
         job_routes: the ``pool/queue`` of Prefect's whose workers do the jobs of a type, like
             ``{"documentation": "docs-pool/docs"}``; the others are done where their run is.
         warm_processes: of the worker that `factory up` keeps; 0 is no worker.
+        callback_hosts: hosts inside a private network, without TLS, or at another port than the usual,
+            that callbacks may be sent to and sources of webhooks be asked at, as ``data_hosts``;
+            everything public may be.
         secret_keys: what stored secrets are sealed with: the first seals, any opens. Where nothing
             but ``home`` is used, one is made there.
         log_format: of what the processes of `factory up` and `factory api` log: text for people, or a
@@ -132,6 +103,7 @@ class Settings(BaseSettings):
     source_roots: tuple[Path, ...] = ()
     data_hosts: tuple[str, ...] = ()
     template_hosts: tuple[str, ...] = ()
+    callback_hosts: tuple[str, ...] = ()
     job_types: tuple[str, ...] = ()
     prefect_api_url: str | None = None
     policy_folder: Path | None = None

@@ -18,6 +18,8 @@ from factory_runtime.orchestration.routes import FLOW
 from factory_runtime.services.end_run import BY_PREFECT, cancel_run
 from factory_runtime.services.engine import Walk
 from factory_runtime.services.routed_job import begin_routed, leave_routed
+from factory_runtime.services.trace_request import about_run
+from factory_runtime.telemetry.logs import dimensions
 from factory_runtime.telemetry.tracing import mark_span
 from flows.hooks import after_run, shared_runtime
 from flows.walk import run_one, shared_limits, under_way, wind_down
@@ -45,7 +47,8 @@ async def job(job_id: str) -> State[Any]:
     if walk is None:
         return Completed(name="Nothing to do", message=f"{job_id} does not wait for this flow run")
     mark_span(run_id=walk.run.id, tenant_id=walk.run.tenant_id)
-    return _state_of(await _do(runtime, walk, flow_run_id))
+    with dimensions(**about_run(walk.run)):
+        return _state_of(await _do(runtime, walk, flow_run_id))
 
 
 async def _do(runtime: Runtime, walk: Walk, flow_run_id: str) -> Job:

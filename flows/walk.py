@@ -26,6 +26,8 @@ from factory_runtime.services.engine import Walk, begin_walk, hold_walk, stop_wa
 from factory_runtime.services.put_down import put_down
 from factory_runtime.services.send_job import comes_back
 from factory_runtime.services.topic_slots import look_again
+from factory_runtime.services.trace_request import about_run
+from factory_runtime.telemetry.logs import dimensions
 from flows.progress import Progress
 from flows.watch import Why, watch_run, why_left
 from tasks.execution import Execution, JobCall
@@ -62,7 +64,8 @@ async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: s
     execution = Execution(runtime, taken, *shared_limits())
     under_way.add(execution)
     try:
-        run = await _walk_to_the_end(execution, flow_run_id)
+        with dimensions(**about_run(taken.run)):
+            run = await _walk_to_the_end(execution, flow_run_id)
     except TransientError as error:
         raise Abort(f"{run_id} cannot be recorded now") from error
     finally:

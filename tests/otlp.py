@@ -1,15 +1,17 @@
-"""A receiver of traces on a fresh loopback port: OTLP over HTTP, read with OpenTelemetry's own types."""
+"""A receiver on a fresh loopback port: OTLP over HTTP, read with OpenTelemetry's own types."""
 
 from __future__ import annotations
 
 import gzip
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 
@@ -26,37 +28,93 @@ class TracedSpan:
     attributes: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class SentLine:
+    """A line of a log as it arrived; ids in hex, empty where it has none."""
+
+    logger: str
+    severity: str
+    body: str
+    trace_id: str
+    span_id: str
+    attributes: Mapping[str, Any]
+
+
 class Collector:
     """What it was sent; ``bodies`` has all of it, uncompressed. Refuses while ``is_refusing``."""
 
     def __init__(self, port: int) -> None:
         self.endpoint = f"http://127.0.0.1:{port}"
-        self.bodies: list[bytes] = []
+        self.asked: list[tuple[str, bytes]] = []
         self.is_refusing = False
 
     @property
     def environment(self) -> dict[str, str]:
         """Of a process that is to send here."""
-        return {"OTEL_EXPORTER_OTLP_ENDPOINT": self.endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+        return {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.endpoint,
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+            "OTEL_BLRP_SCHEDULE_DELAY": "100",
+            "OTEL_METRIC_EXPORT_INTERVAL": "100",
+        }
+
+    @property
+    def bodies(self) -> list[bytes]:
+        return [body for _, body in list(self.asked)]
 
     def spans(self, trace_id: str) -> list[TracedSpan]:
         """Those of a trace so far."""
         return [span for span in self._all() if span.trace_id == trace_id]
 
+    def lines(self) -> list[SentLine]:
+        """All lines of logs so far."""
+        return [
+            SentLine(
+                scope.scope.name,
+                line.severity_text,
+                line.body.string_value,
+                line.trace_id.hex(),
+                line.span_id.hex(),
+                _attributes(line),
+            )
+            for request in self._requests("/v1/logs", ExportLogsServiceRequest)
+            for resource in request.resource_logs
+            for scope in resource.scope_logs
+            for line in scope.log_records
+        ]
+
+    def metrics(self) -> dict[str, Any]:
+        """Each metric by its name, as it was sent last."""
+        return {
+            metric.name: metric
+            for request in self._requests("/v1/metrics", ExportMetricsServiceRequest)
+            for resource in request.resource_metrics
+            for scope in resource.scope_metrics
+            for metric in scope.metrics
+        }
+
+    def _requests(self, path: str, kind: Callable[[], Any]) -> Generator[Any]:
+        for asked, body in list(self.asked):
+            if asked == path:
+                request = kind()
+                request.ParseFromString(body)
+                yield request
+
     def _all(self) -> Generator[TracedSpan]:
-        for body in list(self.bodies):
-            request = ExportTraceServiceRequest()
-            request.ParseFromString(body)
+        for request in self._requests("/v1/traces", ExportTraceServiceRequest):
             for resource in request.resource_spans:
                 for scope in resource.scope_spans:
                     for span in scope.spans:
                         yield _read(span, scope.scope.name)
 
 
-def _read(span: Any, scope: str) -> TracedSpan:
-    def value_of(value: Any) -> Any:
-        return getattr(value, value.WhichOneof("value"))
+def _attributes(owner: Any) -> dict[str, Any]:
+    """Of a span, of a line, or of a point."""
+    values = {one.key: one.value for one in owner.attributes}
+    return {key: getattr(value, value.WhichOneof("value")) for key, value in values.items()}
 
+
+def _read(span: Any, scope: str) -> TracedSpan:
     return TracedSpan(
         name=span.name,
         trace_id=span.trace_id.hex(),
@@ -64,7 +122,7 @@ def _read(span: Any, scope: str) -> TracedSpan:
         parent_id=span.parent_span_id.hex(),
         scope=scope,
         failed=span.status.code == 2,
-        attributes={one.key: value_of(one.value) for one in span.attributes},
+        attributes=_attributes(span),
     )
 
 
@@ -78,7 +136,7 @@ def collector() -> Generator[Collector]:
             if self.headers.get("Content-Encoding") == "gzip":
                 body = gzip.decompress(body)
             if not made.is_refusing:
-                made.bodies.append(body)
+                made.asked.append((self.path, body))
             self.send_response(400 if made.is_refusing else 200)
             self.send_header("Content-Length", "0")
             self.end_headers()

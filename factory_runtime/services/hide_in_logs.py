@@ -46,6 +46,7 @@ def _install() -> None:
 
 def _hide(secrets: Secrets, record: logging.LogRecord) -> None:
     said = _said_by(record)
+    record.template = str(record.msg)  # ours; what it was filled with is to be told nowhere else
     trace = record.exc_text
     if record.exc_info and not trace:
         trace = _formatter.formatException(record.exc_info)

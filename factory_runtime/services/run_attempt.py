@@ -37,8 +37,10 @@ from factory_runtime.services.notes import write_logs
 from factory_runtime.services.signals import JOB_RETRIED, Signal, signal_job
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.stored_tree import StoredTree
+from factory_runtime.services.trace_attempt import about_attempt
 from factory_runtime.services.undo_job import settle_undone, undo_job
 from factory_runtime.services.wake_run import wake_run
+from factory_runtime.telemetry.logs import dimensions
 from factory_runtime.telemetry.tracing import inside_span
 
 _ERROR_LENGTH = 4000
@@ -64,7 +66,8 @@ def publish_attempt(
     context = AttemptContext(engine, walk, begun)
     files = None if tree is None else StoredTree(engine.storage, walk.run.tenant_id, tree)
     context.check_cancelled()
-    with inside_span(walk.run.trace_id, begun.attempt.span_id):
+    about = about_attempt(walk.run, begun)
+    with inside_span(walk.run.trace_id, begun.attempt.span_id), dimensions(**about):
         if begun.planned.undo_of is None:
             job_type = engine.job_types[begun.planned.type]
             result = job_type.publish(context, begun.with_, files)

@@ -13,12 +13,20 @@ from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.run import Run
 from factory_runtime.services.attempt import AnotherAttempt, Begun
+from factory_runtime.services.trace_request import about_run
+from factory_runtime.telemetry.logs import Dimension
 from factory_runtime.telemetry.trace_context import root_span_id
 from factory_runtime.telemetry.tracing import SpanFacts, tell_span
 
 _UNRECORDED = "unrecorded"
 _FAILED = JobStatus.FAILED.value.lower()
 _FAILURES = frozenset({_UNRECORDED, _FAILED, Outcome.TRANSIENT.value})
+
+
+def about_attempt(run: Run, begun: Begun) -> dict[str, Dimension]:
+    """What lines of the log say of who logs while an attempt is made."""
+    job, number = begun.job, begun.attempt.number
+    return {**about_run(run), "jobId": job.id, "step": job.step, "attempt": number}
 
 
 def tell_attempt(

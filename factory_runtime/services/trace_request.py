@@ -5,8 +5,19 @@ from __future__ import annotations
 from datetime import datetime
 
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.telemetry.logs import Dimension
 from factory_runtime.telemetry.trace_context import root_span_id
 from factory_runtime.telemetry.tracing import SpanFacts, tell_span
+
+
+def about_run(run: Run) -> dict[str, Dimension]:
+    """What lines of the log say of who logs while a run is worked on."""
+    return {
+        "tenantId": run.tenant_id,
+        "projectId": run.project_id,
+        "runId": run.id,
+        "traceId": run.trace_id,
+    }
 
 
 def tell_request(run: Run, at: datetime) -> None:

@@ -6,7 +6,6 @@ its spans. A template's author, who fills in a form and what a job met can all h
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +14,8 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Status
+
+from factory_runtime.telemetry.otlp import Losses
 
 OURS = "factory."
 
@@ -35,25 +36,18 @@ _NAME = re.compile(r"(?:render |[A-Z]{3,7} (?=/))?[A-Za-z0-9/][A-Za-z0-9._:/\[\]
 """Likewise of a span; a route of the API is its template, like ``GET /runs/{runId}``."""
 _RUN_ID = f"{OURS}run-id"
 
-_LOG = logging.getLogger("factory.traces")
-
 
 class CarefulExporter(SpanExporter):
     """Exports spans by OTLP over HTTP, without what is not ours to tell. Says once that it cannot."""
 
     def __init__(self, inner: SpanExporter | None = None) -> None:
         self._inner = OTLPSpanExporter() if inner is None else inner
-        # It would say each time what is said once here, and where it sends to.
-        logging.getLogger("opentelemetry.exporter.otlp").setLevel(logging.CRITICAL)
-        self._is_away = False
+        self._losses = Losses("traces")
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Send them; those that are not taken are lost."""
         result = self._inner.export([only_ours(span) for span in spans])
-        failed = result is not SpanExportResult.SUCCESS
-        if failed and not self._is_away:
-            _LOG.warning("traces are lost: the OTLP endpoint does not take them")
-        self._is_away = failed
+        self._losses.note(taken=result is SpanExportResult.SUCCESS)
         return result
 
     def shutdown(self) -> None:

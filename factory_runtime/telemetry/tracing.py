@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from factory_runtime.telemetry.otlp import end_soon, is_wanted, opened, resource
 from factory_runtime.telemetry.trace_context import (
     TraceContext,
     current_context,
@@ -34,12 +35,9 @@ if TYPE_CHECKING:
 TRACEPARENT_LABEL = "__OTEL_TRACEPARENT"
 """The label of a flow run that Prefect's engine takes the parent of its span from."""
 
-_ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _DELAY = "OTEL_BSP_SCHEDULE_DELAY"
 _DELAY_MILLISECONDS = 1000
 """Processes of the stack are ended at once: with the five seconds of OpenTelemetry, more is lost."""
-_LAST_SECONDS = 2.0
-"""How long a process that ends may take to send what it has: an endpoint may be away."""
 
 _SCOPE = "factory"
 
@@ -78,22 +76,17 @@ class _Tracing:
     """Where the spans of this process go."""
 
     def __init__(self) -> None:
-        # It logs headers that it cannot read as they are, with the token in them.
-        logging.getLogger("opentelemetry.util.re").disabled = True
         from opentelemetry import trace
-        from opentelemetry.sdk.resources import OTELResourceDetector, Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
         from factory_runtime.telemetry.span_export import CarefulExporter
 
         delay = None if _DELAY in os.environ else _DELAY_MILLISECONDS
-        named = Resource({"service.name": "factory-runtime"})
-        resource = Resource.create().merge(named).merge(OTELResourceDetector().detect())
         self.processor: BatchSpanProcessor = BatchSpanProcessor(
             CarefulExporter(), schedule_delay_millis=delay
         )
-        self.provider: TracerProvider = TracerProvider(resource=resource, shutdown_on_exit=False)
+        self.provider: TracerProvider = TracerProvider(resource=resource(), shutdown_on_exit=False)
         if isinstance(trace.get_tracer_provider(), TracerProvider):
             # Somebody's agent has set one up: Prefect's spans go where that one says, as they are.
             _LOG.warning("traces of Prefect go to the tracer provider that this process had")
@@ -109,9 +102,7 @@ class _Tracing:
 
     def close(self) -> None:
         """Send what is left, and stop, in a bounded time."""
-        closing = threading.Thread(target=self.processor.shutdown, daemon=True)
-        closing.start()
-        closing.join(_LAST_SECONDS)
+        end_soon(self.processor.shutdown)
 
 
 _tracing: _Tracing | None = None
@@ -122,26 +113,12 @@ _starting = threading.Lock()
 def start_tracing() -> None:
     """Have spans of this process exported, where the environment says where to. The first counts."""
     global _tracing, _tried
-    if not is_wanted():
+    if not is_wanted("traces"):
         return
     with _starting:
-        if _tried:
-            return
-        _tried = True
-        try:
-            _tracing = _Tracing()
-        except ImportError:
-            _LOG.warning("no traces: the extra factory-runtime[tracing] is not installed")
-        except Exception as error:
-            # Of what it says, nothing: it may show a header, and with it a token.
-            kind = type(error).__name__
-            _LOG.warning("no traces: OpenTelemetry cannot be set up by its variables (%s)", kind)
-
-
-def is_wanted() -> bool:
-    """Whether the environment names an endpoint for traces."""
-    off = os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
-    return not off and any(os.environ.get(name) for name in _ENDPOINTS)
+        if not _tried:
+            _tried = True
+            _tracing = opened("traces", _Tracing)
 
 
 def flush_traces() -> None:
