@@ -6,21 +6,25 @@ from collections.abc import Generator, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import ColumnElement, String, and_, bindparam
+from sqlalchemy import ColumnElement, String, and_, bindparam, literal_column, update
 
-from factory_runtime.domain.errors import FactoryError
+from factory_runtime.domain.errors import CorruptStoreError, FactoryError
+from factory_runtime.ports import JobKey
 from factory_runtime.run_store import SqlRunStore, rows
 from factory_runtime.run_store.rows import Record, TenantRows
+from factory_runtime.run_store.tables import topic_waits
 from tests.builders import TENANT, after
 from tests.two_tenants import (
     BESIDE,
     CONFLICT,
     EMPTY,
     INTRUDER,
+    JOB,
     NOT_FOUND,
     ORDER,
     RUN,
     SMUGGLED,
+    WAIT,
     everything_of,
     settle,
 )
@@ -109,3 +113,31 @@ def test_postgresql_alone_lets_a_tenant_hold_nothing_of_another(
             assert tx.lock_run(RUN.id) == RUN
             assert tx.lock_redrive_order(ORDER.id) == ORDER
             assert tx.renew_lock("cache", "ada", after(70))
+
+
+@pytest.mark.service
+@pytest.mark.usefixtures("without_first_wall")
+def test_who_looks_at_a_line_of_all_tenants_is_behind_the_wall_again(
+    postgres_store: SqlRunStore,
+) -> None:
+    settle(postgres_store)
+    with postgres_store.begin(INTRUDER) as tx:
+        topic = tx.lock_topic(JOB.type)
+        assert tx.list_jobs(RUN.id) == ()
+        assert topic.at_work() == (JobKey(TENANT, RUN.id, JOB.step),)
+        assert topic.waits(after(0)) == (WAIT,)
+        topic.serve(TENANT, 2.0)
+        assert tx.list_topic_waits(RUN.id) == ()
+
+
+@pytest.mark.service
+@pytest.mark.usefixtures("without_first_wall")
+def test_who_fails_in_such_a_look_is_behind_the_wall_again(postgres_store: SqlRunStore) -> None:
+    settle(postgres_store)
+    with postgres_store.engine.begin() as connection:
+        connection.execute(update(topic_waits).values(priority=literal_column("9")))
+    with postgres_store.begin(INTRUDER) as tx:
+        topic = tx.lock_topic(JOB.type)
+        with pytest.raises(CorruptStoreError):
+            topic.waits(after(0))
+        assert tx.list_jobs(RUN.id) == ()
