@@ -31,6 +31,9 @@ NAMES = (
     "sweep",
     "dispatch",
     "letters",
+    "api_requests",
+    "api_reads",
+    "api_webhooks",
 )
 
 
