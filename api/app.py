@@ -22,6 +22,7 @@ from api.problems import documented
 from api.routes import (
     approvals,
     artifacts,
+    audit,
     dead_letters,
     dead_letters_bulk,
     effects,
@@ -55,6 +56,7 @@ _ROUTERS = (
     effects.router,
     templates.router,
     artifacts.router,
+    audit.router,
     memory.router,
     keys.router,
 )

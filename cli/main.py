@@ -20,6 +20,7 @@ from cli import (
     api,
     approvals,
     artifacts,
+    audit,
     dead_letters,
     deploy,
     doctor,
@@ -62,6 +63,7 @@ app.add_typer(approvals.app, name="approvals")
 app.add_typer(effects.app, name="effects")
 app.add_typer(templates.app, name="templates")
 app.add_typer(artifacts.app, name="artifacts")
+app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
 app.add_typer(memory.app, name="memory")
 app.add_typer(keys.app, name="keys")
