@@ -356,7 +356,7 @@ class _InsertAbsent(Insert):
 
 @compiles(_InsertAbsent)
 def _written(statement: _InsertAbsent, compiler: SQLCompiler, **options: Any) -> str:
-    inserting: str = compiler.visit_insert(statement, **options)  # pyright: ignore[reportUnknownMemberType]
+    inserting = str(compiler.visit_insert(statement, **options))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType] - not typed
     return f"{inserting} ON CONFLICT DO NOTHING"
 
 
