@@ -12,12 +12,12 @@ from typing import Annotated, BinaryIO
 import typer
 
 from cli.as_json import print_json, to_json
-from cli.door import Door, open_door
+from cli.door import Door, open_door, person
 from cli.options import Json, Tenant
 from cli.text import size
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.errors import InputError, StorageFullError
-from factory_runtime.services.read_artifact import open_artifact
+from factory_runtime.services.read_artifact import note_reading, open_artifact
 
 app = typer.Typer(help="What runs made: list and get artifacts.", no_args_is_help=True)
 
@@ -71,7 +71,7 @@ def get(
         return
     _deliver(door, artifact, output)
     with door.runtime.store.begin(door.tenant) as tx:
-        tx.touch_artifact(artifact_id, door.runtime.clock.now())
+        note_reading(tx, artifact, person(), door.runtime.clock.now())
 
 
 def _tell_place(door: Door, artifact: Artifact) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Annotated, Any
 
@@ -16,7 +16,8 @@ from api.problems import answer, documented, plain_problem
 from factory_runtime.domain.access import Right
 from factory_runtime.domain.artifact import ArtifactKind, Classification
 from factory_runtime.domain.errors import StoreUnavailableError
-from factory_runtime.services.read_artifact import open_artifact
+from factory_runtime.ports import RunTransaction
+from factory_runtime.services.read_artifact import note_reading, open_artifact
 from factory_runtime.services.visible import require_in, visible_artifact, visible_projects
 from factory_runtime.wire.history import ArtifactAnswer
 from factory_runtime.wire.page import Part
@@ -83,11 +84,16 @@ def get_body(
     runtime = api.runtime
     with runtime.store.begin(reader.tenant_id, read_only=True) as tx:
         artifact = visible_artifact(tx, reader, artifact_id)
-    if artifact.classification is Classification.CONFIDENTIAL:
+    confidential = artifact.classification is Classification.CONFIDENTIAL
+    if confidential:
         require_in(reader, Right.OPERATE, artifact.project_id)
     tag = f'"{artifact.sha256}"'
     if artifact.has_body and is_known(tag, if_none_match):
         return Response(status_code=304, headers=headers_of(tag))
+    # A store that cannot be written is no reason to withhold what is not confidential.
+    unwritten = nullcontext() if confidential else suppress(StoreUnavailableError)
+    with unwritten, runtime.store.begin(reader.tenant_id) as tx:
+        note_reading(tx, artifact, reader.name, runtime.clock.now())
     body, size = open_artifact(runtime.storage, artifact)
     try:
         span = span_of(range_, size) if if_range in (None, tag) else None
@@ -95,7 +101,4 @@ def get_body(
         body.close()
         problem = plain_problem(416, "unsatisfiable-range", f"the body has {size} bytes")
         return answer(problem, {"Content-Range": f"bytes */{size}"})
-    with suppress(StoreUnavailableError), runtime.store.begin(reader.tenant_id) as tx:
-        # A store that cannot be written is no reason to withhold what can be read.
-        tx.touch_artifact(artifact_id, runtime.clock.now())
     return download(body, size, span, artifact.name, artifact.media_type, tag)

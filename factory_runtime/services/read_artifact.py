@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import datetime
 from typing import BinaryIO
 
 from factory_runtime.domain.artifact import Artifact
 from factory_runtime.domain.errors import ArtifactNotFoundError, CorruptArtifactError
-from factory_runtime.ports import ArtifactStorage
+from factory_runtime.ports import ArtifactStorage, RunTransaction
+from factory_runtime.services.audit import leave_audit
 
 _CHUNK = 1024 * 1024
 
@@ -40,6 +42,13 @@ def open_artifact(storage: ArtifactStorage, artifact: Artifact) -> tuple[BinaryI
         f"the body of {artifact.id} ({artifact.name}) does not match its digest {digest}",
         hint="run its template once more to make it again, or restore it from a backup",
     )
+
+
+def note_reading(tx: RunTransaction, artifact: Artifact, by: str, now: datetime) -> None:
+    """Write down who is about to get an artifact's bytes, and that somebody still does."""
+    tx.touch_artifact(artifact.id, now)
+    detail = {"run_id": artifact.run_id, "classification": artifact.classification}
+    leave_audit(tx, by, "artifact.read", artifact.id, detail, now)
 
 
 def _measure(body: BinaryIO) -> tuple[str, int]:

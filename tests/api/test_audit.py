@@ -8,9 +8,13 @@ from typing import Any
 import pytest
 
 from factory_runtime.domain.access import Role
+from factory_runtime.domain.artifact import Classification
 from factory_runtime.domain.audit import parse_head
+from factory_runtime.domain.errors import StoreUnavailableError
+from factory_runtime.run_store.transaction import SqlTransaction
 from factory_runtime.services.verify_audit import verify_audit
 from tests.api.site import ApiSite, somebody
+from tests.builders import an_artifact
 
 AUDIT = "/api/v1/audit"
 
@@ -52,6 +56,35 @@ def test_entries_are_listed_in_parts_by_what_they_say(site: ApiSite):
     assert rest["nextCursor"] is None
     for wrong in ({"cursor": "aud-of-nobody"}, {"limit": 0}, {"since": "noon"}, {"who": "ada"}):
         assert admin.get(AUDIT, params=wrong).status_code == 422, wrong
+
+
+@pytest.mark.parametrize("classification", list(Classification))
+def test_whose_hands_an_artifact_s_bytes_came_into_is_on_record(
+    small_site: ApiSite, monkeypatch: pytest.MonkeyPatch, classification: Classification
+):
+    admin = small_site.client(somebody())
+    run = small_site.stands("acme", small_site.run(admin))
+    stored = small_site.runtime.storage.put("acme", b"bytes")
+    made = an_artifact(
+        run,
+        sha256=stored.digest,
+        size=5,
+        uri=f"artifact:{stored.digest}",
+        classification=classification,
+    )
+    with small_site.store.begin("acme") as tx:
+        tx.add_artifacts([made])
+    path = f"/api/v1/artifacts/{made.id}/body"
+    assert admin.get(path).content == b"bytes"
+    (entry,) = entries(admin, action="artifact.read")
+    assert (entry["actor"], entry["subject"], entry["origin"]) == ("ada", made.id, "testclient")
+
+    def away(*_: object) -> None:
+        raise StoreUnavailableError("the disk is full")
+
+    monkeypatch.setattr(SqlTransaction, "add_audit", away)
+    withheld = classification is Classification.CONFIDENTIAL
+    assert admin.get(path).status_code == (503 if withheld else 200)
 
 
 def test_the_head_is_that_of_the_chain(site: ApiSite):
