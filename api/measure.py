@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,6 +14,14 @@ from factory_runtime.telemetry.metrics import IN_FLIGHT, REQUEST_SECONDS, REQUES
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _OTHER = "other"
+
+
+@contextmanager
+def counting_together() -> Generator[None]:
+    """Have the processes that are started meanwhile tell each other's numbers as their own."""
+    with TemporaryDirectory(prefix="factory-metrics-") as folder:
+        os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", folder)
+        yield
 
 
 class Measured:

@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from api.app import create_app
+from api.measure import counting_together
 from factory_runtime.bootstrap import open_runtime
 from factory_runtime.domain.errors import SettingsError
 from factory_runtime.settings import Settings
@@ -81,7 +82,8 @@ def serve(settings: Settings, place: Place, tell: Callable[[], None] | None = No
     if place.processes == 1:
         _Server(config, tell).run()
         return
-    Multiprocess(config, sockets=[config.bind_socket()]).run()
+    with counting_together():
+        Multiprocess(config, sockets=[config.bind_socket()]).run()
 
 
 class _Server(uvicorn.Server):

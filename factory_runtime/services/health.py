@@ -1,4 +1,4 @@
-"""How the factory's parts are: looked at really, at most once a second each."""
+"""How the factory's parts are: looked at really, at most twice a second each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from factory_runtime.services.topics import MEMORY_OF_RUN, MEMORY_OF_TEMPLATE
 PATIENCE = timedelta(seconds=1)
 """What has not answered by then does not answer."""
 
-_FRESH = timedelta(seconds=1)
+_FRESH = timedelta(seconds=0.5)
 
 _IDLE = timedelta(minutes=1)
 """A run that wants a slot, while none is taken, gets one sooner than that."""

@@ -10,7 +10,6 @@ import logging
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from concurrent.futures import TimeoutError as StillLookingError
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import accumulate
@@ -30,7 +29,7 @@ MOST = 2000
 """What has ended lately: within the hour, and no more runs than these, the latest ones."""
 
 _FRESH = timedelta(seconds=5)
-_PATIENCE = 5.0
+_PATIENCE = 3.0
 _BOUNDS = (0.5, 1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 24 * 3600)
 _OTHER = "other"
 
@@ -77,7 +76,7 @@ class StoreMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         try:
             reading = self._look.begin().result(_PATIENCE)
-        except StillLookingError:
+        except TimeoutError:
             reading = Reading(self._clock.now())
         yield from _of_parts(reading)
         if reading.numbers is not None:

@@ -79,7 +79,8 @@ def collectors() -> tuple[Collector, ...]:
     if shared is None:
         return (_COUNTED, ProcessResources(None))
     folder = Path(shared)
-    return (MultiProcessCollector(None, str(folder)), ProcessResources(folder))
+    # First: it takes what has ended off what is going on.
+    return (ProcessResources(folder), MultiProcessCollector(None, str(folder)))
 
 
 class ProcessResources(Collector):

@@ -1,0 +1,231 @@
+"""Numbers for Prometheus: they are those of the store, and name nobody."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from fastapi.testclient import TestClient
+from prometheus_client.parser import text_string_to_metric_families
+
+from factory_runtime.domain.access import Role
+from factory_runtime.domain.job import JobStatus
+from factory_runtime.domain.records import TopicWait
+from factory_runtime.domain.run import Priority, RunStatus
+from factory_runtime.services import store_metrics
+from tests.api.site import ApiSite, somebody
+from tests.builders import (
+    NOON,
+    TENANT,
+    a_breaker,
+    a_claimed_job,
+    a_failure_kind,
+    a_job,
+    a_letter,
+    a_message,
+    a_run,
+    after,
+)
+from tests.small_factory import SettableClock
+
+METRICS = "/metrics"
+SHOWN = "seen"
+TOLD = {"Authorization": f"Bearer {SHOWN}"}
+
+Numbers = dict[str, dict[frozenset[tuple[str, str]], float]]
+
+
+def numbers_in(text: str) -> Numbers:
+    found: Numbers = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[frozenset(sample.labels.items())] = sample.value
+    return found
+
+
+def of(numbers: Numbers, name: str, **labels: str) -> float | None:
+    return numbers[name].get(frozenset(labels.items()))
+
+
+def numbers(site: ApiSite) -> Numbers:
+    """As they are read anew."""
+    site.runtime.__dict__.pop("store_metrics", None)
+    answer = site.client(somebody()).get(METRICS)
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    return numbers_in(answer.text)
+
+
+def at(site: ApiSite, seconds: float) -> None:
+    """Have it be so many seconds after noon."""
+    clock = SettableClock()
+    clock.pass_time(timedelta(seconds=seconds))
+    site.runtime.__dict__["clock"] = clock
+
+
+def add(site: ApiSite, *jobs: Any, tenant_id: str = TENANT, **values: Any) -> None:
+    """A run, with these jobs."""
+    run = a_run(tenant_id=tenant_id, **values)
+    with site.store.begin(tenant_id) as tx:
+        tx.add_run(run, [replace(job, tenant_id=tenant_id, run_id=run.id) for job in jobs])
+
+
+def test_what_is_open_is_counted_over_all_tenants(site: ApiSite) -> None:
+    at(site, 100)
+    add(site, status=RunStatus.VALIDATED, priority=Priority.HIGH)
+    add(site, tenant_id="umbrella", status=RunStatus.VALIDATED, requested_at=after(40))
+    add(site, a_claimed_job(), status=RunStatus.RUNNING, admitted_at=NOON)
+    with site.store.begin(TENANT) as tx:
+        tx.add_message(a_message(topic="notice", created_at=after(30)))
+        tx.add_message(a_message(topic="notice", done_at=NOON))
+        tx.save_breaker(a_breaker(open_until=after(200)))
+        tx.save_breaker(a_breaker(host="git", open_until=after(50)))
+        wait = TopicWait(TENANT, "r", "s", "chart", Priority.LOW, after(10), after(99))
+        tx.save_topic_wait(wait)
+        tx.save_topic_wait(replace(wait, step="t", seen_at=after(20)))  # nobody wants it any more
+    found = numbers(site)
+    assert of(found, "factory_run_queue_length", priority="high") == 1
+    assert of(found, "factory_run_queue_oldest_seconds", priority="high") == 100
+    assert of(found, "factory_run_queue_oldest_seconds", priority="normal") == 60
+    assert of(found, "factory_run_queue_length", priority="low") == 0
+    assert of(found, "factory_runs_open", status="Validated") == 2
+    assert of(found, "factory_runs_open", status="Running") == 1
+    assert of(found, "factory_run_slots_taken") == 1
+    assert of(found, "factory_jobs_at_work", type="repo-generation") == 1
+    assert of(found, "factory_leases_lost") == 1
+    assert of(found, "factory_outbox_length", topic="notice") == 1
+    assert of(found, "factory_outbox_oldest_seconds", topic="notice") == 70
+    assert found["factory_breakers_open"] == {frozenset({("host", "azure-devops")}): 1}
+    assert of(found, "factory_topic_queue_length", type="chart") == 1
+    assert of(found, "factory_topic_queue_oldest_seconds", type="chart") == 90
+
+
+def test_open_dead_letters_are_counted_by_type_of_job(site: ApiSite) -> None:
+    job = a_job(run := a_run())
+    with site.store.begin(TENANT) as tx:
+        tx.add_run(run, [job])
+        tx.add_failure_kind(a_failure_kind())
+        tx.add_dead_letter(a_letter(job))
+    assert of(numbers(site), "factory_dead_letters_open", type="repo-generation") == 1
+
+
+def test_what_ended_within_the_hour_is_told_by_template_and_outcome(site: ApiSite) -> None:
+    at(site, 7200)
+    made: dict[str, Any] = {"template_id": "service", "completed_at": after(7000)}
+    cached = a_job(
+        status=JobStatus.SUCCEEDED, cached=True, started_at=after(6990), completed_at=after(7000)
+    )
+    add(site, cached, status=RunStatus.SUCCEEDED, requested_at=after(6980), **made)
+    add(site, a_job(status=JobStatus.FAILED), status=RunStatus.FAILED, **made)
+    add(site, status=RunStatus.SUCCEEDED, completed_at=after(3000))  # too long ago
+    own = {**made, "template_id": "secret-plans", "requested_at": after(6000)}
+    add(site, tenant_id="umbrella", status=RunStatus.SUCCEEDED, **own)
+    found = numbers(site)
+    assert found["factory_recent_runs"] == {
+        frozenset({("template", "service"), ("status", "Succeeded")}): 1,
+        frozenset({("template", "service"), ("status", "Failed")}): 1,
+        frozenset({("template", "other"), ("status", "Succeeded")}): 1,
+    }
+    seconds = "factory_recent_run_seconds_bucket"
+    assert of(found, seconds, template="service", le="15.0") == 0
+    assert of(found, seconds, template="service", le="60.0") == 1
+    assert of(found, seconds, template="other", le="900.0") == 0
+    assert of(found, seconds, template="other", le="+Inf") == 1
+    jobs = {"type": "repo-generation", "status": "Succeeded", "cached": "true"}
+    assert of(found, "factory_recent_jobs", **jobs) == 1
+    assert of(found, "factory_recent_job_seconds_bucket", type="repo-generation", le="5.0") == 0
+    assert of(found, "factory_recent_job_seconds_bucket", type="repo-generation", le="15.0") == 1
+    assert of(found, "factory_recent_reach_seconds") == 3600
+
+
+def test_of_many_runs_the_latest_are_told_of_and_how_far_back_they_reach(
+    small_site: ApiSite, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(store_metrics, "MOST", 3)
+    at(small_site, 1000)
+    for number in range(10):
+        add(small_site, status=RunStatus.SUCCEEDED, completed_at=after(100 * number))
+    found = numbers(small_site)
+    assert sum(found["factory_recent_runs"].values()) == 3
+    assert of(found, "factory_recent_reach_seconds") == 300
+
+
+def test_no_tenant_is_named(small_site: ApiSite) -> None:
+    add(small_site, tenant_id="umbrella", project_id="hive", status=RunStatus.VALIDATED)
+    small_site.client(somebody("umbrella", name="alice")).get("/api/v1/runs")
+    text = small_site.client(somebody()).get(METRICS).text
+    for name in ("umbrella", "hive", "alice"):
+        assert name not in text
+
+
+def test_numbers_are_for_administrators_and_whoever_has_the_token(
+    tmp_path: Path, sqlite_url: str, sqlite_store: Any
+) -> None:
+    site = ApiSite(tmp_path, sqlite_url, sqlite_store, metrics_token=SHOWN)
+    client = site.client()
+    assert client.get(METRICS, headers=TOLD).status_code == 200
+    for wrong in (b"Bearer saw", b"Bearer ", b"Bearer se\xe9n", b"Basic seen", b"seen"):
+        assert client.get(METRICS, headers={b"Authorization": wrong}).status_code == 401
+    assert client.get(METRICS).status_code == 401
+    assert site.client(somebody(role=Role.VIEWER)).get(METRICS).status_code == 403
+    assert site.client(somebody()).get("/api/v1/metrics").status_code == 200
+
+
+def test_without_a_token_none_is_good(small_site: ApiSite) -> None:
+    for shown in ("Bearer ", "Bearer None", "Bearer"):
+        answer = small_site.client().get(METRICS, headers={"Authorization": shown})
+        assert answer.status_code == 401
+
+
+def counted(client: TestClient, **labels: str) -> float:
+    found = numbers_in(client.get(METRICS).text)
+    return of(found, "factory_api_requests_total", **labels) or 0
+
+
+def test_requests_are_counted_by_route_whatever_was_asked_for(small_site: ApiSite) -> None:
+    client = small_site.client(somebody())
+    run = {"method": "GET", "route": "/runs/{runId}", "status": "4xx"}
+    other = {"method": "other", "route": "other", "status": "4xx"}
+    before = counted(client, **run), counted(client, **other)
+    for name in ("run-1", "run-2"):
+        client.get(f"/api/v1/runs/{name}")
+        client.request(name.upper(), f"/{name}")
+    assert counted(client, **run) == before[0] + 2
+    assert counted(client, **other) == before[1] + 2
+
+
+_CHILD = """
+import sys
+from prometheus_client import CollectorRegistry, generate_latest
+from factory_runtime.telemetry.metrics import IN_FLIGHT, REQUESTS, collectors
+REQUESTS.labels("GET", "/runs", "2xx").inc(int(sys.argv[1]))
+IN_FLIGHT.inc()
+registry = CollectorRegistry()
+for collector in collectors():
+    registry.register(collector)
+print(generate_latest(registry).decode())
+"""
+
+
+def test_one_of_several_processes_tells_of_all_of_them(tmp_path: Path) -> None:
+    environment = {**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    texts = [
+        subprocess.run(
+            [sys.executable, "-c", _CHILD, str(count)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for count in (1, 2)
+    ]
+    found = numbers_in(texts[1])
+    requests = {"method": "GET", "route": "/runs", "status": "2xx"}
+    assert of(found, "factory_api_requests_total", **requests) == 3  # what has ended has counted
+    assert of(found, "factory_api_requests_in_flight") == 1
+    assert len(found["factory_process_threads"]) == 1
