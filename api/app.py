@@ -37,6 +37,7 @@ from api.routes import (
     templates,
 )
 from api.tokens import Tokens
+from api.tracing import UNTOLD, trace_requests
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.run_store.pool_metrics import count_connections
 from factory_runtime.services.key_ring import KeyRing
@@ -83,6 +84,7 @@ def create_app(runtime: Runtime, authenticators: Sequence[Authenticator] | None 
         responses=documented(*_EVERYWHERE),
         dependencies=[Depends(coming_from_address)],
         separate_input_output_schemas=False,
+        telemetry=UNTOLD,
     )
     found = authenticators_of(runtime) if authenticators is None else authenticators
     app.state.api = Api(runtime, Limiter(runtime.settings), tuple(found))
@@ -97,6 +99,7 @@ def create_app(runtime: Runtime, authenticators: Sequence[Authenticator] | None 
         StoreGate, is_there=lambda: is_store_there(runtime.health), beside=_WITHOUT_STORE
     )
     app.add_middleware(Measured)
+    trace_requests(app)
     count_connections(runtime.settings.database_connections)
     return app
 

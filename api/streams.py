@@ -21,7 +21,7 @@ from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunStore
 from factory_runtime.services.visible import visible_run
 from factory_runtime.telemetry.metrics import STREAMS
-from factory_runtime.wire.history import EventAnswer
+from factory_runtime.wire.history import EventAnswer, Spans
 
 _LOOK_SECONDS = 0.5
 _BEAT_SECONDS = 15.0
@@ -94,7 +94,9 @@ class RunStream:
             return None, []  # it is away, or is theirs no more: they ask again
         if events:
             self.after = events[-1].sequence
-        return run, [*map(_of_event, events), *self._of_progress(jobs)]
+        spans = Spans.of(run, jobs)
+        told = (_of_event(event, spans) for event in events)
+        return run, [*told, *self._of_progress(jobs)]
 
     def _of_progress(self, jobs: tuple[Job, ...]) -> list[bytes]:
         chunks: list[bytes] = []
@@ -107,8 +109,8 @@ class RunStream:
         return chunks
 
 
-def _of_event(event: RunEvent) -> bytes:
-    facts = EventAnswer.of(event).model_dump(mode="json", by_alias=True)
+def _of_event(event: RunEvent, spans: Spans) -> bytes:
+    facts = EventAnswer.of(event, spans).model_dump(mode="json", by_alias=True)
     return _chunk(event.kind, facts, number=event.sequence)
 
 

@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.measure import method_of, route_of
 from factory_runtime.telemetry import new_span_id, new_trace_id
 from factory_runtime.telemetry.trace_context import (
     TRACEPARENT,
@@ -26,8 +28,8 @@ from factory_runtime.telemetry.tracing import (
     tell_span,
 )
 
-_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
-_ABSENT = "an unknown route"
+UNTOLD = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
+"""FastAPI's own telemetry would tell of URLs, of arguments and of what exceptions say."""
 
 
 def trace_requests(app: FastAPI) -> None:
@@ -81,10 +83,9 @@ def _tell(
     scope: Scope, context: TraceContext, parent_id: str | None, began: datetime, status: int
 ) -> None:
     """The route's template, never ids of it, what was asked in the query, or a body."""
-    method = scope["method"] if scope["method"] in _METHODS else "OTHER"
-    route = getattr(scope.get("route"), "path", None)
+    method, route = method_of(scope), route_of(scope)
     facts = SpanFacts(
-        f"{method} {route}" if route else _ABSENT,
+        f"{method} {route}" if route.startswith("/") else method,
         context.trace_id,
         context.span_id,
         began,

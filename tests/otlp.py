@@ -62,9 +62,9 @@ class Collector:
     def bodies(self) -> list[bytes]:
         return [body for _, body in list(self.asked)]
 
-    def spans(self, trace_id: str) -> list[TracedSpan]:
-        """Those of a trace so far."""
-        return [span for span in self._all() if span.trace_id == trace_id]
+    def spans(self, trace_id: str | None = None) -> list[TracedSpan]:
+        """Those of a trace so far, or of all."""
+        return [span for span in self._all() if trace_id in (None, span.trace_id)]
 
     def lines(self) -> list[SentLine]:
         """All lines of logs so far."""

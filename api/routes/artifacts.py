@@ -14,12 +14,12 @@ from api.downloads import UnsatisfiableError, download, headers_of, is_known, sp
 from api.parts import PartChoice, named_by, part
 from api.problems import answer, documented, plain_problem
 from factory_runtime.domain.access import Right
-from factory_runtime.domain.artifact import ArtifactKind, Classification
+from factory_runtime.domain.artifact import Artifact, ArtifactKind, Classification
 from factory_runtime.domain.errors import StoreUnavailableError
 from factory_runtime.ports import RunTransaction
 from factory_runtime.services.read_artifact import note_reading, open_artifact
 from factory_runtime.services.visible import require_in, visible_artifact, visible_projects
-from factory_runtime.wire.history import ArtifactAnswer
+from factory_runtime.wire.history import ArtifactAnswer, Spans
 from factory_runtime.wire.page import Part
 from factory_runtime.wire.run import Name
 
@@ -58,14 +58,15 @@ def list_artifacts(
             limit=wanted.limit + 1,
             after=last,
         )
-    return part(found, wanted.limit, ArtifactAnswer.of, lambda artifact: (artifact.id,))
+        answer_of = _Answers(tx)
+        return part(found, wanted.limit, answer_of, lambda artifact: (artifact.id,))
 
 
 @router.get("/{artifactId}", responses=documented(404))
 def get_artifact(artifact_id: ArtifactId, reader: Reader, api: Here) -> ArtifactAnswer:
     """What is recorded of an artifact."""
     with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
-        return ArtifactAnswer.of(visible_artifact(tx, reader, artifact_id))
+        return _Answers(tx)(visible_artifact(tx, reader, artifact_id))
 
 
 @router.get("/{artifactId}/body", responses=_BODY, response_class=Response)
@@ -102,3 +103,18 @@ def get_body(
         problem = plain_problem(416, "unsatisfiable-range", f"the body has {size} bytes")
         return answer(problem, {"Content-Range": f"bytes */{size}"})
     return download(body, size, span, artifact.name, artifact.media_type, tag)
+
+
+class _Answers:
+    """Tells of artifacts of any runs; each run is looked up once."""
+
+    def __init__(self, tx: RunTransaction) -> None:
+        self._tx = tx
+        self._spans = dict[str, Spans]()
+
+    def __call__(self, artifact: Artifact) -> ArtifactAnswer:
+        run_id = artifact.run_id
+        if run_id not in self._spans:
+            jobs = self._tx.list_jobs(run_id)
+            self._spans[run_id] = Spans.of(self._tx.get_run(run_id), jobs)
+        return ArtifactAnswer.of(artifact, self._spans[run_id])

@@ -14,7 +14,7 @@ from api.problems import documented
 from api.routes.runs import After, Limit, RunId
 from api.streams import RunStream
 from factory_runtime.services.visible import visible_run
-from factory_runtime.wire.history import EventAnswer
+from factory_runtime.wire.history import EventAnswer, Spans
 from factory_runtime.wire.page import Part
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -53,10 +53,11 @@ async def get_events(
 
     def read() -> Part[EventAnswer]:
         with store.begin(reader.tenant_id, read_only=True) as tx:
-            visible_run(tx, reader, run_id)
+            run = visible_run(tx, reader, run_id)
             events = tx.list_events(run_id, after=after, limit=limit)
+            spans = Spans.of(run, tx.list_jobs(run_id))
         more = str(events[-1].sequence) if len(events) == limit else None
-        return Part(items=tuple(map(EventAnswer.of, events)), next_cursor=more)
+        return Part(items=tuple(EventAnswer.of(event, spans) for event in events), next_cursor=more)
 
     first = await run_in_threadpool(read)
     if "text/event-stream" not in request.headers.get("accept", ""):

@@ -16,12 +16,13 @@ from factory_runtime.domain.access import Principal, Right
 from factory_runtime.domain.body import Body
 from factory_runtime.domain.durations import DURATION_HINT, parse_duration
 from factory_runtime.domain.errors import FactoryError, InputError
+from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.run import RunRequest
 from factory_runtime.services.bodies import from_body
 from factory_runtime.services.request_run import request_run
 from factory_runtime.services.visible import visible_run
 from factory_runtime.telemetry.tracing import current_trace_id
-from factory_runtime.wire.history import ArtifactAnswer, LogLine
+from factory_runtime.wire.history import ArtifactAnswer, LogLine, Spans
 from factory_runtime.wire.job import JobAnswer
 from factory_runtime.wire.page import Part
 from factory_runtime.wire.paths import API_PREFIX
@@ -93,9 +94,10 @@ def list_jobs(run_id: RunId, reader: Reader, api: Here) -> Part[JobAnswer]:
 def list_artifacts(run_id: RunId, reader: Reader, api: Here) -> Part[ArtifactAnswer]:
     """What a run has made, the oldest first."""
     with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
-        visible_run(tx, reader, run_id)
+        run = visible_run(tx, reader, run_id)
         artifacts = tx.list_artifacts(run_id=run_id, limit=_MANY)
-    return Part(items=tuple(map(ArtifactAnswer.of, artifacts)))
+        spans = Spans.of(run, tx.list_jobs(run_id))
+    return Part(items=tuple(ArtifactAnswer.of(artifact, spans) for artifact in artifacts))
 
 
 @router.get("/{runId}/logs", responses=documented(404))
@@ -108,10 +110,10 @@ def list_logs(
     limit: Limit = 200,
 ) -> Part[LogLine]:
     """What a run's jobs have said, the oldest first; ``nextCursor`` is the next ``after``."""
-    events = _events(api.runtime, reader, run_id, after, limit)
+    events, spans = _events(api.runtime, reader, run_id, after, limit)
     lines = (event for event in events if event.kind == "log" and step in (None, event.step))
     more = str(events[-1].sequence) if len(events) == limit else None
-    return Part(items=tuple(map(LogLine.of, lines)), next_cursor=more)
+    return Part(items=tuple(LogLine.of(line, spans) for line in lines), next_cursor=more)
 
 
 def request_of(runtime: Runtime, asked: NewRun, requester: Principal) -> RunRequest:
@@ -141,10 +143,11 @@ def request_of(runtime: Runtime, asked: NewRun, requester: Principal) -> RunRequ
 
 def _events(
     runtime: Runtime, reader: Reader, run_id: str, after: int, limit: int
-) -> tuple[Any, ...]:
+) -> tuple[tuple[RunEvent, ...], Spans]:
     with runtime.store.begin(reader.tenant_id, read_only=True) as tx:
-        visible_run(tx, reader, run_id)
-        return tx.list_events(run_id, after=after, limit=limit)
+        run = visible_run(tx, reader, run_id)
+        events = tx.list_events(run_id, after=after, limit=limit)
+        return events, Spans.of(run, tx.list_jobs(run_id))
 
 
 def _duration(text: str) -> Any:

@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from pydantic import Field
 
 from factory_runtime.domain.artifact import Artifact, ArtifactKind, Classification
+from factory_runtime.domain.job import Job
 from factory_runtime.domain.records import RunEvent
+from factory_runtime.domain.run import Run
 from factory_runtime.wire.base import Answer
 
 
-class EventAnswer(Answer):
+@dataclass(frozen=True, slots=True)
+class Spans:
+    """Where in the traces it belongs what a run's jobs do, say and make.
+
+    Attributes:
+        trace_id: of the run's request.
+        by_step: each job's span; None of one that has not begun.
+    """
+
+    trace_id: str
+    by_step: Mapping[str, str | None]
+
+    @classmethod
+    def of(cls, run: Run, jobs: Iterable[Job]) -> Spans:
+        """Of a run and all its jobs, as they stand."""
+        return cls(run.trace_id, {job.step: job.span_id for job in jobs})
+
+    def at(self, step: str | None) -> dict[str, Any]:
+        """The fields that say it."""
+        span_id = None if step is None else self.by_step.get(step)
+        return {"trace_id": self.trace_id, "span_id": span_id}
+
+
+class Traced(Answer):
+    """Something with a place in the traces."""
+
+    trace_id: str = Field(description="of the request that it comes from")
+    span_id: str | None = Field(default=None, description="of its job")
+
+
+class EventAnswer(Traced):
     """One line of a run's history."""
 
     sequence: int = Field(description="grows; asked for what came after it, as `after`")
@@ -25,12 +58,13 @@ class EventAnswer(Answer):
     detail: Mapping[str, Any] = Field(default_factory=dict)
 
     @classmethod
-    def of(cls, event: RunEvent) -> EventAnswer:
+    def of(cls, event: RunEvent, spans: Spans) -> EventAnswer:
         """What an event's record says."""
-        return cls(**{name: getattr(event, name) for name in cls.model_fields})
+        names = cls.model_fields.keys() - Traced.model_fields.keys()
+        return cls(**{name: getattr(event, name) for name in names}, **spans.at(event.step))
 
 
-class LogLine(Answer):
+class LogLine(Traced):
     """Something that a job said."""
 
     sequence: int
@@ -40,7 +74,7 @@ class LogLine(Answer):
     message: str
 
     @classmethod
-    def of(cls, event: RunEvent) -> LogLine:
+    def of(cls, event: RunEvent, spans: Spans) -> LogLine:
         """An event of the kind ``log`` as a line."""
         message, level = event.detail.get("message", ""), event.detail.get("level", "info")
         return cls(
@@ -49,10 +83,11 @@ class LogLine(Answer):
             step=event.step,
             level=str(level),
             message=str(message),
+            **spans.at(event.step),
         )
 
 
-class ArtifactAnswer(Answer):
+class ArtifactAnswer(Traced):
     """Something that a job made."""
 
     artifact_id: str
@@ -73,8 +108,8 @@ class ArtifactAnswer(Answer):
     metadata: Mapping[str, Any] = Field(default_factory=dict)
 
     @classmethod
-    def of(cls, artifact: Artifact) -> ArtifactAnswer:
+    def of(cls, artifact: Artifact, spans: Spans) -> ArtifactAnswer:
         """What an artifact's record says."""
-        names = set(cls.model_fields) - {"artifact_id"}
+        names = cls.model_fields.keys() - Traced.model_fields.keys() - {"artifact_id"}
         facts = {name: getattr(artifact, name) for name in names}
-        return cls(artifact_id=artifact.id, **facts)
+        return cls(artifact_id=artifact.id, **facts, **spans.at(artifact.step))
