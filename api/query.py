@@ -54,6 +54,9 @@ class RunChoice(Question):
         default=None,
         description="words of its template, project, module, requester or inputs: all of them",
     )
+    not_since_succeeded: bool = Field(
+        default=False, description="none of the same project, template and inputs has since"
+    )
     error: Name | None = Field(default=None, description="a part of what it failed of")
 
     def filter(self, principal: Principal) -> RunFilter:
@@ -69,6 +72,7 @@ class RunChoice(Question):
             ended_since=self.ended_since,
             ended_until=self.ended_until,
             error=self.error,
+            not_since_succeeded=self.not_since_succeeded,
             projects=None if projects is None else tuple(sorted(projects)),
             module_id=self.module_id,
             trace_id=self.trace_id,

@@ -41,7 +41,7 @@ class Told:
 
     def find(self, request: Request) -> Principal | None:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
-        return self.known.get(token) if kind == "Told" else None
+        return self.known.get(token) if kind in ("Told", "Bearer") else None
 
 
 class ApiSite:
@@ -84,11 +84,15 @@ class ApiSite:
         """A client that comes as this principal, or as nobody; to an application of its own."""
         headers = dict[str, str]()
         if principal is not None:
-            token = f"{principal.tenant_id}/{principal.name}/{len(self.told.known)}"
-            self.told.known[token] = principal
-            headers["Authorization"] = f"Told {token}"
+            headers["Authorization"] = f"Told {self.token(principal)}"
         # What a bug raises is an answer too, as it is for everybody.
         return TestClient(app or self.app(), headers=headers, raise_server_exceptions=False)
+
+    def token(self, principal: Principal) -> str:
+        """What shows that it is they."""
+        token = f"{principal.tenant_id}/{principal.name}/{len(self.told.known)}"
+        self.told.known[token] = principal
+        return token
 
     def run(self, client: TestClient, **asked: Any) -> str:
         """The id of a run that the client asks for."""

@@ -1,0 +1,212 @@
+"""The client: it asks for what there is, and refuses as the services themselves do."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from api.app import create_app
+from factory_runtime.client import (
+    ApiUnavailableError,
+    AsyncFactoryClient,
+    FactoryClient,
+    Target,
+    UnreadableAnswerError,
+    calls,
+)
+from factory_runtime.client.call import Call
+from factory_runtime.domain.access import Principal
+from factory_runtime.domain.errors import (
+    InvalidInputsError,
+    LimitReachedError,
+    NotFoundError,
+    RequestConflictError,
+    RunNotFoundError,
+    UnauthenticatedError,
+)
+from factory_runtime.domain.run import RunStatus
+from factory_runtime.wire.bulk import BulkCancel, BulkRetry, Change
+from factory_runtime.wire.letter import BulkDiscard, BulkRedrive, Discard
+from factory_runtime.wire.memory import MemoryQuestion
+from factory_runtime.wire.run import NewRun
+from tests.api.served import Served
+from tests.api.site import ApiSite, somebody
+
+ORDERS = NewRun(template_recipe_id="service", inputs={"service_name": "orders"})
+AT = datetime(2026, 11, 21, 12, tzinfo=UTC)
+HURRIED = timedelta(seconds=1.5)
+
+GIVEN: dict[str, Any] = {
+    "asked": ORDERS,
+    "change": Change(timeout_seconds=60),
+    "limit": 7,
+    "after": 3,
+    "since": AT,
+    "comment": "why not",
+    "undo": True,
+    "status": None,
+}
+BODIES: dict[str, Any] = {
+    "cancel_runs": BulkCancel(expected_count=1),
+    "retry_runs": BulkRetry(expected_count=1),
+    "redrive_letters": BulkRedrive(canary=True),
+    "discard_letters": BulkDiscard(reason="tried"),
+    "discard_letter": Discard(reason="tried"),
+    "search_memory": MemoryQuestion(query="orders"),
+}
+RUN_CHOICE = {name: "word" for name in calls.RunChoice.__annotations__} | {
+    "status": [RunStatus.FAILED],
+    "not_since_succeeded": True,
+    **{name: AT for name in ("since", "until", "ended_since", "ended_until")},
+}
+LETTER_CHOICE = {name: "word" for name in calls.LetterChoice.__annotations__} | {
+    **{name: AT for name in ("since", "until")},
+}
+
+
+def every_call() -> Iterator[tuple[str, Call[Any]]]:
+    for name, make in inspect.getmembers(calls, inspect.isfunction):
+        if make.__module__ == calls.__name__:
+            yield name, made(name, make)
+
+
+def made(name: str, make: Callable[..., Call[Any]]) -> Call[Any]:
+    """The call with all that it takes."""
+    given: dict[str, Any] = {}
+    for parameter in inspect.signature(make).parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:
+            given |= LETTER_CHOICE if "Letter" in str(parameter.annotation) else RUN_CHOICE
+        elif parameter.name == "asked" and name in BODIES:
+            given["asked"] = BODIES[name]
+        else:
+            given[parameter.name] = GIVEN.get(parameter.name, "word")
+    return make(**given)
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
+    from factory_runtime.bootstrap import open_runtime
+    from factory_runtime.settings import Settings
+
+    return create_app(open_runtime(Settings(home=tmp_path_factory.mktemp("home"))), ())
+
+
+def test_each_call_is_one_of_the_api_s_with_all_that_it_says(app: FastAPI):
+    paths = app.openapi()["paths"]
+    for name, call in every_call():
+        method = call.method.lower()
+        found = [path for path in paths if fits(path, call.url) and method in paths[path]]
+        assert found, f"{name}: there is no {call.method} {call.url}"
+        operation = paths[min(found, key=lambda path: path.count("{"))][method]
+        known = {one["name"] for one in operation.get("parameters", []) if one["in"] == "query"}
+        assert set(call.query) <= known, f"{name}: {set(call.query) - known}"
+        assert (call.body is not None) <= ("requestBody" in operation), name
+
+
+def fits(template: str, url: str) -> bool:
+    pattern = re.sub(r"\\{\w+\\}", "word", re.escape(template))
+    return re.fullmatch(pattern, url) is not None
+
+
+# --- over a real socket
+
+
+@pytest.fixture
+def served(small_site: ApiSite) -> Iterator[Served]:
+    with Served(small_site.app()) as served:
+        yield served
+
+
+def target(served: Served, site: ApiSite, who: Principal | None = None) -> Target:
+    """Who comes with a token that the site believes."""
+    key = site.token(who or somebody())
+    return Target(served.url, key, patience=HURRIED)
+
+
+def test_a_run_is_asked_for_found_and_cancelled(served: Served, small_site: ApiSite):
+    with FactoryClient(target(served, small_site)) as client:
+        run = client.send(calls.request_run(ORDERS))
+        assert client.send(calls.get_run(run.run_id)).inputs == {"service_name": "orders"}
+        assert [job.step for job in client.send(calls.list_jobs(run.run_id)).items] == [
+            "make",
+            "check",
+        ]
+        assert client.send(calls.cancel_run(run.run_id)).status is RunStatus.CANCELLED
+        kinds = [event.kind for event in client.stream(calls.follow_run(run.run_id))]
+        assert kinds[-1] == "end"
+        assert "run" in kinds
+
+
+def test_an_event_loop_does_likewise(served: Served, small_site: ApiSite):
+    async def ask() -> None:
+        async with AsyncFactoryClient(target(served, small_site)) as client:
+            asked = [await client.send(calls.request_run(ORDERS)) for _ in range(3)]
+            found = [run.run_id async for run in client.pages(calls.list_runs(limit=2))]
+            assert sorted(found) == sorted(run.run_id for run in asked)
+            await client.send(calls.cancel_run(found[0]))
+            events = [event async for event in client.stream(calls.follow_run(found[0]))]
+            assert events[-1].data == {"status": "Cancelled"}
+
+    asyncio.run(ask())
+
+
+def test_refusals_are_the_errors_of_the_services(served: Served, small_site: ApiSite):
+    with FactoryClient(target(served, small_site)) as client:
+        with pytest.raises(RunNotFoundError):
+            client.send(calls.get_run("run-of-nobody"))
+        with pytest.raises(NotFoundError):
+            client.send(calls.get_run("../../health"))
+        bad = ORDERS.model_copy(update={"inputs": {"service_name": "X", "size": 0}})
+        with pytest.raises(InvalidInputsError) as refused:
+            client.send(calls.request_run(bad))
+        assert len(refused.value.problems) == 2
+        assert refused.value.run_id is not None
+        client.send(calls.request_run(ORDERS, idempotency_key="one"))
+        other = ORDERS.model_copy(update={"inputs": {"service_name": "other"}})
+        with pytest.raises(RequestConflictError):
+            client.send(calls.request_run(other, idempotency_key="one"))
+    nobody = Target(served.url, "nobody's", patience=HURRIED)
+    with FactoryClient(nobody) as client, pytest.raises(UnauthenticatedError):
+        client.send(calls.who_am_i())
+
+
+def test_what_is_away_is_told_and_what_is_no_factory_too(served: Served, small_site: ApiSite):
+    gone = Target("http://127.0.0.1:1", patience=timedelta(0))
+    with FactoryClient(gone) as client, pytest.raises(ApiUnavailableError):
+        client.send(calls.list_runs())
+    page = httpx.MockTransport(lambda _: httpx.Response(200, text="<html>"))
+    with FactoryClient(gone, page) as client, pytest.raises(UnreadableAnswerError):
+        client.send(calls.list_runs())
+
+
+def test_only_what_does_no_more_than_once_is_sent_again():
+    asked: list[str] = []
+    problem = {"type": "urn:factory-runtime:problem:limit-reached", "title": "", "status": 429}
+    body = json.dumps({**problem, "detail": "later"}).encode()
+
+    def refuse_twice(request: httpx.Request) -> httpx.Response:
+        asked.append(request.headers.get("idempotency-key", ""))
+        if len(asked) % 3:
+            return httpx.Response(429, content=body)
+        answer = {"runId": "run-1", "jobId": "job"}
+        return httpx.Response(200, content=json.dumps({"items": [], **answer}).encode())
+
+    transport = httpx.MockTransport(refuse_twice)
+    with FactoryClient(
+        Target("http://factory", patience=timedelta(seconds=5)), transport
+    ) as client:
+        client.send(calls.list_runs())
+        assert len(asked) == 3
+        with pytest.raises(LimitReachedError):
+            client.send(calls.retry_run("run-1"))
+        assert len(asked) == 4
+    assert calls.request_run(ORDERS).headers["Idempotency-Key"] != ""
