@@ -81,6 +81,7 @@ class Settings(BaseSettings):
         log_format: of what the processes of `factory up` and `factory api` log: text for people, or a
             JSON object a line.
         oidc_issuers: whose tokens the API takes, beside its own keys.
+        api_url, api_key: of a Factory API that the commands ask, instead of the stores here.
         api_host, api_port: where the Factory API listens.
         api_processes: that serve it; those of `factory up` are one, and 0 is none.
         api_proxies: addresses of reverse proxies, whose word counts for where a request came from.
@@ -121,6 +122,8 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     oidc_issuers: tuple[OidcIssuer, ...] = ()
+    api_url: str | None = None
+    api_key: SecretStr | None = None
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=4280, ge=0, le=65535)
     api_processes: int = Field(default=1, ge=0, le=64)
