@@ -35,6 +35,7 @@ from api.routes import (
     runs_bulk,
     runs_steering,
     templates,
+    webhooks,
 )
 from api.tokens import Tokens
 from api.tracing import UNTOLD, trace_requests
@@ -59,6 +60,7 @@ _ROUTERS = (
     artifacts.router,
     audit.router,
     memory.router,
+    webhooks.router,
     keys.router,
 )
 _WITHOUT_STORE = tuple(

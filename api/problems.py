@@ -25,6 +25,7 @@ _STATUSES: tuple[tuple[type[FactoryError], int], ...] = (
     (errors.UnauthenticatedError, 401),
     (errors.AccessError, 403),
     (errors.NotAllowedError, 403),
+    (errors.UnsupportedEventError, 415),
     (errors.InputError, 422),
     (errors.NotFoundError, 404),
     (errors.ConflictError, 409),

@@ -6,6 +6,7 @@ before something asks for it.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from factory_runtime.services.index_memory import Librarian
     from factory_runtime.services.inventory import Inventory
     from factory_runtime.services.kept_templates import KeptTemplates
+    from factory_runtime.services.lanes import Lanes
     from factory_runtime.services.policy import PolicyBook
     from factory_runtime.services.publish_template import Publisher
     from factory_runtime.services.redrive import Redriver
@@ -47,6 +49,8 @@ if TYPE_CHECKING:
     from factory_runtime.services.send_notices import NoticeSender
     from factory_runtime.services.store_metrics import StoreMetrics
     from factory_runtime.services.undo_run import Undoer
+    from factory_runtime.services.webhook_sources import WebhookSources
+    from factory_runtime.services.webhooks import WebhookDesk
 
 
 class SystemClock:
@@ -173,6 +177,40 @@ class Runtime:
         )
 
     @cached_property
+    def webhook_sources(self) -> WebhookSources:
+        from factory_runtime.services.webhook_sources import WebhookSources
+
+        return WebhookSources(self.store, self.clock, lambda: self.secret_box)
+
+    @cached_property
+    def webhook_desk(self) -> WebhookDesk:
+        """Takes what webhooks bring."""
+        from factory_runtime.services.azure_resource import AzureResources
+        from factory_runtime.services.webhook_runs import RunBeginner
+        from factory_runtime.services.webhook_triggers import TriggerBook
+        from factory_runtime.services.webhooks import WebhookDesk
+
+        resources = AzureResources(self.settings.callback_hosts, lambda: self.secret_box)
+        beginner = RunBeginner(self.desk, TriggerBook(self.catalog), resources)
+        return WebhookDesk(self.webhook_sources, beginner, worker_name())
+
+    @cached_property
+    def deliveries(self) -> Lanes:
+        """Decides the deliveries that their requests have not."""
+        from factory_runtime.services.lanes import Lanes
+        from factory_runtime.services.topics import DELIVERY
+        from factory_runtime.services.webhooks import source_of
+
+        return Lanes(
+            self.store,
+            self.clock,
+            DELIVERY,
+            source_of,
+            lambda message: self.webhook_desk.finish(message),
+            worker_name(),
+        )
+
+    @cached_property
     def redriver(self) -> Redriver:
         from factory_runtime.services.redrive import Redriver
 
@@ -272,8 +310,19 @@ class Runtime:
         return NoticeSender(self.store, self.clock, teller, worker_name())
 
     def tell(self, patience: timedelta = timedelta(0)) -> Drained:
-        """Begin to send the notices that are due, and wait so long for what comes of it."""
-        return self.notices.send_due(patience)
+        """Begin to send what waits for somebody outside, and wait so long for what comes of it.
+
+        Those are notices, and deliveries of webhooks that are not decided yet.
+        """
+        from factory_runtime.services.drain_outbox import Drained
+
+        until = time.monotonic() + patience.total_seconds()
+        senders = (self.notices, self.deliveries)
+        did = [sender.send_due() for sender in senders]
+        for sender in senders:
+            left = timedelta(seconds=max(0.0, until - time.monotonic()))
+            did.append(sender.send_due(left))
+        return Drained(sum(one.done for one in did), sum(one.failed for one in did))
 
     def look_for_stuck(self) -> int:
         """Leave notices of runs in which nothing happens any more; how many there are."""

@@ -29,6 +29,7 @@ class Where:
 _EACH = Where("each", frozenset({"inputs"}), "each is evaluated before any step runs")
 _OUTPUTS = Where("outputs", frozenset({"inputs", "steps", "run"}), "it may use inputs, steps, run")
 _MAP = Where("map", frozenset({"event"}), "the map of a webhook reads the event alone")
+_WHEN = Where("when", frozenset({"event"}), "the condition of a webhook reads the event alone")
 
 
 class References:
@@ -74,6 +75,10 @@ class References:
         """What a webhook maps into inputs."""
         for read in reads:
             self.check(read, _MAP)
+
+    def check_condition(self, read: Read) -> None:
+        """Which events of a webhook are meant."""
+        self.check(read, _WHEN)
 
 
 class StepChecks:

@@ -183,6 +183,7 @@ class _TemplateReader:
             deadline=self.fields.duration("deadline"),
             triggers=triggers.plain,
             schedule=triggers.schedule,
+            webhook=triggers.webhook,
         )
 
     def _defaults(self) -> Defaults:

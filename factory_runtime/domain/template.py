@@ -128,6 +128,21 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class WebhookTrigger:
+    """Which events begin runs of a template by themselves, and what these are given.
+
+    Attributes:
+        source: the name of a source of webhooks, or a kind of them.
+        when: an expression over ``event``; None is every event of the source.
+        map: input → value, with expressions over ``event``.
+    """
+
+    source: str
+    when: str | None = None
+    map: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
     """A template folder, read and found to be in order.
 
@@ -137,7 +152,7 @@ class Template:
         digest: SHA-256 over every file of the folder, 64 hex digits.
         sources: every source folder its steps name, as named in ``with`` → where it lies.
         inputs_schema: JSON Schema 2020-12, closed.
-        triggers: as written; ``schedule`` is what they say of one.
+        triggers: as written; ``schedule`` and ``webhook`` are what they say of these.
     """
 
     id: str
@@ -154,3 +169,4 @@ class Template:
     triggers: Mapping[str, Any] = field(default_factory=dict[str, Any])
     schedule: Schedule | None = None
     docs: str = ""
+    webhook: WebhookTrigger | None = None

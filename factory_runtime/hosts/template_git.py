@@ -99,7 +99,8 @@ class GitTemplates:
             self._refuse_plain(host, port)
             return {"protocol.http.allow": "always"}
         try:
-            found = addresses_of(parts, self.hosts, what="templates", setting=_SETTING)
+            what = "templates may be fetched from"
+            found = addresses_of(parts, self.hosts, what=what, setting=_SETTING)
         except DataRefusedError as error:
             raise TemplateRefusedError(str(error), hint=error.hint) from error
         addresses = ",".join(f"[{one}]" if ":" in one else one for one in found)

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter
 from sqlalchemy import DateTime, Dialect, LargeBinary, SmallInteger, String, Text, TypeDecorator
@@ -194,7 +194,7 @@ class VectorBytes(TypeDecorator[tuple[float, ...]]):
 
 @cache
 def _tuples_of(kind: type[Any]) -> TypeAdapter[tuple[Any, ...]]:
-    return TypeAdapter(tuple[kind, ...])
+    return TypeAdapter(cast("Any", tuple)[kind, ...])
 
 
 def _dump(value: Any) -> str:

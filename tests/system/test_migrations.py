@@ -136,6 +136,7 @@ def test_every_row_names_its_tenant_and_tenants_come_first_in_every_key() -> Non
         "ux_deployments_prefect_id",
         "ux_jobs_routed_flow_run_id",
         "ux_webhook_sources_id",
+        "ix_webhook_deliveries_old",
         "ux_api_keys_prefix",
     }
     for table in metadata.tables.values():

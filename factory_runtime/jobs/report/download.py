@@ -6,7 +6,7 @@ import asyncio
 import os
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -27,6 +27,8 @@ _GRACE = 0.25
 
 _TRY_AGAIN = frozenset({408, 425, 429})
 _PARTIAL = 206
+_AGENT = {"User-Agent": "factory-runtime", "Accept-Encoding": "identity"}
+_HEADERS = {"Accept": "*/*"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +109,10 @@ async def _ask(
     """One request: the body, or where it has moved to."""
     check()
     addresses = addresses_of(parts, limits.hosts)
-    verify = _trusted() if parts.scheme == "https" else False
+    verify = trusted() if parts.scheme == "https" else False
     silence = min(_LONGEST_SILENCE, max(0.1, until - time.monotonic()))
     async with httpx.AsyncClient(verify=verify, trust_env=False, timeout=silence) as client:
-        answer = await _connect(client, parts, addresses)
+        answer = await send(client, parts, addresses, headers=_HEADERS)
         try:
             url = parts.geturl()
             if answer.has_redirect_location:
@@ -125,23 +127,23 @@ async def _ask(
             await answer.aclose()
 
 
-async def _connect(
-    client: httpx.AsyncClient, parts: SplitResult, addresses: list[str]
+async def send(
+    client: httpx.AsyncClient,
+    parts: SplitResult,
+    addresses: list[str],
+    *,
+    headers: Mapping[str, str],
+    method: str = "GET",
+    content: bytes | None = None,
 ) -> httpx.Response:
     """Ask the first of the addresses that answers, and no other: the name is not looked up again."""
     host, port = port_of(parts)
-    headers = {
-        "Host": parts.netloc,
-        "User-Agent": "factory-runtime",
-        "Accept": "*/*",
-        "Accept-Encoding": "identity",
-        **trace_headers(),
-    }
+    named = {"Host": parts.netloc, **_AGENT, **trace_headers(), **headers}
     lost: httpx.ConnectError | None = None
     for address in addresses:
         url = httpx.URL(parts._replace(fragment="").geturl()).copy_with(host=address, port=port)
         request = client.build_request(
-            "GET", url, headers=headers, extensions={"sni_hostname": host}
+            method, url, headers=named, content=content, extensions={"sni_hostname": host}
         )
         request.extensions["timeout"] = client.timeout.as_dict()
         try:
@@ -189,7 +191,7 @@ def _retry_after(answer: httpx.Response, now: datetime) -> timedelta | None:
     return left if left > timedelta(0) else None
 
 
-def _trusted() -> ssl.SSLContext:
+def trusted() -> ssl.SSLContext:
     """Certificates of the machine's own choice where it has made one."""
     chosen = os.environ.get("SSL_CERT_FILE")
     return ssl.create_default_context(cafile=chosen or certifi.where())

@@ -17,6 +17,11 @@ from factory_runtime.domain.errors import DataRefusedError, HostBusyError
 
 _USUAL_PORTS = {"http": 80, "https": 443}
 SAMPLE = "sample:"
+_WITH_IPV4 = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "::ffff:0:0:0/96", "::/96")))
+"""NAT64, SIIT and the oldest notation (RFC 6052, 2765, 4291): the last four bytes are the address."""
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_METADATA = frozenset({"168.63.129.16"})
+"""Public by its number, and in truth the host of a virtual machine (Azure)."""
 _NOT_IN_URLS = re.compile(r"[\x00-\x20\x7f-\x9f]")
 
 
@@ -62,7 +67,7 @@ def addresses_of(
     parts: SplitResult,
     listed: Iterable[str],
     *,
-    what: str = "data",
+    what: str = "data may be fetched from",
     setting: str = "FACTORY_DATA_HOSTS",
 ) -> list[str]:
     """The addresses at which the host may be asked, looked up once: what is asked is what was seen.
@@ -78,7 +83,7 @@ def addresses_of(
     by_name, by_star = _listed(host, port, port == _USUAL_PORTS[parts.scheme], listed)
     if not by_name and not by_star:
         raise DataRefusedError(
-            f"{_spelled(host, port)} is no host that {what} may be fetched from",
+            f"{_spelled(host, port)} is no host that {what}",
             hint=f'an operator lists it: {setting}=\'["host", "host:port"]\'',
         )
     try:
@@ -117,8 +122,21 @@ def _listed(host: str, port: int, is_usual: bool, listed: Iterable[str]) -> tupl
 
 def _is_public(address: str) -> bool:
     parsed = ipaddress.ip_address(address.partition("%")[0])
-    mapped = getattr(parsed, "ipv4_mapped", None) or parsed
-    return mapped.is_global and not mapped.is_multicast
+    v6 = isinstance(parsed, ipaddress.IPv6Address)
+    return all(
+        one.is_global and not one.is_multicast and str(one) not in _METADATA
+        for one in (_meanings(parsed) if v6 else [parsed])
+    )
+
+
+def _meanings(address: ipaddress.IPv6Address) -> list[_Address]:
+    """It, and those of IPv4 that a gateway or the system itself would ask in its place."""
+    if address.ipv4_mapped is not None:
+        return [address.ipv4_mapped]
+    within = [address.sixtofour, *(address.teredo or ())]
+    if any(address in network for network in _WITH_IPV4):
+        within.append(ipaddress.IPv4Address(address.packed[-4:]))
+    return [address, *(one for one in within if one is not None)]
 
 
 def _spelled(host: str, port: int) -> str:

@@ -70,4 +70,5 @@ webhook_deliveries = Table(
     ),
     Index("ux_webhook_deliveries_replay_key", "tenant_id", "source_id", "replay_key", unique=True),
     Index("ix_webhook_deliveries_age", "tenant_id", "received_at", "id"),
+    Index("ix_webhook_deliveries_old", "received_at", "tenant_id"),
 )

@@ -9,7 +9,7 @@ import pytest
 from factory_runtime.compiler.load import check_template, load_template
 from factory_runtime.domain.errors import InvalidTemplateError
 from factory_runtime.domain.run import Priority
-from factory_runtime.domain.template import CacheRule, OnFailure, RetryPolicy, Schedule
+from factory_runtime.domain.template import CacheRule, OnFailure, RetryPolicy, Schedule, WebhookTrigger
 from tests.authoring import HEAD, JOB_TYPES, codes, loaded, problems, write_template
 
 FULL = """
@@ -44,7 +44,10 @@ steps:
   - {name: spare, type: note, cache: false, on_failure: continue, when: "${{ run.id != '' }}"}
 outputs: {text: "${{ steps.make_it.outputs.text }}", run: "${{ run.id }}"}
 triggers:
-  webhook: {source: github, map: {name: "${{ event.repository.name }}"}}
+  webhook:
+    source: github
+    when: "${{ event.type == 'push' }}"
+    map: {name: "${{ event.repository.name }}"}
   schedule: {cron: "0 6 * * 1-5", timezone: Europe/Berlin, inputs: {name: nightly}}
 """
 
@@ -77,6 +80,8 @@ def test_every_key_of_the_language_is_read(tmp_path: Path):
     assert template.triggers["schedule"]["timezone"] == "Europe/Berlin"
     nightly = Schedule("0 6 * * 1-5", None, "Europe/Berlin", {"name": "nightly"})
     assert template.schedule == nightly
+    mapped = {"name": "${{ event.repository.name }}"}
+    assert template.webhook == WebhookTrigger("github", "${{ event.type == 'push' }}", mapped)
     assert make.retry == RetryPolicy(4, (timedelta(seconds=1),), 0.3)
     assert make.timeout == timedelta(minutes=3)
     assert layer.retry == RetryPolicy(9, (timedelta(seconds=1),), 0.0)
@@ -357,6 +362,9 @@ def test_each_mistake_in_a_step_has_its_code(tmp_path: Path, line: str, code: st
         ("triggers: {webhook: {map: {}}}", "missing-key"),
         ("triggers: {webhook: {source: g, map: {x: '${{ event.a }}'}}}", "unknown-input"),
         ("triggers: {webhook: {source: g, map: {x: '${{ run.id }}'}}}", "expression"),
+        ("triggers: {webhook: {source: g, when: always}}", "bad-value"),
+        ("triggers: {webhook: {source: g, when: 'a ${{ event.a }}'}}", "bad-value"),
+        ("triggers: {webhook: {source: g, when: '${{ inputs.n }}'}}", "expression"),
         ("triggers: {schedule: {cron: daily}}", "bad-value"),
         ("triggers: {schedule: {cron: '* * * * *', timezone: Mars/Base}}", "bad-value"),
         ("triggers: {schedule: {cron: '61 * * * *'}}", "bad-value"),

@@ -297,7 +297,7 @@ def test_no_row_and_no_error_has_an_address(desk: Desk, board: Board):
 def test_much_for_a_slow_target_hides_nothing_for_another(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("factory_runtime.services.send_notices._PAGE", 40)
+    monkeypatch.setattr("factory_runtime.services.lanes._PAGE", 40)
 
     class Slow(Board):
         def __init__(self) -> None:

@@ -72,6 +72,7 @@ def _deliveries() -> None:
     op.create_index(
         "ix_webhook_deliveries_age", "webhook_deliveries", ["tenant_id", "received_at", "id"]
     )
+    op.create_index("ix_webhook_deliveries_old", "webhook_deliveries", ["received_at", "tenant_id"])
 
 
 def _text(length: int) -> sa.types.TypeEngine[str]:
