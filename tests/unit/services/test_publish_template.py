@@ -98,9 +98,14 @@ def test_a_tenant_has_only_what_was_published_to_it(
     factory: SmallFactory, publisher: Publisher, tmp_path: Path
 ) -> None:
     written(factory)
-    publisher.publish(TENANT, PLACE, "ada")
+    published = publisher.publish(TENANT, PLACE, "ada")
     catalog = elsewhere(factory, tmp_path)
     catalog.load("demo", tenant_id=TENANT)  # its copy lies there by now
+    kept, digest = catalog.kept, published.template.digest
+    assert kept is not None
+    assert (kept.has(TENANT, digest), kept.has("umbrella", digest)) == (True, False)
+    with pytest.raises(CorruptArtifactError):
+        kept.load_digest("umbrella", digest, {}, (), "demo")
     for tenant in ("umbrella", None):
         assert "demo" not in catalog.names(tenant)
         for version in (None, "1.0.0"):
