@@ -32,7 +32,7 @@ class AccessRecords(Protocol):
         ...
 
     def touch_api_key(self, key_id: str, at: datetime, *, unless_since: datetime) -> bool:
-        """Write down that it was used; False where it was used since then, or is not there."""
+        """Write down that it was used; False where it was after then, or is not there."""
         ...
 
     def find_replacement(self, key_id: str) -> ApiKey | None:

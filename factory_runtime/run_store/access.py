@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Select, or_, select
+from sqlalchemy import bindparam, or_, select
 
 from factory_runtime.domain.api_key import ApiKey
 from factory_runtime.domain.errors import ApiKeyNotFoundError, ConflictError
@@ -41,7 +41,7 @@ class Access:
     def touch_api_key(self, key_id: str, at: datetime, *, unless_since: datetime) -> bool:
         used = api_keys.c.last_used_at
         changes = {"last_used_at": at}
-        long_ago = or_(used.is_(None), used < unless_since)
+        long_ago = or_(used.is_(None), used <= unless_since)
         return self._rows.update(API_KEYS, changes, api_keys.c.id == key_id, long_ago) == 1
 
     def find_replacement(self, key_id: str) -> ApiKey | None:
@@ -63,6 +63,6 @@ class Access:
         return self._rows.list(API_KEYS, *where, order_by=(columns.id.desc(),), limit=limit)
 
 
-def api_key_of(prefix: str) -> Select[tuple[object, ...]]:
-    """The key that has the prefix, of whichever tenant."""
-    return select(*API_KEYS.columns).where(api_keys.c.prefix == prefix)
+# Asked with every request that shows a key not seen just now: built once.
+API_KEY_OF_PREFIX = select(*API_KEYS.columns).where(api_keys.c.prefix == bindparam("shown"))
+"""The key that has a prefix, ``shown``, of whichever tenant."""

@@ -21,7 +21,7 @@ from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
 from factory_runtime.domain.webhook import WebhookSource
 from factory_runtime.ports import FactoryNumbers, JobKey, Line, RoutedJob, RunKey, SeenRun
-from factory_runtime.run_store.access import api_key_of
+from factory_runtime.run_store.access import API_KEY_OF_PREFIX
 from factory_runtime.run_store.dispatch import SqlDispatch, waiting_runs
 from factory_runtime.run_store.engines import (
     LOCK_WAIT,
@@ -163,7 +163,7 @@ class SqlRunStore:
     def find_api_key(self, prefix: str) -> ApiKey | None:
         with self._behind_wall(presented=prefix, read_only=True) as connection:
             with translated(self._place):
-                row = connection.execute(api_key_of(prefix)).mappings().first()
+                row = connection.execute(API_KEY_OF_PREFIX, {"shown": prefix}).mappings().first()
             return None if row is None else API_KEYS.value_of(row)
 
     def find_webhook_source(self, source_id: str) -> WebhookSource | None:
