@@ -37,6 +37,7 @@ from api.routes import (
     templates,
     webhooks,
 )
+from api.strict_json import StrictJson
 from api.tokens import Tokens
 from api.tracing import UNTOLD, trace_requests
 from factory_runtime.bootstrap import Runtime
@@ -96,6 +97,7 @@ def create_app(runtime: Runtime, authenticators: Sequence[Authenticator] | None 
     app.include_router(health.router, include_in_schema=False)  # where probes look for it
     document(app)
     app.add_middleware(ETags)
+    app.add_middleware(StrictJson, beside=f"{API_PREFIX}/webhooks/")
     app.add_middleware(BodyLimit, limit=runtime.settings.api_body_kib * 1024)
     app.add_middleware(
         StoreGate, is_there=lambda: is_store_there(runtime.health), beside=_WITHOUT_STORE

@@ -50,7 +50,7 @@ def named_by(cursor: str | None, find: Callable[..., T]) -> T | None:
         return None
     try:
         return find(*_unpack(cursor))
-    except (ValueError, TypeError, NotFoundError) as exc:
+    except (ValueError, TypeError, RecursionError, NotFoundError) as exc:
         raise InputError("the cursor is not one of ours", hint="begin without a cursor") from exc
 
 

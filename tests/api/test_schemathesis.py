@@ -6,45 +6,34 @@ what the document forbids is refused.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from schemathesis import GenerationMode
-from schemathesis.specs.openapi.checks import positive_data_acceptance
+from schemathesis import GenerationMode, checks
 
-from factory_runtime.run_store import open_run_store
 from factory_runtime.wire.paths import API_PREFIX
 from tests.api.laid_out import lay_out
 from tests.api.site import ApiSite, somebody
 
-_OFTEN = "1000000/second"
+_CHECKS: Any = checks
+_HEALTH = (
+    HealthCheck.too_slow,
+    HealthCheck.filter_too_much,
+    HealthCheck.data_too_large,
+    HealthCheck.large_base_example,
+)
 # What a schema allows may be refused all the same: there is no such template, the run has ended.
-_UNSAID: list[Any] = [positive_data_acceptance]
+_UNSAID = ["positive_data_acceptance"]
 
 
 @pytest.fixture(scope="module")
-def asked_site(
-    tmp_path_factory: pytest.TempPathFactory, migrated_sqlite_file: Path
-) -> Generator[ApiSite]:
-    """One for all operations."""
-    folder = tmp_path_factory.mktemp("asked")
-    file = folder / "factory.db"
-    file.write_bytes(migrated_sqlite_file.read_bytes())
-    url = f"sqlite:///{file}"
-    store = open_run_store(url)
-    yield ApiSite(folder, url, store, api_rate=_OFTEN, api_tenant_rate=_OFTEN)
-    store.close()
-
-
-@pytest.fixture(scope="module")
-def known(asked_site: ApiSite) -> Mapping[str, str]:
+def known(shared_site: ApiSite) -> Mapping[str, str]:
     """Names of what there is, for the places of addresses."""
-    there = lay_out(asked_site, "shop")
+    there = lay_out(shared_site, "shop")
     return {
         "runId": there.failed,
         "step": "make",
@@ -58,8 +47,8 @@ def known(asked_site: ApiSite) -> Mapping[str, str]:
 
 
 @pytest.fixture(scope="module")
-def operations(asked_site: ApiSite) -> list[Any]:
-    schema: Any = schemathesis.openapi.from_asgi(f"{API_PREFIX}/openapi.json", asked_site.app())
+def operations(shared_site: ApiSite) -> list[Any]:
+    schema: Any = schemathesis.openapi.from_asgi(f"{API_PREFIX}/openapi.json", shared_site.app())
     return [found.ok() for found in schema.get_all_operations()]
 
 
@@ -72,13 +61,15 @@ def ask(
 ) -> None:
     """Ask so often for what is there, with all else as the document says, or otherwise than it."""
 
+    unsaid = _CHECKS.CHECKS.get_by_names(_UNSAID)
+
     @settings(
         max_examples=examples,
         derandomize=True,
         database=None,
         deadline=None,
         phases=(Phase.generate, Phase.shrink),
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=_HEALTH,
     )
     @given(case=operation.as_strategy(generation_mode=mode), is_there=st.booleans())
     def asked(case: Any, is_there: bool) -> None:
@@ -86,7 +77,7 @@ def ask(
             case.path_parameters.update(
                 {name: known[name] for name in case.path_parameters if name in known}
             )
-        case.call_and_validate(headers=dict(headers), excluded_checks=_UNSAID)
+        case.call_and_validate(headers=dict(headers), excluded_checks=unsaid)
 
     asked()
 
@@ -98,6 +89,7 @@ def ask_all(
     subtests: Any,
     examples: int,
 ) -> None:
+    _CHECKS.load_all_checks()
     headers = {"Authorization": site.client(somebody()).headers["Authorization"]}
     for operation in operations:
         told = (operation.path_parameters, operation.query, operation.headers, operation.body)
@@ -109,14 +101,14 @@ def ask_all(
 
 
 def test_every_operation_answers_as_documented(
-    asked_site: ApiSite, operations: list[Any], known: Mapping[str, str], subtests: Any
+    shared_site: ApiSite, operations: list[Any], known: Mapping[str, str], subtests: Any
 ) -> None:
-    ask_all(asked_site, operations, known, subtests, 4)
+    ask_all(shared_site, operations, known, subtests, 4)
 
 
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_every_operation_answers_as_documented_however_often(
-    asked_site: ApiSite, operations: list[Any], known: Mapping[str, str], subtests: Any
+    shared_site: ApiSite, operations: list[Any], known: Mapping[str, str], subtests: Any
 ) -> None:
-    ask_all(asked_site, operations, known, subtests, 100)
+    ask_all(shared_site, operations, known, subtests, 100)
