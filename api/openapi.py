@@ -7,6 +7,7 @@ from typing import Any, cast
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from api.examples import give_examples
 from factory_runtime.wire.problem import Problem
 
 _REF = "#/components/schemas/{model}"
@@ -33,4 +34,5 @@ def _document(app: FastAPI) -> dict[str, Any]:
     problem = Problem.model_json_schema(by_alias=True, ref_template=_REF)
     schemas.update(problem.pop("$defs", {}))
     schemas["Problem"] = problem
+    give_examples(whole)
     return whole
