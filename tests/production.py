@@ -198,6 +198,7 @@ class Production:
                 "FACTORY_JOB_TYPES": '["tests.work_types"]',
                 "FACTORY_LEASE_SECONDS": "5",  # a killed worker's runs go on soon
                 "FACTORY_START_MINUTES": "0.5",
+                "FACTORY_SECRET_KEYS": "[]",  # no secret is kept here
             }
         here = {
             "PREFECT_HOME": str(home / "prefect"),

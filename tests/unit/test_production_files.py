@@ -39,6 +39,7 @@ def test_who_shares_a_store_is_told_the_same():
         return {k: v for k, v in given.items() if k.startswith("FACTORY_") and k != "FACTORY_HOOKS"}
 
     assert ours("worker") == ours("dispatcher")
+    assert ours("factory-api").items() > ours("dispatcher").items()
 
 
 def test_the_cap_is_what_the_workers_can_execute_at_once():
@@ -51,7 +52,7 @@ def test_the_cap_is_what_the_workers_can_execute_at_once():
 
 def test_there_are_two_of_what_may_be_killed():
     two = {name for name, one in OURS.items() if one.get("deploy") == {"replicas": 2}}
-    assert two == {"prefect-api", "worker", "dispatcher"}
+    assert two == {"prefect-api", "factory-api", "worker", "dispatcher"}
 
 
 def test_an_image_has_the_locked_packages_and_nothing_of_the_checkouts_own():
