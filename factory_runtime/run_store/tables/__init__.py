@@ -1,6 +1,8 @@
 """The tables. Their columns are named after the fields of the values they hold.
 
-Every row carries ``tenant_id``, and every index that serves a tenant's query starts with it.
+Every row carries ``tenant_id``, and every index that serves a tenant's query starts with it. A
+migration that makes a table calls ``migrations.tenant_wall.put_behind_wall`` with its name; a test
+asks PostgreSQL whether each of these stands behind the wall.
 """
 
 from factory_runtime.run_store.tables.access import api_keys
