@@ -6,18 +6,17 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from fastapi.testclient import TestClient
-from prometheus_client.parser import text_string_to_metric_families
 
 from factory_runtime.domain.access import Role
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.records import TopicWait
 from factory_runtime.domain.run import Priority, RunStatus
 from factory_runtime.services import store_metrics
+from tests.api.numbers import METRICS, add, have_it_be, numbers_in, numbers_of, of
 from tests.api.site import ApiSite, somebody
 from tests.builders import (
     NOON,
@@ -31,52 +30,13 @@ from tests.builders import (
     a_run,
     after,
 )
-from tests.small_factory import SettableClock
 
-METRICS = "/metrics"
 SHOWN = "seen"
 TOLD = {"Authorization": f"Bearer {SHOWN}"}
 
-Numbers = dict[str, dict[frozenset[tuple[str, str]], float]]
-
-
-def numbers_in(text: str) -> Numbers:
-    found: Numbers = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            found.setdefault(sample.name, {})[frozenset(sample.labels.items())] = sample.value
-    return found
-
-
-def of(numbers: Numbers, name: str, **labels: str) -> float | None:
-    return numbers[name].get(frozenset(labels.items()))
-
-
-def numbers(site: ApiSite) -> Numbers:
-    """As they are read anew."""
-    site.runtime.__dict__.pop("store_metrics", None)
-    answer = site.client(somebody()).get(METRICS)
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    return numbers_in(answer.text)
-
-
-def at(site: ApiSite, seconds: float) -> None:
-    """Have it be so many seconds after noon."""
-    clock = SettableClock()
-    clock.pass_time(timedelta(seconds=seconds))
-    site.runtime.__dict__["clock"] = clock
-
-
-def add(site: ApiSite, *jobs: Any, tenant_id: str = TENANT, **values: Any) -> None:
-    """A run, with these jobs."""
-    run = a_run(tenant_id=tenant_id, **values)
-    with site.store.begin(tenant_id) as tx:
-        tx.add_run(run, [replace(job, tenant_id=tenant_id, run_id=run.id) for job in jobs])
-
 
 def test_what_is_open_is_counted_over_all_tenants(site: ApiSite) -> None:
-    at(site, 100)
+    have_it_be(site, 100)
     add(site, status=RunStatus.VALIDATED, priority=Priority.HIGH)
     add(site, tenant_id="umbrella", status=RunStatus.VALIDATED, requested_at=after(40))
     add(site, a_claimed_job(), status=RunStatus.RUNNING, admitted_at=NOON)
@@ -88,7 +48,7 @@ def test_what_is_open_is_counted_over_all_tenants(site: ApiSite) -> None:
         wait = TopicWait(TENANT, "r", "s", "chart", Priority.LOW, after(10), after(99))
         tx.save_topic_wait(wait)
         tx.save_topic_wait(replace(wait, step="t", seen_at=after(20)))  # nobody wants it any more
-    found = numbers(site)
+    found = numbers_of(site)
     assert of(found, "factory_run_queue_length", priority="high") == 1
     assert of(found, "factory_run_queue_oldest_seconds", priority="high") == 100
     assert of(found, "factory_run_queue_oldest_seconds", priority="normal") == 60
@@ -111,11 +71,11 @@ def test_open_dead_letters_are_counted_by_type_of_job(site: ApiSite) -> None:
         tx.add_run(run, [job])
         tx.add_failure_kind(a_failure_kind())
         tx.add_dead_letter(a_letter(job))
-    assert of(numbers(site), "factory_dead_letters_open", type="repo-generation") == 1
+    assert of(numbers_of(site), "factory_dead_letters_open", type="repo-generation") == 1
 
 
 def test_what_ended_within_the_hour_is_told_by_template_and_outcome(site: ApiSite) -> None:
-    at(site, 7200)
+    have_it_be(site, 7200)
     made: dict[str, Any] = {"template_id": "service", "completed_at": after(7000)}
     cached = a_job(
         status=JobStatus.SUCCEEDED, cached=True, started_at=after(6990), completed_at=after(7000)
@@ -125,7 +85,7 @@ def test_what_ended_within_the_hour_is_told_by_template_and_outcome(site: ApiSit
     add(site, status=RunStatus.SUCCEEDED, completed_at=after(3000))  # too long ago
     own = {**made, "template_id": "secret-plans", "requested_at": after(6000)}
     add(site, tenant_id="umbrella", status=RunStatus.SUCCEEDED, **own)
-    found = numbers(site)
+    found = numbers_of(site)
     assert found["factory_recent_runs"] == {
         frozenset({("template", "service"), ("status", "Succeeded")}): 1,
         frozenset({("template", "service"), ("status", "Failed")}): 1,
@@ -147,10 +107,10 @@ def test_of_many_runs_the_latest_are_told_of_and_how_far_back_they_reach(
     small_site: ApiSite, monkeypatch: Any
 ) -> None:
     monkeypatch.setattr(store_metrics, "MOST", 3)
-    at(small_site, 1000)
+    have_it_be(small_site, 1000)
     for number in range(10):
         add(small_site, status=RunStatus.SUCCEEDED, completed_at=after(100 * number))
-    found = numbers(small_site)
+    found = numbers_of(small_site)
     assert sum(found["factory_recent_runs"].values()) == 3
     assert of(found, "factory_recent_reach_seconds") == 300
 
