@@ -33,6 +33,7 @@ def is_whole(lines: list[str], to: int, kills: int) -> bool:
     return sorted(times) == list(range(1, to + 1)) and len(lines) <= to + kills
 
 
+@pytest.mark.parametrize("each_site", SQLITE_IN_SOAK, indirect=True)
 def test_a_killed_executor_leaves_no_program_and_its_finished_jobs_are_not_run_again(
     each_site: Site,
 ):
@@ -92,6 +93,7 @@ def test_of_two_executors_given_one_flow_run_one_walks_and_the_other_leaves_it(e
     site.until_shown(run, "COMPLETED", "Completed")
 
 
+@pytest.mark.parametrize("each_site", POSTGRES_IN_SOAK, indirect=True)
 @pytest.mark.parametrize("number", [2, pytest.param(4, marks=pytest.mark.soak)])
 def test_of_executors_that_take_up_a_lost_flow_run_at_once_one_walks(each_site: Site, number: int):
     site = each_site

@@ -18,6 +18,7 @@ from factory_runtime.services.pause_run import pause_run, resume_run
 from factory_runtime.services.retry_run import retry_job, retry_run
 from tests.executors import Nursery, Site
 from tests.prefect_server import Prefect
+from tests.recovery.conftest import POSTGRES_IN_SOAK
 from tests.steering import by_service, in_prefect, settle, steer
 from tests.work_types import lines_of
 
@@ -158,6 +159,7 @@ def failed(site: Site, name: str) -> Run:
     return run
 
 
+@pytest.mark.parametrize("each_site", POSTGRES_IN_SOAK, indirect=True)
 def test_a_retried_run_does_again_what_failed_and_what_that_kept_from_running(each_site: Site):
     site = each_site
     site.execute()

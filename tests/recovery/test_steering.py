@@ -16,6 +16,7 @@ from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.services.pause_run import pause_run, resume_run
 from tests.executors import Site
 from tests.recovery import dispatcher_faults
+from tests.recovery.conftest import POSTGRES_IN_SOAK
 from tests.steering import by_force_in_prefect, by_service, in_prefect, settle, steer
 from tests.work_types import lines_of
 
@@ -71,6 +72,7 @@ def test_a_waiting_run_holds_no_slot_and_no_process_and_wakes_up_when_it_is_due(
 # Pausing
 
 
+@pytest.mark.parametrize("each_site", POSTGRES_IN_SOAK, indirect=True)
 def test_a_paused_run_lets_its_jobs_finish_and_goes_on_from_its_checkpoint(each_site: Site):
     site = each_site
     site.work(

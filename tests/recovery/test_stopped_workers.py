@@ -53,6 +53,7 @@ def held_up(site: Site) -> Run:
     return run
 
 
+@pytest.mark.parametrize("each_site", SQLITE_IN_SOAK, indirect=True)
 def test_a_worker_stopped_past_its_lease_changes_nothing_and_serves_on(each_site: Site):
     site = each_site
     stopped = site.execute()

@@ -10,6 +10,7 @@ from factory_runtime.domain.approval import Approval, ApprovalStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.services.approvals import Decided, decide
 from tests.executors import Site
+from tests.recovery.conftest import POSTGRES_IN_SOAK, SQLITE_IN_SOAK
 from tests.recovery.test_prove import Prover, failures, places
 from tests.work_types import a_work_template, lines_of
 
@@ -32,6 +33,7 @@ def vote(site: Site, run: Run, granted: bool = True, comment: str = "") -> Decid
     )
 
 
+@pytest.mark.parametrize("each_site", POSTGRES_IN_SOAK, indirect=True)
 def test_no_process_is_held_by_a_run_that_waits_for_people(each_site: Site):
     site = each_site
     site.work("gated", GATE, BEHIND)
@@ -49,6 +51,7 @@ def test_no_process_is_held_by_a_run_that_waits_for_people(each_site: Site):
     assert site.outcomes(run, "gate") == ["waiting", "succeeded"]
 
 
+@pytest.mark.parametrize("each_site", SQLITE_IN_SOAK, indirect=True)
 def test_a_decision_is_seen_by_a_living_walk_that_has_other_work(each_site: Site):
     site = each_site
     site.work(
