@@ -22,6 +22,7 @@ from uvicorn.supervisors import Multiprocess
 
 from api.app import create_app
 from api.measure import counting_together
+from api.numbers import export_numbers
 from factory_runtime.bootstrap import open_runtime
 from factory_runtime.domain.errors import SettingsError
 from factory_runtime.settings import Settings
@@ -49,7 +50,9 @@ def application() -> FastAPI:
         threading.Thread(target=watch, name="lifeline", daemon=True).start()
     settings = Settings()
     start_logging(settings.log_format, settings.log_level)
-    return create_app(open_runtime(settings))
+    runtime = open_runtime(settings)
+    export_numbers(runtime)
+    return create_app(runtime)
 
 
 def serve(settings: Settings, place: Place, tell: Callable[[], None] | None = None) -> None:

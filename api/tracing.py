@@ -6,7 +6,9 @@ The answer's ``traceparent`` names the span of the request, to be found in logs 
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 
 from fastapi import FastAPI
@@ -14,7 +16,9 @@ from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.measure import method_of, route_of
+from api.numbers import flush_numbers
 from factory_runtime.telemetry import new_span_id, new_trace_id
+from factory_runtime.telemetry.logs import flush_logs
 from factory_runtime.telemetry.trace_context import (
     TRACEPARENT,
     TraceContext,
@@ -22,6 +26,7 @@ from factory_runtime.telemetry.trace_context import (
 )
 from factory_runtime.telemetry.tracing import (
     SpanFacts,
+    flush_traces,
     inside_span,
     is_sampled,
     start_tracing,
@@ -48,6 +53,9 @@ class TracedRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, partial(_send_after_the_last, send))
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -70,6 +78,13 @@ class TracedRequests:
         finally:
             parent_id = None if caller is None else caller.span_id
             _tell(scope, named, parent_id, began, status)
+
+
+async def _send_after_the_last(send: Send, message: Message) -> None:
+    """Uvicorn ends the process by its signal then, without its exit hooks."""
+    if message["type"] == "lifespan.shutdown.complete":
+        await asyncio.gather(*map(asyncio.to_thread, (flush_traces, flush_logs, flush_numbers)))
+    await send(message)
 
 
 def _caller(scope: Scope) -> TraceContext | None:

@@ -9,17 +9,17 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from api.access import Needs
 from api.context import Api, Here
 from api.health import is_store_there, look_at_all
+from api.numbers import numbers_of
 from api.problems import documented
 from factory_runtime.domain.access import Right
 from factory_runtime.domain.errors import FactoryError, StoreUnavailableError
 from factory_runtime.domain.health import RUN_STORE, Finding, Health
-from factory_runtime.telemetry.metrics import collectors
 from factory_runtime.wire.health import HealthAnswer, SignAnswer
 
 router = APIRouter(tags=["operations"])
@@ -81,15 +81,8 @@ async def get_metrics(request: Request, api: Here) -> Response:
             raise StoreUnavailableError("the run store does not answer, which knows who may read")
         async with _admitted(request):
             pass
-    text = await asyncio.to_thread(_metrics, api)
+    text = await asyncio.to_thread(generate_latest, numbers_of(api.runtime))
     return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-
-def _metrics(api: Api) -> bytes:
-    registry = CollectorRegistry()
-    for collector in (*collectors(), api.runtime.store_metrics):
-        registry.register(collector)
-    return generate_latest(registry)
 
 
 def _shows_token(request: Request, api: Api) -> bool:
