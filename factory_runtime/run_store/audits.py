@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from sqlalchemy import and_, exists, or_
+from sqlalchemy import exists
 
 from factory_runtime.domain.audit import AuditFilter, AuditSeal
 from factory_runtime.domain.errors import StaleVersionError
 from factory_runtime.domain.records import AuditEntry
+from factory_runtime.run_store.paging import beyond
 from factory_runtime.run_store.rows import AUDIT, SEALS, UNSEALED, Condition, TenantRows
 from factory_runtime.run_store.tables import audit, audit_seals, audit_unsealed
 
@@ -32,10 +33,7 @@ class Audits:
     ) -> tuple[AuditEntry, ...]:
         conditions = _conditions(where or AuditFilter(subject=subject))
         if before is not None:
-            at, entry_id = audit.c.at, audit.c.id
-            behind = or_(at < before.at, and_(at == before.at, entry_id < before.id))
-            # The first condition says nothing new, but it is the one an index can be entered by.
-            conditions += [at <= before.at, behind]
+            conditions.append(beyond(audit.c.at, audit.c.id, before.at, before.id, rising=False))
         order = (audit.c.at.desc(), audit.c.id.desc())
         return self._rows.list(AUDIT, *conditions, order_by=order, limit=limit)
 

@@ -22,6 +22,7 @@ from factory_runtime.services.audit import CLI, acting
 from factory_runtime.services.dead_letters import discard
 from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.pause_run import pause_run, resume_run
+from factory_runtime.services.publish_template import Publisher
 from factory_runtime.services.redrive import Redriver
 from factory_runtime.services.redrive_order import stop_order
 from factory_runtime.services.undo_run import Undoer
@@ -30,6 +31,7 @@ from tests.builders import TENANT
 from tests.small_factory import SmallFactory, fails, steps
 from tests.unit.services.test_credentials import Book, lending, told
 from tests.unit.services.test_letters import letter_of
+from tests.unit.services.test_publish_template import PLACE, OneFolder, written
 
 ONE = steps("a:")
 Act = Callable[[], object]
@@ -128,6 +130,22 @@ def _remove(factory: SmallFactory, folder: Path) -> Act:
     return lambda: remove_policy(factory.store, factory.clock, TENANT, "ada")
 
 
+def _publisher(factory: SmallFactory) -> Publisher:
+    repository = OneFolder(written(factory))
+    return Publisher(factory.store, factory.storage, factory.catalog, factory.clock, repository)
+
+
+def _publish(factory: SmallFactory, _: Path) -> Act:
+    publisher = _publisher(factory)
+    return lambda: publisher.publish(TENANT, PLACE, "ada")
+
+
+def _unpublish(factory: SmallFactory, _: Path) -> Act:
+    publisher = _publisher(factory)
+    publisher.publish(TENANT, PLACE, "ada")
+    return lambda: publisher.withdraw(TENANT, "demo", "1.0.0", "ada")
+
+
 ACTIONS: Actions = {
     "run.request": _request,
     "run.request-refused": _refused,
@@ -145,6 +163,8 @@ ACTIONS: Actions = {
     "approval.deny": _vote(granted=False),
     "policy.apply": _apply,
     "policy.remove": _remove,
+    "template.publish": _publish,
+    "template.unpublish": _unpublish,
 }
 
 
