@@ -17,7 +17,7 @@ from sqlalchemy import Engine, create_engine, make_url
 
 from factory_runtime.run_store import InMemoryRunStore, SqlRunStore, engines, open_run_store
 from factory_runtime.run_store.tables import metadata
-from tests.scheduling import Scheduling, in_order
+from tests.scheduling import Scheduling, in_order, leave_twins_to_soak
 from tests.services import PostgresServer, running_postgres
 
 _services = pytest.StashKey[ExitStack]()
@@ -69,6 +69,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    leave_twins_to_soak(items)
     in_order(items)
 
 

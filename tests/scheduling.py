@@ -1,10 +1,13 @@
-"""Which worker tests run on, and in which order, where there are several."""
+"""Which worker tests run on, where there are several; in which order; and on which database."""
 
 from __future__ import annotations
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from xdist.scheduler import (  # pyright: ignore[reportMissingTypeStubs] - it has types, no stubs
@@ -13,6 +16,7 @@ from xdist.scheduler import (  # pyright: ignore[reportMissingTypeStubs] - it ha
 
 _ROOT = Path(__file__).parents[1]
 _FROM_STACK = re.compile(r"^from tests\.(executors|prefect_server) import ", re.MULTILINE)
+_DATABASE = re.compile(r"\b(sqlite|postgres)\b(?=[^\[]*\]$)")
 _LONG_ONES_FIRST = ("recovery", "flows", "system", "property", "contract")
 
 
@@ -45,6 +49,28 @@ def in_order(items: list[pytest.Item]) -> None:
         return scope_of(item.nodeid).endswith(".py"), place
 
     items.sort(key=rank)
+
+
+def leave_twins_to_soak(items: list[pytest.Item]) -> None:
+    """Have `make test` run a service's test on one of the databases; `make soak` runs the other.
+
+    That stores do alike is what ``tests/contract`` shows, on all of them.
+    """
+    of_services = {item.nodeid: item for item in items if "tests/unit/services/" in item.nodeid}
+    at_once = (name for name, item in of_services.items() if not item.get_closest_marker("soak"))
+    for name in twins(at_once):
+        of_services[name].add_marker(pytest.mark.soak)
+
+
+def twins(nodeids: Iterable[str]) -> set[str]:
+    """Of tests that differ by the database alone, all but one: always the same, on either of them."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for nodeid in nodeids:
+        alike[_DATABASE.sub("", nodeid)].append(nodeid)
+    ours: set[str] = set()
+    for shared, those in alike.items():
+        ours |= set(those) - {sorted(those)[crc32(shared.encode()) % len(those)]}
+    return ours
 
 
 @cache
