@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,8 @@ from factory_runtime.run_store import SqlRunStore, open_run_store
 from factory_runtime.run_store.migrations.tenant_wall import ensure_tenant_role
 from factory_runtime.run_store.rows import LOCKS
 from factory_runtime.run_store.tables import locks, metadata
+from factory_runtime.wire.paths import API_PREFIX
+from tests.api.site import ApiSite, somebody
 from tests.builders import TENANT, a_run, after
 from tests.services import PostgresServer, running_postgres
 from tests.stored import added
@@ -260,3 +263,19 @@ def test_a_login_of_the_role_is_refused_a_look_over_all_tenants(api_store: SqlRu
             pytest.fail(f"{name} answered {look(api_store)}")
     with pytest.raises(SettingsError, match="may not look over"):
         api_store.letter_groups()
+
+
+def test_the_api_serves_tenants_by_a_login_of_the_role(
+    tmp_path: Path, api_store: SqlRunStore
+) -> None:
+    url = api_store.engine.url.render_as_string(hide_password=False)
+    site = ApiSite(tmp_path, url, api_store)
+    client = site.client(somebody(tenant_id=INTRUDER))
+    run = site.run(client, projectId=RUN.project_id)
+    for path in (f"/runs/{run}", "/runs", "/dead-letters/groups", "/keys", "/policy", "/audit"):
+        answer = client.get(f"{API_PREFIX}{path}")
+        assert answer.status_code == 200, (path, answer.text)
+    assert client.get("/health/ready").status_code == 200
+    numbers = client.get("/metrics").text
+    assert "factory_api_requests_total{" in numbers
+    assert "factory_runs_open{" not in numbers
