@@ -142,6 +142,10 @@ class Standing:
         self._state = replace(self._state, phase=phase)
         self._write()
 
+    def expect(self, *parts: str) -> None:
+        """These will say what they offer."""
+        self._offers |= {part: ((), False) for part in parts}
+
     def offer(self, part: str, lines: Sequence[str], settled: bool) -> None:
         """What one part says; the whole is settled when every part is."""
         self._offers[part] = (tuple(lines), settled)
@@ -194,6 +198,8 @@ async def _offering(runtime: Runtime, standing: Standing, told: Told) -> AsyncGe
     from deployments.offer import Offer
     from deployments.offered_api import OfferedApi
 
+    # All of them at once: the stack is settled when the last one is.
+    standing.expect("prefect", *(["api"] if runtime.settings.api_processes else []))
     parts: list[Offer | OfferedApi] = [Offer(runtime, partial(standing.offer, "prefect"))]
     if runtime.settings.api_processes:
         tell = partial(standing.offer, "api")
@@ -247,11 +253,11 @@ def set_prefect(settings: Settings, api_url: str) -> None:
     if settings.prefect_api_url is None:
         ours["PREFECT_CLIENT_CSRF_SUPPORT_ENABLED"] = "false"  # our own server has none
         with suppress(OSError):  # a full disk has its say elsewhere; this is for speed alone
-            ours["PREFECT_API_SSL_CERT_FILE"] = str(_one_certificate(folder))
+            ours["PREFECT_API_SSL_CERT_FILE"] = str(one_certificate(folder))
     os.environ.update(ours)
 
 
-def _one_certificate(folder: Path) -> Path:
+def one_certificate(folder: Path) -> Path:
     """A file with one certificate to trust; our own server speaks plain HTTP.
 
     Every client that Prefect makes reads the whole file on the event loop, several in each run:

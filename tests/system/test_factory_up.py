@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import socket
 import subprocess
@@ -15,7 +16,9 @@ import psutil
 import pytest
 
 from deployments.stack import StackState, find_stack, read_state, stop_stack
+from factory_runtime.client import FactoryClient, Target, calls
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.wire.run import NewRun
 from tests.deployed import run_of, start
 from tests.factory import Factory, until
 from tests.prefect_server import Prefect
@@ -123,13 +126,26 @@ def test_what_is_started_in_prefect_begins_and_all_of_it_survives_a_restart(fact
     )
     begun(factory, deployment["id"])
 
+    through_the_api(factory, up.stdout)
+
     prefect.ask("PATCH", f"/deployments/{deployment['id']}", {"description": "by a person"})
     everything = below(state.pid)
     psutil.Process(state.pid).kill()
     assert not psutil.wait_procs(everything, timeout=PATIENCE)[1], "nothing outlives a killed stack"
 
     with socket.create_server(("127.0.0.1", urlsplit(state.api_url).port or 0)):
-        in_foreground(factory, flow_runs_before=3)
+        in_foreground(factory, flow_runs_before=4)
+
+
+def through_the_api(factory: Factory, said: str) -> None:
+    """A run is asked for, and followed to its end, past the death of the API's process."""
+    (address,) = re.findall(r"Factory API: (http://127\.0\.0\.1:\d+)/api/v1", said)
+    with FactoryClient(Target(address)) as client:
+        run = client.send(calls.request_run(NewRun(template_recipe_id="line")))
+        killed = psutil.Process(int((factory.settings.stack_folder / "api").read_text()))
+        killed.kill()
+        *_, last = client.stream(calls.follow_run(run.run_id))
+        assert (last.kind, last.data) == ("end", {"status": "Succeeded"})
 
 
 def in_foreground(factory: Factory, flow_runs_before: int) -> None:
@@ -164,4 +180,4 @@ def in_foreground(factory: Factory, flow_runs_before: int) -> None:
     assert said.endswith("the stack is down\n")
     assert "Traceback" not in said
     assert not psutil.wait_procs(everything, timeout=PATIENCE)[1]
-    assert len(lines_of(factory.templates.parent / "lines")) == 4, "what had begun was finished"
+    assert len(lines_of(factory.templates.parent / "lines")) == 5, "what had begun was finished"
