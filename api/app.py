@@ -23,6 +23,7 @@ from api.routes import (
     approvals,
     artifacts,
     audit,
+    callbacks,
     dead_letters,
     dead_letters_bulk,
     effects,
@@ -62,6 +63,7 @@ _ROUTERS = (
     audit.router,
     memory.router,
     webhooks.router,
+    callbacks.router,
     keys.router,
 )
 _WITHOUT_STORE = tuple(

@@ -33,6 +33,7 @@ from factory_runtime.telemetry.tracing import start_tracing
 if TYPE_CHECKING:
     from factory_runtime.domain.route import Route
     from factory_runtime.domain.run import Run
+    from factory_runtime.services.callbacks import Callbacks
     from factory_runtime.services.catalog import TemplateCatalog
     from factory_runtime.services.drain_outbox import Drained
     from factory_runtime.services.engine import Engine
@@ -211,6 +212,23 @@ class Runtime:
         )
 
     @cached_property
+    def callbacks(self) -> Callbacks:
+        from factory_runtime.services.callbacks import Callbacks
+
+        hosts = self.settings.callback_hosts
+        return Callbacks(self.store, self.clock, hosts, lambda: self.secret_box)
+
+    @cached_property
+    def told_callbacks(self) -> Lanes:
+        """Tells callbacks of ends."""
+        from factory_runtime.services.lanes import Lanes
+        from factory_runtime.services.send_callbacks import CallbackSender, host_of
+        from factory_runtime.services.topics import CALLBACK
+
+        send = CallbackSender(self.callbacks).send
+        return Lanes(self.store, self.clock, CALLBACK, host_of, send, worker_name())
+
+    @cached_property
     def redriver(self) -> Redriver:
         from factory_runtime.services.redrive import Redriver
 
@@ -312,12 +330,12 @@ class Runtime:
     def tell(self, patience: timedelta = timedelta(0)) -> Drained:
         """Begin to send what waits for somebody outside, and wait so long for what comes of it.
 
-        Those are notices, and deliveries of webhooks that are not decided yet.
+        Those are notices, callbacks, and deliveries of webhooks that are not decided yet.
         """
         from factory_runtime.services.drain_outbox import Drained
 
         until = time.monotonic() + patience.total_seconds()
-        senders = (self.notices, self.deliveries)
+        senders = (self.notices, self.told_callbacks, self.deliveries)
         did = [sender.send_due() for sender in senders]
         for sender in senders:
             left = timedelta(seconds=max(0.0, until - time.monotonic()))

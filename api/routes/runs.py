@@ -42,6 +42,10 @@ _KEY = Header(
 )
 
 
+CALLBACK_SECRET = "Factory-Callback-Secret"  # noqa: S105 - of a header
+"""Of an answer to a request with a ``callbackUrl``: what the message to it is signed with."""
+
+
 @router.post("", status_code=202, responses=documented(409, 429))
 def post_run(
     asked: NewRun,
@@ -52,7 +56,12 @@ def post_run(
 ) -> RunSummary:
     """Ask for a run. It is committed when this answers, and survives whatever happens then."""
     request = request_of(api.runtime, asked, requester)
+    if asked.callback_url is not None:
+        api.runtime.callbacks.check(asked.callback_url)
     run = request_run(api.runtime.desk, replace(request, idempotency_key=idempotency_key))
+    if asked.callback_url is not None:
+        callbacks, by = api.runtime.callbacks, requester.name
+        response.headers[CALLBACK_SECRET] = callbacks.add_of_run(run, by, asked.callback_url)
     response.headers["Location"] = f"{API_PREFIX}/runs/{run.id}"
     return RunSummary.of(run)
 

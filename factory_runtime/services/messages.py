@@ -8,6 +8,7 @@ from factory_runtime.domain.notice import Notice, NoticeKind, Severity, notice_t
 from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunTransaction
+from factory_runtime.services.leave_callbacks import leave_callbacks
 from factory_runtime.services.outbox import leave
 from factory_runtime.services.signals import signal_at_rest
 from factory_runtime.services.topics import (
@@ -40,6 +41,7 @@ def leave_endings(tx: RunTransaction, run: Run, now: datetime) -> None:
     cycle, this = f"{run.id}:{run.cycle}", {"run_id": run.id}
     leave(tx, SHOW_RUN, cycle, this, now)
     leave_notice(tx, _notice_of_end(run, now))
+    leave_callbacks(tx, run, now)
     known_in = undo_in(tx, run, now)
     if known_in:
         leave(tx, SETTLE_EFFECTS, cycle, this, now, after=known_in)
