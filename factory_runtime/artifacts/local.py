@@ -13,11 +13,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from factory_runtime.domain.disk import disk_errors
+from factory_runtime.domain.disk import REACH, disk_errors
 from factory_runtime.domain.errors import (
     ArtifactNotFoundError,
     CorruptArtifactError,
     InputError,
+    StorageAwayError,
 )
 from factory_runtime.domain.ids import is_slug
 from factory_runtime.ports import StoredBody
@@ -100,6 +101,9 @@ class LocalArtifactStorage:
             _place(root, digest).unlink(missing_ok=True)
 
     def _tenant_folder(self, tenant_id: str) -> Path:
+        if os.path.lexists(self._folder) and not self._folder.is_dir():
+            # Nothing that lies in it is gone, or may be made anew elsewhere.
+            raise StorageAwayError(f"{self._folder} leads nowhere now", hint=REACH)
         if not is_slug(tenant_id):
             raise InputError(f"{tenant_id[:80]!r} cannot be a tenant", hint="use a slug")
         return self._folder / tenant_id

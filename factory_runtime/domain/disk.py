@@ -7,9 +7,33 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from factory_runtime.domain.errors import FactoryError, PermanentError, StorageFullError
+from factory_runtime.domain.errors import (
+    FactoryError,
+    PermanentError,
+    StorageAwayError,
+    StorageFullError,
+)
+
+REACH = "mount it again, or look at the disk"
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_AWAY = frozenset(
+    {
+        errno.EIO,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.ENOTCONN,
+        errno.ENODEV,
+        errno.ENXIO,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+        errno.EREMOTEIO,
+    }
+)
+"""What the system says of a share or a disk that it cannot reach."""
+
 _REFUSED = frozenset({errno.EACCES, errno.EPERM})
 
 
@@ -29,6 +53,8 @@ def disk_error(exc: OSError, folder: Path) -> FactoryError:
         return StorageFullError(
             f"no room left in {folder}: {reason}", hint="free some space, then try again"
         )
+    if exc.errno in _AWAY:
+        return StorageAwayError(f"{folder} does not answer: {reason}", hint=REACH)
     if exc.errno == errno.EROFS:
         return StorageFullError(
             f"{folder} cannot be written: {reason}",

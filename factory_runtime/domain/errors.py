@@ -356,6 +356,10 @@ class StorageFullError(TransientError):
     """The disk is full or read-only."""
 
 
+class StorageAwayError(TransientError):
+    """A place of files does not answer: a share that is not mounted, or lost its server."""
+
+
 class PolicyUnavailableError(TransientError):
     """The tenant's policy cannot be read now: nothing is accepted until somebody mends it."""
 
