@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import secrets
 import time
 from collections.abc import Callable, Generator
@@ -13,15 +14,16 @@ from typing import Any
 
 import pytest
 from psycopg import sql
-from sqlalchemy import create_engine, insert, make_url, select, text
+from sqlalchemy import create_engine, event, insert, make_url, select, text
 
 from factory_runtime.domain.errors import SettingsError
 from factory_runtime.domain.records import Lock
+from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import RunFilter, RunStore
 from factory_runtime.run_store import SqlRunStore, open_run_store
 from factory_runtime.run_store.migrations.tenant_wall import ensure_tenant_role
 from factory_runtime.run_store.rows import LOCKS
-from factory_runtime.run_store.tables import locks, metadata
+from factory_runtime.run_store.tables import locks, metadata, runs
 from factory_runtime.wire.paths import API_PREFIX
 from tests.api.site import ApiSite, somebody
 from tests.builders import TENANT, a_run, after
@@ -67,6 +69,65 @@ def test_every_table_stands_behind_the_wall(postgres_store: SqlRunStore) -> None
         shown = _PRESENTED.format(column=column)
         wanted.add((name, "presented", "PERMISSIVE", "SELECT", True, shown, None))
     assert policies == wanted
+
+
+FILTERS: tuple[tuple[RunFilter, set[str]], ...] = (
+    (RunFilter(), {"tenant_id"}),
+    (RunFilter(project_id="p1", statuses=(RunStatus.FAILED,)), {"project_id", "status"}),
+    (RunFilter(projects=("p1", "p2")), {"project_id"}),
+    (RunFilter(template_id="t1", since=after(0)), {"template_id", "requested_at"}),
+    (RunFilter(requested_by="u1"), {"requested_by"}),
+    (RunFilter(trace_id="trace-1"), {"trace_id"}),
+    (RunFilter(outside_id="build-1"), {"build_id", "delivery_id"}),
+    (RunFilter(text="orders"), {"word"}),
+)
+_OTHERWISE = {
+    "id": "'run-' || n",
+    "project_id": "'p' || n % 500",
+    "template_id": "'t' || n % 500",
+    "requested_by": "'u' || n % 500",
+    "trace_id": "'trace-' || n",
+    "build_id": "'build-' || n",
+    "status": "(array['Failed', 'Succeeded', 'Running'])[1 + n % 3]",
+    "requested_at": "requested_at + n * interval '1 second'",
+    "flow_run_id": "NULL",
+}
+
+_WORDS = """
+    INSERT INTO run_words (tenant_id, word, requested_at, run_id)
+    SELECT tenant_id, 'word-' || n, requested_at, id FROM runs, generate_series(1, 2) n
+    WHERE id <> 'run-0'
+"""
+
+
+def test_indexes_are_entered_by_a_filter_s_columns_behind_the_wall(own_postgres_url: str) -> None:
+    asked: list[tuple[str, Any]] = []
+
+    def note(_c: object, _cursor: object, statement: str, parameters: Any, *_: object) -> None:
+        asked.append((statement, parameters))
+
+    with closing(open_run_store(own_postgres_url)) as store:
+        added(store, a_run(id="run-0"))
+        columns = [column.name for column in runs.columns]
+        values = ", ".join(_OTHERWISE.get(name, name) for name in columns)
+        many = f"INSERT INTO runs ({', '.join(columns)}) SELECT {values} FROM runs"  # noqa: S608
+        with store.engine.begin() as connection:
+            connection.execute(text(f"{many}, generate_series(1, 4000) n"))
+            connection.execute(text(_WORDS))
+            connection.execute(text("ANALYZE"))
+        event.listen(store.engine, "before_cursor_execute", note)
+        for where, wanted in FILTERS:
+            asked.clear()
+            with store.begin(TENANT, read_only=True) as tx:
+                tx.list_runs(where)
+            behind_wall, (statement, parameters) = asked[0], asked[-1]
+            assert "set_config('role'" in behind_wall[0]
+            with store.engine.begin() as connection:
+                connection.exec_driver_sql(*behind_wall)
+                plan = connection.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()
+                entered = "\n".join(line for line in plan if "Index Cond" in line)
+            found = {name for name in wanted if re.search(rf"\({name}[ )]", entered)}
+            assert found == wanted, (where, entered)
 
 
 # --- a server that has not seen a factory yet, and logins that are no superusers
