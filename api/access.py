@@ -12,6 +12,7 @@ from api.context import api_of
 from factory_runtime.domain.access import Principal, Right
 from factory_runtime.domain.errors import UnauthenticatedError
 from factory_runtime.services.audit import acting
+from factory_runtime.telemetry.logs import dimensions
 
 
 class Needs:
@@ -29,7 +30,8 @@ class Needs:
         principal = await run_in_threadpool(_admit, request)
         if self.right is not None:
             principal.require(self.right)
-        with acting(principal.origin or address_of(request), principal.key_id):
+        here = principal.origin or address_of(request)
+        with acting(here, principal.key_id), dimensions(tenantId=principal.tenant_id):
             yield principal
 
 

@@ -25,6 +25,7 @@ from factory_runtime.jobs.registry import check_with
 from factory_runtime.jobs.report.fetch import DataFetch
 from factory_runtime.jobs.report.locations import addresses_of, parse_url, shown
 from factory_runtime.settings import Settings
+from factory_runtime.telemetry.trace_context import TraceContext, inside_context
 from tests.data_server import ROWS, DataServer, a_certificate, data_server
 from tests.reports import Lent, lent, published
 
@@ -84,6 +85,15 @@ def test_the_server_says_what_it_sends_and_else_its_name_does(
     server.serves(path, body, content_type=kind)
     with lent() as context:
         assert fetch(server, path, context).outputs["format"] == wanted
+
+
+def test_whoever_is_asked_for_data_is_told_the_trace(server: DataServer) -> None:
+    server.serves("/x.csv")
+    here = TraceContext("0a" * 16, "0b" * 8)
+    with lent() as context, inside_context(here):
+        fetch(server, "/x.csv", context)
+    (_, headers), *_ = server.asked
+    assert headers["traceparent"] == str(here)
 
 
 def test_a_file_below_a_root_is_as_of_its_last_change(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.job import JobStatus, SkipReason
 from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.hosts.in_memory import InMemoryGitHost
 from factory_runtime.ports import JobContext
 from factory_runtime.run_store import SqlRunStore
 from factory_runtime.services.attempt import AttemptContext
@@ -89,6 +90,17 @@ def test_an_undo_is_no_example_of_its_template(factory: UndoFactory):
     run = factory.made()
     factory.walk(factory.undo(run))
     assert [one.payload["run_id"] for one in factory.messages(MEMORY_OF_RUN)] == [run.id]
+
+
+def test_the_commits_of_an_undo_lead_to_the_request_of_what_it_undoes(factory: UndoFactory):
+    run = factory.made(SERVICE.replace("undo: delete-repository, ", ""))
+    factory.walk(factory.undo(run))
+    assert isinstance(factory.host, InMemoryGitHost)
+    trailers = [
+        dict(one.trailers) for one in factory.host.commits(TENANT, run.project_id, "orders")
+    ]
+    assert sum("Factory-Undoes" in one for one in trailers) == 3
+    assert {one["Factory-Trace"] for one in trailers} == {run.trace_id}
 
 
 def test_effects_say_where_a_person_finds_them(factory: UndoFactory):
