@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from functools import cached_property
 
 import httpx
@@ -18,8 +19,11 @@ class ServerHealth:
         self._api_url = api_url
 
     @cached_property
-    def _client(self) -> httpx.Client:
-        return httpx.Client(timeout=_SECONDS)
+    def _trust(self) -> ssl.SSLContext:
+        """Made once, and read from the system's certificates only where there is TLS."""
+        if (self._api_url or "").startswith("https:"):
+            return ssl.create_default_context()
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     def check(self) -> None:
         """Return where it answers.
@@ -32,6 +36,7 @@ class ServerHealth:
                 "no Prefect server is set", hint="set FACTORY_PREFECT_API_URL"
             )
         try:
-            self._client.get(f"{self._api_url}/health").raise_for_status()
+            url = f"{self._api_url}/health"
+            httpx.get(url, timeout=_SECONDS, verify=self._trust).raise_for_status()
         except httpx.HTTPError as exc:
             raise PrefectUnavailableError(f"{self._api_url} does not answer: {exc!r}") from exc
