@@ -21,6 +21,7 @@ from cli import (
     approvals,
     artifacts,
     audit,
+    callbacks,
     dead_letters,
     deploy,
     doctor,
@@ -37,6 +38,7 @@ from cli import (
     sweep,
     templates,
     undo,
+    webhooks,
 )
 from cli.errors import BAD_INPUT, DONE, RUN_FAILED, report, report_unexpected, report_usage
 from cli.screen import Screen
@@ -67,6 +69,8 @@ app.add_typer(audit.app, name="audit")
 app.add_typer(policy.app, name="policy")
 app.add_typer(memory.app, name="memory")
 app.add_typer(keys.app, name="keys")
+app.add_typer(webhooks.app, name="webhooks")
+app.add_typer(callbacks.app, name="callbacks")
 app.add_typer(deploy.app, name="deploy")
 app.command("api")(api.api)
 app.command("up")(stack.up)

@@ -1,0 +1,89 @@
+"""`factory callbacks`: addresses that are told when runs have ended."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.as_json import print_json, without
+from cli.door import open_door, person
+from cli.options import Json, Tenant
+from cli.screen import Screen
+from cli.text import local_time, one_line
+from factory_runtime.domain.run import RunStatus
+
+if TYPE_CHECKING:
+    from factory_runtime.domain.callback import Callback
+
+app = typer.Typer(help="Addresses that are told when runs have ended.", no_args_is_help=True)
+
+
+@app.command()
+def add(
+    url: Annotated[str, typer.Argument(metavar="URL", help="Of https, or listed by an operator.")],
+    project: Annotated[str | None, typer.Option(help="Only of its runs.")] = None,
+    status: Annotated[
+        list[RunStatus] | None, typer.Option(help="Only of these ends; all of them without.")
+    ] = None,
+    tenant: Tenant = None,
+    json: Json = False,
+) -> None:
+    """Have an address told, and show the secret that its messages are signed with this once."""
+    door = open_door(tenant=tenant, json=json)
+    callback, secret = door.runtime.callbacks.add(
+        door.tenant, person(), url, project, tuple(status or ())
+    )
+    if json:
+        print_json({**_facts(callback), "secret": secret})
+        return
+    Screen(sys.stderr).line(f"{callback.id} is told; its secret is shown this once")
+    print(secret)
+
+
+@app.command("list")
+def list_(tenant: Tenant = None, json: Json = False) -> None:
+    """Show who is told of ends, the oldest first."""
+    door = open_door(tenant=tenant, json=json)
+    found = door.runtime.callbacks.list(door.tenant)
+    if json:
+        print_json({"callbacks": [_facts(one) for one in found]})
+        return
+    if not found:
+        door.screen.line("no callbacks")
+        return
+    names = ("callback", "url", "project", "of", "added", "told")
+    door.screen.table(names, map(_row, found), flexible=("url", "told"))
+
+
+@app.command()
+def remove(
+    callback_id: Annotated[str, typer.Argument(metavar="CALLBACK_ID", help="Like call-01k….")],
+    tenant: Tenant = None,
+    json: Json = False,
+) -> None:
+    """Tell an address no more, of what waits to be told either."""
+    door = open_door(tenant=tenant, json=json)
+    removed = door.runtime.callbacks.remove(door.tenant, person(), callback_id)
+    if json:
+        print_json(_facts(removed))
+    else:
+        door.screen.line(f"{removed.id} is told no more", "good")
+
+
+def _facts(callback: Callback) -> dict[str, Any]:
+    """All that is kept of a callback but its secret."""
+    return without(callback, "secret")
+
+
+def _row(one: Callback) -> tuple[str, ...]:
+    told = "yes" if one.disabled_at is None else f"no more: {one_line(one.reason or '')}"
+    return (
+        one.id,
+        one_line(one.url),
+        one.project_id or "all",
+        ", ".join(one.statuses) or "every end",
+        local_time(one.created_at),
+        told,
+    )

@@ -1,0 +1,224 @@
+"""`factory webhooks`: who may send events, and what they have sent."""
+
+from __future__ import annotations
+
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cli.as_json import print_json, to_json, without
+from cli.door import Door, open_door, person
+from cli.options import Json, Tenant, duration_option
+from cli.screen import Screen
+from cli.text import local_time, one_line
+from factory_runtime.domain.errors import DeliveryNotFoundError, InputError
+
+if TYPE_CHECKING:
+    from factory_runtime.domain.webhook import WebhookDelivery, WebhookSource
+    from factory_runtime.wire.webhook import SourceOptions
+
+app = typer.Typer(
+    help="Who may send events that begin runs, and what they have sent.", no_args_is_help=True
+)
+
+Source = Annotated[str, typer.Argument(metavar="SOURCE", help="Its name, or its id.")]
+SecretFile = Annotated[
+    typer.FileText | None,
+    typer.Option("--secret-file", help="Has a secret of your own, - is standard input."),
+]
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What templates call it.")],
+    kind: Annotated[str, typer.Option(help="github, standard, azure-devops, cloudevents or hmac.")],
+    project: Annotated[str | None, typer.Option(help="That its runs belong to.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Of its kind, like base_url=https://…"),
+    ] = None,
+    secret: SecretFile = None,
+    token: Annotated[
+        typer.FileText | None,
+        typer.Option("--token-file", help="Has the token that resources are fetched with."),
+    ] = None,
+    tenant: Tenant = None,
+    json: Json = False,
+) -> None:
+    """Add a source, and show the secret that it signs with this once."""
+    door = open_door(tenant=tenant, json=json)
+    options = _options([*(option or []), *([f"token={token.read().strip()}"] if token else [])])
+    made = door.runtime.webhook_sources.add(
+        door.tenant,
+        person(),
+        name,
+        _kind(kind),
+        project or door.settings.project,
+        options,
+        secret.read().strip() if secret else None,
+    )
+    _tell(door, *made)
+
+
+@app.command("list")
+def list_(tenant: Tenant = None, json: Json = False) -> None:
+    """Show a tenant's sources by name."""
+    door = open_door(tenant=tenant, json=json)
+    found = door.runtime.webhook_sources.list(door.tenant)
+    if json:
+        print_json({"sources": [_facts(source) for source in found]})
+        return
+    if not found:
+        door.screen.line("no sources of webhooks")
+        return
+    now = door.runtime.clock.now()
+    rows = [
+        (
+            one.name,
+            one.kind.value,
+            one.project_id,
+            one.id,
+            local_time(one.created_at),
+            "disabled" if one.disabled_at else f"{len(one.living_secrets(now))}",
+        )
+        for one in found
+    ]
+    door.screen.table(("name", "kind", "project", "id", "added", "secrets"), rows)
+
+
+@app.command()
+def rotate(
+    source: Source,
+    overlap: Annotated[
+        str, typer.Option(metavar="D", help="How long those before it count; 0s is no longer.")
+    ] = "24h",
+    secret: SecretFile = None,
+    tenant: Tenant = None,
+    json: Json = False,
+) -> None:
+    """Give a source another secret, and show it this once."""
+    door = open_door(tenant=tenant, json=json)
+    length = timedelta(0) if overlap in ("0", "0s") else duration_option(overlap, "--overlap")
+    made = door.runtime.webhook_sources.rotate(
+        door.tenant,
+        person(),
+        source,
+        length or timedelta(0),
+        secret.read().strip() if secret else None,
+    )
+    _tell(door, *made)
+
+
+@app.command()
+def disable(source: Source, tenant: Tenant = None, json: Json = False) -> None:
+    """Take nothing of a source any more, for good."""
+    door = open_door(tenant=tenant, json=json)
+    disabled = door.runtime.webhook_sources.disable(door.tenant, person(), source)
+    if json:
+        print_json(_facts(disabled))
+    else:
+        door.screen.line(f"{disabled.name} is disabled", "good")
+
+
+@app.command()
+def deliveries(
+    source: Annotated[str | None, typer.Option(help="Only of this source.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only those received, matched, unmatched or failed.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many to show.")] = 50,
+    cursor: Annotated[str | None, typer.Option(help="Go on where a list ended.")] = None,
+    again: Annotated[
+        str | None,
+        typer.Option(metavar="DELIVERY_ID", help="Decide this one once more, and show it."),
+    ] = None,
+    tenant: Tenant = None,
+    json: Json = False,
+) -> None:
+    """Show what was sent in the last week, the newest first, and what it came to."""
+    door = open_door(tenant=tenant, json=json)
+    if again is not None:
+        found = (door.runtime.webhook_desk.again(door.tenant, person(), again),)
+    else:
+        found = _read(door, source, status, limit, cursor)
+    more = found[-1].id if len(found) == limit and again is None else None
+    if json:
+        rows = [without(one, "event", "replay_key") for one in found]
+        print_json({"deliveries": rows, "cursor": more})
+        return
+    if not found:
+        door.screen.line("no deliveries like that")
+        return
+    names = ("delivery", "type", "received", "is", "came to")
+    door.screen.table(names, map(_row, found), flexible=("came to",))
+    if more is not None:
+        door.screen.line(f"more: --cursor {more}", "dim")
+
+
+def _read(
+    door: Door, source: str | None, status: str | None, limit: int, cursor: str | None
+) -> tuple[WebhookDelivery, ...]:
+    from factory_runtime.domain.webhook import DeliveryFilter, DeliveryStatus
+
+    try:
+        wanted = None if status is None else DeliveryStatus(status)
+    except ValueError as exc:
+        raise InputError(f"{status!r} is no status of a delivery") from exc
+    with door.reading() as tx:
+        source_id = None if source is None else tx.get_webhook_source(source).id
+        try:
+            after = None if cursor is None else tx.get_delivery(cursor)
+        except DeliveryNotFoundError as exc:
+            raise InputError("the cursor is not one of ours") from exc
+        return tx.list_deliveries(DeliveryFilter(source_id, wanted), limit=limit, after=after)
+
+
+def _kind(text: str) -> Any:
+    from factory_runtime.domain.webhook import SourceKind
+
+    try:
+        return SourceKind(text)
+    except ValueError as exc:
+        known = ", ".join(SourceKind)
+        raise InputError(f"{text!r} is no kind of source", hint=f"there are {known}") from exc
+
+
+def _options(given: list[str]) -> SourceOptions:
+    from pydantic import ValidationError
+
+    from factory_runtime.wire.webhook import SourceOptions
+
+    split = (one.partition("=") for one in given)
+    pairs = {key: value for key, _, value in split}
+    try:
+        return SourceOptions.model_validate(pairs)
+    except ValidationError as exc:
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in exc.errors())
+        raise InputError(f"the options make no sense: {wrong}") from None
+
+
+def _tell(door: Door, source: WebhookSource, secret: str) -> None:
+    """The secret alone on standard output, so that it can be piped to where it is kept."""
+    if door.json:
+        print_json({**_facts(source), "secret": secret})
+        return
+    from factory_runtime.wire.paths import API_PREFIX
+
+    path = f"{API_PREFIX}/webhooks/{source.id}"
+    Screen(sys.stderr).line(f"{source.name} sends to {path}; its secret is shown this once")
+    print(secret)
+
+
+def _facts(source: WebhookSource) -> dict[str, Any]:
+    """All that is kept of a source but its secrets."""
+    options = {key: value for key, value in source.options.items() if key != "token"}
+    counting = [{"since": one.since, "until": one.until} for one in source.secrets]
+    return {**without(source, "secrets"), "options": options, "secrets": to_json(counting)}
+
+
+def _row(one: WebhookDelivery) -> tuple[str, ...]:
+    begun = (f"{each.template_id}: {each.error or each.run_id}" for each in one.begun)
+    came_to = one_line("; ".join(begun) or one.error or "")
+    return (one.id, one_line(one.type), local_time(one.received_at), one.status.value, came_to)
