@@ -10,7 +10,7 @@ from factory_runtime.domain.api_key import KEY_BEGINNING
 from factory_runtime.domain.errors import UnauthenticatedError
 from factory_runtime.services.key_ring import KeyRing
 
-HEADERS = ("authorization", "x-api-key")
+_HEADERS = ("authorization", "x-api-key")
 
 
 class Credentials:
@@ -31,7 +31,7 @@ class Credentials:
             UnauthenticatedError: it is not good, or there are two that differ.
             IssuerUnavailableError, StoreUnavailableError: nobody can tell now.
         """
-        shown = [(name, value) for name in HEADERS for value in request.headers.getlist(name)]
+        shown = [(name, value) for name in _HEADERS for value in request.headers.getlist(name)]
         if not shown:
             return None
         credentials = {_credential(name, value) for name, value in shown}

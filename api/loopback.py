@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from fastapi import Request
 
-from api.credentials import HEADERS
 from factory_runtime.domain.access import Grant, Principal, Role
 from factory_runtime.domain.errors import SettingsError, UnauthenticatedError
 from factory_runtime.ports import Clock, RunStore
@@ -59,17 +58,18 @@ def check_bind(settings: Settings, store: RunStore, clock: Clock, host: str) -> 
 
 
 class LoopbackOwner:
-    """Takes who comes over the loopback without a credential for the owner of the factory."""
+    """Takes who comes over the loopback for the owner of the factory.
+
+    It is asked last: who shows a credential comes with that one, or not at all.
+    """
 
     def __init__(self, tenant_id: str) -> None:
         self._tenant_id = tenant_id
         self._name = _owner()
 
     def find(self, request: Request) -> Principal | None:
-        """The owner; None where the request came over a network, or shows a credential."""
+        """The owner; None where the request came over a network."""
         if request.client is None or not is_loopback(request.client.host):
-            return None
-        if any(name in request.headers for name in HEADERS):
             return None
         named, origin = request.headers.get("host", ""), request.headers.get("origin")
         if not is_loopback(_name_in(f"//{named}")) or _is_passed_on(request):

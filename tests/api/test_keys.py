@@ -354,6 +354,16 @@ def test_a_revoked_key_is_good_nowhere_after_seconds(small_site: ApiSite):
     assert ring.find(key.fresh.text) is None
 
 
+def test_a_key_that_expires_is_not_good_for_a_moment_more(small_site: ApiSite):
+    store, clock = small_site.store, SettableClock()
+    wanted = WantedKey("ci", (Grant(Role.VIEWER),), expires_in=timedelta(seconds=3))
+    key, ring = add_key(store, clock, somebody(), wanted), KeyRing(lambda: store, clock)
+    assert ring.find(key.fresh.text) is not None
+    ring.uses.settle()
+    clock.pass_time(timedelta(seconds=3))
+    assert ring.find(key.fresh.text) is None
+
+
 def test_its_use_is_written_down_and_nobody_waits_for_it(site: ApiSite):
     key, clock = give(site, "viewer"), SettableClock()
     ring = KeyRing(lambda: site.store, clock)
