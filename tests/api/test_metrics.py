@@ -11,10 +11,12 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
+from api.streams import Streams
 from factory_runtime.domain.access import Role
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.records import TopicWait
 from factory_runtime.domain.run import Priority, RunStatus
+from factory_runtime.run_store import SqlRunStore
 from factory_runtime.services import store_metrics
 from tests.api.numbers import METRICS, add, have_it_be, numbers_in, numbers_of, of
 from tests.api.site import ApiSite, somebody
@@ -157,6 +159,22 @@ def test_requests_are_counted_by_route_whatever_was_asked_for(small_site: ApiSit
         client.request(name.upper(), f"/{name}")
     assert counted(client, **run) == before[0] + 2
     assert counted(client, **other) == before[1] + 2
+
+
+def test_streams_and_connections_are_counted_while_they_are_open(small_site: ApiSite) -> None:
+    assert isinstance(small_site.store, SqlRunStore)
+    streams, names = Streams(5), ("api_streams_open", "database_connections_in_use")
+
+    def open_now() -> list[float]:
+        found = numbers_of(small_site)
+        return [of(found, f"factory_{name}") or 0 for name in names]
+
+    before = open_now()
+    streams.take()
+    with small_site.store.engine.connect():
+        assert open_now() == [before[0] + 1, before[1] + 1]
+    streams.free()
+    assert open_now() == before
 
 
 _CHILD = """
