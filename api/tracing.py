@@ -32,9 +32,13 @@ from factory_runtime.telemetry.tracing import (
     start_tracing,
     tell_span,
 )
+from factory_runtime.wire.paths import API_PREFIX
 
 UNTOLD = TelemetryConfig(tracing=False, metrics=False, logs=False, auto_configure=False)
 """FastAPI's own telemetry would tell of URLs, of arguments and of what exceptions say."""
+
+_PROBES = ("/health", "/metrics")
+"""Asked by machines every few seconds."""
 
 
 def trace_requests(app: FastAPI) -> None:
@@ -99,6 +103,8 @@ def _tell(
 ) -> None:
     """The route's template, never ids of it, what was asked in the query, or a body."""
     method, route = method_of(scope), route_of(scope)
+    if route.removeprefix(API_PREFIX).startswith(_PROBES):
+        return
     facts = SpanFacts(
         f"{method} {route}" if route.startswith("/") else method,
         context.trace_id,

@@ -30,6 +30,7 @@ _LONGEST = 1000
 _DELAY = "OTEL_BLRP_SCHEDULE_DELAY"
 _DELAY_MILLISECONDS = 1000
 _ID = re.compile(r"[a-z]{2,10}-[0-9a-z]{26}")
+_TRACE_ID = re.compile("[0-9a-f]{32}")
 _LEFT_OUT = "…"
 _SEVERITIES = {
     logging.INFO: SeverityNumber.INFO,
@@ -141,7 +142,8 @@ def _named(dimension: str) -> str:
 
 def _context_of(about: dict[str, Any]) -> Context | None:
     """The trace and the span that it is about; None is whatever OpenTelemetry knows of here."""
-    if _TRACE not in about:
+    # Whoever asked for the run from code may have called its trace anything.
+    if not _TRACE_ID.fullmatch(str(about.get(_TRACE, ""))):
         return None
     trace_id, span_id = int(str(about[_TRACE]), 16), int(str(about.get(_SPAN, "0")), 16)
     flags = TraceFlags(TraceFlags.SAMPLED)

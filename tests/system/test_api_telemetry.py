@@ -44,10 +44,13 @@ def test_an_api_that_is_told_to_stop_sends_the_last_of_everything(tmp_path: Path
                 timeout=60,
             )
             assert (answer.status_code, answer.json()["traceId"]) == (404, TRACE)
+            for path in ("/health/live", "/api/v1/health/live"):  # of these no span
+                assert httpx.get(f"http://127.0.0.1:{port}{path}", timeout=60).status_code == 200
         finally:
             process.terminate()
             _, said = process.communicate(timeout=60)
-        (span,) = collected.spans(TRACE)
+        (span,) = collected.spans()
+        assert span.trace_id == TRACE
         assert (span.attributes["factory.status"], span.failed) == (404, False)
         assert b"run-none" not in b"".join(collected.bodies)
         assert "factory_api_requests" in collected.metrics()

@@ -217,6 +217,17 @@ def test_a_line_leaves_with_its_trace_and_without_what_it_was_filled_with(
     assert not any(CANARY.encode() in body for body in collected.bodies)
 
 
+def test_a_line_of_a_trace_that_is_none_leaves_without_it(
+    collected: Collector, monkeypatch: pytest.MonkeyPatch, logger: logging.Logger
+) -> None:
+    export = sent(collected, monkeypatch, logger)
+    with dimensions(traceId="ticket 7"):
+        logger.info("so")
+    export.close()
+    (line,) = collected.lines()
+    assert (line.body, line.trace_id) == ("so", "")
+
+
 @pytest.mark.parametrize(
     ("message", "arguments", "sentence"),
     [
