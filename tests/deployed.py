@@ -53,13 +53,9 @@ def start(prefect: Prefect, deployment_id: str, **body: Any) -> httpx.Response:
 
 
 def execute(factory: Factory, *started: httpx.Response) -> None:
-    """Execute what was started, as Prefect's engine does in a process of its own.
-
-    The stack's executor drains what is left to be done then, and has LanceDB imported already.
-    """
+    """Execute what was started, as Prefect's engine does in a process of its own."""
     ids = [answer.raise_for_status().json()["id"] for answer in started]
-    environment = _environment(factory) | {"FACTORY_HOOKS": "false"}
-    done = warm_prefect().run("tests.engine_process", *ids, environment=environment)
+    done = warm_prefect().run("tests.engine_process", *ids, environment=_environment(factory))
     assert done.returncode == 0, done.stderr
 
 
@@ -83,10 +79,14 @@ def prefect_command(
 
 
 def _environment(factory: Factory) -> dict[str, str]:
-    """Of a process whose own tenant is none that anybody deploys for."""
+    """Of a process whose own tenant is none that anybody deploys for.
+
+    The stack's executor drains what flow runs leave: it has LanceDB imported already.
+    """
     state = read_state(factory.settings)
     assert state is not None
     return factory.environment() | {
+        "FACTORY_HOOKS": "false",
         "FACTORY_TENANT": "of-the-settings",
         "FACTORY_PROJECT": "of-the-settings",
         "PREFECT_API_URL": state.api_url,

@@ -17,6 +17,7 @@ import httpx
 import psutil
 import yaml
 
+from deployments.executor import one_certificate
 from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.settings import Settings
 from tests.factory import until
@@ -143,6 +144,7 @@ class Production:
         self._stack = closing_stack
         self._redis_port = free_port()
         self._services = services()
+        self._certificate = str(one_certificate(folder))
         self._ports = [free_port(), free_port()]
         self._gateway = Gateway(self._ports)
         self._stack.callback(self._gateway.close)
@@ -203,6 +205,8 @@ class Production:
         here = {
             "PREFECT_HOME": str(home / "prefect"),
             "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",  # takes seconds, and is not asked for
+            # Each client that Prefect makes reads it; the servers speak plain HTTP.
+            "PREFECT_API_SSL_CERT_FILE": self._certificate,
             "DO_NOT_TRACK": "1",
         }
         return os.environ | ours | here
@@ -228,7 +232,7 @@ class Production:
     def until(self, true: Any, what: str, seconds: float = PATIENCE) -> None:
         try:
             # More often, the store has less time for the parts.
-            until(true, what, seconds, every=0.2)
+            until(true, what, seconds, every=0.4)
         except AssertionError as error:
             logs = "\n".join(f"--- {one.name}\n{one.log[-3000:]}" for one in self.parts)
             raise AssertionError(f"{error}\n{logs}") from None

@@ -155,6 +155,7 @@ def test_a_run_that_begins_in_prefect_leaves_the_same_records(factory: Factory):
     script = "import asyncio, flows.templates as t; asyncio.run(t.born(name='born-in-prefect'))"
     environment = factory.environment() | {
         "FACTORY_PROJECT": "born",
+        "FACTORY_HOOKS": "false",  # the stack's executor has LanceDB imported already
         "PREFECT_API_URL": state.api_url,
         "PREFECT_HOME": str(factory.settings.prefect_folder),
     }

@@ -15,9 +15,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from deployments.executor import (
-    _one_certificate,  # pyright: ignore[reportPrivateUsage]
-)
+from deployments.executor import one_certificate
 from deployments.launching import launcher_of
 from factory_runtime.domain.run import Priority, Run, RunRequest, RunStatus
 from factory_runtime.ports import RunFilter
@@ -65,7 +63,7 @@ def _nothing_is_left(factory: Factory) -> Iterator[None]:
 
 def certificate_of(factory: Factory) -> str:
     """As the executor has it: each client reads all of the system's, for a plain HTTP server."""
-    return str(_one_certificate(factory.settings.prefect_folder))
+    return str(one_certificate(factory.settings.prefect_folder))
 
 
 def ask(factory: Factory, template: str = "launched", **values: Any) -> Run:
