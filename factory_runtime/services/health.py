@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import timedelta
+from contextlib import suppress
+from datetime import datetime, timedelta
 
-from factory_runtime.domain.errors import FactoryError
+from factory_runtime.domain.errors import FactoryError, SettingsError
 from factory_runtime.domain.health import GOOD, RUN_STORE, Finding, Health
-from factory_runtime.ports import ArtifactStorage, Clock, RunStore
+from factory_runtime.ports import ArtifactStorage, Clock, RunKey, RunStore
 from factory_runtime.services.executor_sign import find_executor
 from factory_runtime.services.look import Look
 from factory_runtime.services.topics import MEMORY_OF_RUN, MEMORY_OF_TEMPLATE
@@ -65,22 +66,27 @@ class FactoryHealth:
         store, now = self._store_of(), self._clock.now()
         if find_executor(store, now) is None:
             return Finding(Health.UNHEALTHY, "nobody has shown lately that they execute runs")
-        waiting = store.waiting_runs(now, limit=1)
-        if waiting and not store.running_runs():
-            with store.begin(waiting[0].tenant_id, read_only=True) as tx:
-                run = tx.get_run(waiting[0].run_id)
-            if max(run.requested_at, run.wake_at or run.requested_at) < now - _IDLE:
+        with suppress(SettingsError):  # a login that serves tenants alone sees no more than that
+            waiting = store.waiting_runs(now, limit=1)
+            if waiting and not store.running_runs() and self._since(waiting[0]) < now - _IDLE:
                 return Finding(Health.DEGRADED, "runs wait, and none of them begins")
         return GOOD
+
+    def _since(self, waiting: RunKey) -> datetime:
+        with self._store_of().begin(waiting.tenant_id, read_only=True) as tx:
+            run = tx.get_run(waiting.run_id)
+        return max(run.requested_at, run.wake_at or run.requested_at)
 
     def _knowledge_system(self, check: Callable[[], None]) -> Finding:
         """The folder of the index, without opening it, and whether it keeps up."""
         check()
-        lines = self._store_of().outbox_lines()
         late = self._clock.now() - _INDEXING
-        for topic in (MEMORY_OF_RUN, MEMORY_OF_TEMPLATE):
-            if topic in lines and lines[topic].since < late:
-                return Finding(Health.DEGRADED, f"{lines[topic].length} {topic} are not indexed")
+        with suppress(SettingsError):  # as above
+            lines = self._store_of().outbox_lines()
+            for topic in (MEMORY_OF_RUN, MEMORY_OF_TEMPLATE):
+                if topic in lines and lines[topic].since < late:
+                    about = f"{lines[topic].length} {topic} are not indexed"
+                    return Finding(Health.DEGRADED, about)
         return GOOD
 
 

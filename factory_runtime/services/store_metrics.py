@@ -17,7 +17,7 @@ from itertools import accumulate
 from prometheus_client.core import GaugeHistogramMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from factory_runtime.domain.errors import FactoryError, StoreUnavailableError
+from factory_runtime.domain.errors import FactoryError, SettingsError
 from factory_runtime.domain.run import RUN_ENDED, Priority, RunStatus
 from factory_runtime.ports import Clock, FactoryNumbers, Line, RunStore
 from factory_runtime.services.executor_sign import find_executor
@@ -94,11 +94,11 @@ class StoreMetrics(Collector):
             return Reading(now)
         try:
             numbers = store.numbers(now, since=now - LATELY, most=MOST, seen_after=now - STALE)
-        except StoreUnavailableError:
-            return Reading(now)
+        except SettingsError:  # a login that serves tenants alone may not look over them
+            return Reading(now, True, executor)
         except FactoryError as error:
             _LOG.warning("no numbers of the run store: %s", error)
-            return Reading(now, True, executor)
+            return Reading(now)
         return Reading(now, True, executor, numbers)
 
 
