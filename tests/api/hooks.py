@@ -11,16 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cryptography.fernet import Fernet
 from fastapi.testclient import TestClient
 from standardwebhooks import Webhook
 
 from factory_runtime.domain.run import Run
-from factory_runtime.ports import RunFilter, RunStore
+from factory_runtime.ports import RunFilter
 from tests.api.site import TEMPLATE, ApiSite, somebody
 
 HOOKS = "/api/v1/webhooks"
-BOX_KEY = Fernet.generate_key().decode()
 
 TRIGGER = """
 triggers:
@@ -34,11 +32,6 @@ triggers:
 def payload(name: str) -> bytes:
     """The body of a captured delivery."""
     return (Path(__file__).parent / "payloads" / f"{name}.json").read_bytes()
-
-
-def a_hook_site(folder: Path, url: str, store: RunStore, **settings: Any) -> ApiSite:
-    """A site that can seal secrets."""
-    return ApiSite(folder, url, store, secret_keys=(BOX_KEY,), **settings)
 
 
 def answering(

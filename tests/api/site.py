@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from cryptography.fernet import Fernet
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
@@ -16,6 +17,7 @@ from factory_runtime.ports import RunStore
 from factory_runtime.settings import Settings
 from tests.small_factory import Act, Paint
 
+BOX_KEY = Fernet.generate_key().decode()
 TEMPLATE = """
 id: {name}
 version: 1.0.0
@@ -59,7 +61,7 @@ class ApiSite:
                 home=folder / "home",
                 database_url=url,
                 template_folders=(self.templates,),
-                **settings,
+                **{"secret_keys": (BOX_KEY,), **settings},
             ),
             SystemClock(),
             own_job_types={"act": Act({}), "paint": Paint({})},

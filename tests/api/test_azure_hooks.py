@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from factory_runtime.ports import RunStore
-from tests.api.hooks import HOOKS, Sender, a_hook_site, a_sender, answering, changed, payload
+from tests.api.hooks import HOOKS, Sender, a_sender, answering, changed, payload
 from tests.api.site import ApiSite, somebody
 from tests.data_server import DataServer, data_server
 
@@ -38,7 +38,7 @@ def organisation() -> Any:
 def site(
     tmp_path: Path, sqlite_url: str, sqlite_store: RunStore, organisation: DataServer
 ) -> ApiSite:
-    return a_hook_site(tmp_path, sqlite_url, sqlite_store, callback_hosts=(organisation.host,))
+    return ApiSite(tmp_path, sqlite_url, sqlite_store, callback_hosts=(organisation.host,))
 
 
 def hook_of(site: ApiSite, organisation: DataServer) -> Sender:

@@ -19,7 +19,6 @@ from factory_runtime.ports import RunStore
 from factory_runtime.services import outside_http
 from factory_runtime.services.outside_http import Outside, ask
 from factory_runtime.services.topics import CALLBACK
-from tests.api.hooks import a_hook_site
 from tests.api.site import ApiSite, somebody
 from tests.receivers import Request, WebReceiver, web_receiver
 from tests.small_factory import SettableClock
@@ -45,7 +44,7 @@ def receiver(shared_receiver: WebReceiver) -> WebReceiver:
 @pytest.fixture
 def site(tmp_path: Path, sqlite_url: str, sqlite_store: RunStore, receiver: WebReceiver) -> ApiSite:
     listed = (f"127.0.0.1:{receiver.port}", f"hooks.internal:{receiver.port}")
-    return a_hook_site(tmp_path, sqlite_url, sqlite_store, callback_hosts=listed)
+    return ApiSite(tmp_path, sqlite_url, sqlite_store, callback_hosts=listed)
 
 
 def url_of(receiver: WebReceiver, path: str = "/", host: str = "127.0.0.1") -> str:
