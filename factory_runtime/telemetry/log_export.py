@@ -1,7 +1,7 @@
 """What leaves this machine of the log: our sentences, without what they were filled with.
 
 A message is ours where its code has it; what it is filled with may be a tenant's, or an error's of
-somebody else. So numbers and ids of ours are filled in, and kinds of errors; the rest is left out.
+somebody else. So numbers, statuses and ids of ours are filled in, and kinds of errors; the rest is left out.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import logging
 import os
 import re
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any
 
 from opentelemetry._logs import LogRecord, SeverityNumber
@@ -119,6 +120,8 @@ def sentence_of(record: logging.LogRecord) -> str:
 
 def _plain(fact: object) -> object:
     match fact:
+        case Enum():
+            return fact.value  # a status, for example: there are none but ours
         case bool() | int() | float():
             return fact
         case str() if _ID.fullmatch(fact):

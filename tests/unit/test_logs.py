@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from factory_runtime.domain.errors import HostBusyError
+from factory_runtime.domain.run import RunStatus
 from factory_runtime.domain.secrets import Secrets
 from factory_runtime.services.hide_in_logs import hide_in_logs
 from factory_runtime.telemetry.log_export import LogExport, sentence_of
@@ -233,6 +234,7 @@ def test_a_line_of_a_trace_that_is_none_leaves_without_it(
     [
         ("%d of %s", ("two", "it"), "%d of %s"),
         ("took %s", (HostBusyError(CANARY),), "took HostBusyError"),
+        ("is %s", (RunStatus.FAILED,), "is Failed"),
         ("%(a)s", ({"a": CANARY},), "%(a)s"),
         (ValueError(CANARY), (), "…"),
         ("plain", (), "plain"),
