@@ -6,6 +6,7 @@ import hmac
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -91,8 +92,10 @@ class KeyUses:
                 self._noted.clear()
             self._noted[name] = self._open[name] = now
             if self._writer is None:
-                self._writer = threading.Thread(target=self._write, name="key-uses", daemon=True)
-                self._writer.start()
+                writer = threading.Thread(target=self._write, name="key-uses", daemon=True)
+                with suppress(RuntimeError):  # no thread can be had: the next use tries again
+                    writer.start()
+                    self._writer = writer
 
     def settle(self) -> None:
         """Wait until all that was noted is written."""
