@@ -39,6 +39,9 @@ from tests.factory import Factory, until
 from tests.prefect_database import place_database
 from tests.prefect_server import Prefect
 
+_POLL = 0.2
+"""Seconds; ten looks a second are a tenth of what an executor takes that has nothing to do."""
+
 PATIENCE = 60.0
 """Seconds that anything may take on a machine that is busy with something else."""
 
@@ -154,7 +157,14 @@ class Site(Factory):
         self._executors.append(born)
         return born
 
-    def until(self, true: Callable[[], Any], what: str, seconds: float = PATIENCE) -> None:
+    def until(
+        self,
+        true: Callable[[], Any],
+        what: str,
+        seconds: float = PATIENCE,
+        *,
+        every: float = 0.05,
+    ) -> None:
         """Wait until a condition holds; not in vain, for executors that have broken down."""
 
         def holds() -> bool:
@@ -162,14 +172,14 @@ class Site(Factory):
             assert not broken, f"{broken} ended:\n{self._nursery.log.read_text()[-5000:]}"
             return bool(true())
 
-        until(holds, what, seconds)
+        until(holds, what, seconds, every=every)
 
     def wait(self, run: Run, *statuses: RunStatus) -> Run:
         def reached() -> bool:
             current = self.run(run)
             return current.ended or current.status in statuses
 
-        self.until(reached, f"{run.id} is {' or '.join(statuses) or 'at its end'}")
+        self.until(reached, f"{run.id} is {' or '.join(statuses) or 'at its end'}", every=0.1)
         return self.run(run)
 
     def close(self) -> None:
@@ -392,6 +402,7 @@ def _live(
     refresh_global_settings_context()
     if tidy is not None:
         dispatcher._TIDY_EVERY = tidy  # pyright: ignore[reportPrivateUsage]
+    dispatcher._POLL = _POLL  # pyright: ignore[reportPrivateUsage]
     if host is not None:
         import socket
 

@@ -89,7 +89,7 @@ class Factory:
             current = self.run(run)
             if current.ended or current.status in statuses:
                 return current
-            time.sleep(0.05)
+            time.sleep(0.1)
         raise AssertionError(f"{run.id} is still {self.run(run).status}: {self.jobs(run)}")
 
     def complete(self, template: str, project: str, tenant: str = "local", **inputs: Any) -> Run:

@@ -253,7 +253,7 @@ def test_dispatchers_and_sweeps_in_many_processes_walk_each_run_once_under_the_c
     assert [run_id for _, run_id in queued] == [run.id for run in waiting]
 
 
-@pytest.mark.parametrize("runs", [10, pytest.param(24, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("runs", [8, pytest.param(24, marks=pytest.mark.soak)])
 def test_a_worker_whose_clock_jumps_doubles_nothing_and_every_run_ends(
     core_site: CoreSite, runs: int
 ) -> None:

@@ -72,6 +72,7 @@ def test_five_sources_become_one_pdf(factory: ReportFactory, server: DataServer)
     assert outputs(factory, run)["notes"] == []
 
 
+@ON_SQLITE
 def test_a_source_that_times_out_is_served_from_its_copy_and_marked_stale(
     factory: ReportFactory, server: DataServer
 ) -> None:
@@ -220,10 +221,18 @@ KILLS = {
     "draw[stock]": "storage.put",
     "write-pdf": "storage.put",
 }
-ON_POSTGRES = [
-    pytest.param("postgres", step, marks=[pytest.mark.service, *marks])
+AT_ONCE = {("sqlite", "fetch[stock]"), ("sqlite", "write-pdf"), ("postgres", "analyse")}
+KILLED = [
+    pytest.param(
+        database,
+        step,
+        marks=[
+            *([pytest.mark.service] if database == "postgres" else []),
+            *([] if (database, step) in AT_ONCE else [pytest.mark.soak]),
+        ],
+    )
+    for database in ("sqlite", "postgres")
     for step in KILLS
-    for marks in ([] if step == "analyse" else [pytest.mark.soak],)
 ]
 
 
@@ -249,11 +258,7 @@ def doomed() -> Generator[Callable[..., int]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("database_url", "step"),
-    [*(("sqlite", step) for step in KILLS), *ON_POSTGRES],
-    indirect=["database_url"],
-)
+@pytest.mark.parametrize(("database_url", "step"), KILLED, indirect=["database_url"])
 def test_a_run_killed_in_the_middle_of_a_job_goes_on_and_gives_the_same(
     tmp_path: Path,
     factory: ReportFactory,
