@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from pydantic import Field
 
-from api.access import Admin, Operator
+from api.access import Admin, Operator, address_of
 from api.context import Here, api_of
 from api.problems import documented
 from factory_runtime.domain.access import Principal, Right
-from factory_runtime.domain.errors import DeliveryNotFoundError, ForbiddenError, InputError
+from factory_runtime.domain.errors import (
+    DeliveryNotFoundError,
+    ForbiddenError,
+    InputError,
+    UnauthenticatedError,
+)
 from factory_runtime.domain.webhook import DeliveryFilter, DeliveryStatus, WebhookDelivery
 from factory_runtime.ports import RunTransaction
 from factory_runtime.services.webhook_verify import Sent
@@ -143,11 +147,9 @@ async def receive(source: Source, request: Request, response: Response) -> Recei
     It is recorded when this answers, and begins every run that it should, once, however often the
     same is sent. A run that is refused is no failure of the delivery.
     """
-    body = await request.body()
-    headers = tuple((key.lower(), value) for key, value in request.headers.items())
-    desk = api_of(request).runtime.webhook_desk
-    delivery = await run_in_threadpool(partial(desk.receive, source, Sent(headers, body)))
-    told = Received.of(delivery)
+    headers = tuple(request.headers.items())  # their names in lower case
+    sent = Sent(headers, await request.body())
+    told = Received.of(await run_in_threadpool(_receive, request, source, sent))
     if told.run_id is not None:
         response.headers["Location"] = f"{API_PREFIX}/runs/{told.run_id}"
     return told
@@ -164,6 +166,15 @@ def shake_hands(source: Source, request: Request) -> Response:
     if origin is not None and len(origin) <= 253 and origin.isascii():
         headers |= {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*"}
     return Response(headers=headers)
+
+
+def _receive(request: Request, source: str, sent: Sent) -> WebhookDelivery:
+    api = api_of(request)
+    try:
+        return api.runtime.webhook_desk.receive(source, sent)
+    except UnauthenticatedError:
+        api.limiter.count_guess(address_of(request) or "")
+        raise
 
 
 def _administer(api: Here, admin: Principal, source: str) -> None:

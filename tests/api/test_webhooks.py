@@ -105,6 +105,15 @@ def test_a_timestamp_counts_for_five_minutes(small_site: ApiSite, kind: str):
         assert sender.send(payload("standard")).status_code == status, late
 
 
+def test_who_guesses_is_put_off_and_who_signs_is_not(small_site: ApiSite):
+    sender, app = a_sender(small_site, "github"), small_site.app()
+    sender.client = small_site.client(app=app)
+    forged = sender.headers(CREATED) | {"X-Hub-Signature-256": "sha256=00"}
+    statuses = [sender.send(CREATED, forged).status_code for _ in range(40)]
+    assert set(statuses) == {401, 429}
+    assert sender.send(CREATED).status_code == 202
+
+
 def test_of_two_signatures_in_one_header_a_good_one_counts(small_site: ApiSite):
     sender, body = a_sender(small_site, "standard"), payload("standard")
     good = sender.headers(body)
