@@ -1,7 +1,7 @@
 """What leaves this machine of the log: our sentences, without what they were filled with.
 
 A message is ours where its code has it; what it is filled with may be a tenant's, or an error's of
-somebody else. So numbers, statuses and ids of ours are filled in, and kinds of errors; the rest is left out.
+somebody else. So numbers, statuses and ids of ours are filled in, and kinds of errors; the rest is not.
 """
 
 from __future__ import annotations
