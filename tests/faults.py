@@ -143,6 +143,9 @@ class FaultyStore:
     def unfinished_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
         return self._store.unfinished_runs(after=after, limit=limit)
 
+    def tenants_of_old_deliveries(self, before: datetime) -> tuple[str, ...]:
+        return self._store.tenants_of_old_deliveries(before)
+
     def close(self) -> None:
         self._store.close()
 
