@@ -68,7 +68,7 @@ def api_site(postgres: PostgresServer) -> Generator[ApiSite]:
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         }
         site = ApiSite(f"http://127.0.0.1:{port}", {}, url, variables)
-        key = str(site.factory("keys", "add", "bench", "--role", "operator")["secret"])
+        key = str(site.factory("keys", "add", "bench", "--role", "operator")["key"])
         site.headers["Authorization"] = f"Bearer {key}"
         site.headers["Content-Type"] = "application/json"
         process = subprocess.Popen(

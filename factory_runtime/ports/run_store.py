@@ -114,8 +114,21 @@ class RunTransaction(
     def tenant_id(self) -> str: ...
 
     # runs and jobs
-    def add_run(self, run: Run, jobs: Sequence[Job] = ()) -> None:
-        """Insert a run with its jobs, and an event each for the run's first status."""
+    def add_run(
+        self,
+        run: Run,
+        jobs: Sequence[Job] = (),
+        *,
+        requested: Run | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Insert a run with its jobs, and an event for its first status.
+
+        One that has moved since it was ``requested`` gets another for that, with the detail.
+
+        Raises:
+            IllegalTransitionError: the status table does not allow the move.
+        """
         ...
 
     def get_run(self, run_id: str) -> Run: ...
@@ -367,6 +380,13 @@ class RunStore(NumberRecords, Protocol):
         Raises:
             StoreUnavailableError: the database does not answer or cannot write.
             CorruptStoreError: it is damaged or not one of ours.
+        """
+        ...
+
+    def sharing_reads(self, tenant_id: str) -> AbstractContextManager[None]:
+        """Within, transactions of this thread that only read this tenant's rows are one.
+
+        For a use case that asks several services in turn, each of which begins one of its own.
         """
         ...
 

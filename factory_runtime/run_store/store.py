@@ -25,7 +25,7 @@ from factory_runtime.run_store.access import API_KEY_OF_PREFIX
 from factory_runtime.run_store.dispatch import SqlDispatch, waiting_runs
 from factory_runtime.run_store.engines import (
     LOCK_WAIT,
-    beside_pool,
+    engine_beside,
     for_writing,
     refuse_if_broken,
 )
@@ -41,7 +41,7 @@ from factory_runtime.run_store.rows import (
     SOURCES,
     TenantRows,
 )
-from factory_runtime.run_store.schema import HEAD_REVISION, find_revision
+from factory_runtime.run_store.schema import HEAD_REVISION, read_revision
 from factory_runtime.run_store.stuck import (
     expired_jobs,
     held_runs,
@@ -76,11 +76,17 @@ class SqlRunStore:
         # and only processes meet in the file, where it is polling.
         self._turn = Turn(place) if engine.dialect.name == "sqlite" else None
         self._sees_all = engine.dialect.name != "postgresql"
+        self._beside = engine_beside(engine)
+        self._reading = threading.local()
 
     @contextmanager
     def begin(
         self, tenant_id: str, *, read_only: bool = False, durable: bool = True
     ) -> Generator[SqlTransaction]:
+        shared: SqlTransaction | None = getattr(self._reading, "shared", None)
+        if read_only and shared is not None and shared.tenant_id == tenant_id:
+            yield shared
+            return
         with self._behind_wall(tenant_id, read_only=read_only, durable=durable) as connection:
             rows = TenantRows(
                 connection,
@@ -94,6 +100,15 @@ class SqlRunStore:
             with translated(self._place):
                 refuse_if_broken(connection)
             transaction.finish()
+
+    @contextmanager
+    def sharing_reads(self, tenant_id: str) -> Generator[None]:
+        with self.begin(tenant_id, read_only=True) as tx:
+            self._reading.shared = tx
+            try:
+                yield
+            finally:
+                self._reading.shared = None
 
     def due_messages(
         self,
@@ -205,8 +220,8 @@ class SqlRunStore:
 
     def check(self) -> None:
         # Not one of the pool's: they may all be in use, or be left of a server that is gone.
-        with translated(self._place), beside_pool(self.engine) as connection:
-            found = find_revision(connection, self._place)
+        with translated(self._place), self._beside.connect() as connection:
+            found = read_revision(connection)
         if found is None or found < HEAD_REVISION:
             raise CorruptStoreError(f"{self._place} has the tables of an older release")
 

@@ -73,11 +73,21 @@ class SqlTransaction(
 
     # runs
 
-    def add_run(self, run: Run, jobs: Sequence[Job] = ()) -> None:
+    def add_run(
+        self,
+        run: Run,
+        jobs: Sequence[Job] = (),
+        *,
+        requested: Run | None = None,
+        detail: Mapping[str, Any] | None = None,
+    ) -> None:
         self._rows.insert(RUNS, [run])
         self._rows.insert(RUN_WORDS, words_of_run(run))
         self._rows.insert(JOBS, jobs)
-        events = [_event(run, None, run.requested_at, {})]
+        events = [_event(requested or run, None, run.requested_at, {})]
+        if requested is not None:
+            requested.move_to(run.status, run.updated_at)  # or refuse it
+            events.append(_event(run, requested.status, run.updated_at, detail or {}))
         # Pending needs no line of its own: it is where every job begins.
         events += [
             _event(job, None, run.requested_at, {})

@@ -86,19 +86,17 @@ def request_run(desk: RequestDesk, request: RunRequest) -> Run:
     """
     refuse_bad_names(request)
     body_digest = _body_digest(request)
-    if (known := _known_run(desk, request, body_digest)) is not None:
-        return known
     try:
-        tenant_id, inputs = request.tenant_id, request.inputs
-        template = desk.catalog.load(request.template, request.version, tenant_id)
-        plan, ruling = plan_under_policy(
-            desk.catalog, desk.policies, tenant_id, template, inputs, deadline=request.deadline
-        )
+        with desk.store.sharing_reads(request.tenant_id):
+            if (known := _known_run(desk, request, body_digest)) is not None:
+                return known
+            template, plan, ruling = _planned(desk, request)
+        tenant_id = request.tenant_id
         plan = replace(plan, sources=pack_sources(desk, tenant_id, template, plan))
         desk.shelf.keep(tenant_id, template)
         return _commit(desk, request, template, plan, ruling, body_digest)
-    except TransientError:
-        raise  # nothing is wrong with the request: it may come again
+    except (RequestConflictError, TransientError):
+        raise  # the key's run stands already; or nothing is wrong, and it may come again
     except StaleVersionError:
         # Somebody else committed the same idempotency key a moment ago.
         known = _known_run(desk, request, body_digest)
@@ -110,6 +108,15 @@ def request_run(desk: RequestDesk, request: RunRequest) -> Run:
         raise
 
 
+def _planned(desk: RequestDesk, request: RunRequest) -> tuple[Template, Plan, Ruling]:
+    tenant_id, inputs = request.tenant_id, request.inputs
+    template = desk.catalog.load(request.template, request.version, tenant_id)
+    plan, ruling = plan_under_policy(
+        desk.catalog, desk.policies, tenant_id, template, inputs, deadline=request.deadline
+    )
+    return template, plan, ruling
+
+
 def pack_sources(
     desk: RequestDesk, tenant_id: str, template: Template, plan: Plan
 ) -> dict[str, str]:
@@ -118,7 +125,7 @@ def pack_sources(
     A run keeps the sources it began with, whatever becomes of the folders, and wherever it runs.
     """
     folders = source_folders(desk.catalog, template, plan)
-    return {name: desk.shelf.put(tenant_id, folder) for name, folder in folders.items()}
+    return {name: desk.shelf.put(tenant_id, folder, template) for name, folder in folders.items()}
 
 
 def source_folders(catalog: TemplateCatalog, template: Template, plan: Plan) -> dict[str, Path]:
@@ -152,7 +159,7 @@ def _storable_inputs(request: RunRequest) -> dict[str, Any] | None:
 def _known_run(desk: RequestDesk, request: RunRequest, body_digest: str) -> Run | None:
     if request.idempotency_key is None:
         return None
-    with desk.store.begin(request.tenant_id) as tx:
+    with desk.store.begin(request.tenant_id, read_only=True) as tx:
         known = tx.find_request(request.idempotency_key)
         if known is None:
             return None
@@ -184,9 +191,8 @@ def _commit(
             )
         hold_quota(tx, ruling, requested.requested_at)
         register_template(tx, template, now)
-        tx.add_run(requested, jobs)
         run = requested.move_to(RunStatus.VALIDATED, now)
-        tx.save_run(requested, run, detail=_told(request, template, plan))
+        tx.add_run(run, jobs, requested=requested, detail=_told(request, template, plan))
         signal_run(tx, run, RUN_ACCEPTED, now)
         _leave_request(tx, run, now, "run.request")
         if run.flow_run_id is not None:
@@ -300,8 +306,7 @@ def _record_refusal(desk: RequestDesk, request: RunRequest, refusal: FactoryErro
     failed = requested.move_to(RunStatus.FAILED, now, error=refusal.explain())
     try:
         with desk.store.begin(request.tenant_id) as tx:
-            tx.add_run(requested)
-            tx.save_run(requested, failed, detail={"reason": refusal.code})
+            tx.add_run(failed, requested=requested, detail={"reason": refusal.code})
             signal_run(tx, failed, RUN_REFUSED, now, error_code=refusal.code)
             _leave_request(tx, failed, now, "run.request-refused", reason=refusal.code)
     except InputError:

@@ -6,9 +6,9 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Any, BinaryIO, cast
 
-from factory_runtime.domain.folder_stamp import Unchanged
+from factory_runtime.domain.folder_stamp import Unchanged, stamp_of
 from factory_runtime.domain.template import Template
 from factory_runtime.domain.tree import pack_folder
 from factory_runtime.ports import ArtifactStorage
@@ -26,15 +26,32 @@ class SourceShelf:
     def __init__(self, storage: ArtifactStorage) -> None:
         self._storage = storage
         self._digests = Unchanged[str]()
+        self._within: dict[tuple[str, Path], str] = {}
         self._whole: dict[tuple[str, str], float] = {}
         self._lock = threading.Lock()
 
-    def put(self, tenant_id: str, folder: Path) -> str:
-        """Have the folder lie in storage; its digest there."""
-        digest = self._digests.get(folder, lambda: _packed(folder), lambda _: [folder])
+    def put(self, tenant_id: str, folder: Path, template: Template) -> str:
+        """Have a folder that a template's run needs lie in storage; its digest there."""
+        digest = self._digest_of(folder, template)
         if not self.has(tenant_id, digest):
             digest = _packed(folder, self._storage, tenant_id)
             self._note(tenant_id, digest)
+        return digest
+
+    def _digest_of(self, folder: Path, template: Template) -> str:
+        if not folder.is_relative_to(template.folder):
+            return self._digests.get(folder, lambda: _packed(folder), lambda _: [folder])
+        # What is within is as it was when the template was read: its digest says so.
+        place = (template.digest, folder)
+        digest = self._within.get(place)
+        if digest is None:
+            digest = _packed(folder)
+            if (
+                stamp_of([folder]) is not None
+            ):  # else it may have changed since the template was read
+                with self._lock:
+                    _forget_if_many(self._within)
+                    self._within[place] = digest
         return digest
 
     def keep(self, tenant_id: str, template: Template) -> None:
@@ -59,9 +76,13 @@ class SourceShelf:
 
     def _note(self, tenant_id: str, digest: str) -> None:
         with self._lock:
-            if len(self._whole) >= _MANY:
-                self._whole.clear()
+            _forget_if_many(self._whole)
             self._whole[tenant_id, digest] = time.monotonic()
+
+
+def _forget_if_many(kept: dict[Any, Any]) -> None:
+    if len(kept) >= _MANY:
+        kept.clear()
 
 
 def _packed(folder: Path, storage: ArtifactStorage | None = None, tenant_id: str = "") -> str:

@@ -110,9 +110,9 @@ class Undoer:
                 return None
             now = self.clock.now()
             requested = self._undoing_run(run, plan, by, now)
-            tx.add_run(requested, jobs_of(requested, plan))
             undoing = requested.move_to(RunStatus.VALIDATED, now)
-            tx.save_run(requested, undoing, detail={"undoes": run_id, "by": by})
+            jobs, detail = jobs_of(requested, plan), {"undoes": run_id, "by": by}
+            tx.add_run(undoing, jobs, requested=requested, detail=detail)
             signal_run(tx, undoing, RUN_ACCEPTED, now, undoes=run_id)
             leave_audit(tx, SYSTEM, "run.undo-begun", run_id, {"undone_by": undoing.id}, now)
             _close_letters(tx, run, undoing, now)

@@ -17,7 +17,7 @@ from factory_runtime.domain.errors import (
 )
 from factory_runtime.ports import RunStore, RunTransaction
 from factory_runtime.run_store import SqlRunStore
-from tests.builders import TENANT, after
+from tests.builders import TENANT, a_run, after
 from tests.two_tenants import (
     BESIDE,
     BREAKER,
@@ -127,3 +127,21 @@ def test_a_row_of_another_tenant_cannot_be_smuggled_in(store: RunStore) -> None:
         with pytest.raises(PermanentError, match="does not belong"), store.begin(INTRUDER) as tx:
             call(tx)
     assert everything_of(store) == before
+
+
+def test_reads_that_are_shared_are_one_tenant_s_and_end_with_their_block(
+    database_store: SqlRunStore,
+):
+    run = a_run()
+    with database_store.sharing_reads(TENANT):
+        with database_store.begin(TENANT, read_only=True) as first:
+            pass
+        with database_store.begin(TENANT, read_only=True) as second:
+            assert second is first
+        with database_store.begin("umbrella", read_only=True) as other:
+            assert other is not first
+        with database_store.begin(TENANT) as tx:
+            tx.add_run(run)
+    with database_store.begin(TENANT, read_only=True) as after:
+        assert after is not first
+        assert after.get_run(run.id) == run
