@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import AwareDatetime, Field
+from pydantic import Field
 
 from api.access import Admin
 from api.context import Here
+from api.query import Time
 from factory_runtime.domain.access import Right
 from factory_runtime.domain.audit import AuditFilter
 from factory_runtime.services.read_audit import read_audit
@@ -28,8 +29,8 @@ class AuditPage(Question):
     action: Name | None = Field(default=None, examples=["run.cancel"])
     subject: Annotated[str, Field(min_length=1, max_length=300)] | None = None
     trace_id: Name | None = None
-    since: AwareDatetime | None = None
-    until: AwareDatetime | None = None
+    since: Time = None
+    until: Time = None
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: Annotated[str, Field(min_length=1, max_length=64)] | None = None
 
