@@ -61,11 +61,19 @@ class LetterPage(LetterChoice, PartChoice):
     )
     run: Name | None = None
     step: Name | None = None
+    can_go_round: bool = Field(default=False, description="its run failed, and is not undone")
+    with_count: bool = False
 
     def page(self, runtime: Runtime, who: Principal) -> LetterFilter:
         """Those of these statuses, run and step."""
         where = self.filter(runtime, who)
-        return replace(where, statuses=tuple(self.status), run_id=self.run, step=self.step)
+        return replace(
+            where,
+            statuses=tuple(self.status),
+            run_id=self.run,
+            step=self.step,
+            can_go_round=self.can_go_round,
+        )
 
 
 def place_of(letter: DeadLetter) -> tuple[str, str]:

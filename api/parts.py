@@ -25,7 +25,11 @@ class PartChoice(Question):
 
 
 def part(
-    found: Sequence[T], limit: int, answer: Callable[[T], A], place: Callable[[T], Sequence[str]]
+    found: Sequence[T],
+    limit: int,
+    answer: Callable[[T], A],
+    place: Callable[[T], Sequence[str]],
+    count: int | None = None,
 ) -> Part[A]:
     """What was found on the wire.
 
@@ -34,10 +38,11 @@ def part(
         limit: of the part.
         answer: how one is told of.
         place: what names one, for the cursor.
+        count: of all parts, where that was asked for.
     """
     shown = found[:limit]
     more = _pack(place(shown[-1])) if len(found) > limit else None
-    return Part(items=tuple(map(answer, shown)), next_cursor=more)
+    return Part(items=tuple(map(answer, shown)), next_cursor=more, count=count)
 
 
 def named_by(cursor: str | None, find: Callable[..., T]) -> T | None:

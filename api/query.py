@@ -29,6 +29,7 @@ def _utc(at: datetime) -> datetime:
 
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
+Standing = Annotated[bool, Field(description="whether to tell why open ones wait")]
 Time = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_utc)] | None
 
 
@@ -58,6 +59,10 @@ class RunChoice(Question):
         default=False, description="none of the same project, template and inputs has since"
     )
     error: Name | None = Field(default=None, description="a part of what it failed of")
+    can_be_retried: bool = Field(
+        default=False,
+        description="it failed, is not undone, and has letters that are not discarded",
+    )
 
     def filter(self, principal: Principal) -> RunFilter:
         """As the store wants it: within the projects that they may see."""
@@ -79,6 +84,7 @@ class RunChoice(Question):
             correlation_id=self.correlation_id,
             outside_id=self.external_id,
             text=self.text,
+            can_be_retried=self.can_be_retried,
         )
 
 
@@ -87,3 +93,5 @@ class RunPage(RunChoice):
 
     limit: Annotated[int, Field(ge=1, le=200)] = 50
     cursor: Annotated[str, Field(max_length=500)] | None = None
+    standing: Standing = False
+    with_count: bool = False

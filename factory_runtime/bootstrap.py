@@ -7,7 +7,7 @@ before something asks for it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from factory_runtime.services.lanes import Lanes
     from factory_runtime.services.policy import PolicyBook
     from factory_runtime.services.publish_template import Publisher
+    from factory_runtime.services.read_standing import Onlooker
     from factory_runtime.services.redrive import Redriver
     from factory_runtime.services.request_run import RequestDesk
     from factory_runtime.services.secret_box import SecretBox
@@ -384,6 +385,23 @@ class Runtime:
         results = self.settings.prefect_folder / "results"
         digest = cached_tree(results, key, self.clock.now())
         return digest is not None and self.storage.exists(tenant_id, digest)
+
+    def onlooker(self, *, executed: bool) -> Onlooker:
+        """Where to look for why runs stand where they do."""
+        from factory_runtime.services.read_standing import Onlooker
+
+        def hosts_of(job_type: str) -> Collection[str]:
+            known = self.job_types.get(job_type)
+            return () if known is None else known.facts.hosts
+
+        return Onlooker(
+            store=self.store,
+            cap=self.settings.max_running_runs,
+            limits_of=self.policies.limits_of,
+            topic_caps=self.settings.topic_caps,
+            hosts_of=hosts_of,
+            executed=executed,
+        )
 
     def inputs_of(self, run: Run) -> Any:
         """A run's inputs, wherever their body lies."""

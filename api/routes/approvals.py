@@ -13,11 +13,14 @@ from api.parts import PartChoice, named_by, part
 from api.problems import documented
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.access import Principal, Right
-from factory_runtime.domain.approval import ApprovalStatus
+from factory_runtime.domain.approval import Approval, ApprovalStatus
+from factory_runtime.domain.errors import FactoryError
 from factory_runtime.services.approvals import decide
+from factory_runtime.services.plans import approved_plan, record_of
 from factory_runtime.services.visible import visible_approval, visible_projects
 from factory_runtime.wire.approval import ApprovalAnswer, ApprovalDetail, Deny, Grant
 from factory_runtime.wire.page import Part
+from factory_runtime.wire.plan import PlanAnswer
 from factory_runtime.wire.run import Name
 
 router = APIRouter(prefix="/approvals", tags=["approvals"])
@@ -54,7 +57,8 @@ def get_approval(approval_id: ApprovalId, reader: Reader, api: Here) -> Approval
     """A question, and the votes so far."""
     with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
         approval = visible_approval(tx, reader, approval_id)
-        return ApprovalDetail.told(approval, tx.list_votes(approval_id))
+        votes = tx.list_votes(approval_id)
+    return ApprovalDetail.told(approval, votes, plan=_plan_of(api.runtime, approval))
 
 
 @router.post("/{approvalId}/grant", responses=documented(404, 409))
@@ -69,6 +73,15 @@ def grant(
 def deny(approval_id: ApprovalId, asked: Deny, who: Decider, api: Here) -> ApprovalDetail:
     """Say no, and why: the job fails of it."""
     return _decide(api.runtime, approval_id, who, False, asked.comment)
+
+
+def _plan_of(runtime: Runtime, approval: Approval) -> PlanAnswer | None:
+    """The plan that it is about; None where its body cannot be read."""
+    try:
+        plan = approved_plan(runtime.storage, approval)
+    except FactoryError:
+        return None
+    return PlanAnswer.of(plan, record_of(plan))
 
 
 def _decide(
@@ -86,4 +99,4 @@ def _decide(
         granted,
         comment,
     )
-    return ApprovalDetail.told(decided.approval, decided.votes)
+    return ApprovalDetail.told(decided.approval, decided.votes, counted=decided.counted)

@@ -17,8 +17,14 @@ from api.routes.runs_steering import change_of
 from factory_runtime.domain.access import Right
 from factory_runtime.services.dead_letters import discard
 from factory_runtime.services.visible import visible_letter, visible_projects
-from factory_runtime.wire.bulk import Change
-from factory_runtime.wire.letter import Discard, GroupAnswer, LetterAnswer, LetterDetail
+from factory_runtime.wire.letter import (
+    Discard,
+    GroupAnswer,
+    LetterAnswer,
+    LetterDetail,
+    Redrive,
+    TriedAnswer,
+)
 from factory_runtime.wire.page import Part
 from factory_runtime.wire.run import RunSummary
 
@@ -36,7 +42,8 @@ def list_letters(
     with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
         last = named_by(wanted.cursor, partial(letter_at, tx, reader))
         found = tx.list_dead_letters(where, limit=wanted.limit + 1, after=last)
-    return part(found, wanted.limit, LetterAnswer.of, place_of)
+        count = tx.count_dead_letters(where) if wanted.with_count else None
+    return part(found, wanted.limit, LetterAnswer.of, place_of, count)
 
 
 @router.get("/groups")
@@ -58,23 +65,28 @@ def get_letter(letter_id: LetterId, reader: Reader, api: Here) -> LetterDetail:
     """A letter, with what its job was told and where it failed."""
     with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
         letter = visible_letter(tx, reader, letter_id)
+        tried = tuple(reversed(tx.list_audit(subject=letter.id)))
     facts: dict[str, Any] = LetterAnswer.of(letter).model_dump()
     return LetterDetail(
         **facts,
         told=value_of(api.runtime, letter.tenant_id, letter.with_),
         traceback=value_of(api.runtime, letter.tenant_id, letter.traceback),
+        tried=tuple(map(TriedAnswer.of, tried)),
     )
 
 
 @router.post("/{letterId}/retry", responses=documented(404, 409))
 def retry(
-    letter_id: LetterId, who: Operator, api: Here, change: Change | None = None
+    letter_id: LetterId, who: Operator, api: Here, change: Redrive | None = None
 ) -> RunSummary:
     """Send its job round again, with what is behind it and what failed alike; its run, Queued."""
     runtime = api.runtime
     with runtime.store.begin(who.tenant_id, read_only=True) as tx:
         visible_letter(tx, who, letter_id, Right.OPERATE)
-    run = runtime.redriver.redrive(who.tenant_id, letter_id, who.name, change_of(change))
+    beside = () if change is None else change.beside
+    run = runtime.redriver.redrive(
+        who.tenant_id, letter_id, who.name, change_of(change), beside=beside
+    )
     return RunSummary.of(run)
 
 

@@ -13,11 +13,13 @@ from api.context import Here
 from api.letter_query import LetterChoice
 from api.parts import PartChoice, named_by, part
 from api.problems import documented
+from api.routes.runs import value_of
 from api.routes.runs_steering import change_of
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.access import Principal, Right
-from factory_runtime.domain.dead_letter import LetterFilter
+from factory_runtime.domain.dead_letter import LetterFilter, RedriveOrder
 from factory_runtime.domain.errors import ConflictError
+from factory_runtime.domain.redaction import redact
 from factory_runtime.services.dead_letters import discard_group
 from factory_runtime.services.redrive_order import stop_order
 from factory_runtime.services.visible import require_in, visible_order, visible_projects
@@ -66,7 +68,7 @@ def retry_all(
         who.tenant_id, where, who.name, change_of(wanted), canary=wanted.canary
     )
     response.headers["Location"] = f"{API_PREFIX}/redrive-orders/{order.id}"
-    return OrderAnswer.of(order)
+    return _told(runtime, order)
 
 
 @router.get("/discard", responses=documented(404))
@@ -98,14 +100,15 @@ def list_orders(
     with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
         last = named_by(wanted.cursor, partial(visible_order, tx, reader))
         found = tx.list_redrive_orders(projects=projects, limit=wanted.limit + 1, after=last)
-    return part(found, wanted.limit, OrderAnswer.of, lambda order: (order.id,))
+    return part(found, wanted.limit, partial(_told, api.runtime), lambda order: (order.id,))
 
 
 @orders.get("/{orderId}", responses=documented(404))
 def get_order(order_id: OrderId, reader: Reader, api: Here) -> OrderAnswer:
     """An order, and how far it is."""
     with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
-        return OrderAnswer.of(visible_order(tx, reader, order_id))
+        order = visible_order(tx, reader, order_id)
+    return _told(api.runtime, order)
 
 
 @orders.post("/{orderId}/stop", responses=documented(404, 409))
@@ -116,7 +119,13 @@ def stop(order_id: OrderId, asked: StopOrder, who: Operator, api: Here) -> Order
         visible_order(tx, who, order_id, Right.OPERATE)
     store, clock = runtime.store, runtime.clock
     order = stop_order(store, clock, who.tenant_id, order_id, who.name, asked.reason)
-    return OrderAnswer.of(order)
+    return _told(runtime, order)
+
+
+def _told(runtime: Runtime, order: RedriveOrder) -> OrderAnswer:
+    """An order; of what it changes, secrets are left out."""
+    change = value_of(runtime, order.tenant_id, order.change)
+    return OrderAnswer.of(order, redact(change))
 
 
 def _redrivable(runtime: Runtime, chosen: LetterChoice, who: Principal) -> LetterFilter:

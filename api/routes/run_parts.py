@@ -11,7 +11,7 @@ from api.routes.runs import RunId, request_of
 from factory_runtime.domain.access import Right
 from factory_runtime.domain.dead_letter import LetterFilter
 from factory_runtime.domain.errors import NotFoundError
-from factory_runtime.services.plans import read_plan
+from factory_runtime.services.plans import read_plan, record_of
 from factory_runtime.services.preview import preview_run
 from factory_runtime.services.visible import visible_run
 from factory_runtime.wire.approval import ApprovalAnswer
@@ -39,11 +39,13 @@ def preview(asked: NewRun, requester: Requester, api: Here) -> PreviewAnswer:
         lambda key: runtime.has_render(request.tenant_id, key),
         runtime.policies,
     )
+    longest = found.ruling.max_deadline
     return PreviewAnswer(
-        plan=PlanAnswer.of(found.plan),
+        plan=PlanAnswer.of(found.plan, record_of(found.plan)),
         renders={name: forecast.value for name, forecast in found.renders.items()},
         approvals=tuple(map(AskedFirst.of, found.ruling.approvals)),
         capped=found.capped,
+        max_deadline_seconds=None if longest is None else longest.total_seconds(),
         warnings=found.warnings,
     )
 
@@ -55,7 +57,8 @@ def get_plan(run_id: RunId, reader: Reader, api: Here) -> PlanAnswer:
         run = visible_run(tx, reader, run_id)
     if run.plan is None:
         raise NotFoundError(f"run {run_id} was refused, and has no plan")
-    return PlanAnswer.of(read_plan(api.runtime.storage, run))
+    plan = read_plan(api.runtime.storage, run)
+    return PlanAnswer.of(plan, record_of(plan))
 
 
 @router.get("/{runId}/effects", responses=documented(404))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -10,20 +11,23 @@ from fastapi import APIRouter, Header, Path, Query, Response
 from api.access import Reader, Requester
 from api.context import Here
 from api.problems import documented
-from api.query import RunPage
+from api.query import RunPage, Standing
+from api.standing import waits_of, waits_of_many
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.access import Principal, Right
+from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.body import Body
 from factory_runtime.domain.durations import DURATION_HINT, parse_duration
 from factory_runtime.domain.errors import FactoryError, InputError
-from factory_runtime.domain.records import RunEvent
+from factory_runtime.domain.job import Job
+from factory_runtime.domain.records import Checkpoint, RunEvent
 from factory_runtime.domain.run import RunRequest
 from factory_runtime.services.bodies import from_body
 from factory_runtime.services.request_run import request_run
 from factory_runtime.services.visible import visible_run
 from factory_runtime.telemetry.tracing import current_trace_id
 from factory_runtime.wire.history import ArtifactAnswer, LogLine, Spans
-from factory_runtime.wire.job import JobAnswer
+from factory_runtime.wire.job import CheckpointAnswer, JobAnswer, JobMore
 from factory_runtime.wire.page import Part
 from factory_runtime.wire.paths import API_PREFIX
 from factory_runtime.wire.run import NewRun, RunDetail, RunSummary
@@ -69,18 +73,27 @@ def post_run(
 @router.get("")
 def list_runs(wanted: Annotated[RunPage, Query()], reader: Reader, api: Here) -> Part[RunSummary]:
     """Runs, the newest request first."""
+    where = wanted.filter(reader)
     with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
-        page = tx.list_runs(wanted.filter(reader), limit=wanted.limit, cursor=wanted.cursor)
-    return Part(items=tuple(map(RunSummary.of, page.items)), next_cursor=page.cursor)
+        page = tx.list_runs(where, limit=wanted.limit, cursor=wanted.cursor)
+        count = tx.count_runs(where) if wanted.with_count else None
+    wanting = page.items if wanted.standing else ()
+    waits = waits_of_many(api.runtime, reader, wanting)
+    items = tuple(RunSummary.of(run, waits.get(run.id)) for run in page.items)
+    return Part(items=items, next_cursor=page.cursor, count=count)
 
 
 @router.get("/{runId}", responses=documented(404))
-def get_run(run_id: RunId, reader: Reader, api: Here) -> RunDetail:
+def get_run(
+    run_id: RunId, reader: Reader, api: Here, standing: Annotated[Standing, Query()] = False
+) -> RunDetail:
     """A run, with its inputs and outputs."""
     with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
         run = visible_run(tx, reader, run_id)
         undoing = tx.find_undoing_run(run_id)
-    summary = RunSummary.of(run)
+        jobs = tx.list_jobs(run_id) if standing else ()
+    waits = waits_of(api.runtime, reader, run, jobs) if standing else None
+    summary = RunSummary.of(run, waits)
     return RunDetail(
         **summary.model_dump(),
         inputs=value_of(api.runtime, run.tenant_id, run.inputs),
@@ -90,11 +103,24 @@ def get_run(run_id: RunId, reader: Reader, api: Here) -> RunDetail:
 
 
 @router.get("/{runId}/jobs", responses=documented(404))
-def list_jobs(run_id: RunId, reader: Reader, api: Here) -> Part[JobAnswer]:
+def list_jobs(
+    run_id: RunId,
+    reader: Reader,
+    api: Here,
+    step: Annotated[
+        str | None, Query(max_length=200, description="this one, and more of it")
+    ] = None,
+) -> Part[JobAnswer]:
     """A run's jobs in the order of its plan, each with its attempts."""
     with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
         visible_run(tx, reader, run_id)
-        jobs, attempts = tx.list_jobs(run_id), tx.list_attempts(run_id)
+        jobs, attempts = tx.list_jobs(run_id), tx.list_attempts(run_id, step)
+        checkpoint = None if step is None else tx.find_checkpoint(run_id, step)
+    if step is not None:
+        jobs = tuple(job for job in jobs if job.step == step)
+        more = tuple(_more_of(api.runtime, job, attempts, checkpoint) for job in jobs)
+        told = (JobAnswer.of(job, attempts, of_it) for job, of_it in zip(jobs, more, strict=True))
+        return Part(items=tuple(told))
     of_step = {job.step: tuple(one for one in attempts if one.step == job.step) for job in jobs}
     return Part(items=tuple(JobAnswer.of(job, of_step[job.step]) for job in jobs))
 
@@ -147,6 +173,20 @@ def request_of(runtime: Runtime, asked: NewRun, requester: Principal) -> RunRequ
         trace_id=current_trace_id(),
         correlation_id=asked.correlation_id,
         metadata=asked.metadata,
+    )
+
+
+def _more_of(
+    runtime: Runtime, job: Job, attempts: Sequence[Attempt], checkpoint: Checkpoint | None
+) -> JobMore:
+    """What its job gave, where it would go on, and what went wrong last."""
+    tenant_id = job.tenant_id
+    failed = [attempt.traceback for attempt in attempts if attempt.traceback is not None]
+    state = None if checkpoint is None else value_of(runtime, tenant_id, checkpoint.state)
+    return JobMore(
+        outputs=value_of(runtime, tenant_id, job.outputs),
+        checkpoint=None if checkpoint is None else CheckpointAnswer.of(checkpoint, state),
+        traceback=str(value_of(runtime, tenant_id, failed[-1])) if failed else None,
     )
 
 

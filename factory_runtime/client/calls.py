@@ -18,6 +18,7 @@ from factory_runtime.domain.dead_letter import LetterStatus
 from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.wire.approval import ApprovalAnswer, ApprovalDetail, Deny, Grant
+from factory_runtime.wire.audit import AuditEntryAnswer
 from factory_runtime.wire.bulk import (
     BulkCancel,
     BulkResult,
@@ -30,7 +31,7 @@ from factory_runtime.wire.effect import EffectAnswer, Undoing
 from factory_runtime.wire.health import HealthAnswer
 from factory_runtime.wire.history import ArtifactAnswer, EventAnswer, LogLine
 from factory_runtime.wire.job import JobAnswer
-from factory_runtime.wire.key import Me
+from factory_runtime.wire.key import GivenKey, KeyAnswer, Me, NewKey, Rotate
 from factory_runtime.wire.letter import (
     BulkDiscard,
     BulkDiscarded,
@@ -40,6 +41,8 @@ from factory_runtime.wire.letter import (
     LetterAnswer,
     LetterDetail,
     OrderAnswer,
+    Redrive,
+    StopOrder,
 )
 from factory_runtime.wire.memory import MemoryQuestion, RecalledAnswer
 from factory_runtime.wire.page import Part
@@ -66,6 +69,7 @@ class RunChoice(TypedDict, total=False):
     not_since_succeeded: bool | None
     text: str | None
     error: str | None
+    can_be_retried: bool | None
 
 
 class LetterChoice(TypedDict, total=False):
@@ -94,21 +98,27 @@ def preview_run(asked: NewRun) -> Call[PreviewAnswer]:
 
 
 def list_runs(
-    *, limit: int = 50, cursor: str | None = None, **chosen: Unpack[RunChoice]
+    *,
+    limit: int = 50,
+    cursor: str | None = None,
+    standing: bool | None = None,
+    with_count: bool | None = None,
+    **chosen: Unpack[RunChoice],
 ) -> Call[Part[RunSummary]]:
-    """Runs, the newest request first."""
-    query = query_of(limit=limit, cursor=cursor, **chosen)
+    """Runs, the newest request first; with why they wait, and how many there are, if asked."""
+    more = {"standing": standing, "with_count": with_count}
+    query = query_of(limit=limit, cursor=cursor, **more, **chosen)
     return Call("GET", "/runs", Part[RunSummary], query)
 
 
-def get_run(run_id: str) -> Call[RunDetail]:
-    """A run with its inputs and outputs."""
-    return Call("GET", path_of("runs", run_id), RunDetail)
+def get_run(run_id: str, *, standing: bool | None = None) -> Call[RunDetail]:
+    """A run with its inputs and outputs; with why it waits, if asked."""
+    return Call("GET", path_of("runs", run_id), RunDetail, query_of(standing=standing))
 
 
-def list_jobs(run_id: str) -> Call[Part[JobAnswer]]:
-    """A run's jobs with their attempts."""
-    return Call("GET", path_of("runs", run_id, "jobs"), Part[JobAnswer])
+def list_jobs(run_id: str, *, step: str | None = None) -> Call[Part[JobAnswer]]:
+    """A run's jobs with their attempts; or one of them, and more of it."""
+    return Call("GET", path_of("runs", run_id, "jobs"), Part[JobAnswer], query_of(step=step))
 
 
 def list_run_artifacts(run_id: str) -> Call[Part[ArtifactAnswer]]:
@@ -208,12 +218,16 @@ def retry_runs(asked: BulkRetry, **chosen: Unpack[RunChoice]) -> Call[BulkResult
 def list_letters(
     *,
     status: list[LetterStatus] | None = None,
+    run: str | None = None,
+    can_go_round: bool | None = None,
+    with_count: bool | None = None,
     limit: int = 50,
     cursor: str | None = None,
     **chosen: Unpack[LetterChoice],
 ) -> Call[Part[LetterAnswer]]:
     """Dead letters, the newest failure first; the open ones unless a status is named."""
-    query = query_of(status=status, limit=limit, cursor=cursor, **chosen)
+    named = {"status": status, "run": run, "can_go_round": can_go_round}
+    query = query_of(**named, with_count=with_count, limit=limit, cursor=cursor, **chosen)
     return Call("GET", "/dead-letters", Part[LetterAnswer], query)
 
 
@@ -227,7 +241,7 @@ def get_letter(letter_id: str) -> Call[LetterDetail]:
     return Call("GET", path_of("dead-letters", letter_id), LetterDetail)
 
 
-def redrive_letter(letter_id: str, change: Change | None = None) -> Call[RunSummary]:
+def redrive_letter(letter_id: str, change: Redrive | None = None) -> Call[RunSummary]:
     """Send the job of a letter round again."""
     path = path_of("dead-letters", letter_id, "retry")
     return Call("POST", path, RunSummary, body=body_of(change), is_repeatable=False)
@@ -251,14 +265,35 @@ def discard_letters(asked: BulkDiscard, **chosen: Unpack[LetterChoice]) -> Call[
     return Call("POST", path, BulkDiscarded, query, body_of(asked), is_repeatable=False)
 
 
+def list_orders(*, limit: int = 50, cursor: str | None = None) -> Call[Part[OrderAnswer]]:
+    """Orders to send letters round again, the newest first."""
+    query = query_of(limit=limit, cursor=cursor)
+    return Call("GET", "/redrive-orders", Part[OrderAnswer], query)
+
+
+def get_order(order_id: str) -> Call[OrderAnswer]:
+    """An order, and how far it is."""
+    return Call("GET", path_of("redrive-orders", order_id), OrderAnswer)
+
+
+def stop_order(order_id: str, reason: str) -> Call[OrderAnswer]:
+    """Send no more of its letters round."""
+    path, asked = path_of("redrive-orders", order_id, "stop"), StopOrder(reason=reason)
+    return Call("POST", path, OrderAnswer, body=body_of(asked))
+
+
 # what people decide on, and what there is
 
 
 def list_approvals(
-    *, status: ApprovalStatus | None = None, run_id: str | None = None
+    *,
+    status: ApprovalStatus | None = None,
+    run_id: str | None = None,
+    limit: int = 200,
+    cursor: str | None = None,
 ) -> Call[Part[ApprovalAnswer]]:
     """What waits for people."""
-    query = query_of(status=status, run=run_id)
+    query = query_of(status=status, run=run_id, limit=limit, cursor=cursor)
     return Call("GET", "/approvals", Part[ApprovalAnswer], query)
 
 
@@ -293,10 +328,15 @@ def list_effects(
 
 
 def list_artifacts(
-    *, project: str | None = None, kind: ArtifactKind | None = None, limit: int = 200
+    *,
+    run_id: str | None = None,
+    project: str | None = None,
+    kind: ArtifactKind | None = None,
+    limit: int = 200,
+    cursor: str | None = None,
 ) -> Call[Part[ArtifactAnswer]]:
-    """What runs have made, the newest first."""
-    query = query_of(project=project, kind=kind, limit=limit)
+    """What runs have made, the newest first; of one run the oldest first."""
+    query = query_of(run=run_id, project=project, kind=kind, limit=limit, cursor=cursor)
     return Call("GET", "/artifacts", Part[ArtifactAnswer], query)
 
 
@@ -315,14 +355,54 @@ def list_templates() -> Call[Part[TemplateSummary]]:
     return Call("GET", "/templates", Part[TemplateSummary])
 
 
-def get_template(template_id: str) -> Call[TemplateDetail]:
-    """A template and its inputs."""
-    return Call("GET", path_of("templates", template_id), TemplateDetail)
+def get_template(template_id: str, version: str | None = None) -> Call[TemplateDetail]:
+    """A template and its inputs, in a version or as a run would get it now."""
+    beside = () if version is None else ("versions", version)
+    return Call("GET", path_of("templates", template_id, *beside), TemplateDetail)
 
 
 def search_memory(asked: MemoryQuestion) -> Call[Part[RecalledAnswer]]:
     """What the factory remembers."""
     return Call("POST", "/memory/search", Part[RecalledAnswer], body=body_of(asked))
+
+
+# access, and what is written of it
+
+
+def list_keys(*, limit: int = 200, cursor: str | None = None) -> Call[Part[KeyAnswer]]:
+    """Keys, the newest first; also those that are good no longer."""
+    return Call("GET", "/keys", Part[KeyAnswer], query_of(limit=limit, cursor=cursor))
+
+
+def add_key(asked: NewKey) -> Call[GivenKey]:
+    """Make a key; a second time it is another one."""
+    return Call("POST", "/keys", GivenKey, body=body_of(asked), is_repeatable=False)
+
+
+def rotate_key(key_id: str, asked: Rotate) -> Call[GivenKey]:
+    """Make a key that may do the same."""
+    path = path_of("keys", key_id, "rotate")
+    return Call("POST", path, GivenKey, body=body_of(asked), is_repeatable=False)
+
+
+def revoke_key(key_id: str) -> Call[KeyAnswer]:
+    """Have a key be good no longer."""
+    return Call("POST", path_of("keys", key_id, "revoke"), KeyAnswer)
+
+
+def list_audit(
+    *,
+    actor: str | None = None,
+    action: str | None = None,
+    subject: str | None = None,
+    since: datetime | None = None,
+    limit: int = 50,
+    cursor: str | None = None,
+) -> Call[Part[AuditEntryAnswer]]:
+    """Who did what, the newest first."""
+    named = {"actor": actor, "action": action, "subject": subject, "since": since}
+    query = query_of(**named, limit=limit, cursor=cursor)
+    return Call("GET", "/audit", Part[AuditEntryAnswer], query)
 
 
 def who_am_i() -> Call[Me]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from factory_runtime.compiler.plan import plan_from_json
+import json
+from typing import Any
+
+from factory_runtime.compiler.plan import plan_from_json, plan_to_json
+from factory_runtime.domain.approval import Approval
 from factory_runtime.domain.errors import (
     ArtifactNotFoundError,
     CorruptArtifactError,
@@ -28,3 +32,17 @@ def read_plan(storage: ArtifactStorage, run: Run) -> Plan:
         # Not found is what a caller asked for in vain; this was put there when it was accepted.
         raise CorruptArtifactError(f"the plan of run {run.id} is gone: {error}") from error
     return plan_from_json(text)
+
+
+def approved_plan(storage: ArtifactStorage, approval: Approval) -> Plan:
+    """The plan that an approval is bound to, found by its digest.
+
+    Raises:
+        FactoryError: its body is gone or damaged.
+    """
+    return plan_from_json(storage.read(approval.tenant_id, approval.plan_digest).decode())
+
+
+def record_of(plan: Plan) -> dict[str, Any]:
+    """A plan as it is kept."""
+    return json.loads(plan_to_json(plan))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
 from factory_runtime.domain.approval import Approval, ApprovalStatus, Vote
 from factory_runtime.wire.base import Answer, Question
+from factory_runtime.wire.plan import PlanAnswer
 
 
 class Grant(Question):
@@ -59,9 +60,11 @@ class ApprovalAnswer(Answer):
     expires_at: datetime
     escalate_at: datetime | None = None
     escalate_to: tuple[str, ...] = Field(default=(), description="who may decide as well by then")
+    escalated_at: datetime | None = None
     decided_at: datetime | None = None
     plan_digest: str
     cycle: int
+    version: int = 1
 
     @classmethod
     def of(cls, approval: Approval) -> ApprovalAnswer:
@@ -75,8 +78,13 @@ class ApprovalDetail(Answer):
 
     approval: ApprovalAnswer
     votes: tuple[VoteAnswer, ...]
+    plan: PlanAnswer | None = Field(default=None, description="what `planDigest` is the digest of")
+    counted: bool = Field(
+        default=True, description="false where the very vote had been given before"
+    )
 
     @classmethod
-    def told(cls, approval: Approval, votes: tuple[Vote, ...]) -> ApprovalDetail:
-        """What their records say."""
-        return cls(approval=ApprovalAnswer.of(approval), votes=tuple(map(VoteAnswer.of, votes)))
+    def told(cls, approval: Approval, votes: tuple[Vote, ...], **more: Any) -> ApprovalDetail:
+        """What their records say; ``more`` is the plan, or whether the vote counted."""
+        told = tuple(map(VoteAnswer.of, votes))
+        return cls(approval=ApprovalAnswer.of(approval), votes=told, **more)

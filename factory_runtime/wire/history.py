@@ -100,6 +100,7 @@ class ArtifactAnswer(Traced):
     media_type: str
     size: int | None = None
     sha256: str | None = None
+    creator: str | None = Field(default=None, description="the key of the attempt that made it")
     classification: Classification
     created_at: datetime
     accessed_at: datetime | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -14,8 +15,9 @@ from factory_runtime.domain.dead_letter import (
     OrderStatus,
     RedriveOrder,
 )
+from factory_runtime.domain.records import AuditEntry
 from factory_runtime.wire.base import Answer, Question
-from factory_runtime.wire.bulk import BulkRetry
+from factory_runtime.wire.bulk import BulkRetry, Change
 
 Reason = Annotated[str, Field(min_length=1, max_length=2000, description="why, in a few words")]
 
@@ -43,6 +45,18 @@ class BulkDiscard(Discard):
 
     expected_count: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="of the preview: nothing is done where it is another by now"
+    )
+
+
+class Redrive(Change):
+    """Send a letter's job round again."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"timeoutSeconds": 1800, "beside": ["deploy"]}]}
+    )
+
+    beside: Annotated[tuple[Annotated[str, Field(max_length=200)], ...], Field(max_length=1000)] = (
+        Field(default=(), description="failed jobs of the same run that go along, by step")
     )
 
 
@@ -85,6 +99,8 @@ class LetterAnswer(Answer):
     redrives: int
     first_failed_at: datetime
     failed_at: datetime
+    version: int = 1
+    checkpoint: int | None = Field(default=None, description="the one that it would go on from")
     order_id: str | None = None
     closed_at: datetime | None = None
     closed_by: str | None = None
@@ -97,11 +113,29 @@ class LetterAnswer(Answer):
         return cls(**_facts_of(letter))
 
 
+class TriedAnswer(Answer):
+    """Something that somebody did with a letter."""
+
+    id: str
+    at: datetime
+    actor: str
+    action: str = Field(examples=["dead-letter.redrive"])
+    detail: Mapping[str, Any] = Field(default_factory=dict)
+
+    @classmethod
+    def of(cls, entry: AuditEntry) -> TriedAnswer:
+        """What the audit says of it, but for where it came from."""
+        return cls(**{name: getattr(entry, name) for name in cls.model_fields})
+
+
 class LetterDetail(LetterAnswer):
     """A letter with what its job was told, and where it failed."""
 
     told: Any = Field(default=None, description="the step's `with`, its expressions evaluated")
     traceback: Any = None
+    tried: tuple[TriedAnswer, ...] = Field(
+        default=(), description="what people did with it, the oldest first"
+    )
 
 
 class GroupAnswer(Answer):
@@ -138,6 +172,7 @@ class OrderAnswer(Answer):
     status: OrderStatus
     requested_by: str
     requested_at: datetime
+    version: int = 1
     total: int
     redriven: int
     refused: int
@@ -150,12 +185,14 @@ class OrderAnswer(Answer):
     until: datetime | None = None
     error: str | None = None
     finished_at: datetime | None = None
+    change: Any = Field(default=None, description="what they go round with; no secret of it")
 
     @classmethod
-    def of(cls, order: RedriveOrder) -> OrderAnswer:
-        """What an order's record says."""
-        names = set(cls.model_fields) - {"order_id"}
-        return cls(order_id=order.id, **{name: getattr(order, name) for name in names})
+    def of(cls, order: RedriveOrder, change: Any = None) -> OrderAnswer:
+        """What an order's record says, with the change that it refers to."""
+        names = set(cls.model_fields) - {"order_id", "change"}
+        facts = {name: getattr(order, name) for name in names}
+        return cls(order_id=order.id, change=change, **facts)
 
 
 def _facts_of(letter: DeadLetter) -> dict[str, Any]:

@@ -18,3 +18,6 @@ class Part(Answer, Generic[T]):
     next_cursor: str | None = Field(
         default=None, description="asks for the next part, as `cursor`; null at the end"
     )
+    count: int | None = Field(
+        default=None, description="how many there are in all, where `withCount` asks for that"
+    )

@@ -68,15 +68,20 @@ class PlanAnswer(Answer):
     inputs: Mapping[str, Any] = Field(description="with defaults filled in")
     deadline: str | None = Field(default=None, examples=["2h"])
     jobs: tuple[PlannedJobAnswer, ...]
+    record: Mapping[str, Any] | None = Field(
+        default=None,
+        description="the whole of it, as it is kept: the SHA-256 of its canonical JSON is its name",
+    )
 
     @classmethod
-    def of(cls, plan: Plan) -> PlanAnswer:
+    def of(cls, plan: Plan, record: Mapping[str, Any] | None = None) -> PlanAnswer:
         """What a plan says."""
         same = ("template_id", "template_version", "template_digest", "inputs")
         return cls(
             **{name: getattr(plan, name) for name in same},
             deadline=None if plan.deadline is None else spell_duration(plan.deadline),
             jobs=tuple(map(PlannedJobAnswer.of, plan.jobs)),
+            record=record,
         )
 
 
@@ -113,4 +118,5 @@ class PreviewAnswer(Answer):
     )
     approvals: tuple[AskedFirst, ...] = Field(description="that policies want of this run")
     capped: bool = Field(description="policies give it less time than its template does")
+    max_deadline_seconds: float | None = Field(default=None, description="that policies give it")
     warnings: tuple[str, ...] = ()

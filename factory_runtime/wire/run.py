@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, JsonValue
 from factory_runtime.domain.ids import SLUG
 from factory_runtime.domain.run import Priority, Run, RunStatus
 from factory_runtime.wire.base import Answer, Question
+from factory_runtime.wire.standing import ReasonAnswer
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Slug = Annotated[str, Field(min_length=1, max_length=63, pattern=f"^{SLUG.pattern}$")]
@@ -57,6 +58,7 @@ class RunSummary(Answer):
     module_id: str | None = None
     template_recipe_id: str
     template_version: str
+    template_digest: str = ""
     status: RunStatus
     priority: Priority
     requested_by: str
@@ -65,6 +67,15 @@ class RunSummary(Answer):
     started_at: datetime | None = None
     completed_at: datetime | None = None
     deadline_at: datetime | None = None
+    admitted_at: datetime | None = Field(default=None, description="when it got its slot")
+    wake_at: datetime | None = Field(default=None, description="a Waiting run goes on then")
+    cancel_requested_at: datetime | None = None
+    pause_requested_at: datetime | None = None
+    people_asked_at: datetime | None = Field(default=None, description="since when people are")
+    undo_requested_by: str | None = None
+    inputs_digest: str | None = Field(
+        default=None, description="the same request, with defaults, gives the same"
+    )
     cycle: int = Field(description="0, and one more each time it was sent round again")
     version: int = Field(description="grows with every change of the run")
     error: str | None = None
@@ -78,11 +89,14 @@ class RunSummary(Answer):
     work_item_id: str | None = None
     undoes: str | None = Field(default=None, description="the run whose effects it takes back")
     metadata: Mapping[str, Any] = Field(default_factory=dict)
+    waits: tuple[ReasonAnswer, ...] | None = Field(
+        default=None, description="why it stands where it does, where `standing` asks for that"
+    )
 
     @classmethod
-    def of(cls, run: Run) -> RunSummary:
+    def of(cls, run: Run, waits: tuple[ReasonAnswer, ...] | None = None) -> RunSummary:
         """What a run's record says."""
-        return cls(**_facts_of(run))
+        return cls(**_facts_of(run), waits=waits)
 
 
 class RunDetail(RunSummary):
@@ -94,6 +108,6 @@ class RunDetail(RunSummary):
 
 
 def _facts_of(run: Run) -> dict[str, Any]:
-    same = set(RunSummary.model_fields) - {"run_id", "template_recipe_id"}
+    same = set(RunSummary.model_fields) - {"run_id", "template_recipe_id", "waits"}
     facts = {name: getattr(run, name) for name in same}
     return {**facts, "run_id": run.id, "template_recipe_id": run.template_id}

@@ -24,7 +24,7 @@ from factory_runtime.client import (
     calls,
 )
 from factory_runtime.client.call import Call
-from factory_runtime.domain.access import Principal
+from factory_runtime.domain.access import Principal, Role
 from factory_runtime.domain.errors import (
     InvalidInputsError,
     LimitReachedError,
@@ -35,7 +35,8 @@ from factory_runtime.domain.errors import (
 )
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.wire.bulk import BulkCancel, BulkRetry, Change
-from factory_runtime.wire.letter import BulkDiscard, BulkRedrive, Discard
+from factory_runtime.wire.key import NewKey, Rotate, WantedGrant
+from factory_runtime.wire.letter import BulkDiscard, BulkRedrive, Discard, Redrive
 from factory_runtime.wire.memory import MemoryQuestion
 from factory_runtime.wire.run import NewRun
 from tests.api.served import Served
@@ -61,6 +62,8 @@ BODIES: dict[str, Any] = {
     "redrive_letters": BulkRedrive(canary=True),
     "discard_letters": BulkDiscard(reason="tried"),
     "discard_letter": Discard(reason="tried"),
+    "add_key": NewKey(name="ada", grants=[WantedGrant(role=Role.VIEWER)]),
+    "rotate_key": Rotate(),
     "search_memory": MemoryQuestion(query="orders"),
 }
 RUN_CHOICE = {name: "word" for name in calls.RunChoice.__annotations__} | {
@@ -85,6 +88,8 @@ def made(name: str, make: Callable[..., Call[Any]]) -> Call[Any]:
     for parameter in inspect.signature(make).parameters.values():
         if parameter.kind is parameter.VAR_KEYWORD:
             given |= LETTER_CHOICE if "Letter" in str(parameter.annotation) else RUN_CHOICE
+        elif name == "redrive_letter" and parameter.name == "change":
+            given["change"] = Redrive(beside=("deploy",))
         elif parameter.name == "asked" and name in BODIES:
             given["asked"] = BODIES[name]
         else:
