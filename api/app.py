@@ -106,7 +106,7 @@ def create_app(runtime: Runtime, authenticators: Sequence[Authenticator] | None 
     )
     app.add_middleware(Measured)
     trace_requests(app)
-    count_connections(runtime.settings.database_connections)
+    count_connections(runtime.settings.run_store_url, runtime.settings.database_connections)
     return app
 
 

@@ -88,7 +88,8 @@ class Runtime:
         from factory_runtime.run_store import open_run_store
 
         make_home(self.settings)
-        return open_run_store(self.settings.run_store_url)
+        settings = self.settings
+        return open_run_store(settings.run_store_url, settings.database_connections)
 
     def find_store(self) -> RunStore | None:
         """The run store, but for one below ``FACTORY_HOME`` that nothing has been written to yet."""

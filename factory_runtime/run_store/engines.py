@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,13 @@ from factory_runtime.domain.errors import PermanentError, SettingsError
 LOCK_WAIT = timedelta(seconds=30)
 """How long a writer waits for another one before it gives up."""
 
+CONNECTIONS = 30
+"""To PostgreSQL, of one process, unless the settings say otherwise."""
+
+SQLITE_CONNECTIONS = 55
+"""They are open files of this process: nobody else has fewer for it."""
+
+_SQLITE_KEPT = 5
 _WRITES = "factory_writes"
 _DURABLE = "factory_durable"
 
@@ -63,16 +69,21 @@ def sqlite_file(url: URL) -> str:
     return (url.database or "").removeprefix("file:")
 
 
-def open_engine(url: URL) -> Engine:
+def open_engine(url: URL, connections: int = CONNECTIONS) -> Engine:
     """An engine whose connections are set up for us. Nothing is connected yet.
+
+    Args:
+        url: of the database.
+        connections: that there may be to PostgreSQL at once; a third of them is kept open.
 
     Raises:
         SettingsError: its driver is not installed.
     """
     try:
         if url.get_backend_name() == "sqlite":
-            return _sqlite(create_engine(url, connect_args=_SQLITE_ARGUMENTS, max_overflow=50))
-        return _postgresql(url)
+            sizes = {"pool_size": _SQLITE_KEPT, "max_overflow": SQLITE_CONNECTIONS - _SQLITE_KEPT}
+            return _sqlite(create_engine(url, connect_args=_SQLITE_ARGUMENTS, **sizes))
+        return _postgresql(url, connections)
     except (NoSuchModuleError, ImportError) as exc:
         raise SettingsError(f"the driver of {url.drivername} is not installed") from exc
 
@@ -154,14 +165,15 @@ _POSTGRESQL_ARGUMENTS: dict[str, Any] = {
 }
 
 
-def _postgresql(url: URL) -> Engine:
+def _postgresql(url: URL, connections: int) -> Engine:
+    kept = max(1, connections // 3)
     engine = create_engine(
         url,
         connect_args=_POSTGRESQL_ARGUMENTS,
         isolation_level="READ COMMITTED",
         pool_pre_ping=True,
-        pool_size=10,
-        max_overflow=20,
+        pool_size=kept,
+        max_overflow=connections - kept,
     )
 
     def set_up(connection: Any, _: object) -> None:
@@ -176,16 +188,15 @@ def _postgresql(url: URL) -> Engine:
     return engine
 
 
-def beside_pool(engine: Engine) -> AbstractContextManager[Connection]:
-    """A new connection to the same database that is not kept; of SQLite's, any will do.
+def engine_beside(engine: Engine) -> Engine:
+    """One of the same database whose connections are new and not kept; of SQLite's, any will do.
 
-    It takes seconds at most to find out that no server answers: not as long as somebody waits who
-    has work to do.
+    It finds out sooner that no server answers than somebody wants to who has work to do.
     """
     if engine.dialect.name == "sqlite":
-        return engine.connect()
+        return engine
     arguments = {**_POSTGRESQL_ARGUMENTS, "connect_timeout": _CHECK_SECONDS}
-    return create_engine(engine.url, connect_args=arguments, poolclass=NullPool).connect()
+    return create_engine(engine.url, connect_args=arguments, poolclass=NullPool)
 
 
 def make_folder(url: URL) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from factory_runtime.domain.errors import StorageFullError
 from factory_runtime.run_store.engines import (
+    CONNECTIONS,
     make_folder,
     open_engine,
     parse_url,
@@ -51,10 +52,11 @@ def look_at_schema(url: str) -> Schema:
         engine.dispose()
 
 
-def open_run_store(url: str) -> SqlRunStore:
+def open_run_store(url: str, connections: int = CONNECTIONS) -> SqlRunStore:
     """The run store at a SQLAlchemy URL, its schema brought up to date where it is behind.
 
-    An SQLite file and its folder are made if they are not there. A PostgreSQL database must exist.
+    An SQLite file and its folder are made if they are not there. A PostgreSQL database must exist,
+    and is given no more connections than these at once.
 
     Raises:
         SettingsError: the URL is none, or of a database that we do not know.
@@ -72,7 +74,7 @@ def open_run_store(url: str) -> SqlRunStore:
                 f"cannot make the folder of {place}: {exc.strerror}",
                 hint="set FACTORY_HOME to a folder that can be written",
             ) from exc
-    engine = open_engine(parsed)
+    engine = open_engine(parsed, connections)
     try:
         with translated(place):
             ensure_schema(engine, place)

@@ -6,16 +6,18 @@ from functools import cache
 
 from sqlalchemy import QueuePool, event
 
+from factory_runtime.run_store.engines import SQLITE_CONNECTIONS, parse_url
 from factory_runtime.telemetry.metrics import POOL_IN_USE, POOL_SIZE
 
 
-@cache
-def count_connections(allowed: int) -> None:
-    """Of every pool, from now on. Only processes that tell of their numbers need it.
+def count_connections(url: str, connections: int) -> None:
+    """From now on, of a store that is opened with these. Only who tells of the numbers needs it."""
+    is_sqlite = parse_url(url).get_backend_name() == "sqlite"
+    POOL_SIZE.set(SQLITE_CONNECTIONS if is_sqlite else connections)
+    _listen()
 
-    Args:
-        allowed: how many there may be.
-    """
-    POOL_SIZE.set(allowed)
+
+@cache
+def _listen() -> None:
     event.listen(QueuePool, "checkout", lambda *_: POOL_IN_USE.inc())
     event.listen(QueuePool, "checkin", lambda *_: POOL_IN_USE.dec())

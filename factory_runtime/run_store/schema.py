@@ -27,16 +27,20 @@ def find_revision(connection: Connection, place: str) -> str | None:
         CorruptStoreError: it has tables, but they are not ours.
     """
     names = set(inspect(connection).get_table_names())
-    if _VERSION_TABLE in names:
-        revision = connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar()  # noqa: S608
-        if revision is not None:
-            return str(revision)
+    if _VERSION_TABLE in names and (revision := read_revision(connection)) is not None:
+        return revision
     if names - {_VERSION_TABLE}:
         raise CorruptStoreError(
             f"{place} belongs to something else: it has tables such as {min(names)}, not ours",
             hint="give the run store a database of its own (FACTORY_DATABASE_URL)",
         )
     return None
+
+
+def read_revision(connection: Connection) -> str | None:
+    """The revision, of a database that has had one."""
+    revision = connection.execute(text(f"SELECT version_num FROM {_VERSION_TABLE}")).scalar()  # noqa: S608
+    return None if revision is None else str(revision)
 
 
 def ensure_schema(engine: Engine, place: str) -> None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from fastapi.testclient import TestClient
 
 from api.streams import Streams
+from factory_runtime.bootstrap import open_runtime
 from factory_runtime.domain.access import Role
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.records import TopicWait
 from factory_runtime.domain.run import Priority, RunStatus
 from factory_runtime.run_store import SqlRunStore
 from factory_runtime.services import store_metrics
+from factory_runtime.settings import Settings
 from tests.api.numbers import METRICS, add, have_it_be, numbers_in, numbers_of, of
 from tests.api.site import ApiSite, somebody
 from tests.builders import (
@@ -175,6 +179,20 @@ def test_streams_and_connections_are_counted_while_they_are_open(small_site: Api
         assert open_now() == [before[0] + 1, before[1] + 1]
     streams.free()
     assert open_now() == before
+
+
+@pytest.mark.service
+def test_connections_are_as_many_as_the_settings_allow(tmp_path: Path, postgres_url: str) -> None:
+    runtime = open_runtime(
+        Settings(home=tmp_path, database_url=postgres_url, database_connections=6)
+    )
+    assert isinstance(runtime.store, SqlRunStore)
+    with closing(runtime.store) as store, ExitStack() as taken:
+        for _ in range(6):
+            taken.enter_context(store.engine.connect())
+        text = store.engine.pool.status()
+    assert "Pool size: 2" in text
+    assert "Current Overflow: 4" in text
 
 
 _CHILD = """

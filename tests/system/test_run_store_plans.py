@@ -233,7 +233,7 @@ def test_the_numbers_of_monitoring_read_what_is_open_and_the_latest_that_ended(
         found = crowded_store.numbers(NOW, since=since, most=50, seen_after=NOW)
     assert found.open_runs
     assert found.leases
-    assert len(found.ended_runs) == len(found.ended_jobs) == 50
+    assert len(found.ended_runs) == 50 <= len(found.ended_jobs)
     for plan in plans:
         assert not read_whole(plan), plan
     ended = [plan for plan in plans if "ix_runs_ended" in plan]
