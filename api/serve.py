@@ -67,6 +67,9 @@ def serve(settings: Settings, place: Place, tell: Callable[[], None] | None = No
         SettingsError: nobody can listen there.
     """
     _refuse_taken(place)
+    # What each process of the application reads: where it listens, and among how many it shares.
+    os.environ["FACTORY_API_HOST"] = place.host
+    os.environ["FACTORY_API_PROCESSES"] = str(place.processes)
     config = uvicorn.Config(
         "api.serve:application",
         factory=True,
@@ -82,6 +85,9 @@ def serve(settings: Settings, place: Place, tell: Callable[[], None] | None = No
         timeout_graceful_shutdown=_LEAVE_SECONDS,
         h11_max_incomplete_event_size=64 * 1024,
     )
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # The server obeys them, and hands them on when it has ended: that is no failure.
+        signal.signal(number, lambda *_: None)
     if place.processes == 1:
         _Server(config, tell).run()
         return

@@ -19,6 +19,7 @@ Processes = Annotated[
 
 def api(host: Host = None, port: Port = None, processes: Processes = None) -> None:
     """Serve the Factory API until Ctrl-C: requests, reads, webhooks. `factory up` keeps one too."""
+    from api.loopback import check_bind
     from api.serve import Place, serve
     from factory_runtime.telemetry.logs import start_logging
 
@@ -29,5 +30,6 @@ def api(host: Host = None, port: Port = None, processes: Processes = None) -> No
         settings.api_port if port is None else port,
         processes or max(1, settings.api_processes),
     )
+    check_bind(settings, door.runtime.store, door.runtime.clock, place.host)
     start_logging(settings.log_format, settings.log_level)
     serve(settings, place)
