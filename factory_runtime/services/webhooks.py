@@ -15,6 +15,7 @@ from datetime import timedelta
 from functools import cached_property
 
 from factory_runtime.domain.errors import (
+    DeliveryNotFoundError,
     FactoryError,
     ReplayedDeliveryError,
     SettingsError,
@@ -39,6 +40,7 @@ from factory_runtime.services.webhook_event import SentEvent, read_event
 from factory_runtime.services.webhook_runs import RunBeginner
 from factory_runtime.services.webhook_sources import WebhookSources
 from factory_runtime.services.webhook_verify import Sent, refusal, verify
+from factory_runtime.telemetry import worker_is_gone
 from factory_runtime.wire.webhook import SourceOptions
 
 _HOLD = timedelta(minutes=2)
@@ -103,10 +105,12 @@ class WebhookDesk:
             TransientError: not now.
             GivenUpError: it cannot be found out; the delivery says why.
         """
-        tenant_id, delivery_id = message.tenant_id, str(message.payload["delivery_id"])
         holder = new_id(self.holder)
-        with self._store.begin(tenant_id) as tx:
-            delivery = tx.get_delivery(delivery_id)
+        with self._store.begin(message.tenant_id) as tx:
+            try:
+                delivery = tx.get_delivery(str(message.payload["delivery_id"]))
+            except DeliveryNotFoundError:
+                return  # decided, and older than they are kept
             if delivery.status is not DeliveryStatus.RECEIVED:
                 return
             if not self._lock(tx, delivery, holder):
@@ -227,16 +231,22 @@ class WebhookDesk:
         """The delivery once somebody else has decided it; or decide it, where nobody is at it."""
         until = time.monotonic() + _PATIENCE_SECONDS
         while True:
-            with self._store.begin(source.tenant_id) as tx:
+            with self._store.begin(source.tenant_id, read_only=True) as tx:
                 delivery = tx.get_delivery(delivery_id)
-                if delivery.status is not DeliveryStatus.RECEIVED:
-                    return delivery
-                held = self._lock(tx, delivery, holder)
-            if held:
+                other = tx.find_lock_holder(_lock_of(delivery), self._clock.now())
+            if delivery.status is not DeliveryStatus.RECEIVED:
+                return delivery
+            if (other is None or worker_is_gone(other)) and self._take(delivery, holder):
                 return self._decide_or_leave(source, delivery, holder, fresh=False)
             if time.monotonic() >= until:
                 return delivery
             time.sleep(_LOOK_SECONDS)
+
+    def _take(self, delivery: WebhookDelivery, holder: str) -> bool:
+        """Hold a delivery, if it is still to be decided and nobody else does."""
+        with self._store.begin(delivery.tenant_id) as tx:
+            now = tx.get_delivery(delivery.id)
+            return now.status is DeliveryStatus.RECEIVED and self._lock(tx, delivery, holder)
 
     def _decide_or_leave(
         self, source: WebhookSource, delivery: WebhookDelivery, holder: str, *, fresh: bool

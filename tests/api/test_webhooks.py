@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -181,7 +184,14 @@ def test_inputs_that_do_not_fit_are_recorded_and_no_failure_of_the_delivery(smal
     assert "undefined" in unmapped["error"]
 
 
-@pytest.mark.parametrize("lost", ["before", "after"])
+def ended_worker() -> str:
+    """The name of a worker whose process has ended."""
+    process = subprocess.Popen(["/bin/true"])
+    process.wait()
+    return f"{socket.gethostname()}:{process.pid}"
+
+
+@pytest.mark.parametrize("lost", ["before", "after", "killed"])
 def test_what_was_killed_at_a_delivery_is_finished_once(
     site: ApiSite, monkeypatch: pytest.MonkeyPatch, lost: str
 ):
@@ -189,25 +199,31 @@ def test_what_was_killed_at_a_delivery_is_finished_once(
     answering(site, "greet", "github")
     answering(site, "refused", "github", text="NO")
     desk = site.runtime.webhook_desk
+    if lost == "killed":
+        desk = replace(desk, holder=ended_worker())
+        site.runtime.__dict__["webhook_desk"] = desk
 
     def die(*_: Any, **__: Any) -> None:
         raise StoreUnavailableError("killed here")
+
+    def stay(*_: Any) -> None:
+        """Nobody is left who could give the lock back."""
 
     with monkeypatch.context() as patch:
         if lost == "before":
             patch.setattr(type(desk.beginner), "begin", die)
         else:
             patch.setattr(type(desk), "_save", die)
+        if lost == "killed":
+            patch.setattr(type(desk), "_unlock", stay)
         answer = sender.send(CREATED).json()
     assert (answer["status"], answer["matched"]) == ("received", [])
-    if lost == "after":
-        told = sender.send(CREATED).json()  # the sender tries again
-    else:
+    if lost == "before":
         clock = SettableClock()
         clock.at = deliveries(site)[0].received_at + timedelta(seconds=31)
         site.runtime.deliveries._clock = clock  # pyright: ignore[reportPrivateUsage]
         assert site.runtime.deliveries.send_due(timedelta(seconds=20)).done == 1
-        told = sender.send(CREATED).json()
+    told = sender.send(CREATED).json()  # the sender tries again
     assert told["status"] == "matched"
     assert {one["runId"] for one in told["matched"]} == {run.id for run in runs_of(site)}
     assert len(runs_of(site)) == 2
