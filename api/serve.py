@@ -87,12 +87,16 @@ def serve(settings: Settings, place: Place, tell: Callable[[], None] | None = No
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         # The server obeys them, and hands them on when it has ended: that is no failure.
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, _let_be)
     if place.processes == 1:
         _Server(config, tell).run()
         return
     with counting_together():
         Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+
+def _let_be(*_: object) -> None:
+    """Handles a signal that was obeyed already."""
 
 
 class _Server(uvicorn.Server):
