@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from random import Random
 from typing import Any, BinaryIO, Literal, TypeVar, cast
 
+from factory_runtime.domain.api_key import ApiKey
 from factory_runtime.domain.dead_letter import LetterGroup
 from factory_runtime.domain.deployment import Deployment
 from factory_runtime.domain.errors import StorageFullError, StoreUnavailableError
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
+from factory_runtime.domain.webhook import WebhookSource
 from factory_runtime.ports import (
     ArtifactStorage,
     DispatchTransaction,
@@ -26,6 +28,7 @@ from factory_runtime.ports import (
     SeenRun,
     StoredBody,
 )
+from factory_runtime.ports.numbers import FactoryNumbers, Line
 
 T = TypeVar("T")
 Point = Literal["before", "between", "commit", "answer"]
@@ -142,6 +145,29 @@ class FaultyStore:
 
     def unfinished_runs(self, *, after: RunKey | None = None, limit: int = 200) -> tuple[Run, ...]:
         return self._store.unfinished_runs(after=after, limit=limit)
+
+    def sharing_reads(self, tenant_id: str) -> AbstractContextManager[None]:
+        return self._store.sharing_reads(tenant_id)
+
+    def find_api_key(self, prefix: str) -> ApiKey | None:
+        return self._store.find_api_key(prefix)
+
+    def find_webhook_source(self, source_id: str) -> WebhookSource | None:
+        return self._store.find_webhook_source(source_id)
+
+    def check(self) -> None:
+        self._store.check()
+
+    def outbox_lines(self) -> Mapping[str, Line]:
+        return self._store.outbox_lines()
+
+    def numbers(
+        self, now: datetime, *, since: datetime, most: int, seen_after: datetime
+    ) -> FactoryNumbers:
+        return self._store.numbers(now, since=since, most=most, seen_after=seen_after)
+
+    def next_unsealed_tenant(self, after: str) -> str | None:
+        return self._store.next_unsealed_tenant(after)
 
     def tenants_of_old_deliveries(self, before: datetime) -> tuple[str, ...]:
         return self._store.tenants_of_old_deliveries(before)

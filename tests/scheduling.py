@@ -17,6 +17,7 @@ from xdist.scheduler import (  # pyright: ignore[reportMissingTypeStubs] - it ha
 _ROOT = Path(__file__).parents[1]
 _FROM_STACK = re.compile(r"^from tests\.(executors|prefect_server) import ", re.MULTILINE)
 _DATABASE = re.compile(r"\b(sqlite|postgres)\b(?=[^\[]*\]$)")
+_OF_SERVICES = ("tests/unit/services/", "tests/property/")
 _LONG_ONES_FIRST = ("recovery", "flows", "system", "property", "contract")
 
 
@@ -56,10 +57,13 @@ def leave_twins_to_soak(items: list[pytest.Item]) -> None:
 
     That stores do alike is what ``tests/contract`` shows, on all of them.
     """
-    of_services = {item.nodeid: item for item in items if "tests/unit/services/" in item.nodeid}
-    at_once = (name for name, item in of_services.items() if not item.get_closest_marker("soak"))
+    at_once = {
+        item.nodeid: item
+        for item in items
+        if item.nodeid.startswith(_OF_SERVICES) and not item.get_closest_marker("soak")
+    }
     for name in twins(at_once):
-        of_services[name].add_marker(pytest.mark.soak)
+        at_once[name].add_marker(pytest.mark.soak)
 
 
 def twins(nodeids: Iterable[str]) -> set[str]:

@@ -98,7 +98,7 @@ def doubled(ids: list[str]) -> list[str]:
     return [id_ for id_, times in Counter(ids).items() if times > 1]
 
 
-@pytest.mark.parametrize("heard", [1, 9])
+@pytest.mark.parametrize("heard", [1, pytest.param(9, marks=pytest.mark.soak)])
 def test_a_killed_writer_loses_no_row_and_the_one_after_it_writes_the_same_rows_once(
     tmp_path: Path, heard: int
 ) -> None:
