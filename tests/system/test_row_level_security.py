@@ -273,7 +273,15 @@ OVER_ALL: dict[str, Look] = {
     "outbox_lines": lambda store: store.outbox_lines(),
     "numbers": lambda store: store.numbers(after(9), since=after(0), most=9, seen_after=after(0)),
 }
-FOR_A_TENANT = {"begin", "letter_groups", "find_api_key", "find_webhook_source", "check", "close"}
+FOR_A_TENANT = {
+    "begin",
+    "letter_groups",
+    "find_api_key",
+    "find_webhook_source",
+    "check",
+    "close",
+    "sharing_reads",
+}
 
 
 @pytest.fixture
