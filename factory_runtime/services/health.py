@@ -24,7 +24,6 @@ _IDLE = timedelta(minutes=1)
 _INDEXING = timedelta(minutes=2)
 """What is to be remembered is indexed sooner than that: a model is loaded first."""
 
-
 _PROBE = b"is the artifact storage there?\n"
 
 
