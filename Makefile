@@ -14,7 +14,7 @@ SYSTEM_PACKAGES := chromium:chromium postgres:postgresql redis-server:redis-serv
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONUNBUFFERED := 1
 
-.PHONY: run test check types fix bench bench-peers soak pictures lock setup system-packages clean
+.PHONY: run test check types fix bench bench-peers soak pictures openapi lock setup system-packages clean
 
 setup: $(STAMP)
 
@@ -83,6 +83,10 @@ $(PEERS_STAMP): requirements-peers.lock | $(STAMP)
 	@echo "Installing the locked peers into $(PEERS_VENV) …"
 	@$(BIN)/uv pip install --quiet --python $(PEERS_VENV)/bin/python --no-deps --require-hashes --compile-bytecode -r requirements-peers.lock
 	@touch $(PEERS_STAMP)
+
+# The document of the API, after a change of its routes; BREAKING=--breaking where clients have to follow.
+openapi: $(STAMP)
+	@$(BIN)/python -m tests.api.openapi_file $(BREAKING)
 
 lock: $(STAMP)
 	@$(BIN)/uv pip compile pyproject.toml --extra minilm --extra production --extra report --extra tracing --group dev --universal --generate-hashes \

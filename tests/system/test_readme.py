@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from tests.factory import Factory
+from tests.factory import Factory, git
 from tests.prefect_database import place_database
 
 pytestmark = pytest.mark.slow
@@ -17,8 +20,28 @@ README = Path(__file__).parents[2] / "README.md"
 
 
 def commands() -> list[str]:
-    blocks = re.findall(r"^```sh\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
-    return [line for block in blocks for line in block.splitlines() if line]
+    """Each command that begins with ``factory``; and what is typed into a shell, as a whole."""
+    blocks = re.findall(r"^```(sh|bash)\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE)
+    typed: list[str] = []
+    for kind, block in blocks:
+        typed += [block] if kind == "bash" else [line for line in block.splitlines() if line]
+    return typed
+
+
+def in_a_shell(factory: Factory, block: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """The block, with the API where this stack has it; programs are those of the environment."""
+    port = (factory.settings.stack_folder / "api-port").read_text()
+    environment = factory.environment()
+    environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", block.replace(":4280", f":{port}")],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,10 +56,16 @@ def test_the_tour_can_be_typed(tmp_path: Path, made_before: bool):
     assert len(typed) > 10
     try:
         for command in typed:
+            if "\n" in command:
+                done = in_a_shell(factory, command, tmp_path)
+                assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+                continue
             program, *words = shlex.split(command)
             assert program == "factory"
             done = factory.cli(*words)
             assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        log = git("log", "--format=%(trailers:key=Factory-Step,valueonly)", cwd=tmp_path / "stock")
+        assert "generate-repo" in log, "the webhook came to a repository"
     finally:
         factory.cli("down")
 
