@@ -95,7 +95,8 @@ async def _ask(
 ) -> Answered:
     tls = parts.scheme == "https"
     listed = (*outside.hosts, _ANYWHERE_PUBLIC) if tls else outside.hosts
-    # The client's own time-outs are of each read: what gives a byte now and then keeps to them.
+    # The client's own time-outs are of each read: what gives a byte now and then keeps to them. The
+    # look-up of the name has the resolver's.
     async with asyncio.timeout(_SECONDS):
         addresses = addresses_of(parts, listed, what=outside.what, setting=SETTING)
         verify = trusted() if tls else False
