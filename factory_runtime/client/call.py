@@ -11,10 +11,14 @@ from urllib.parse import quote
 from pydantic import TypeAdapter
 from pydantic.alias_generators import to_camel
 
+from factory_runtime.domain.errors import InputError
 from factory_runtime.wire.base import Question
 from factory_runtime.wire.paths import API_PREFIX
 
 T = TypeVar("T")
+
+_STEPS = frozenset({"", ".", ".."})
+"""No quoting hides these: a path is the same with and without them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,14 @@ class Call(Generic[T]):
 
 
 def path_of(*parts: str) -> str:
-    """A path of these parts, none of which can lead to another."""
+    """A path of these parts, none of which can lead to another.
+
+    Raises:
+        InputError: one of them is a step in a path, and not a name.
+    """
+    for part in parts:
+        if part in _STEPS:
+            raise InputError(f"{part!r} is the id of nothing", hint="give it as it is listed")
     return "/" + "/".join(quote(part, safe="") for part in parts)
 
 

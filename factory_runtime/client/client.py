@@ -20,13 +20,12 @@ from pydantic import ValidationError
 from factory_runtime.client.call import Call
 from factory_runtime.client.events import EventReader, StreamEvent
 from factory_runtime.client.refusals import UnreadableAnswerError, error_of
+from factory_runtime.client.tries import Tries
 from factory_runtime.domain.errors import FactoryError, TransientError
 from factory_runtime.wire.page import Part
 
 T = TypeVar("T")
 
-_FIRST_WAIT = timedelta(seconds=0.2)
-_LONGEST_WAIT = timedelta(seconds=30)
 _STREAM_SILENCE = 60.0
 """Seconds; the server says something every fifteen."""
 
@@ -88,7 +87,7 @@ class FactoryClient:
         Raises:
             FactoryError: what the service refused with; or ApiUnavailableError.
         """
-        tries = _Tries(call, self._target.patience)
+        tries = Tries(call, self._target.patience)
         while True:
             try:
                 answer = self._http.send(_request(self._http, call))
@@ -114,7 +113,7 @@ class FactoryClient:
         Raises:
             FactoryError: as ``send``.
         """
-        tries = _Tries(call, self._target.patience)
+        tries = Tries(call, self._target.patience)
         while True:
             reader = EventReader()
             try:
@@ -122,13 +121,16 @@ class FactoryClient:
                     if not answer.is_success:
                         answer.read()
                         raise _refusal(answer)
+                    _refuse_page(answer)
                     for line in answer.iter_lines():
-                        if (event := reader.take(line)) is None:
+                        event = _heard(tries, reader, line)
+                        if event is None:
                             continue
-                        tries, call = _seen(tries, call, event, self._target.patience)
+                        call = _behind(call, event)
                         yield event
                         if event.kind == "end":
                             return
+                time.sleep(tries.wait(_broken_off(self._target)))
             except httpx.TransportError as error:
                 time.sleep(tries.wait(_away(self._target, error)))
             except TransientError as error:
@@ -178,7 +180,7 @@ class AsyncFactoryClient:
 
     async def send(self, call: Call[T]) -> T:
         """As ``FactoryClient.send``."""
-        tries = _Tries(call, self._target.patience)
+        tries = Tries(call, self._target.patience)
         while True:
             try:
                 answer = await self._http.send(_request(self._http, call))
@@ -201,7 +203,7 @@ class AsyncFactoryClient:
 
     async def stream(self, call: Call[StreamEvent]) -> AsyncGenerator[StreamEvent]:
         """As ``FactoryClient.stream``."""
-        tries = _Tries(call, self._target.patience)
+        tries = Tries(call, self._target.patience)
         while True:
             reader = EventReader()
             try:
@@ -209,40 +211,20 @@ class AsyncFactoryClient:
                     if not answer.is_success:
                         await answer.aread()
                         raise _refusal(answer)
+                    _refuse_page(answer)
                     async for line in answer.aiter_lines():
-                        if (event := reader.take(line)) is None:
+                        event = _heard(tries, reader, line)
+                        if event is None:
                             continue
-                        tries, call = _seen(tries, call, event, self._target.patience)
+                        call = _behind(call, event)
                         yield event
                         if event.kind == "end":
                             return
+                await asyncio.sleep(tries.wait(_broken_off(self._target)))
             except httpx.TransportError as error:
                 await asyncio.sleep(tries.wait(_away(self._target, error)))
             except TransientError as error:
                 await asyncio.sleep(tries.wait(error))
-
-
-class _Tries:
-    """How long to wait for the next try of a call, as long as there is one."""
-
-    def __init__(self, call: Call[Any], patience: timedelta) -> None:
-        self._is_repeatable = call.is_repeatable
-        self._until = time.monotonic() + patience.total_seconds()
-        self._pause = _FIRST_WAIT
-
-    def wait(self, error: FactoryError) -> float:
-        """Seconds.
-
-        Raises:
-            FactoryError: the error, where there is no other try.
-        """
-        if not isinstance(error, TransientError) or not self._is_repeatable:
-            raise error
-        pause = min(max(error.retry_after or self._pause, self._pause), _LONGEST_WAIT)
-        if time.monotonic() + pause.total_seconds() > self._until:
-            raise error
-        self._pause *= 2
-        return pause.total_seconds()
 
 
 def _request(http: httpx.Client | httpx.AsyncClient, call: Call[T]) -> httpx.Request:
@@ -273,10 +255,14 @@ def _read(call: Call[T], answer: httpx.Response) -> T:
     try:
         return call.read(answer.content)
     except ValidationError as error:
-        raise UnreadableAnswerError(
-            f"what answers at {answer.request.url.copy_with(query=None)} is no Factory API that this"
-            " client can read"
-        ) from error
+        raise _unreadable(answer) from error
+
+
+def _unreadable(answer: httpx.Response) -> UnreadableAnswerError:
+    place = answer.request.url.copy_with(query=None)
+    return UnreadableAnswerError(
+        f"what answers at {place} is no Factory API that this client can read"
+    )
 
 
 def _refusal(answer: httpx.Response) -> FactoryError:
@@ -290,16 +276,34 @@ def _away(target: Target, error: httpx.TransportError) -> ApiUnavailableError:
     )
 
 
+def _broken_off(target: Target) -> ApiUnavailableError:
+    return ApiUnavailableError(
+        f"the Factory API at {target.url} ends streams before their runs end"
+    )
+
+
 def _next(call: Call[Part[T]], cursor: str) -> Call[Part[T]]:
     name = "after" if "after" in call.query else "cursor"
     return replace(call, query={**call.query, name: cursor})
 
 
-def _seen(
-    tries: _Tries, call: Call[StreamEvent], event: StreamEvent, patience: timedelta
-) -> tuple[_Tries, Call[StreamEvent]]:
-    """Where to go on behind an event, should the connection break."""
+def _refuse_page(answer: httpx.Response) -> None:
+    if not answer.headers.get("content-type", "").startswith("text/event-stream"):
+        raise _unreadable(answer)
+
+
+def _heard(tries: Tries, reader: EventReader, line: str) -> StreamEvent | None:
+    """The event that a line ends; but for the end of a stream alone, while its run goes on."""
+    event = reader.take(line)
+    if event is not None and event.kind == "end" and event.data.get("status") is None:
+        return None
+    if event is not None or line.startswith(":"):  # it is not said again each time it is asked
+        tries.begin_anew()
+    return event
+
+
+def _behind(call: Call[StreamEvent], event: StreamEvent) -> Call[StreamEvent]:
+    """What goes on behind an event, should the connection break."""
     if event.sequence is None:
-        return tries, call
-    headers = {**call.headers, "Last-Event-ID": str(event.sequence)}
-    return _Tries(call, patience), replace(call, headers=headers)
+        return call
+    return replace(call, headers={**call.headers, "Last-Event-ID": str(event.sequence)})

@@ -26,6 +26,7 @@ from factory_runtime.client import (
 from factory_runtime.client.call import Call
 from factory_runtime.domain.access import Principal, Role
 from factory_runtime.domain.errors import (
+    InputError,
     InvalidInputsError,
     LimitReachedError,
     NotFoundError,
@@ -215,3 +216,83 @@ def test_only_what_does_no_more_than_once_is_sent_again():
             client.send(calls.retry_run("run-1"))
         assert len(asked) == 4
     assert calls.request_run(ORDERS).headers["Idempotency-Key"] != ""
+
+
+# --- streams that break
+
+
+class Streams:
+    """A transport whose streams say these, one after the other, and break or end then."""
+
+    def __init__(self, *said: str | Exception) -> None:
+        self._said = list(said)
+        self.asked: list[str | None] = []
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.headers.get("last-event-id"))
+        said = self._said.pop(0) if self._said else ""
+        if isinstance(said, Exception):
+            raise said
+        kind = {"Content-Type": "text/event-stream; charset=utf-8"}
+        body = _Broken(said) if said.endswith("!") else _Whole(said)
+        return httpx.Response(200, headers=kind, stream=body)
+
+
+class _Whole(httpx.SyncByteStream):
+    def __init__(self, said: str) -> None:
+        self._said = said
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._said.encode()
+
+
+class _Broken(_Whole):
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._said.removesuffix("!").encode()
+        raise httpx.ReadError("gone")
+
+
+END = 'event: end\ndata: {"status":"Succeeded"}\n\n'
+
+
+def followed(streams: Streams, patience: timedelta) -> list[str]:
+    place = Target("http://factory", patience=patience)
+    with FactoryClient(place, httpx.MockTransport(streams)) as client:
+        return [event.kind for event in client.stream(calls.follow_run("run-1"))]
+
+
+def test_a_stream_that_was_silent_for_longer_than_the_patience_is_taken_up_again(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    at = iter(range(0, 10_000, 60))  # a minute goes by between any two looks at the clock
+    monkeypatch.setattr("factory_runtime.client.tries.time.monotonic", lambda: float(next(at)))
+    monkeypatch.setattr("factory_runtime.client.client.time.sleep", list[float]().append)
+    streams = Streams(": still here\n\n: still here\n\n!", END)
+    assert followed(streams, timedelta(seconds=90)) == ["end"]
+    assert len(streams.asked) == 2
+
+
+def test_a_stream_that_ends_before_its_run_is_asked_for_behind_what_was_seen():
+    first = 'id: 7\nevent: run\ndata: {"sequence":7}\n\n'
+    unknown = 'event: end\ndata: {"status":null}\n\n'  # of an API whose store is away
+    streams = Streams(first, unknown, END)
+    assert followed(streams, timedelta(seconds=5)) == ["run", "end"]
+    assert streams.asked == [None, "7", "7"]
+
+
+def test_streams_that_say_nothing_are_not_asked_for_without_end():
+    streams = Streams(*["retry: 1000\n\n"] * 9)
+    with pytest.raises(ApiUnavailableError):
+        followed(streams, timedelta(seconds=1))
+    assert 2 <= len(streams.asked) <= 4
+    page = httpx.MockTransport(lambda _: httpx.Response(200, text="<html>\n<p>\n"))
+    client = FactoryClient(Target("http://factory"), page)
+    with client, pytest.raises(UnreadableAnswerError):
+        next(client.stream(calls.follow_run("run-1")))
+
+
+def test_no_part_of_a_path_leads_to_another():
+    for part in ("", ".", ".."):
+        with pytest.raises(InputError):
+            calls.list_run_artifacts(part)
+    assert calls.get_run("../a?b").url.endswith("/runs/..%2Fa%3Fb")
