@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -26,6 +27,8 @@ from factory_runtime.wire.history import EventAnswer, Spans
 _LOOK_SECONDS = 0.5
 _BEAT_SECONDS = 15.0
 """A comment is sent after so long, or proxies take the connection for dead."""
+_LONGEST_SECONDS = 600.0
+"""Of one stream: who may read it is looked at when it is asked for, and not again."""
 _AT_ONCE = 500
 
 
@@ -65,16 +68,24 @@ class RunStream:
     )
 
     async def send(self, streams: Streams, gone: Callable[[], Any]) -> AsyncGenerator[bytes]:
-        """What happens, until the run has ended or the reader is gone; frees their place then."""
+        """What happens, until the run has ended or the reader is gone; frees their place then.
+
+        Where it ends without an ``end``, they have to ask again, and are told why or let in again.
+        """
         try:
-            silent = 0.0
+            silent, until = 0.0, time.monotonic() + _LONGEST_SECONDS
             yield b"retry: 1000\n\n"
             while not await gone():
-                run, chunks = await run_in_threadpool(self._look)
+                if (
+                    time.monotonic() > until
+                    or (seen := await run_in_threadpool(self._look)) is None
+                ):
+                    return
+                run, chunks = seen
                 for chunk in chunks:
                     yield chunk
-                if run is None or (run.ended and not chunks):
-                    yield _chunk("end", {"status": run.status if run is not None else None})
+                if run.ended and not chunks:
+                    yield _chunk("end", {"status": run.status})
                     return
                 silent = 0.0 if chunks else silent + _LOOK_SECONDS
                 if silent >= _BEAT_SECONDS:
@@ -84,14 +95,15 @@ class RunStream:
         finally:
             streams.free()
 
-    def _look(self) -> tuple[Run | None, list[bytes]]:
+    def _look(self) -> tuple[Run, list[bytes]] | None:
+        """None where it is away, or is theirs no more."""
         try:
             with self.store.begin(self.reader.tenant_id, read_only=True) as tx:
                 run = visible_run(tx, self.reader, self.run_id)
                 events = tx.list_events(self.run_id, after=self.after, limit=_AT_ONCE)
                 jobs = tx.list_jobs(self.run_id)
         except FactoryError:
-            return None, []  # it is away, or is theirs no more: they ask again
+            return None
         if events:
             self.after = events[-1].sequence
         spans = Spans.of(run, jobs)

@@ -293,10 +293,8 @@ def _refuse_page(answer: httpx.Response) -> None:
 
 
 def _heard(tries: Tries, reader: EventReader, line: str) -> StreamEvent | None:
-    """The event that a line ends; but for the end of a stream alone, while its run goes on."""
+    """The event that a line ends, if it ends one."""
     event = reader.take(line)
-    if event is not None and event.kind == "end" and event.data.get("status") is None:
-        return None
     if event is not None or line.startswith(":"):  # it is not said again each time it is asked
         tries.begin_anew()
     return event

@@ -274,8 +274,7 @@ def test_a_stream_that_was_silent_for_longer_than_the_patience_is_taken_up_again
 
 def test_a_stream_that_ends_before_its_run_is_asked_for_behind_what_was_seen():
     first = 'id: 7\nevent: run\ndata: {"sequence":7}\n\n'
-    unknown = 'event: end\ndata: {"status":null}\n\n'  # of an API whose store is away
-    streams = Streams(first, unknown, END)
+    streams = Streams(first, "retry: 1000\n\n", END)
     assert followed(streams, timedelta(seconds=5)) == ["run", "end"]
     assert streams.asked == [None, "7", "7"]
 

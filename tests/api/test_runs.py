@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from factory_runtime.domain.access import Role
+from factory_runtime.domain.errors import StoreUnavailableError
 from factory_runtime.domain.run import RunStatus
 from tests.api.site import ApiSite, somebody
 
@@ -140,6 +143,30 @@ def test_a_run_s_history_is_streamed_until_it_has_ended(site: ApiSite):
     numbers = [int(line[3:]) for line in lines if line.startswith("id:")]
     assert numbers == [event["sequence"] for event in events if event["sequence"] > 1]
     assert lines[-1] == "event: end"
+
+
+def test_no_stream_says_that_a_run_has_ended_which_it_cannot_look_at(
+    small_site: ApiSite, monkeypatch: pytest.MonkeyPatch
+):
+    client = small_site.client(somebody())
+    run = small_site.run(client)
+
+    def away(*_: object) -> None:
+        raise StoreUnavailableError("away")
+
+    monkeypatch.setattr("api.streams.visible_run", away)
+    said = client.get(f"{RUNS}/{run}/events", headers={"Accept": "text/event-stream"}).text
+    assert said == "retry: 1000\n\n"
+
+
+def test_no_stream_outlives_the_leave_to_read_it_for_long(
+    small_site: ApiSite, monkeypatch: pytest.MonkeyPatch
+):
+    client = small_site.client(somebody())
+    run = small_site.run(client)
+    monkeypatch.setattr("api.streams._LONGEST_SECONDS", 0.0)
+    said = client.get(f"{RUNS}/{run}/events", headers={"Accept": "text/event-stream"}).text
+    assert "event: end" not in said
 
 
 def test_nobody_gets_nothing(small_site: ApiSite):
