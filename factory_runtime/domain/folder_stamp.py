@@ -21,29 +21,35 @@ _MOST = 256
 Stamp = tuple[tuple[str, int, int, int, int, int], ...]
 
 
-def stamp_of(folders: Iterable[Path]) -> Stamp | None:
-    """A value that is another as soon as anything below these folders is.
+def stamp_of(folders: Iterable[Path], at: int | None = None) -> Stamp | None:
+    """A value that is another as soon as these folders are, or anything below them.
 
     None where something changed so lately, or cannot be looked at: then nobody can tell.
+
+    Args:
+        folders: all that matters.
+        at: nothing may have changed shortly before this, in nanoseconds, or since; now, if not given.
     """
-    found: list[tuple[str, int, int, int, int, int]] = []
-    pending = [str(folder) for folder in folders]
-    newest = 0
+    at = time.time_ns() if at is None else at
+    places = tuple(folders)
+    pending = [str(place) for place in places]
     try:
+        found = [_noted(str(place), place.stat()) for place in places]
         while pending:
             with os.scandir(pending.pop()) as entries:
                 for entry in entries:
-                    seen = entry.stat(follow_symlinks=False)
-                    newest = max(newest, seen.st_ctime_ns)
-                    times = (seen.st_mtime_ns, seen.st_ctime_ns)
-                    found.append((entry.path, seen.st_mode, seen.st_size, seen.st_ino, *times))
+                    found.append(_noted(entry.path, entry.stat(follow_symlinks=False)))
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
     except OSError:
         return None
-    if time.time_ns() - newest < _SETTLED_NANOSECONDS:
-        return None
-    return tuple(found)
+    newest = max((changed_at for *_, changed_at in found), default=0)
+    return None if at - newest < _SETTLED_NANOSECONDS else tuple(found)
+
+
+def _noted(place: str, seen: os.stat_result) -> tuple[str, int, int, int, int, int]:
+    times = (seen.st_mtime_ns, seen.st_ctime_ns)
+    return (place, seen.st_mode, seen.st_size, seen.st_ino, *times)
 
 
 class Unchanged(Generic[T]):
@@ -59,10 +65,11 @@ class Unchanged(Generic[T]):
         kept = self._kept.get(key)
         if kept is not None and stamp_of(kept[0]) == kept[1]:
             return kept[2]
+        began = time.time_ns()
         value = make()
         folders = tuple(folders_of(value))
-        # Taken afterwards: what changed meanwhile changed lately, and then there is no stamp.
-        stamp = stamp_of(folders)
+        # Taken afterwards: what changed meanwhile, however long that was, leaves no stamp.
+        stamp = stamp_of(folders, began)
         if stamp is not None:
             if len(self._kept) >= _MOST:
                 self._kept.clear()

@@ -127,7 +127,7 @@ class KeptTemplates:
         self, place: Path, job_types: Mapping[str, JobTypeFacts], source_roots: Sequence[Path]
     ) -> Template:
         return self._loaded.get(
-            place,
+            (place, *source_roots),  # in some of them it does not find all that it needs
             lambda: load_template(place, job_types, source_roots=source_roots),
             lambda template: [template.folder, *template.sources.values()],
         )

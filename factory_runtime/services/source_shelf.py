@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from factory_runtime.domain.folder_stamp import Unchanged, stamp_of
+from factory_runtime.domain.folder_stamp import Unchanged
 from factory_runtime.domain.template import Template
 from factory_runtime.domain.tree import pack_folder
 from factory_runtime.ports import ArtifactStorage
@@ -46,9 +46,7 @@ class SourceShelf:
         digest = self._within.get(place)
         if digest is None:
             digest = _packed(folder)
-            if (
-                stamp_of([folder]) is not None
-            ):  # else it may have changed since the template was read
+            if _packed(template.folder.resolve()) == template.digest:  # nobody has written to it
                 with self._lock:
                     _forget_if_many(self._within)
                     self._within[place] = digest

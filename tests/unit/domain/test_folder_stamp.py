@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -37,6 +38,7 @@ def replace_by_a_link(folder: Path) -> None:
 CHANGES: dict[str, Callable[[Path], object]] = {
     "other content": lambda folder: same_size_and_time(folder / "in" / "one"),
     "gone": lambda folder: (folder / "in" / "one").unlink(),
+    "gone from the top": lambda folder: (folder / "two").unlink(),
     "one more": lambda folder: (folder / "in" / "more").touch(),
     "another mode": lambda folder: (folder / "two").chmod(0o700),
     "another name": lambda folder: (folder / "two").rename(folder / "three"),
@@ -80,3 +82,25 @@ def test_a_value_is_made_once_while_its_folder_stays(folder: Path):
     assert [made.get("key", make, lambda _: [folder]) for _ in range(3)] == [1, 1, 1]
     folder.joinpath("two").unlink()
     assert made.get("key", make, lambda _: [folder]) == 2
+
+
+REMOVALS: dict[str, Callable[[Path], object]] = {
+    "of a file at the top": lambda folder: (folder / "two").unlink(),
+    "of content": lambda folder: same_size_and_time(folder / "two"),
+}
+
+
+@pytest.mark.parametrize("change", REMOVALS.values(), ids=REMOVALS)
+def test_what_changes_while_a_value_is_made_is_not_taken_for_what_it_was_made_of(
+    folder: Path, change: Callable[[Path], object]
+):
+    made = Unchanged[str]()
+
+    def slowly() -> str:
+        value = (folder / "two").read_text()
+        time.sleep(0.03)  # file systems tell time by the tick
+        change(folder)
+        return value
+
+    assert made.get("key", slowly, lambda _: [folder]) == "2"
+    assert made.get("key", lambda: "anew", lambda _: [folder]) == "anew"
