@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 
 from factory_runtime.domain.audit import AuditSeal, seal_digest
-from factory_runtime.domain.errors import StaleVersionError
+from factory_runtime.domain.errors import PermanentError, StaleVersionError
 from factory_runtime.domain.ids import new_id
 from factory_runtime.ports import Clock, RunStore
 
+_LOG = logging.getLogger("factory.sweep")
 _BATCH = 500
 _MOST = 20_000
 """Entries in one call: whoever is far behind catches up over several sweeps."""
@@ -20,7 +22,8 @@ def seal_audit(store: RunStore, clock: Clock, most: int = _MOST) -> int:
     """Close the chains of all tenants over what waits, in batches; how many entries were sealed.
 
     Any number of these may be at it at once. Each batch is one transaction: killed in it, nothing
-    is sealed twice and nothing left out.
+    is sealed twice and nothing left out. A tenant's entry that cannot be read holds up its own chain,
+    and no other.
 
     Raises:
         StoreUnavailableError: the store does not answer; what was sealed stays so.
@@ -28,8 +31,11 @@ def seal_audit(store: RunStore, clock: Clock, most: int = _MOST) -> int:
     done, tenant_id = 0, ""
     while done < most and (found := store.next_unsealed_tenant(tenant_id)) is not None:
         tenant_id = found
-        while done < most and (sealed := _seal_batch(store, clock, tenant_id)) > 0:
-            done += sealed
+        try:
+            while done < most and (sealed := _seal_batch(store, clock, tenant_id)) > 0:
+                done += sealed
+        except PermanentError:
+            _LOG.exception("the audit of %s cannot be sealed", tenant_id)
     return done
 
 

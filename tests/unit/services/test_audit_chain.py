@@ -122,6 +122,15 @@ def test_a_sealer_that_is_killed_leaves_what_the_next_one_seals(
     assert look(database_store).broken is None
 
 
+def test_what_cannot_be_read_holds_up_no_other_tenant(run_store: SqlRunStore):
+    left(run_store, 1, 2, tenant_id="a-first")
+    left(run_store, 1, 2)
+    write(run_store, "UPDATE audit SET detail = '{' WHERE tenant_id = 'a-first'")
+    assert seal_audit(run_store, CLOCK) == 2
+    assert look(run_store).unsealed == 0
+    assert verify_audit(run_store, "a-first").unsealed == 2
+
+
 def test_what_a_release_before_this_one_inserts_is_sealed_too(database_store: SqlRunStore):
     left(database_store, 1, 2)
     write(
