@@ -14,6 +14,7 @@ from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.access import Principal
 
 _STREAMS = 200
+_STREAMS_OF_TENANT = 100
 
 
 class Authenticator(Protocol):
@@ -39,7 +40,7 @@ class Api:
     runtime: Runtime
     limiter: Limiter
     authenticators: Sequence[Authenticator] = ()
-    streams: Streams = field(default_factory=lambda: Streams(_STREAMS))
+    streams: Streams = field(default_factory=lambda: Streams(_STREAMS, _STREAMS_OF_TENANT))
 
 
 def api_of(request: Request) -> Api:

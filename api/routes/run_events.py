@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import StreamingResponse
 
-from api.access import Reader
+from api.access import Reader, authenticate
 from api.context import Here
 from api.problems import documented
 from api.routes.runs import After, Limit, RunId
-from api.streams import RunStream
+from api.streams import RunStream, StreamAnswer
 from factory_runtime.services.visible import visible_run
 from factory_runtime.wire.history import EventAnswer, Spans
 from factory_runtime.wire.page import Part
@@ -42,7 +42,7 @@ async def get_events(
     last_event_id: Annotated[
         str | None, Header(max_length=20, pattern="^[0-9]*$", description="of a stream, as `after`")
     ] = None,
-) -> Part[EventAnswer] | StreamingResponse:
+) -> Part[EventAnswer] | StreamAnswer:
     """A run's history, the oldest first; ``nextCursor`` is the next ``after``.
 
     With ``Accept: text/event-stream`` all of it, and what follows, until the run has ended: events
@@ -62,10 +62,9 @@ async def get_events(
     first = await run_in_threadpool(read)
     if "text/event-stream" not in request.headers.get("accept", ""):
         return first
-    api.streams.take()
-    stream = RunStream(store, reader, run_id, min(int(last_event_id or after), 2**31 - 1))
-    return StreamingResponse(
-        stream.send(api.streams, request.is_disconnected),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
+    seen = min(int(last_event_id or after), 2**31 - 1)
+    stream = RunStream(store, partial(authenticate, request), run_id, seen)
+    api.streams.take(reader.tenant_id)
+    return StreamAnswer(
+        stream.send(request.is_disconnected), partial(api.streams.free, reader.tenant_id)
     )

@@ -167,17 +167,17 @@ def test_requests_are_counted_by_route_whatever_was_asked_for(small_site: ApiSit
 
 def test_streams_and_connections_are_counted_while_they_are_open(small_site: ApiSite) -> None:
     assert isinstance(small_site.store, SqlRunStore)
-    streams, names = Streams(5), ("api_streams_open", "database_connections_in_use")
+    streams, names = Streams(5, 5), ("api_streams_open", "database_connections_in_use")
 
     def open_now() -> list[float]:
         found = numbers_of(small_site)
         return [of(found, f"factory_{name}") or 0 for name in names]
 
     before = open_now()
-    streams.take()
+    streams.take("acme")
     with small_site.store.engine.connect():
         assert open_now() == [before[0] + 1, before[1] + 1]
-    streams.free()
+    streams.free("acme")
     assert open_now() == before
 
 

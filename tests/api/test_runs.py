@@ -159,16 +159,6 @@ def test_no_stream_says_that_a_run_has_ended_which_it_cannot_look_at(
     assert said == "retry: 1000\n\n"
 
 
-def test_no_stream_outlives_the_leave_to_read_it_for_long(
-    small_site: ApiSite, monkeypatch: pytest.MonkeyPatch
-):
-    client = small_site.client(somebody())
-    run = small_site.run(client)
-    monkeypatch.setattr("api.streams._LONGEST_SECONDS", 0.0)
-    said = client.get(f"{RUNS}/{run}/events", headers={"Accept": "text/event-stream"}).text
-    assert "event: end" not in said
-
-
 def test_nobody_gets_nothing(small_site: ApiSite):
     client = small_site.client()
     answer = client.get(RUNS)
