@@ -69,7 +69,7 @@ _ROUTERS = (
 _WITHOUT_STORE = tuple(
     f"{prefix}{path}" for prefix in ("", API_PREFIX) for path in ("/health", "/metrics")
 )
-_EVERYWHERE = (400, 401, 403, 404, 413, 415, 422, 429, 500, 503)
+_EVERYWHERE = (400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 503)
 
 
 def create_app(runtime: Runtime, authenticators: Sequence[Authenticator] | None = None) -> FastAPI:

@@ -49,11 +49,11 @@ class _Answer:
         self._start = None
         body = bytes(self._body)
         headers = MutableHeaders(scope=start)
+        headers["Cache-Control"] = "private, no-cache"
+        headers["Vary"] = "Accept, Authorization, X-Api-Key"
         if is_last:
             tag = f'"{hashlib.sha256(body).hexdigest()[:32]}"'
             headers["ETag"] = tag
-            headers["Cache-Control"] = "private, no-cache"
-            headers["Vary"] = "Accept, Authorization, X-Api-Key"
             if self._known & {tag, "*"}:
                 start = {**start, "status": 304}
                 body = b""

@@ -6,6 +6,7 @@ this process, which then has its share.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from datetime import timedelta
@@ -26,6 +27,9 @@ _LOG = logging.getLogger("factory.api")
 
 _REDIS_SECONDS = 0.5
 """No request waits longer than this for its count."""
+
+_BODY_SECONDS = 30.0
+"""In which a body has come: who sends a byte now and then holds a place of the process's."""
 
 _CLOSE = {"Connection": "close"}
 """Who sends on is not listened to: the connection ends with the answer."""
@@ -83,11 +87,12 @@ class Limiter:
 
 
 class BodyLimit:
-    """ASGI: a body that is too large is refused before, or as soon as, it has come."""
+    """ASGI: refuses a body that is too large, before or as soon as it has come, or too slow."""
 
-    def __init__(self, app: ASGIApp, limit: int) -> None:
+    def __init__(self, app: ASGIApp, limit: int, seconds: float = _BODY_SECONDS) -> None:
         self._app = app
         self._limit = limit
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -96,14 +101,22 @@ class BodyLimit:
         if _said_length(scope) > self._limit:
             await self._refuse(scope, receive, send)
             return
-        seen = 0
+        seen, more = 0, True
+        until = asyncio.get_running_loop().time() + self._seconds
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, more
+            try:
+                # What follows the body is that its sender has left, which may take as long as it likes.
+                async with asyncio.timeout_at(until if more else None):
+                    message = await receive()
+            except TimeoutError:
+                # The one kind of error that reading a body lets through as it is.
+                detail = f"a body comes within {self._seconds:g} s"
+                raise HTTPException(408, detail, _CLOSE) from None
+            more = message.get("more_body", False)
             seen += len(message.get("body", b""))
             if seen > self._limit:
-                # The one error that reading a body lets through as it is.
                 raise HTTPException(413, self._detail, _CLOSE)
             return message
 

@@ -38,11 +38,14 @@ _CODES: Mapping[int, str] = {
     400: "bad-request",
     404: "no-such-place",
     405: "method-not-allowed",
+    408: "request-timeout",
     413: "body-too-large",
     415: "unsupported-media-type",
 }
 """Of what the framework refuses: phrases of statuses differ between releases of Python."""
 
+_MOST_MISTAKES = 100
+"""That are told of: a small body can have so many that to tell of all is an attack."""
 _RETRY_SECONDS = 1
 """For whoever asks something that is away, and does not say when it will be back."""
 
@@ -137,10 +140,12 @@ def _of_validation(_: Request, error: Exception) -> JSONResponse:
         return answer(plain_problem(400, "invalid-json", "the body is no JSON"))
     mistakes = tuple(
         Mistake(pointer=_pointer(one["loc"]), message=str(one["msg"]), code=str(one["type"]))
-        for one in found
+        for one in found[:_MOST_MISTAKES]
     )
-    detail = "; ".join(f"{one.pointer}: {one.message}" for one in mistakes)
-    return answer(plain_problem(422, "invalid-request", detail[:2000], errors=mistakes))
+    detail = "; ".join(f"{one.pointer}: {one.message}" for one in mistakes)[:2000]
+    if (left := len(found) - len(mistakes)) > 0:
+        detail += f"; and {left} more"
+    return answer(plain_problem(422, "invalid-request", detail, errors=mistakes))
 
 
 def _pointer(place: tuple[Any, ...]) -> str:

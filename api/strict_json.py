@@ -18,6 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.problems import answer, plain_problem
 
 _MAY_BE_LONE = re.compile(rb"\\u[dD][89a-fA-F]")
+_LONGEST_NUMBER = 1100
+"""Any double can be written in so many characters; to read more takes their square in time."""
 _WITH_BODY = ("POST", "PUT", "PATCH", "DELETE")
 
 
@@ -41,7 +43,9 @@ class StrictJson:
         try:
             while not messages or messages[-1].get("more_body", False):
                 messages.append(await receive())
-        except HTTPException as exc:  # it is too large, which the application is to hear itself
+        except (
+            HTTPException
+        ) as exc:  # it is too large or too slow, which the application is to hear itself
             await self._app(scope, _raising(exc), send)
             return
         is_whole = messages[-1]["type"] == "http.request"  # else whoever sent it is gone
@@ -104,6 +108,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _finite(text: str) -> float:
+    if len(text) > _LONGEST_NUMBER:
+        raise ValueError("a number has more digits than a double can hold")
     if not math.isfinite(number := float(text)):
         raise ValueError("a number is larger than a double can hold")
     return number

@@ -19,6 +19,8 @@ _USUAL_PORTS = {"http": 80, "https": 443}
 SAMPLE = "sample:"
 _WITH_IPV4 = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "::ffff:0:0:0/96", "::/96")))
 """NAT64, SIIT and the oldest notation (RFC 6052, 2765, 4291): the last four bytes are the address."""
+_INSIDE = tuple(map(ipaddress.ip_network, ("64:ff9b:1::/48", "5f00::/16", "fec0::/10")))
+"""Of one network alone (RFC 8215, 9602, 3879); some releases of Python call them global."""
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _METADATA = frozenset({"168.63.129.16"})
 """Public by its number, and in truth the host of a virtual machine (Azure)."""
@@ -124,7 +126,10 @@ def _is_public(address: str) -> bool:
     parsed = ipaddress.ip_address(address.partition("%")[0])
     v6 = isinstance(parsed, ipaddress.IPv6Address)
     return all(
-        one.is_global and not one.is_multicast and str(one) not in _METADATA
+        one.is_global
+        and not one.is_multicast
+        and str(one) not in _METADATA
+        and not any(one in network for network in _INSIDE)
         for one in (_meanings(parsed) if v6 else [parsed])
     )
 
