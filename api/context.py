@@ -48,4 +48,9 @@ def api_of(request: Request) -> Api:
     return cast("Api", request.app.state.api)
 
 
-Here = Annotated[Api, Depends(api_of)]
+async def _here(request: Request) -> Api:
+    # In the event loop: what is no coroutine would take the way through a thread.
+    return api_of(request)
+
+
+Here = Annotated[Api, Depends(_here)]
