@@ -171,4 +171,4 @@ def behind(cursor: str, requested_at: Column[datetime], id_: Column[str]) -> Con
             raise ValueError(cursor)
     except (ValueError, TypeError) as exc:
         raise InputError("the cursor is not one of ours", hint="begin without a cursor") from exc
-    return beyond(runs.c.requested_at, runs.c.id, at, run_id, rising=False)
+    return beyond(requested_at, id_, at, run_id, rising=False)

@@ -112,9 +112,12 @@ def test_the_queries_of_every_day_use_an_index(database_store: SqlRunStore) -> N
             cursor = tx.list_runs(RunFilter(), limit=100).cursor
             tx.list_runs(RunFilter(), limit=10, cursor=cursor)
             tx.list_events("run-7", after=250)
+            tx.list_runs(RunFilter(text="microservice"), limit=10, cursor=cursor)
         database_store.due_messages(after(9999))
         database_store.outbox_lines()
     assert len(page.items) == 2
+    behind = plans.pop(4)
+    assert re.search(r"run_words.*requested_at ?<", behind, re.DOTALL), behind
     wanted = ["ix_runs_project", "ix_runs_age", "ix_runs_age", "pk_run_events"]
     wanted += ["ix_outbox_open"] * 2
     for name, plan in zip(wanted, plans, strict=True):
