@@ -210,7 +210,7 @@ class StackWorker(KeptProcess):
 class StackApi(KeptProcess):
     """The stack's Factory API (``deployments.stack_api``), on a port that nobody else has.
 
-    It is that of last time, or else that of the settings, or else any.
+    It is the one that somebody chose, or else that of last time, or else the usual one, or else any.
     """
 
     def __init__(self, settings: Settings, prefect_url: str) -> None:
@@ -218,7 +218,10 @@ class StackApi(KeptProcess):
         self._prefect_url = prefect_url
         self._ready = ready_file(settings, "api")
         self._place = settings.stack_folder / "api-port"
-        self._port = self._port_of_last_time() or settings.api_port
+        is_chosen = "api_port" in settings.model_fields_set
+        self._port = (
+            settings.api_port if is_chosen else self._port_of_last_time() or settings.api_port
+        )
 
     @property
     def url(self) -> str:
@@ -237,7 +240,8 @@ class StackApi(KeptProcess):
 
     def start(self) -> None:
         self._port = _free_port(self._port)
-        self._place.write_text(str(self._port))
+        with suppress(OSError):  # a full disk: it may be another one next time
+            self._place.write_text(str(self._port))
         super().start()
 
     def _port_of_last_time(self) -> int:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 
 from deployments.kept import StackApi
+from factory_runtime.domain.errors import FactoryError
 from factory_runtime.settings import Settings
 
+_LOG = logging.getLogger("factory.executor")
 _LOOK_EVERY = 0.3
 """Seconds between two looks whether it lives."""
 
@@ -27,6 +30,13 @@ class OfferedApi:
     async def keep(self) -> None:
         """Start it, and start it again whenever it dies."""
         self._tell([], False)
+        try:
+            await self._keep()
+        except (OSError, FactoryError) as error:  # a full disk, no memory, no port
+            _LOG.exception("the Factory API is not offered")
+            self._tell([f"no Factory API: {error}"], True)
+
+    async def _keep(self) -> None:
         self._process.start()
         is_ready = False
         while self._process.revive():

@@ -9,6 +9,7 @@ import faulthandler
 import os
 import signal
 import sys
+from contextlib import suppress
 
 from api.serve import Place, serve
 from deployments.kept import ready_file
@@ -25,7 +26,8 @@ def main() -> None:
     on_parent_gone(lambda: os._exit(1))
 
     def tell() -> None:
-        ready_file(settings, "api").write_text(str(os.getpid()))
+        with suppress(OSError):  # a full disk: it serves, and is not said to be ready
+            ready_file(settings, "api").write_text(str(os.getpid()))
 
     serve(settings, Place("127.0.0.1", port), tell)
 
