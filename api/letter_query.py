@@ -39,9 +39,9 @@ class LetterChoice(Question):
             InputError: several fingerprints begin so.
             DeadLetterNotFoundError: none does.
         """
-        wanted = self.fingerprint
+        wanted, projects = self.fingerprint, visible_projects(who, right)
         if wanted is not None:
-            wanted = find_fingerprint(runtime.store, who.tenant_id, wanted)
+            wanted = find_fingerprint(runtime.store, who.tenant_id, wanted, projects)
         return LetterFilter(
             fingerprint=wanted,
             job_type=self.type,
@@ -49,7 +49,7 @@ class LetterChoice(Question):
             project_id=self.project,
             since=self.since,
             until=self.until,
-            projects=visible_projects(who, right),
+            projects=projects,
         )
 
 

@@ -11,7 +11,7 @@ from api.context import Here
 from api.problems import documented
 from factory_runtime.domain.access import Principal, Right
 from factory_runtime.domain.callback import Callback
-from factory_runtime.domain.errors import CallbackNotFoundError
+from factory_runtime.services.visible import visible_callback
 from factory_runtime.wire.callback import CallbackAnswer, CallbackWithSecret, NewCallback
 from factory_runtime.wire.page import Part
 
@@ -46,9 +46,7 @@ def add_callback(asked: NewCallback, admin: Admin, api: Here) -> CallbackWithSec
 def remove_callback(callback_id: CallbackId, admin: Admin, api: Here) -> CallbackAnswer:
     """Tell an address no more, of what waits to be told either."""
     with api.runtime.store.begin(admin.tenant_id, read_only=True) as tx:
-        callback = tx.get_callback(callback_id)
-    if not _is_theirs(admin, callback):
-        raise CallbackNotFoundError(f"no callback {callback_id}")
+        visible_callback(tx, admin, callback_id, Right.ADMINISTER)
     removed = api.runtime.callbacks.remove(admin.tenant_id, admin.name, callback_id)
     return CallbackAnswer.of(removed)
 

@@ -46,6 +46,9 @@ _KEY = Header(
 )
 
 
+_KEYS_OF_OURS = ("webhook:", "flow-run:")
+"""Who could use such a key would stand in for the delivery or flow run that has it."""
+
 CALLBACK_SECRET = "Factory-Callback-Secret"  # noqa: S105 - of a header
 """Of an answer to a request with a ``callbackUrl``: what the message to it is signed with."""
 
@@ -60,6 +63,11 @@ def post_run(
 ) -> RunSummary:
     """Ask for a run. It is committed when this answers, and survives whatever happens then."""
     request = request_of(api.runtime, asked, requester)
+    if idempotency_key is not None and idempotency_key.startswith(_KEYS_OF_OURS):
+        raise InputError(
+            f"an Idempotency-Key begins with none of {', '.join(_KEYS_OF_OURS)}",
+            hint="the factory itself makes such ones",
+        )
     if asked.callback_url is not None:
         api.runtime.callbacks.check(asked.callback_url)
     run = request_run(api.runtime.desk, replace(request, idempotency_key=idempotency_key))

@@ -21,6 +21,7 @@ from factory_runtime.domain.errors import (
 )
 from factory_runtime.domain.webhook import DeliveryFilter, DeliveryStatus, WebhookDelivery
 from factory_runtime.ports import RunTransaction
+from factory_runtime.services.visible import visible_source
 from factory_runtime.services.webhook_verify import Sent
 from factory_runtime.wire.base import Question
 from factory_runtime.wire.page import Part
@@ -179,7 +180,7 @@ def _receive(request: Request, source: str, sent: Sent) -> WebhookDelivery:
 
 def _administer(api: Here, admin: Principal, source: str) -> None:
     with api.runtime.store.begin(admin.tenant_id, read_only=True) as tx:
-        admin.require(Right.ADMINISTER, tx.get_webhook_source(source).project_id)
+        visible_source(tx, admin, source, Right.ADMINISTER)
 
 
 def _whole_tenant(operator: Principal) -> None:

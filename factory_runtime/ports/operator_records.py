@@ -68,10 +68,12 @@ class OperatorRecords(Protocol):
 
     def find_failure_kind(self, fingerprint: str) -> FailureKind | None: ...
 
-    def find_fingerprints(self, prefix: str, limit: int) -> tuple[str, ...]:
+    def find_fingerprints(
+        self, prefix: str, limit: int, projects: Collection[str] | None = None
+    ) -> tuple[str, ...]:
         """Of the kinds of failure that the tenant has seen, those that begin so; in order.
 
-        ``prefix`` is of lower-case hex digits.
+        ``prefix`` is of lower-case hex digits. None of the projects is all of them.
         """
         ...
 

@@ -116,9 +116,18 @@ class Operators:
     def find_failure_kind(self, fingerprint: str) -> FailureKind | None:
         return self._rows.find(FAILURE_KINDS, fingerprint=fingerprint)
 
-    def find_fingerprints(self, prefix: str, limit: int) -> tuple[str, ...]:
+    def find_fingerprints(
+        self, prefix: str, limit: int, projects: Collection[str] | None = None
+    ) -> tuple[str, ...]:
         fingerprint = failure_kinds.c.fingerprint
-        like = (fingerprint >= prefix, fingerprint < prefix + "g")  # behind all hex digits
+        like = [fingerprint >= prefix, fingerprint < prefix + "g"]  # behind all hex digits
+        if projects is not None:
+            seen_there = exists().where(
+                dead_letters.c.tenant_id == failure_kinds.c.tenant_id,
+                dead_letters.c.fingerprint == fingerprint,
+                dead_letters.c.project_id.in_(projects),
+            )
+            like.append(seen_there)
         found = self._rows.list(FAILURE_KINDS, *like, order_by=(fingerprint,), limit=limit)
         return tuple(kind.fingerprint for kind in found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -45,13 +46,16 @@ class Discarded:
     error: FactoryError | None = None
 
 
-def find_fingerprint(store: RunStore, tenant_id: str, prefix: str) -> str:
+def find_fingerprint(
+    store: RunStore, tenant_id: str, prefix: str, projects: Collection[str] | None = None
+) -> str:
     """The fingerprint that begins like this, of a kind of failure that the tenant has seen.
 
     Args:
         store: the record.
         tenant_id: whose letters.
         prefix: its first 6 hex digits or more.
+        projects: that it was seen in; None is any.
 
     Raises:
         InputError: it is no such prefix, or more than one begins like it.
@@ -65,7 +69,7 @@ def find_fingerprint(store: RunStore, tenant_id: str, prefix: str) -> str:
     if len(prefix) == 64:
         return prefix
     with store.begin(tenant_id, read_only=True) as tx:
-        found = tx.find_fingerprints(prefix, limit=2)
+        found = tx.find_fingerprints(prefix, limit=2, projects=projects)
     if not found:
         raise DeadLetterNotFoundError(
             f"no dead letters have a fingerprint like {prefix}",

@@ -163,12 +163,15 @@ def _known_run(desk: RequestDesk, request: RunRequest, body_digest: str) -> Run 
         known = tx.find_request(request.idempotency_key)
         if known is None:
             return None
-        if known.body_digest != body_digest:
-            raise RequestConflictError(
-                f"the idempotency key {request.idempotency_key!r} was used for another request",
-                hint=f"it gave {known.run_id}; choose a new key for a new request",
-            )
-        return tx.get_run(known.run_id)
+        run = tx.get_run(known.run_id)
+    if known.body_digest != body_digest:
+        # Whoever may ask in this project sees its runs, and perhaps no others.
+        gave = f"it gave {run.id}; " if run.project_id == request.project_id else ""
+        raise RequestConflictError(
+            f"the idempotency key {request.idempotency_key!r} was used for another request",
+            hint=f"{gave}choose a new key for a new request",
+        )
+    return run
 
 
 def _commit(

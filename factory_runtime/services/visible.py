@@ -8,17 +8,21 @@ from typing import Protocol, TypeVar
 from factory_runtime.domain.access import Principal, Right
 from factory_runtime.domain.approval import Approval
 from factory_runtime.domain.artifact import Artifact
+from factory_runtime.domain.callback import Callback
 from factory_runtime.domain.dead_letter import DeadLetter, RedriveOrder
 from factory_runtime.domain.errors import (
     ApprovalNotFoundError,
     ArtifactNotFoundError,
+    CallbackNotFoundError,
     DeadLetterNotFoundError,
     ForbiddenError,
     NotFoundError,
     RedriveOrderNotFoundError,
     RunNotFoundError,
+    WebhookNotFoundError,
 )
 from factory_runtime.domain.run import Run
+from factory_runtime.domain.webhook import WebhookSource
 from factory_runtime.ports import RunTransaction
 
 
@@ -57,7 +61,9 @@ def visible_letter(
     tx: RunTransaction, principal: Principal, letter_id: str, right: Right = Right.READ
 ) -> DeadLetter:
     """Raises DeadLetterNotFoundError, ForbiddenError: as ``visible_run``."""
-    missing = DeadLetterNotFoundError(f"no dead letter {letter_id}")
+    missing = DeadLetterNotFoundError(
+        f"no dead letter {letter_id}", hint="`factory dead-letters list` shows them"
+    )
     return _visible(lambda: tx.get_dead_letter(letter_id), principal, right, missing)
 
 
@@ -83,7 +89,9 @@ def visible_approval(
     tx: RunTransaction, principal: Principal, approval_id: str, right: Right = Right.READ
 ) -> Approval:
     """Raises ApprovalNotFoundError, ForbiddenError: as ``visible_run``."""
-    missing = ApprovalNotFoundError(f"no approval {approval_id}")
+    missing = ApprovalNotFoundError(
+        f"no approval {approval_id}", hint="`factory approvals list` shows them"
+    )
     return _visible(lambda: tx.get_approval(approval_id), principal, right, missing)
 
 
@@ -93,6 +101,30 @@ def visible_artifact(
     """Raises ArtifactNotFoundError, ForbiddenError: as ``visible_run``."""
     missing = ArtifactNotFoundError(f"no artifact {artifact_id}")
     return _visible(lambda: tx.get_artifact(artifact_id), principal, right, missing)
+
+
+def visible_source(
+    tx: RunTransaction, principal: Principal, named: str, right: Right = Right.READ
+) -> WebhookSource:
+    """By its id or its name.
+
+    Raises:
+        WebhookNotFoundError, ForbiddenError: as ``visible_run``.
+    """
+    missing = WebhookNotFoundError(f"no source of webhooks {named}")
+    return _visible(lambda: tx.get_webhook_source(named), principal, right, missing)
+
+
+def visible_callback(
+    tx: RunTransaction, principal: Principal, callback_id: str, right: Right = Right.READ
+) -> Callback:
+    """One that is told of all runs is for who has the right in all projects.
+
+    Raises:
+        CallbackNotFoundError, ForbiddenError: as ``visible_run``.
+    """
+    missing = CallbackNotFoundError(f"no callback {callback_id}")
+    return _visible(lambda: tx.get_callback(callback_id), principal, right, missing)
 
 
 def require_in(principal: Principal, right: Right, project_id: str | None) -> None:

@@ -302,7 +302,7 @@ def test_sources_are_for_admins_and_within_their_tenant(small_site: ApiSite):
     assert operator.get(HOOKS).status_code == 403
     other = small_site.client(somebody(project_id="mill"))
     assert other.get(HOOKS).json()["items"] == []
-    assert other.post(f"{sender.path}/disable").status_code == 403
+    assert other.post(f"{sender.path}/disable").status_code == 404
     same = {"name": "our-github", "kind": "github"}
     assert small_site.client(somebody()).post(HOOKS, json=same).status_code == 409
     with small_site.store.begin("acme", read_only=True) as tx:
