@@ -97,7 +97,9 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as text without control characters."""
-        whole = _cut(super().format(record).replace("\r\n", "\n"), _LONGEST_ERROR)
+        whole = super().format(record).replace("\r\n", "\n")
+        if len(whole) > _LONGEST_ERROR:
+            whole = f"{_cut(whole, _LONGEST_MESSAGE)}\n{whole[_LONGEST_MESSAGE - _LONGEST_ERROR :]}"
         plain = _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], whole)
         return plain.replace("\n", "\n    ")
 

@@ -121,10 +121,12 @@ def test_a_line_is_of_bounded_length(
 ) -> None:
     writes(logger, said, lines)
     try:
-        fail("e" * 10**6)
+        fail("e" * 10**6 + "and that was why")
     except HostBusyError:
         logger.exception("m" * 10**6)
     assert len(said.getvalue()) < 100_000
+    assert "mmm" in said.getvalue()
+    assert "and that was why" in said.getvalue()
 
 
 def test_secrets_are_out_of_a_line_before_it_is_made(logger: logging.Logger, said: Said) -> None:
