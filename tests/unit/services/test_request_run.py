@@ -317,7 +317,8 @@ def test_the_same_key_with_another_body_is_a_conflict(orders: SmallFactory, othe
     first = orders.request(**request)
     with pytest.raises(RequestConflictError) as caught:
         orders.request(**request | other)
-    assert first.id in caught.value.explain()
+    told = first.id in caught.value.explain()
+    assert told is ("project_id" not in other), "whose project it is not may not know its runs"
     assert len(all_runs(orders)) == 1
 
 
