@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import and_, or_
-
 from factory_runtime.domain.callback import Callback
 from factory_runtime.domain.errors import (
     CallbackNotFoundError,
@@ -21,6 +19,7 @@ from factory_runtime.domain.webhook import (
     WebhookDelivery,
     WebhookSource,
 )
+from factory_runtime.run_store.paging import beyond
 from factory_runtime.run_store.rows import (
     CALLBACKS,
     DELIVERIES,
@@ -100,8 +99,8 @@ class Webhooks:
             column == wanted for column, wanted in pairs if wanted is not None
         ]
         if after is not None:
-            same = and_(columns.received_at == after.received_at, columns.id < after.id)
-            conditions.append(or_(columns.received_at < after.received_at, same))
+            place = (after.received_at, after.id)
+            conditions.append(beyond(columns.received_at, columns.id, *place, rising=False))
         order = (columns.received_at.desc(), columns.id.desc())
         return self._rows.list(DELIVERIES, *conditions, order_by=order, limit=limit)
 

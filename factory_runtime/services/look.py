@@ -30,12 +30,17 @@ class Look(Generic[T]):
         self._stale_at = 0.0
 
     def begin(self) -> Future[T]:
-        """What is found, now or later. Nobody may cancel it."""
+        """What is found, now or later. Nobody may cancel it.
+
+        Raises:
+            RuntimeError: no thread can be had now.
+        """
         with self._lock:
             last = self._last
             if last is None or (last.done() and time.monotonic() >= self._stale_at):
-                last = self._last = Future[T]()
+                last = Future[T]()
                 threading.Thread(target=self._run, args=(last,), daemon=True).start()
+                self._last = last  # not before: one that never began would be waited for for ever
             return last
 
     def _run(self, found: Future[T]) -> None:

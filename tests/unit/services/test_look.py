@@ -43,3 +43,16 @@ def test_a_look_that_fails_is_tried_again() -> None:
     for _ in range(2):
         with pytest.raises(OSError, match="no"):
             look.begin().result(timeout=60)
+
+
+def test_where_no_thread_could_be_had_the_next_one_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    look = Look(lambda: 7, LONG)
+
+    def none(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none)
+        with pytest.raises(RuntimeError, match="new thread"):
+            look.begin()
+    assert look.begin().result(timeout=60) == 7
