@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hmac
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,8 +18,9 @@ from api.health import is_store_there, look_at_all
 from api.numbers import numbers_of
 from api.problems import documented
 from factory_runtime.domain.access import Right
-from factory_runtime.domain.errors import FactoryError, StoreUnavailableError
+from factory_runtime.domain.errors import FactoryError, ForbiddenError, StoreUnavailableError
 from factory_runtime.domain.health import RUN_STORE, Finding, Health
+from factory_runtime.services.visible import require_in
 from factory_runtime.wire.health import HealthAnswer, SignAnswer
 
 router = APIRouter(tags=["operations"])
@@ -34,7 +35,17 @@ _TEXT: dict[int | str, dict[str, Any]] = {
     **documented(401, 403, 503),
 }
 
-_admitted = asynccontextmanager(Needs(Right.ADMINISTER).__call__)
+_ADMINISTER = asynccontextmanager(Needs(Right.ADMINISTER).__call__)
+
+
+@asynccontextmanager
+async def _admitted(request: Request, api: Api) -> AsyncGenerator[None]:
+    """Lets in who administers the factory's own tenant: what is told is of all tenants."""
+    async with _ADMINISTER(request) as who:
+        if who.tenant_id != api.runtime.settings.tenant:
+            raise ForbiddenError("how the factory is, is for who administers its own tenant")
+        require_in(who, Right.ADMINISTER, None)
+        yield
 
 
 @router.get(
@@ -43,7 +54,7 @@ _admitted = asynccontextmanager(Needs(Right.ADMINISTER).__call__)
     responses={503: {"model": HealthAnswer, "description": "The run store is away."}},
 )
 async def get_health(request: Request, response: Response, api: Here) -> HealthAnswer:
-    """How the parts are; ``details`` says why, to administrators.
+    """How the parts are; ``details`` says why, to administrators of the factory's own tenant.
 
     It is ``degraded`` where a part is not as it should be and the rest goes on, and ``unhealthy``,
     with 503, where the run store is away: nothing goes on without it.
@@ -75,11 +86,14 @@ async def get_readiness(response: Response, api: Here) -> SignAnswer:
 
 @router.get("/metrics", responses=_TEXT, response_class=Response)
 async def get_metrics(request: Request, api: Here) -> Response:
-    """Numbers for Prometheus: to whoever shows ``FACTORY_METRICS_TOKEN``, and to administrators."""
+    """Numbers for Prometheus, of all tenants.
+
+    To whoever shows ``FACTORY_METRICS_TOKEN``, and to administrators of the factory's own tenant.
+    """
     if not _shows_token(request, api):
         if not await is_store_there(api.runtime.health):
             raise StoreUnavailableError("the run store does not answer, which knows who may read")
-        async with _admitted(request):
+        async with _admitted(request, api):
             pass
     text = await asyncio.to_thread(generate_latest, numbers_of(api.runtime))
     return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
@@ -101,7 +115,7 @@ async def _may_see_why(request: Request, api: Api, found: Mapping[str, Finding])
     if found[RUN_STORE].health is Health.UNHEALTHY:
         return False  # who it is may be written there
     try:
-        async with _admitted(request):
+        async with _admitted(request, api):
             return True
     except FactoryError:
         return False

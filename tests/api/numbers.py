@@ -8,6 +8,7 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from factory_runtime.settings import HOME_TENANT
 from tests.api.site import ApiSite, somebody
 from tests.builders import TENANT, a_run
 from tests.small_factory import SettableClock
@@ -33,7 +34,7 @@ def of(numbers: Numbers, name: str, **labels: str) -> float | None:
 def numbers_of(site: ApiSite) -> Numbers:
     """As they are read anew."""
     site.runtime.__dict__.pop("store_metrics", None)
-    answer = site.client(somebody()).get(METRICS)
+    answer = site.client(somebody(HOME_TENANT)).get(METRICS)
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
     return numbers_in(answer.text)

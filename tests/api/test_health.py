@@ -15,6 +15,7 @@ from factory_runtime.domain.run import RunStatus
 from factory_runtime.run_store import open_run_store
 from factory_runtime.services.executor_sign import show_sign
 from factory_runtime.services.topics import MEMORY_OF_RUN
+from factory_runtime.settings import HOME_TENANT
 from tests.api.site import ApiSite, somebody
 from tests.builders import TENANT, a_message, a_run
 from tests.services import free_port
@@ -23,7 +24,7 @@ from tests.services import free_port
 def health(site: ApiSite) -> dict[str, Any]:
     """As an administrator is told, who looks for the first time."""
     site.runtime.__dict__.pop("health", None)
-    answer = site.client(somebody()).get("/health")
+    answer = site.client(somebody(HOME_TENANT)).get("/health")
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -53,7 +54,8 @@ def test_what_goes_on_without_a_part_is_degraded_and_administrators_alone_are_to
         "artifactStorage": "healthy",
     }
     assert set(told["details"]) == {"orchestrator", "agentHost"}
-    for other in (site.client(), site.client(somebody(role=Role.OPERATOR))):
+    of_others = somebody(HOME_TENANT, role=Role.OPERATOR), somebody("acme")
+    for other in (site.client(), *map(site.client, of_others)):
         answer = other.get("/api/v1/health")
         assert answer.status_code == 200
         assert set(answer.json()) == {"status", "components"}

@@ -21,7 +21,7 @@ from factory_runtime.domain.records import TopicWait
 from factory_runtime.domain.run import Priority, RunStatus
 from factory_runtime.run_store import SqlRunStore
 from factory_runtime.services import store_metrics
-from factory_runtime.settings import Settings
+from factory_runtime.settings import HOME_TENANT, Settings
 from tests.api.numbers import METRICS, add, have_it_be, numbers_in, numbers_of, of
 from tests.api.site import ApiSite, somebody
 from tests.builders import (
@@ -124,7 +124,7 @@ def test_of_many_runs_the_latest_are_told_of_and_how_far_back_they_reach(
 def test_no_tenant_is_named(small_site: ApiSite) -> None:
     add(small_site, tenant_id="umbrella", project_id="hive", status=RunStatus.VALIDATED)
     small_site.client(somebody("umbrella", name="alice")).get("/api/v1/runs")
-    text = small_site.client(somebody()).get(METRICS).text
+    text = small_site.client(somebody(HOME_TENANT)).get(METRICS).text
     for name in ("umbrella", "hive", "alice"):
         assert name not in text
 
@@ -138,8 +138,13 @@ def test_numbers_are_for_administrators_and_whoever_has_the_token(
     for wrong in (b"Bearer saw", b"Bearer ", b"Bearer se\xe9n", b"Basic seen", b"seen"):
         assert client.get(METRICS, headers={b"Authorization": wrong}).status_code == 401
     assert client.get(METRICS).status_code == 401
-    assert site.client(somebody(role=Role.VIEWER)).get(METRICS).status_code == 403
-    assert site.client(somebody()).get("/api/v1/metrics").status_code == 200
+    for other in (
+        somebody(HOME_TENANT, role=Role.VIEWER),
+        somebody(HOME_TENANT, project_id="shop"),
+        somebody("acme"),
+    ):
+        assert site.client(other).get(METRICS).status_code == 403
+    assert site.client(somebody(HOME_TENANT)).get("/api/v1/metrics").status_code == 200
 
 
 def test_without_a_token_none_is_good(small_site: ApiSite) -> None:
@@ -154,7 +159,7 @@ def counted(client: TestClient, **labels: str) -> float:
 
 
 def test_requests_are_counted_by_route_whatever_was_asked_for(small_site: ApiSite) -> None:
-    client = small_site.client(somebody())
+    client = small_site.client(somebody(HOME_TENANT))
     run = {"method": "GET", "route": "/runs/{runId}", "status": "4xx"}
     other = {"method": "other", "route": "other", "status": "4xx"}
     before = counted(client, **run), counted(client, **other)

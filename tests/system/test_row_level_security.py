@@ -25,6 +25,7 @@ from factory_runtime.run_store.migrations.tenant_wall import ensure_tenant_role
 from factory_runtime.run_store.rows import LOCKS
 from factory_runtime.run_store.tables import locks, metadata, runs
 from factory_runtime.services.executor_sign import show_sign
+from factory_runtime.settings import HOME_TENANT
 from factory_runtime.wire.paths import API_PREFIX
 from tests.api.site import ApiSite, somebody
 from tests.builders import TENANT, a_run, after
@@ -349,6 +350,6 @@ def test_the_api_serves_tenants_by_a_login_of_the_role(
     show_sign(api_store, site.runtime.clock, "executor:1")
     parts = client.get("/health").json()["components"]
     assert (parts["agentHost"], parts["knowledgeSystem"]) == ("healthy", "healthy")
-    numbers = client.get("/metrics").text
+    numbers = site.client(somebody(tenant_id=HOME_TENANT)).get("/metrics").text
     assert "factory_api_requests_total{" in numbers
     assert "factory_runs_open{" not in numbers
