@@ -28,6 +28,9 @@ _LOG = logging.getLogger("factory.api")
 _REDIS_SECONDS = 0.5
 """No request waits longer than this for its count."""
 
+_REST_SECONDS = 5.0
+"""So long a Redis is not asked that has not answered: others need not wait for it too."""
+
 _BODY_SECONDS = 30.0
 """In which a body has come: who sends a byte now and then holds a place of the process's."""
 
@@ -42,6 +45,7 @@ class Limiter:
         share = settings.api_processes if settings.redis_url is None else 1
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared = self._own if settings.redis_url is None else _in_redis(settings)
+        self._asked_again_at = 0.0
         self._of_key = _rate(settings.api_rate, share, "FACTORY_API_RATE")
         self._of_tenant = _rate(settings.api_tenant_rate, share, "FACTORY_API_TENANT_RATE")
         self._of_address = _rate(settings.api_refused_rate, share, "FACTORY_API_REFUSED_RATE")
@@ -78,10 +82,11 @@ class Limiter:
         )
 
     def _ask(self, what: str, item: RateLimitItem, *who: str) -> Any:
-        if self._shared is not self._own:
+        if self._shared is not self._own and time.monotonic() >= self._asked_again_at:
             try:
                 return getattr(self._shared, what)(item, *who)
             except Exception as error:  # whatever Redis has: requests go on, counted here
+                self._asked_again_at = time.monotonic() + _REST_SECONDS
                 _LOG.warning("Redis does not count requests: %s", type(error).__name__)
         return getattr(self._own, what)(item, *who)
 

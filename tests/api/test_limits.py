@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from factory_runtime.domain.errors import SettingsError
+from api.limits import Limiter
+from factory_runtime.domain.errors import LimitReachedError, SettingsError
 from factory_runtime.ports import RunStore
+from factory_runtime.settings import Settings
 from tests.api.site import ApiSite, somebody
 from tests.redis_server import running_redis
 
@@ -72,6 +76,20 @@ def test_processes_with_a_redis_count_together_and_without_it_go_on(
     away.mkdir()
     site = ApiSite(away, sqlite_url, sqlite_store, redis_url="redis://127.0.0.1:1/0", **FEW)
     assert site.client(ada).get(RUNS).status_code == 200
+
+
+def test_a_redis_that_hangs_is_waited_for_once_and_not_by_each_request(tmp_path: Path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.setblocking(False)
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        limiter = Limiter(Settings(home=tmp_path, redis_url=SecretStr(url), api_rate="3/hour"))
+        for _ in range(3):
+            limiter.count(somebody())
+        with pytest.raises(LimitReachedError):
+            limiter.count(somebody())
+        silent.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            silent.accept()
 
 
 def test_a_rate_that_is_none_is_refused_at_the_start(
