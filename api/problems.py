@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from factory_runtime.domain import errors
 from factory_runtime.domain.errors import FactoryError, ProblemsError
@@ -71,6 +72,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(FactoryError, _of_ours)
     app.add_exception_handler(RequestValidationError, _of_validation)
     app.add_exception_handler(HTTPException, _of_http)
+    app.add_exception_handler(ClientDisconnect, _of_gone)
     app.add_exception_handler(Exception, _of_bug)
 
 
@@ -159,6 +161,11 @@ def _of_http(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - as it was installed
     code = _CODES.get(error.status_code, f"http-{error.status_code}")
     return answer(plain_problem(error.status_code, code, str(error.detail)), error.headers)
+
+
+def _of_gone(_: Request, __: Exception) -> JSONResponse:
+    """Whoever sent it left half way: nobody reads this, and it is no bug."""
+    return answer(plain_problem(400, "incomplete-request", "the body did not come whole"))
 
 
 def _of_bug(_: Request, error: Exception) -> JSONResponse:

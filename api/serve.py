@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from api.app import create_app
+from api.http_heads import BoundedHeads
 from api.measure import counting_together
 from api.numbers import export_numbers
 from factory_runtime.bootstrap import open_runtime
@@ -83,7 +84,7 @@ def serve(settings: Settings, place: Place, tell: Callable[[], None] | None = No
         forwarded_allow_ips=list(settings.api_proxies) or None,
         limit_concurrency=_AT_ONCE,
         timeout_graceful_shutdown=_LEAVE_SECONDS,
-        h11_max_incomplete_event_size=64 * 1024,
+        http=BoundedHeads,
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         # The server obeys them, and hands them on when it has ended: that is no failure.
