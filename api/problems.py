@@ -50,6 +50,17 @@ _MOST_MISTAKES = 100
 _RETRY_SECONDS = 1
 """For whoever asks something that is away, and does not say when it will be back."""
 
+_WITHIN: tuple[tuple[type[FactoryError], str], ...] = (
+    (errors.StoreUnavailableError, "the run store does not answer, or cannot write"),
+    (errors.CorruptStoreError, "the run store is damaged"),
+    (errors.StorageFullError, "artifact storage is full"),
+    (errors.StorageAwayError, "artifact storage is away"),
+    (errors.MemoryUnavailableError, "the memory cannot be used"),
+    (errors.PrefectUnavailableError, "Prefect does not answer"),
+    (errors.SettingsError, "the factory is not set up for this"),
+)
+"""Errors whose own words name folders, hosts and logins of the factory: its log has those."""
+
 Responses = Mapping[int | str, dict[str, Any]]
 
 
@@ -93,16 +104,26 @@ def problem_of(error: FactoryError) -> Problem:
         Mistake(pointer=one.file, message=one.message, code=one.code, hint=one.hint)
         for one in found
     )
+    within = _said_of(error)
     return Problem(
         type=f"{PROBLEM_TYPE}{error.code}",
         title=error.code.replace("-", " ").capitalize(),
         status=status_of(error),
-        detail=str(error),
-        hint=error.hint,
+        detail=within or str(error),
+        hint=error.hint if within is None else "the factory's log has more of it, by its trace",
         run_id=error.run_id,
         trace_id=current_trace_id(),
         errors=tuple(mistakes),
     )
+
+
+def words_of(error: FactoryError) -> str:
+    """What whoever asks is told of it."""
+    return _said_of(error) or str(error)
+
+
+def _said_of(error: FactoryError) -> str | None:
+    return next((said for kind, said in _WITHIN if isinstance(error, kind)), None)
 
 
 def refuse(error: FactoryError) -> JSONResponse:
@@ -113,8 +134,10 @@ def refuse(error: FactoryError) -> JSONResponse:
     if isinstance(error, errors.TransientError):
         wait = error.retry_after.total_seconds() if error.retry_after else _RETRY_SECONDS
         headers["Retry-After"] = str(max(1, math.ceil(wait)))
-    if status_of(error) == HTTPStatus.INTERNAL_SERVER_ERROR:
-        _LOG.error("request failed: %s", error)
+    if (status := status_of(error)) >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        is_fault = status == HTTPStatus.INTERNAL_SERVER_ERROR
+        level = logging.ERROR if is_fault else logging.WARNING
+        _LOG.log(level, "request failed: %s", error.explain())
     return answer(problem_of(error), headers)
 
 

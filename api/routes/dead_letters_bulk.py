@@ -12,7 +12,7 @@ from api.access import Operator, Reader
 from api.context import Here
 from api.letter_query import LetterChoice
 from api.parts import PartChoice, named_by, part
-from api.problems import documented
+from api.problems import documented, words_of
 from api.routes.runs import value_of
 from api.routes.runs_steering import change_of
 from factory_runtime.bootstrap import Runtime
@@ -87,7 +87,7 @@ def discard_all(chosen: Chosen, asked: BulkDiscard, who: Operator, api: Here) ->
     came = discard_group(
         store, clock, who.tenant_id, where, who.name, asked.reason, undo=asked.undo
     )
-    error = None if came.error is None else str(came.error)
+    error = None if came.error is None else words_of(came.error)
     return BulkDiscarded(count=count, done=came.letters, refused=came.refused, error=error)
 
 

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Header, Path, Query, Response
 
 from api.access import Reader, Requester
 from api.context import Here
-from api.problems import documented
+from api.problems import documented, words_of
 from api.query import RunPage, Standing
 from api.standing import waits_of, waits_of_many
 from factory_runtime.bootstrap import Runtime
@@ -219,7 +219,7 @@ def value_of(runtime: Runtime, tenant_id: str, body: Body | None) -> Any:
     try:
         return from_body(runtime.storage, tenant_id, body)
     except FactoryError as error:
-        return {"unreadable": str(error)}
+        return {"unreadable": words_of(error)}
 
 
 _MANY = 10_000

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path
 
 from api.access import Reader
 from api.context import Here
-from api.problems import documented
+from api.problems import documented, words_of
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import (
     FactoryError,
@@ -89,7 +89,11 @@ def _summary(
         template = _load(runtime, tenant_id, name, None)
     except FactoryError as error:  # one that is broken does not hide the others
         return TemplateSummary(
-            template_id=name, version=None, published=versions, allowed=False, problem=str(error)
+            template_id=name,
+            version=None,
+            published=versions,
+            allowed=False,
+            problem=words_of(error),
         )
     problem = _refusal(policies, name, template.version)
     return TemplateSummary(

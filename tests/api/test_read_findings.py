@@ -14,7 +14,7 @@ from api.etags import ETags
 from api.limits import BodyLimit
 from api.strict_json import why_not
 from factory_runtime.domain.access import Role
-from factory_runtime.domain.errors import DataRefusedError
+from factory_runtime.domain.errors import DataRefusedError, StoreUnavailableError
 from factory_runtime.jobs.report.locations import addresses_of, parse_url
 from factory_runtime.wire.paths import API_PREFIX
 from tests.api.laid_out import lay_out
@@ -197,6 +197,23 @@ def test_a_failure_of_another_project_is_like_one_that_never_was(site: ApiSite):
 
 
 # --- what is inside
+
+
+def test_what_fails_within_is_told_to_the_log_alone(
+    small_site: ApiSite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def away(*_: object) -> None:
+        raise StoreUnavailableError(
+            'the run store db.internal:5432/factory does not answer: no user "factory_api"'
+        )
+
+    monkeypatch.setattr("api.routes.runs.visible_run", away)
+    answer = small_site.client(somebody()).get(f"{RUNS}/run-1")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert answer.json()["type"].endswith(":store-unavailable")
+    assert "internal" not in answer.text
+    assert "factory_api" not in answer.text
+    assert "db.internal:5432" in caplog.text
 
 
 @pytest.mark.parametrize("address", ["fec0::1", "64:ff9b:1::7f00:1", "5f00::1", "2002:7f00:1::"])
