@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cli.door import open_door
+from cli.door import open_stores
 
 Host = Annotated[str | None, typer.Option(help="Where to listen; FACTORY_API_HOST by default.")]
 Port = Annotated[
@@ -23,7 +23,7 @@ def api(host: Host = None, port: Port = None, processes: Processes = None) -> No
     from api.serve import Place, serve
     from factory_runtime.telemetry.logs import start_logging
 
-    door = open_door()
+    door = open_stores()
     settings = door.settings
     place = Place(
         settings.api_host if host is None else host,

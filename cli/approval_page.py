@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from cli.as_json import to_json, without
-from cli.door import Door, person, person_groups
+from cli.door import Door
 from cli.plan_view import outside_effects
 from cli.text import local_time, one_line
-from factory_runtime.compiler.plan import plan_from_json
 from factory_runtime.domain.approval import Approval, ApprovalStatus, Vote, spell_deciders
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.plan import Plan, PlannedJob
@@ -28,6 +27,7 @@ class ApprovalFacts:
         plan: the one that is approved, found by its digest.
         does: what each of its jobs will do, by name.
         behind: names of the jobs that wait for the approval.
+        me: who reads this.
         why_not: why who reads this may not decide; None where nothing is in the way.
     """
 
@@ -38,6 +38,7 @@ class ApprovalFacts:
     plan: Plan
     does: Mapping[str, str]
     behind: frozenset[str]
+    me: str
     why_not: str | None
 
 
@@ -48,14 +49,12 @@ def read_approval(door: Door, approval_id: str) -> ApprovalFacts:
         ApprovalNotFoundError: no such approval.
         FactoryError: its plan is gone or damaged.
     """
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         approval = tx.get_approval(approval_id)
         votes = tx.list_votes(approval_id)
         run, jobs = tx.get_run(approval.run_id), tx.list_jobs(approval.run_id)
-        now = door.runtime.clock.now()
-        why = why_not(approval, run, person(), person_groups(), now)
-    body = door.runtime.storage.read(door.tenant, approval.plan_digest)
-    plan = plan_from_json(body.decode())
+    me, plan = door.desk.me(), door.desk.approved_plan(approval)
+    why = why_not(approval, run, me.name, me.groups, door.desk.now())
     return ApprovalFacts(
         approval=approval,
         votes=votes,
@@ -64,6 +63,7 @@ def read_approval(door: Door, approval_id: str) -> ApprovalFacts:
         plan=plan,
         does=_what_jobs_do(run, plan),
         behind=_behind(plan, approval.step),
+        me=me.name,
         why_not=why,
     )
 
@@ -92,7 +92,7 @@ def approval_as_json(facts: ApprovalFacts) -> dict[str, Any]:
 
 def show_approval(door: Door, facts: ApprovalFacts) -> None:
     """All of it, and how to decide."""
-    approval, run, now = facts.approval, facts.run, door.runtime.clock.now()
+    approval, run, now = facts.approval, facts.run, door.desk.now()
     count = f", {approval.count} of them" if approval.count > 1 else ""
     door.screen.facts(
         [
@@ -133,7 +133,7 @@ def _requester(approval: Approval) -> str:
 def _how_to_decide(facts: ApprovalFacts) -> str:
     approval = facts.approval
     if facts.why_not is not None:
-        return f"{person()} may not decide it: {person()} {facts.why_not}"
+        return f"{facts.me} may not decide it: {facts.me} {facts.why_not}"
     return (
         f"`factory approvals grant {approval.id}`, or"
         f" `factory approvals deny {approval.id} --comment REASON`"

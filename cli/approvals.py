@@ -8,7 +8,7 @@ import typer
 
 from cli.as_json import print_json, to_json, without
 from cli.completion import complete_approval
-from cli.door import Door, open_door, person, person_groups
+from cli.door import Door, open_door
 from cli.options import Json, Tenant
 from cli.text import first_line, local_time
 from factory_runtime.domain.approval import Approval, ApprovalStatus, Vote, spell_deciders
@@ -33,7 +33,7 @@ def list_approvals(
 ) -> None:
     """List what waits to be approved, the oldest first."""
     door = open_door(tenant=tenant, json=json)
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         status = None if everything else ApprovalStatus.OPEN
         found = tx.list_approvals(status=status, limit=_MANY)
         votes = {approval.id: tx.list_votes(approval.id) for approval in found}
@@ -87,21 +87,9 @@ def deny(
 
 
 def _decide(door: Door, approval_id: str, granted: bool, comment: str) -> None:
-    from factory_runtime.services.approvals import decide
-
-    runtime = door.runtime
-    decided = decide(
-        runtime.store,
-        runtime.clock,
-        door.tenant,
-        approval_id,
-        person(),
-        person_groups(),
-        granted,
-        comment,
-    )
+    decided = door.desk.decide(approval_id, granted=granted, comment=comment)
     approval = decided.approval
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         run, jobs = tx.get_run(approval.run_id), tx.list_jobs(approval.run_id)
     if door.json:
         document = {
@@ -116,7 +104,8 @@ def _decide(door: Door, approval_id: str, granted: bool, comment: str) -> None:
 
     word = "granted" if granted else "denied"
     if not decided.counted:
-        door.screen.line(f"{person()} had {word} {approval.id} before: nothing was changed")
+        me = door.desk.me().name
+        door.screen.line(f"{me} had {word} {approval.id} before: nothing was changed")
     door.screen.line(_said(approval, decided.votes), _STYLES.get(approval.status))
     words = whole_standing(door, run, jobs)
     door.screen.line(f"{run.id}  {run.status}{f'  {words}' if words else ''}")
@@ -138,7 +127,7 @@ def _row(door: Door, approval: Approval, votes: tuple[Vote, ...]) -> tuple[str, 
         approval.run_id,
         approval.step,
         approval.requested_by,
-        spell_deciders(approval.deciders(door.runtime.clock.now())),
+        spell_deciders(approval.deciders(door.desk.now())),
         f"{len(votes)} of {approval.count}",
         local_time(approval.expires_at),
         first_line(approval.message),

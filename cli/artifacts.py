@@ -12,12 +12,11 @@ from typing import Annotated, BinaryIO
 import typer
 
 from cli.as_json import print_json, to_json
-from cli.door import Door, open_door, person
+from cli.door import Door, open_door
 from cli.options import Json, Tenant
 from cli.text import size
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.errors import InputError, StorageFullError
-from factory_runtime.services.read_artifact import note_reading, open_artifact
 
 app = typer.Typer(help="What runs made: list and get artifacts.", no_args_is_help=True)
 
@@ -33,7 +32,7 @@ def list_artifacts(
 ) -> None:
     """List artifacts: the newest first, of one run in the order they were made."""
     door = open_door(tenant=tenant, json=json)
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         if run is not None:
             tx.get_run(run)
         found = tx.list_artifacts(run_id=run, project_id=project, kind=kind, limit=limit)
@@ -64,14 +63,12 @@ def get(
             "--json and --output - would both write to standard output", hint="choose one of them"
         )
     door = open_door(tenant=tenant, json=json)
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         artifact = tx.get_artifact(artifact_id)
     if not artifact.has_body or artifact.sha256 is None:
         _tell_place(door, artifact)
         return
     _deliver(door, artifact, output)
-    with door.runtime.store.begin(door.tenant) as tx:
-        note_reading(tx, artifact, person(), door.runtime.clock.now())
 
 
 def _tell_place(door: Door, artifact: Artifact) -> None:
@@ -85,8 +82,7 @@ def _tell_place(door: Door, artifact: Artifact) -> None:
 
 
 def _deliver(door: Door, artifact: Artifact, output: str | None) -> None:
-    body, _ = open_artifact(door.runtime.storage, artifact)
-    with body:
+    with door.desk.body_of(artifact) as body:
         if output is not None and output != "-":
             _write(body, Path(output))
             _tell_written(door, artifact, output)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from factory_runtime.domain.errors import PrefectUnavailableError
 
 if TYPE_CHECKING:
-    from cli.door import Door
+    from cli.door import StoreDoor
 
 
-def find_api_url(door: Door) -> str | None:
+def find_api_url(door: StoreDoor) -> str | None:
     """Where Prefect answers: the server somebody else keeps, or that of the stack that is up."""
     from deployments.stack import find_stack
 
@@ -23,7 +23,7 @@ def find_api_url(door: Door) -> str | None:
     return state.api_url if state is not None and state.ready else None
 
 
-def get_api_url(door: Door) -> str:
+def get_api_url(door: StoreDoor) -> str:
     """As ``find_api_url``.
 
     Raises:
@@ -39,7 +39,7 @@ def get_api_url(door: Door) -> str:
 
 
 @contextmanager
-def at_prefect(door: Door, api_url: str) -> Generator[None]:
+def at_prefect(door: StoreDoor, api_url: str) -> Generator[None]:
     """Have Prefect's client, imported here for the first time, talk to this server.
 
     It reads its settings when it is imported; later on, the stack may have been started anew, on

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.as_json import print_json, to_json
-from cli.door import open_door
+from cli.door import open_door, open_stores
 from cli.errors import DONE, RUN_FAILED
 from cli.options import Json, Tenant, duration_option
 from cli.text import moment, one_line
@@ -34,14 +34,11 @@ def list_audit(
     json: Json = False,
 ) -> None:
     """List who did what, the newest first."""
-    from factory_runtime.services.read_audit import read_audit
-
     length = duration_option(within, "--within")
     door = open_door(tenant=tenant, json=json)
-    now = door.runtime.clock.now()
+    now = door.desk.now()
     where = AuditFilter(actor, action, subject, since=now - length if length else None)
-    with door.reading() as tx:
-        page = read_audit(tx, where, limit=limit, cursor=cursor)
+    page = door.desk.read_audit(where, limit=limit, cursor=cursor)
     if json:
         print_json({"entries": page.items, "cursor": page.cursor})
         return
@@ -70,13 +67,13 @@ def verify(
     from factory_runtime.services.verify_audit import verify_audit
 
     noted = None if head is None else parse_head(head)
-    door = open_door(tenant=tenant, json=json)
+    door = open_stores(tenant=tenant, json=json)
     found = verify_audit(door.runtime.store, door.tenant, noted)
     if json:
         print_json({"tenant": door.tenant, "intact": found.broken is None, **to_json(found)})
         return DONE if found.broken is None else RUN_FAILED
     if found.unsealed and found.unsealed_since is not None:
-        since = moment(found.unsealed_since, door.runtime.clock.now())
+        since = moment(found.unsealed_since, door.desk.now())
         door.screen.line(f"{found.unsealed} not sealed yet, since {since}", "dim")
     if found.broken is not None:
         door.screen.line(f"{found.broken.kind}: {one_line(found.broken.message)}", "bad")

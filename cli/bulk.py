@@ -101,7 +101,7 @@ def check_named_or_chosen(
 
 def cancel_chosen(door: Door, choice: Choice, act: UseCase, *, preview: bool, yes: bool) -> int:
     """Cancel the runs that are chosen, among those that have not ended."""
-    where = choice.filter(door.runtime.clock.now())
+    where = choice.filter(door.desk.now())
     if wrong := RUN_ENDED.intersection(where.statuses):
         raise InputError(f"a run that is {min(wrong)} cannot be cancelled", hint="choose open ones")
     if not where.statuses:
@@ -111,7 +111,7 @@ def cancel_chosen(door: Door, choice: Choice, act: UseCase, *, preview: bool, ye
 
 def retry_chosen(door: Door, choice: Choice, act: UseCase, *, preview: bool, yes: bool) -> int:
     """Send the runs round again that are chosen, among those that can be."""
-    where = choice.filter(door.runtime.clock.now())
+    where = choice.filter(door.desk.now())
     if wrong := set(where.statuses) - {RunStatus.FAILED}:
         raise InputError(
             f"a run that is {min(wrong)} cannot be retried", hint="only Failed ones can"
@@ -129,9 +129,8 @@ def _do_in_bulk(door: Door, where: RunFilter, deed: Deed, *, preview: bool, yes:
     Raises:
         InputError: nobody can be asked, and ``--yes`` is not there.
     """
-    from factory_runtime.services.bulk import count
-
-    tally = _Tally(count(door.runtime.store, door.tenant, where))
+    with door.desk.reading() as tx:
+        tally = _Tally(tx.count_runs(where))
     if preview:
         _show_chosen(door, where, deed, tally.count)
         return DONE
@@ -142,11 +141,11 @@ def _do_in_bulk(door: Door, where: RunFilter, deed: Deed, *, preview: bool, yes:
 
 
 def _do(door: Door, where: RunFilter, deed: Deed, tally: _Tally) -> int:
-    from factory_runtime.services.bulk import do_to_all
+    from factory_runtime.services.bulk import choose, do_to_all
 
     ended = False
     try:
-        for told in do_to_all(door.runtime.store, door.tenant, where, deed.act):
+        for told in do_to_all(choose(door.desk.reading, where), deed.act):
             tally.add(told)
             _tell(door, told)
         ended = True
@@ -186,7 +185,7 @@ def is_agreed(door: Door, verb: str, done: str, what: str, show: Callable[[], No
 def _show_chosen(door: Door, where: RunFilter, deed: Deed, count: int) -> None:
     from factory_runtime.services.bulk import choose
 
-    chosen = choose(door.runtime.store, door.tenant, where)
+    chosen = choose(door.desk.reading, where)
     if door.json:
         ids = [run.id for run in chosen]
         print_json({"preview": True, "count": len(ids), "run_ids": ids})

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.as_json import print_json, without
-from cli.door import open_door, person
+from cli.door import open_stores
 from cli.options import Json, Tenant
+from cli.person import person
 from cli.screen import Screen
 from cli.text import local_time, one_line
 from factory_runtime.domain.run import RunStatus
@@ -31,7 +32,7 @@ def add(
     json: Json = False,
 ) -> None:
     """Have an address told, and show the secret that its messages are signed with this once."""
-    door = open_door(tenant=tenant, json=json)
+    door = open_stores(tenant=tenant, json=json)
     callback, secret = door.runtime.callbacks.add(
         door.tenant, person(), url, project, tuple(status or ())
     )
@@ -45,7 +46,7 @@ def add(
 @app.command("list")
 def list_(tenant: Tenant = None, json: Json = False) -> None:
     """Show who is told of ends, the oldest first."""
-    door = open_door(tenant=tenant, json=json)
+    door = open_stores(tenant=tenant, json=json)
     found = door.runtime.callbacks.list(door.tenant)
     if json:
         print_json({"callbacks": [_facts(one) for one in found]})
@@ -64,7 +65,7 @@ def remove(
     json: Json = False,
 ) -> None:
     """Tell an address no more, of what waits to be told either."""
-    door = open_door(tenant=tenant, json=json)
+    door = open_stores(tenant=tenant, json=json)
     removed = door.runtime.callbacks.remove(door.tenant, person(), callback_id)
     if json:
         print_json(_facts(removed))

@@ -59,7 +59,7 @@ class Asked:
             InputError: an option or the file cannot be read.
         """
         timeout = duration_option(self.timeout, "--timeout")
-        with door.reading() as tx:
+        with door.desk.reading() as tx:
             run = tx.get_run(run_id)
         inputs: dict[str, Any] | None = None
         if self.settings or self.file is not None:
@@ -79,7 +79,7 @@ class Asked:
         change = self.of_run(door, run_id)
         if not self.settings and self.file is None:
             return change
-        with door.reading() as tx:
+        with door.desk.reading() as tx:
             run = tx.get_run(run_id)
         schema = _schema(door, run, self.version)
         # What this run has already, another may not have.
@@ -87,7 +87,7 @@ class Asked:
         return replace(change, inputs=inputs)
 
     def _inputs(self, door: Door, run: Run) -> dict[str, Any]:
-        current: Mapping[str, Any] = door.runtime.inputs_of(run)
+        current = door.desk.inputs_of(run)
         base = deepcopy({**current, **self._in_file})
         schema = _schema(door, run, self.version)
         wanted = gather_inputs(self.settings or (), None, schema, base)
@@ -108,6 +108,6 @@ class Asked:
 def _schema(door: Door, run: Run, version: str | None) -> Mapping[str, Any]:
     """The template's schema; nothing where it cannot be loaded: the retry will say why."""
     try:
-        return door.runtime.catalog.load_of_run(run, version).inputs_schema
+        return door.desk.schema_of_run(run, version)
     except FactoryError:
         return {}

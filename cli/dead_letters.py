@@ -9,7 +9,7 @@ import typer
 from cli.as_json import print_json, to_json, without
 from cli.changes import Asked, InputsFile, Set, TemplateVersion, Timeout
 from cli.completion import complete_letter
-from cli.door import Door, open_door, person
+from cli.door import Door, open_door, open_stores
 from cli.letter_bulk import (
     SHOWN,
     Preview,
@@ -75,9 +75,10 @@ def list_letters(
             )
         _list_each(door, fingerprint, limit, everything=everything)
         return
-    groups = door.runtime.store.letter_groups(
-        tenant_id=None if all_tenants else door.tenant, limit=limit
-    )
+    if all_tenants:
+        groups = open_stores(json=json).runtime.store.letter_groups(tenant_id=None, limit=limit)
+    else:
+        groups = door.desk.letter_groups(limit=limit)
     if json:
         print_json({"groups": to_json(groups)})
         return
@@ -172,7 +173,7 @@ def discard(
 def orders(tenant: Tenant = None, json: Json = False) -> None:
     """List what was ordered for many letters, and how far it is; the newest first."""
     door = open_door(tenant=tenant, json=json)
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         found = tx.list_redrive_orders(limit=_MANY)
     if json:
         print_json({"orders": [order_as_json(door, order) for order in found]})
@@ -195,11 +196,8 @@ def stop(
     json: Json = False,
 ) -> None:
     """Stop an order: it sends no more letters round; those that went stay under way."""
-    from factory_runtime.services.redrive_order import stop_order
-
     door = open_door(tenant=tenant, json=json)
-    store, clock = door.runtime.store, door.runtime.clock
-    order = stop_order(store, clock, door.tenant, order_id, person(), reason)
+    order = door.desk.stop_order(order_id, reason)
     if json:
         print_json({"order": order_as_json(door, order)})
     else:
@@ -213,7 +211,7 @@ def stop(
 def _list_each(door: Door, fingerprint: str | None, limit: int, *, everything: bool) -> None:
     kind = None if fingerprint is None else whole(door, fingerprint)
     statuses = () if everything else (LetterStatus.OPEN,)
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         where = LetterFilter(statuses=statuses, fingerprint=kind)
         found, count = tx.list_dead_letters(where, limit=limit), tx.count_dead_letters(where)
     if door.json:

@@ -10,7 +10,7 @@ import typer
 
 from cli.as_json import print_json
 from cli.at_prefect import at_prefect, get_api_url
-from cli.door import open_door
+from cli.door import open_stores
 from cli.options import Json
 from factory_runtime.domain.errors import InputError
 
@@ -62,7 +62,7 @@ def automations(
     was switched off stays off.
     """
     parameters = _parameters(on, run, set_ or [])
-    door = open_door(json=json)
+    door = open_stores(json=json)
     with at_prefect(door, get_api_url(door)):
         standings = _deploy(alert, on, run, parameters)
     if json:
@@ -82,7 +82,7 @@ def routes(pool_type: PoolType = "factory", json: Json = False) -> None:
     Nothing else makes them: a job that is routed to one that is not there waits, and says so. Doing
     it again mends what somebody has changed.
     """
-    door = open_door(json=json)
+    door = open_stores(json=json)
     wanted = sorted(set(door.runtime.routes.values()))
     if not wanted:
         raise InputError(

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cli.as_json import print_json
-from cli.door import Door, open_door
+from cli.door import StoreDoor, open_stores
 from cli.errors import DONE, UNAVAILABLE
 from cli.options import Json, Tenant
 from cli.store_checks import (
@@ -40,7 +40,7 @@ _PREFECT_SECONDS = 3.0
 
 def doctor(tenant: Tenant = None, json: Json = False) -> int:
     """Check everything a run needs, and say how to mend what is not right."""
-    door = open_door(tenant=tenant, json=json)
+    door = open_stores(tenant=tenant, json=json)
     schema = _tried("schema", look_at_schema, door)
     found: list[Unfinished] = []
     looks = {**LOOKS, "upgrade": partial(_upgrade, found)}
@@ -66,7 +66,7 @@ def doctor(tenant: Tenant = None, json: Json = False) -> int:
     return UNAVAILABLE if any(check.state == "fail" for check in checks) else DONE
 
 
-def _tried(name: str, look: Callable[[str, Door], Check], door: Door) -> Check:
+def _tried(name: str, look: Callable[[str, StoreDoor], Check], door: StoreDoor) -> Check:
     """A look that fails in a way nobody foresaw is a finding as well."""
     try:
         return look(name, door)
@@ -76,20 +76,20 @@ def _tried(name: str, look: Callable[[str, Door], Check], door: Door) -> Check:
         return Check(name, "fail", one_line(f"{type(error).__name__}: {error}"), "look into it")
 
 
-def _upgrade(found: list[Unfinished], name: str, door: Door) -> Check:
+def _upgrade(found: list[Unfinished], name: str, door: StoreDoor) -> Check:
     """Whether runs that wait could go on with what is installed now."""
     found += find_unfinished(door)
     return Check(name, *unfinished_words(found))
 
 
-def _python(name: str, _: Door) -> Check:
+def _python(name: str, _: StoreDoor) -> Check:
     found = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info >= _PYTHON:
         return Check(name, "ok", found)
     return Check(name, "fail", found, "install Python 3.11 or newer")
 
 
-def _git(name: str, _: Door) -> Check:
+def _git(name: str, _: StoreDoor) -> Check:
     fix = f"install git {'.'.join(map(str, _GIT))} or newer"
     program = shutil.which("git")
     if program is None:
@@ -103,7 +103,7 @@ def _git(name: str, _: Door) -> Check:
     return Check(name, "ok", version[0])
 
 
-def _home(name: str, door: Door) -> Check:
+def _home(name: str, door: StoreDoor) -> Check:
     from factory_runtime.bootstrap import make_home
 
     make_home(door.settings)
@@ -125,7 +125,7 @@ def _home(name: str, door: Door) -> Check:
     )
 
 
-def _job_types(name: str, door: Door) -> Check:
+def _job_types(name: str, door: StoreDoor) -> Check:
     from factory_runtime.jobs.registry import job_types
 
     found = job_types()
@@ -137,7 +137,7 @@ def _job_types(name: str, door: Door) -> Check:
     return Check(name, "ok", ", ".join(sorted(found)))
 
 
-def _templates(name: str, door: Door) -> Check:
+def _templates(name: str, door: StoreDoor) -> Check:
     from factory_runtime.compiler.load import check_template
 
     catalog = door.runtime.catalog
@@ -149,7 +149,7 @@ def _templates(name: str, door: Door) -> Check:
     ]
     if bad:
         return Check(name, "fail", f"not in order: {', '.join(bad)}", "`factory templates check`")
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         lost = [
             f"{one.template_id} {one.version}"
             for one in catalog.publications(door.tenant)
@@ -161,7 +161,7 @@ def _templates(name: str, door: Door) -> Check:
     return Check(name, "ok", ", ".join(catalog.names(door.tenant)))
 
 
-def _policies(name: str, door: Door) -> Check:
+def _policies(name: str, door: StoreDoor) -> Check:
     """One that cannot be read refuses whatever its tenants ask for."""
     broken = list(door.runtime.policies.broken())
     if broken:
@@ -170,7 +170,7 @@ def _policies(name: str, door: Door) -> Check:
     return Check(name, "ok", "in order" if folder is None else f"in order, those in {folder} too")
 
 
-def _stack(name: str, door: Door) -> Check:
+def _stack(name: str, door: StoreDoor) -> Check:
     import httpx
 
     from deployments.stack import find_stack
@@ -192,7 +192,7 @@ def _stack(name: str, door: Door) -> Check:
     return Check(name, "ok", f"up, {url} answers")
 
 
-def _routes(name: str, door: Door) -> Check:
+def _routes(name: str, door: StoreDoor) -> Check:
     """Jobs that are routed to what is not there, or where nobody looks, wait."""
     from cli.at_prefect import at_prefect, find_api_url
 
@@ -213,7 +213,7 @@ def _routes(name: str, door: Door) -> Check:
     return Check(name, "ok", ", ".join(map(str, routes)))
 
 
-def _memory(name: str, door: Door) -> Check:
+def _memory(name: str, door: StoreDoor) -> Check:
     """A broken memory never fails a run."""
     from factory_runtime.domain.memory import Collection
 
@@ -225,7 +225,7 @@ def _memory(name: str, door: Door) -> Check:
     return Check(name, "ok", f"{count} memor{'y' if count == 1 else 'ies'} indexed")
 
 
-LOOKS: dict[str, Callable[[str, Door], Check]] = {
+LOOKS: dict[str, Callable[[str, StoreDoor], Check]] = {
     "Python": _python,
     "git": _git,
     "FACTORY_HOME": _home,

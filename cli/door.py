@@ -1,14 +1,11 @@
-"""What every command begins with: settings, the runtime, and where to write."""
+"""What every command begins with: settings, whom it asks, and where to write."""
 
 from __future__ import annotations
 
-import grp
-import os
-import pwd
-from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from cli.screen import Screen
 from factory_runtime.domain.errors import InputError, Problem, ProblemsError
@@ -17,9 +14,13 @@ from factory_runtime.domain.ids import is_slug
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
+    from cli.desk.desk import Desk
+    from cli.desk.local import LocalDesk
     from factory_runtime.bootstrap import Runtime
-    from factory_runtime.ports import RunTransaction
     from factory_runtime.settings import Settings
+
+
+_opened = ExitStack()
 
 
 class BadSettingsError(ProblemsError):
@@ -28,31 +29,85 @@ class BadSettingsError(ProblemsError):
 
 @dataclass(frozen=True)
 class Door:
-    """A command's way in, for one tenant."""
+    """A command's way in, for one tenant: to the stores here, or by a Factory API."""
 
-    runtime: Runtime
-    tenant: str
+    desk: Desk
     json: bool
     screen: Screen = field(default_factory=Screen)
+
+
+@dataclass(frozen=True)
+class StoreDoor(Door):
+    """A way in for what only the stores themselves can be asked."""
+
+    desk: LocalDesk
+
+    @property
+    def runtime(self) -> Runtime:
+        return self.desk.runtime
 
     @property
     def settings(self) -> Settings:
         return self.runtime.settings
 
-    @contextmanager
-    def reading(self) -> Generator[RunTransaction]:
-        """A transaction that only reads."""
-        with self.runtime.store.begin(self.tenant, read_only=True) as tx:
-            yield tx
+    @property
+    def tenant(self) -> str:
+        return self.desk.tenant
 
 
 def open_door(*, tenant: str | None = None, json: bool = False) -> Door:
-    """Read the settings and open the runtime; nothing is connected yet.
+    """The way in that the settings say; nothing is connected yet.
 
     Raises:
-        InputError: a setting makes no sense, or the tenant's name cannot be one.
+        InputError: a setting makes no sense, or the tenant cannot be named, or not like this.
     """
     settings = read_settings()
+    if settings.api_url is None:
+        return _open_stores(settings, tenant, json=json)
+    if tenant is not None:
+        raise InputError(
+            "--tenant is not for the Factory API: the credential says whose records they are",
+            hint="leave out --tenant, or set FACTORY_API_KEY to a key of that tenant",
+        )
+    return _open_api(settings, settings.api_url, json=json)
+
+
+def close_doors() -> None:
+    """Close the connections of all that were opened, when a command has ended."""
+    _opened.close()
+
+
+def open_stores(*, tenant: str | None = None, json: bool = False) -> StoreDoor:
+    """The way in for a command that works on the stores themselves; nothing is connected yet.
+
+    Raises:
+        InputError: as ``open_door``; or the settings name an API.
+    """
+    settings = read_settings()
+    refuse_api("this command", settings)
+    return _open_stores(settings, tenant, json=json)
+
+
+def open_here(*, tenant: str | None = None, json: bool = False) -> StoreDoor:
+    """The way in for what only looks at files of this machine, whatever the settings name.
+
+    Raises:
+        InputError: as ``open_door``.
+    """
+    return _open_stores(read_settings(), tenant, json=json)
+
+
+def refuse_api(what: str, settings: Settings) -> None:
+    """Raises InputError where the commands are to ask an API, and this cannot."""
+    if settings.api_url is not None:
+        raise InputError(
+            f"{what} works on the stores, and not by the Factory API at {settings.api_url}",
+            hint="unset FACTORY_API_URL, where the stores are",
+        )
+
+
+def _open_stores(settings: Settings, tenant: str | None, *, json: bool) -> StoreDoor:
+    from cli.desk.local import LocalDesk
     from factory_runtime.bootstrap import open_runtime
     from factory_runtime.services.audit import CLI, act_from
 
@@ -62,7 +117,20 @@ def open_door(*, tenant: str | None = None, json: bool = False) -> Door:
         raise InputError(
             f"{name!r} cannot be a tenant", hint="use lower-case letters, digits, - _ or ."
         )
-    return Door(open_runtime(settings), name, json)
+    return StoreDoor(LocalDesk(open_runtime(settings), name), json)
+
+
+def _open_api(settings: Settings, url: str, *, json: bool) -> Door:
+    from cli.desk.remote import RemoteDesk
+    from factory_runtime.client import FactoryClient, Target
+
+    key = None if settings.api_key is None else settings.api_key.get_secret_value()
+    if urlsplit(url).scheme not in ("http", "https"):
+        problem = Problem("FACTORY_API_URL", 0, 0, "setting", f"is {url!r}: no http address")
+        raise _bad_settings([problem])
+    client = FactoryClient(Target(url, key))
+    _opened.callback(client.close)
+    return Door(RemoteDesk(client, settings.project), json)
 
 
 def read_settings() -> Settings:
@@ -91,34 +159,6 @@ def read_settings() -> Settings:
             'is no JSON, like ["/one", "/two"] or {"one": 2}',
         )
         raise _bad_settings([problem]) from exc
-
-
-def person() -> str:
-    """Who types: the operating system's user, by the process's number alone.
-
-    Nothing that a person can set says who it is: no variable of the environment, no option.
-    """
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's user without a name
-        return f"uid-{os.getuid()}"
-
-
-def person_groups() -> frozenset[str]:
-    """The operating system's groups of who types, by name."""
-    try:
-        user = pwd.getpwuid(os.getuid())
-        numbers = os.getgrouplist(user.pw_name, user.pw_gid)
-    except KeyError:
-        numbers = [os.getgid(), *os.getgroups()]
-    return frozenset(name for number in numbers if (name := _group(number)) is not None)
-
-
-def _group(number: int) -> str | None:
-    try:
-        return grp.getgrgid(number).gr_name
-    except KeyError:
-        return None
 
 
 def _details(error: ValidationError) -> list[tuple[str, str, object]]:

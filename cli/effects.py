@@ -9,19 +9,19 @@ import typer
 
 from cli.as_json import print_json, to_json
 from cli.completion import complete_run
-from cli.door import Door, open_door, person
+from cli.door import Door, StoreDoor, open_door, open_stores
+from cli.effect_words import effect_name
 from cli.options import Json, RunId, Step, Tenant
+from cli.person import person
 from cli.text import duration, one_line
-from factory_runtime.domain.errors import InputError, NotFoundError
+from factory_runtime.domain.errors import InputError
 from factory_runtime.domain.records import Effect, EffectStatus
-from factory_runtime.ports import RunTransaction
 
 app = typer.Typer(
     help="What runs did outside, and what nobody has taken back.", no_args_is_help=True
 )
 
 _MANY = 1000
-_OF_ONE_JOB = 1000
 
 
 @app.command("list")
@@ -52,16 +52,13 @@ def list_effects(
     if check and status not in (None, EffectStatus.ORPHANED):
         raise InputError("--check looks for orphans", hint=f"leave out --status {status}")
     wanted = EffectStatus.ORPHANED if orphaned or check else status
-    door = open_door(tenant=tenant, json=json)
-    if run is not None:
-        with door.reading() as tx:
-            tx.get_run(run)
-    found = _read(door, run, wanted, limit, cursor)
+    door = open_stores(tenant=tenant, json=json) if check else open_door(tenant=tenant, json=json)
+    found, more = door.desk.list_effects(run, wanted, limit=limit, cursor=cursor)
     gone = frozenset[str]()
-    if check:
-        gone = frozenset(_name(one) for one in found if door.runtime.inventory.check(one))
-    there = [effect for effect in found if _name(effect) not in gone]
-    more = _name(found[-1]) if len(found) == limit else None
+    if isinstance(door, StoreDoor) and check:
+        inventory = door.runtime.inventory
+        gone = frozenset(effect_name(one) for one in found if inventory.check(one))
+    there = [effect for effect in found if effect_name(effect) not in gone]
     owners = _owners(door, there)
     if json:
         rows = [{**to_json(one), "owner": owners.get(one.run_id)} for one in there]
@@ -87,43 +84,18 @@ def settle(
     """Say that what a job left is gone, or somebody's by now: it is no orphan any more."""
     if not reason.strip():
         raise InputError("--reason is empty", hint="say what has become of it")
-    door = open_door(tenant=tenant, json=json)
-    settled = door.runtime.inventory.settle(door.tenant, run_id, step, person(), one_line(reason))
+    door = open_stores(tenant=tenant, json=json)
+    inventory, said = door.runtime.inventory, one_line(reason)
+    settled = inventory.settle(door.tenant, run_id, step, person(), said)
     if json:
         print_json({"run_id": run_id, "step": step, "settled": settled})
     else:
         door.screen.line(f"settled {settled} of {step} of {run_id}", "good")
 
 
-def _read(
-    door: Door, run_id: str | None, status: EffectStatus | None, limit: int, cursor: str | None
-) -> tuple[Effect, ...]:
-    with door.reading() as tx:
-        after = None if cursor is None else _effect_at(tx, cursor)
-        return tx.list_effects(run_id=run_id, status=status, limit=limit, after=after)
-
-
-def _name(effect: Effect) -> str:
-    """Names one effect to people and as a cursor."""
-    return f"{effect.effect_key}:{effect.kind}"
-
-
-def _effect_at(tx: RunTransaction, cursor: str) -> Effect:
-    run_id, _, rest = cursor.partition(":")
-    step, _, kind = rest.rpartition(":")
-    try:
-        effects = tx.list_effects(run_id=run_id, step=step, limit=_OF_ONE_JOB)
-    except NotFoundError:
-        effects = ()
-    for effect in effects:
-        if effect.kind == kind:
-            return effect
-    raise InputError("the cursor is not one of ours", hint="begin without a cursor")
-
-
 def _owners(door: Door, effects: Iterable[Effect]) -> Mapping[str, str]:
     """Who requested each run."""
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         return {run_id: tx.get_run(run_id).requested_by for run_id in {e.run_id for e in effects}}
 
 
@@ -131,7 +103,7 @@ def _show(door: Door, effects: Sequence[Effect], owners: Mapping[str, str]) -> N
     if not effects:
         door.screen.line("no effects like that")
         return
-    now = door.runtime.clock.now()
+    now = door.desk.now()
     rows = [
         (
             effect.kind,

@@ -7,26 +7,24 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 
-from cli.as_json import print_json
-from cli.door import Door, person
+from cli.door import StoreDoor
 from cli.errors import DONE, RUN_FAILED
-from cli.memory import made_by, recalled_as_json
+from cli.person import person
 from cli.progress import Progress, open_progress
-from cli.run_facts import facts_as_json, flow_run_url, read_run, show_failures, show_made
 from cli.run_stack import RunStack
-from cli.screen import is_terminal, status_style
-from cli.similar import Similar, SimilarRuns
+from cli.screen import is_terminal
+from cli.similar import SimilarRuns
 from cli.standing import Standing
-from cli.text import one_line
 from cli.watching import POLL, Watcher
+from cli.what_came import show_what_came
 from factory_runtime.domain.errors import IllegalTransitionError, PrefectUnavailableError
 from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.services.end_run import cancel_run, end_run
+from factory_runtime.services.end_run import end_run
 
 CANCEL_SECONDS = 6.0
 
 
-def execute(door: Door, run: Run) -> int:
+def execute(door: StoreDoor, run: Run) -> int:
     """Have an accepted run executed, and tell of it until it has ended; the exit code.
 
     Raises:
@@ -42,7 +40,8 @@ def execute(door: Door, run: Run) -> int:
     try:
         with progress:
             ended = follow_to_the_end(door, run, stack, progress)
-        _conclude(door, ended, stack, similar)
+        ui_url = stack.state.ui_url if stack.state is not None else None
+        show_what_came(door, ended, similar, ui_url, stands=not stack.temporary)
         with _waiting(door, "remembering what was learned", wanted=stack.temporary):
             stack.finish()
     except BaseException:
@@ -51,13 +50,13 @@ def execute(door: Door, run: Run) -> int:
     return DONE if ended.status is RunStatus.SUCCEEDED else RUN_FAILED
 
 
-def follow_to_the_end(door: Door, run: Run, stack: RunStack, progress: Progress) -> Run:
+def follow_to_the_end(door: StoreDoor, run: Run, stack: RunStack, progress: Progress) -> Run:
     """Keep a stack there and show the run until it has ended; Ctrl-C cancels it.
 
     Raises:
         PrefectUnavailableError: no stack lived long enough; the run is Failed.
     """
-    watcher = Watcher(door.runtime.store, door.tenant, run.id)
+    watcher = door.desk.watch(run.id)
     progress.show(watcher, ())
     try:
         if not watcher.run.ended:
@@ -74,7 +73,7 @@ def follow_to_the_end(door: Door, run: Run, stack: RunStack, progress: Progress)
         raise
 
 
-def _watch(door: Door, watcher: Watcher, progress: Progress, stack: RunStack) -> Run:
+def _watch(door: StoreDoor, watcher: Watcher, progress: Progress, stack: RunStack) -> Run:
     standing = Standing(door)
     while not _look(watcher, progress).ended:
         if told := standing.look(watcher.run, watcher.jobs):
@@ -95,13 +94,13 @@ def _look(watcher: Watcher, progress: Progress) -> Run:
     return watcher.run
 
 
-def _cancel(door: Door, watcher: Watcher, progress: Progress, stack: RunStack) -> Run:
+def _cancel(door: StoreDoor, watcher: Watcher, progress: Progress, stack: RunStack) -> Run:
     """Ask the run to stop; where that takes too long, stop what executes it."""
     run_id = watcher.run.id
     progress.phase("cancelling (Ctrl-C once more stops it at once)")
     try:
         with suppress(IllegalTransitionError):
-            cancel_run(door.runtime.store, door.runtime.clock, door.tenant, run_id, person())
+            door.desk.cancel(run_id)
         until = time.monotonic() + CANCEL_SECONDS
         while not watcher.run.ended and time.monotonic() < until:
             progress.show(watcher, watcher.look())
@@ -114,73 +113,18 @@ def _cancel(door: Door, watcher: Watcher, progress: Progress, stack: RunStack) -
     return _look(watcher, progress)
 
 
-def _end(door: Door, run: Run, status: RunStatus, reason: str) -> Run:
+def _end(door: StoreDoor, run: Run, status: RunStatus, reason: str) -> Run:
     """End the run, or give how it ended by itself."""
     runtime = door.runtime
     try:
         return end_run(runtime.store, runtime.clock, door.tenant, run.id, status, reason)
     except IllegalTransitionError:
-        with door.reading() as tx:
+        with door.desk.reading() as tx:
             return tx.get_run(run.id)
 
 
-# --- what came of it
-
-
-def _conclude(door: Door, run: Run, stack: RunStack, similar: SimilarRuns) -> None:
-    facts = read_run(door, run.id)
-    ui_url = stack.state.ui_url if stack.state is not None else None
-    url = flow_run_url(facts.run, ui_url)
-    recalled = similar.wait() if run.ended else Similar()
-    if door.json:
-        document = facts_as_json(facts, url)
-        document["similar_runs"] = [recalled_as_json(one) for one in recalled.found]
-        document["similar_runs_error"] = recalled.trouble
-        print_json(document)
-        sys.stdout.flush()
-        return
-    screen = door.screen
-    screen.line()
-    took = f" in {facts.took}" if facts.took else ""
-    screen.line(f"{_spoken(facts.run)}{took}", status_style(facts.run.status))
-    show_failures(door, facts)
-    show_made(door, facts)
-    if url is not None:
-        screen.heading("Prefect")
-        screen.line(url)
-        if stack.temporary:
-            screen.line("`factory up` keeps the Prefect server up; `factory runs show` finds it")
-    _show_similar(door, recalled)
-    sys.stdout.flush()
-
-
-def _spoken(run: Run) -> str:
-    if run.ended:
-        return f"{run.id} {run.status}"
-    return f"{run.id} was asked to stop; `factory runs watch {run.id}` shows when it has"
-
-
-def _show_similar(door: Door, recalled: Similar) -> None:
-    if recalled.trouble is not None:
-        door.screen.line()
-        door.screen.line(f"no similar runs: {one_line(recalled.trouble)}", "dim")
-    elif recalled.found:
-        door.screen.heading("Similar past runs")
-        rows = [
-            (
-                f"{one.score:.2f}",
-                one.memory.run_id or "",
-                one.memory.outcome or "",
-                made_by(one.memory),
-                one_line(one.memory.title),
-            )
-            for one in recalled.found
-        ]
-        door.screen.table(("alike", "run", "outcome", "made", "what"), rows, flexible=("what",))
-
-
 @contextmanager
-def _waiting(door: Door, text: str, *, wanted: bool) -> Generator[None]:
+def _waiting(door: StoreDoor, text: str, *, wanted: bool) -> Generator[None]:
     """Say what is waited for, while it is."""
     if not wanted or door.json:
         yield

@@ -10,7 +10,6 @@ from typing import Any
 from cli.as_json import to_json, without
 from cli.door import Door
 from cli.job_words import progress_words, why_words
-from cli.run_facts import value_of
 from cli.run_page import show_attempts, show_effects
 from cli.standing import whole_standing
 from cli.text import local_time, moment
@@ -51,7 +50,7 @@ def read_job(door: Door, run_id: str, step: str) -> JobFacts:
     Raises:
         NotFoundError: no such run, or no such job in it.
     """
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         run, job = tx.get_run(run_id), tx.get_job(run_id, step)
         jobs = tx.list_jobs(run_id)
         attempts = tx.list_attempts(run_id, step)
@@ -63,11 +62,11 @@ def read_job(door: Door, run_id: str, step: str) -> JobFacts:
         job=job,
         needs=tuple(other for other in jobs if other.step in job.needs),
         why=_why(door, job, jobs, words),
-        outputs=value_of(door, job.outputs),
+        outputs=door.desk.value_of(job.outputs),
         attempts=attempts,
         effects=tuple(effect for effect in effects if effect.step == step),
         checkpoint=checkpoint,
-        state=value_of(door, checkpoint.state) if checkpoint is not None else None,
+        state=door.desk.value_of(checkpoint.state) if checkpoint is not None else None,
         traceback=_traceback(door, attempts),
     )
 
@@ -115,7 +114,7 @@ def show_job(door: Door, facts: JobFacts, *, traceback: bool) -> None:
 
 
 def _show_facts(door: Door, facts: JobFacts) -> None:
-    job, now = facts.job, door.runtime.clock.now()
+    job, now = facts.job, door.desk.now()
     open_ = job.status in (JobStatus.PENDING, JobStatus.RUNNING, JobStatus.WAITING)
     door.screen.facts(
         [
@@ -160,14 +159,14 @@ def _budget(job: Job) -> str:
 def _lease(door: Door, job: Job) -> str:
     if job.lease_owner is None or job.lease_expires_at is None:
         return ""
-    now = door.runtime.clock.now()
+    now = door.desk.now()
     until = moment(job.lease_expires_at, now)
     how = f"until {until}" if job.lease_expires_at > now else f"ran out at {until}"
     return f"{job.lease_owner}, {how} (token {job.fencing_token})"
 
 
 def _why(door: Door, job: Job, jobs: Sequence[Job], run_words: str) -> str:
-    now = door.runtime.clock.now()
+    now = door.desk.now()
     if job.status in (JobStatus.RUNNING, JobStatus.FAILED):
         lost = job.lease_expires_at is not None and job.lease_expires_at <= now
         return "its worker is lost: `factory sweep` takes it back" if lost else ""
@@ -176,4 +175,4 @@ def _why(door: Door, job: Job, jobs: Sequence[Job], run_words: str) -> str:
 
 def _traceback(door: Door, attempts: Sequence[Attempt]) -> str | None:
     failed = [attempt for attempt in attempts if attempt.traceback is not None]
-    return str(value_of(door, failed[-1].traceback)) if failed else None
+    return str(door.desk.value_of(failed[-1].traceback)) if failed else None

@@ -11,7 +11,7 @@ import typer
 
 from cli.as_json import print_json, to_json
 from cli.changes import Asked, InputsFile, Set, TemplateVersion, Timeout
-from cli.door import Door, open_door, person
+from cli.door import Door, open_door
 from cli.options import AnyStep, Json, RunId, Step, Tenant
 from cli.telling import Watch, tell_and_watch
 from factory_runtime.domain.errors import JobNotFoundError
@@ -85,21 +85,9 @@ def retry(
     door = open_door(tenant=tenant, json=json)
     asked = Asked(set_, inputs, timeout, template_version)
 
-    def act(door: Door, run_id: str) -> Run:
-        from factory_runtime.services.retry_run import retry_job
-
+    def act(run_id: str) -> Run:
         find_job(door, run_id, step)
-        runtime = door.runtime
-        return retry_job(
-            runtime.store,
-            runtime.clock,
-            door.tenant,
-            run_id,
-            step,
-            person(),
-            change=asked.of_run(door, run_id),
-            desk=runtime.desk,
-        )
+        return door.desk.retry_job(run_id, step, asked.of_run(door, run_id))
 
     return tell_and_watch(door, [run_id], act, watch=watch)
 
@@ -111,7 +99,7 @@ def find_job(door: Door, run_id: str, step: str) -> Job:
         RunNotFoundError: no such run.
         JobNotFoundError: no such job in it; the hint names those with a name like it.
     """
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         run = tx.get_run(run_id)
         jobs = {job.step: job for job in tx.list_jobs(run_id)}
     if step in jobs:
@@ -134,7 +122,7 @@ def _pages(
     """Events of jobs, in order, a page at a time; following, until nothing can come any more."""
     after, ended = 0, False
     while True:
-        with door.reading() as tx:
+        with door.desk.reading() as tx:
             # Read before the events: what ended it stands among them.
             ended = tx.get_run(run_id).ended or (
                 step is not None and tx.get_job(run_id, step).ended
@@ -152,7 +140,7 @@ def _pages(
 def _print(door: Door, run_id: str, pages: Iterator[tuple[RunEvent, ...]]) -> None:
     from cli.progress import event_line
 
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         width = max((len(job.step) for job in tx.list_jobs(run_id)), default=0)
     for page in pages:
         for event in page:

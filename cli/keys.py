@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.as_json import print_json, without
-from cli.door import Door, open_door, person, person_groups
+from cli.door import Door, open_door
 from cli.options import Json, Tenant, duration_option
 from cli.screen import Screen
 from cli.text import local_time, one_line
@@ -16,9 +16,7 @@ from cli.text import local_time, one_line
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from factory_runtime.domain.access import Principal
     from factory_runtime.domain.api_key import ApiKey
-    from factory_runtime.services.api_keys import GivenKey
 
 app = typer.Typer(
     help="Who may come in by the API: give keys, list, rotate and revoke them.",
@@ -51,7 +49,7 @@ def add(
 ) -> None:
     """Make a key, and show it this once."""
     from factory_runtime.domain.access import Grant
-    from factory_runtime.services.api_keys import WantedKey, add_key
+    from factory_runtime.services.api_keys import WantedKey
 
     door = open_door(tenant=tenant, json=json)
     wanted = WantedKey(
@@ -60,8 +58,7 @@ def add(
         tuple(group or ()),
         duration_option(expires, "--expires"),
     )
-    runtime = door.runtime
-    _tell(door, add_key(runtime.store, runtime.clock, _owner(door), wanted))
+    _tell(door, *door.desk.add_key(wanted))
 
 
 @app.command("list")
@@ -73,9 +70,8 @@ def list_(
 ) -> None:
     """Show a tenant's keys, the newest first."""
     door = open_door(tenant=tenant, json=json)
-    now = door.runtime.clock.now()
-    with door.reading() as tx:
-        found = tx.list_api_keys(good_at=None if every else now, limit=limit)
+    now = door.desk.now()
+    found = door.desk.list_keys(good_at=None if every else now, limit=limit)
     if json:
         print_json({"keys": [_facts(key) for key in found]})
         return
@@ -102,51 +98,36 @@ def rotate(
     """Make a key that may do the same; the old one is good for a while still."""
     from datetime import timedelta
 
-    from factory_runtime.services.api_keys import rotate_key
-
     door = open_door(tenant=tenant, json=json)
     at_once = overlap in ("0", "0s")
-    given = rotate_key(
-        door.runtime.store,
-        door.runtime.clock,
-        _owner(door),
+    key, text = door.desk.rotate_key(
         key_id,
         overlap=timedelta(0) if at_once else duration_option(overlap, "--overlap") or timedelta(0),
         expires_in=duration_option(expires, "--expires"),
     )
-    _tell(door, given)
+    _tell(door, key, text)
 
 
 @app.command()
 def revoke(key_id: KeyId, tenant: Tenant = None, json: Json = False) -> None:
     """Have a key be good no longer, within seconds."""
-    from factory_runtime.services.api_keys import revoke_key
-
     door = open_door(tenant=tenant, json=json)
-    revoked = revoke_key(door.runtime.store, door.runtime.clock, _owner(door), key_id)
+    revoked = door.desk.revoke_key(key_id)
     if json:
         print_json(_facts(revoked))
     else:
         door.screen.line(f"{revoked.id} of {revoked.name} is good no longer", "good")
 
 
-def _owner(door: Door) -> Principal:
-    """Who can write to the store may give anything."""
-    from factory_runtime.domain.access import Grant, Principal, Role
-
-    return Principal(person(), door.tenant, (Grant(Role.ADMIN),), person_groups())
-
-
-def _tell(door: Door, given: GivenKey) -> None:
+def _tell(door: Door, key: ApiKey, text: str) -> None:
     """The key alone on standard output, so that it can be piped to where it is kept."""
     if door.json:
-        print_json({**_facts(given.key), "key": given.fresh.text})
+        print_json({**_facts(key), "key": text})
         return
-    key = given.key
     until = f", good until {local_time(key.expires_at)}" if key.expires_at else ""
     told = f"{key.id} of {key.name} in tenant {key.tenant_id}{until}; it is shown this once"
     Screen(sys.stderr).line(told)
-    print(given.fresh.text)
+    print(text)
 
 
 def _facts(key: ApiKey) -> dict[str, Any]:

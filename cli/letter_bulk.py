@@ -11,12 +11,11 @@ import typer
 from cli.as_json import print_json, to_json, without
 from cli.bulk import is_agreed
 from cli.changes import Asked
-from cli.door import Door, person
+from cli.door import Door
 from cli.errors import CONFLICT, DONE, facts_of, report
 from cli.letter_choice import LetterChoice
 from cli.text import first_line, local_time
 from factory_runtime.domain.dead_letter import (
-    ORDER_ENDED,
     Change,
     DeadLetter,
     LetterFilter,
@@ -65,13 +64,13 @@ def retry_chosen(
     if newest and not yes and not _agreed(door, going, "send round again", "sent round again"):
         return _nothing(door)
     change = asked.of_group(door, newest[0].run_id) if newest else Change()
-    order = door.runtime.redriver.order(door.tenant, where, person(), change, canary=canary)
+    order = door.desk.order(where, change, canary=canary)
     code = DONE
     if watch and order.canary_id is not None:
         code = _follow(door, order.canary_id)
         order = _once_decided(door, order)
     else:
-        order = _as_it_stands(door, order)
+        order = door.desk.carry_on(order)
     _tell(door, order, where)
     failed = order.refused or order.status is OrderStatus.STOPPED
     return max(code, CONFLICT if failed else DONE)
@@ -85,8 +84,6 @@ def discard_chosen(
     Raises:
         InputError: there is no reason; or nobody can be asked, and ``--yes`` is not there.
     """
-    from factory_runtime.services.dead_letters import discard_group
-
     where = choice.filter(door)
     if preview:
         return _show(door, where, "discard")
@@ -96,8 +93,7 @@ def discard_chosen(
         )
     if not yes and not _agreed(door, where, "discard", "discarded"):
         return _nothing(door)
-    store, clock = door.runtime.store, door.runtime.clock
-    told = discard_group(store, clock, door.tenant, where, person(), reason, undo=undo)
+    told = door.desk.discard_group(where, reason, undo=undo)
     if door.json:
         error = facts_of(told.error) if told.error is not None else None
         print_json({"discarded": told.letters, "refused": told.refused, "error": error})
@@ -152,29 +148,10 @@ def _chosen(order: RedriveOrder) -> str:
     return " ".join(words + [f"{name}={value}" for name, value in named if value])
 
 
-def _as_it_stands(door: Door, order: RedriveOrder) -> RedriveOrder:
-    """Carry it out here where nobody else does; what is left then is in the outbox."""
-    from cli.standing import is_executed
-    from factory_runtime.services.drain_outbox import Drained, drain_outbox
-    from factory_runtime.services.topics import GO_ON_REDRIVING
-    from factory_runtime.telemetry import worker_name
-
-    runtime = door.runtime
-    handlers = {GO_ON_REDRIVING: runtime.redriver.handle}
-    is_ours = not is_executed(door)
-    while True:
-        with door.reading() as tx:
-            order = tx.find_redrive_order(order.id) or order
-        if not is_ours or order.status in (*ORDER_ENDED, OrderStatus.CANARY):
-            return order
-        drained = drain_outbox(runtime.store, runtime.clock, handlers, worker_name())
-        is_ours = drained != Drained()  # else another drain has it, or it is tried again later
-
-
 def _once_decided(door: Door, order: RedriveOrder) -> RedriveOrder:
     """As it stands when the end of its canary has been taken in, which others do within seconds."""
     for _ in range(_LOOKS):
-        order = _as_it_stands(door, order)
+        order = door.desk.carry_on(order)
         if order.status is not OrderStatus.CANARY:
             break
         time.sleep(_LOOK_EVERY)
@@ -184,18 +161,18 @@ def _once_decided(door: Door, order: RedriveOrder) -> RedriveOrder:
 def _follow(door: Door, letter_id: str) -> int:
     from cli.follow import follow_run
 
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         run_id = tx.get_dead_letter(letter_id).run_id
     return follow_run(door, run_id)
 
 
 def _tell(door: Door, order: RedriveOrder, where: LetterFilter) -> None:
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         still_open = tx.count_dead_letters(where)
     if door.json:
         print_json({"order": order_as_json(door, order), "still_open": still_open})
         return
-    from cli.standing import NOBODY, is_executed
+    from cli.standing import NOBODY
 
     door.screen.line(f"{order.id}  {order.status}: {_words(order)}")
     if order.error:
@@ -204,7 +181,7 @@ def _tell(door: Door, order: RedriveOrder, where: LetterFilter) -> None:
     others = still_open - order.refused
     if order.status is OrderStatus.DONE and others > 0:
         door.screen.line(f"{others} stay open: their runs are under way or being undone", "dim")
-    if order.redriven and not is_executed(door):
+    if order.redriven and not door.desk.is_executed():
         door.screen.line(NOBODY)
 
 
@@ -223,7 +200,7 @@ def _words(order: RedriveOrder) -> str:
 
 
 def _first(door: Door, where: LetterFilter, limit: int) -> tuple[DeadLetter, ...]:
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         return tx.list_dead_letters(where, limit=limit)
 
 
@@ -270,7 +247,7 @@ def _row(letter: DeadLetter) -> tuple[str, ...]:
 
 
 def _count(door: Door, where: LetterFilter) -> int:
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         return tx.count_dead_letters(where)
 
 
@@ -284,6 +261,4 @@ def _letters(count: int) -> str:
 
 
 def _change(door: Door, order: RedriveOrder) -> Any:
-    from cli.run_facts import value_of  # it knows the stack: too much for `--help`
-
-    return redact(value_of(door, order.change))
+    return redact(door.desk.value_of(order.change))

@@ -70,7 +70,7 @@ class LetterChoice:
             if not text.strip():
                 raise InputError(f"{label}: there is no value", hint=f"write {label}=value")
             found[name] = text
-        now = door.runtime.clock.now()
+        now = door.desk.now()
         return LetterFilter(
             fingerprint=None if self.fingerprint is None else whole(door, self.fingerprint),
             since=None if self.since is None else moment_of(self.since, now, "--since"),
@@ -88,9 +88,7 @@ def whole(door: Door, fingerprint: str) -> str:
         InputError: they are none, or more than one begins so.
         DeadLetterNotFoundError: none does.
     """
-    from factory_runtime.services.dead_letters import find_fingerprint
-
-    return find_fingerprint(door.runtime.store, door.tenant, fingerprint)
+    return door.desk.whole_fingerprint(fingerprint)
 
 
 def check_letters(letter_ids: Sequence[str] | None, choice: LetterChoice) -> None:

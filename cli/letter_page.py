@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from cli.as_json import to_json, without
 from cli.door import Door
-from cli.run_facts import value_of
 from cli.run_page import show_attempts
 from cli.text import local_time
 from factory_runtime.domain.attempt import Attempt
@@ -48,25 +47,25 @@ def read_letter(door: Door, letter_id: str) -> LetterFacts:
     Raises:
         DeadLetterNotFoundError: no such letter.
     """
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         letter = tx.get_dead_letter(letter_id)
         run = tx.get_run(letter.run_id)
         attempts = tx.list_attempts(run.id, letter.step)
         alike = tx.count_dead_letters(LetterFilter(fingerprint=letter.fingerprint))
-        tried = tuple(reversed(tx.list_audit(subject=letter.id)))
         undoing = tx.find_undoing_run(run.id)
-    traceback = value_of(door, letter.traceback)
+    tried = door.desk.tried_with(letter)
+    traceback = door.desk.value_of(letter.traceback)
     undone = undoing is not None or run.undo_requested_by is not None
     return LetterFacts(
         letter=letter,
         run=run,
-        with_=value_of(door, letter.with_),
+        with_=door.desk.value_of(letter.with_),
         traceback=None if traceback is None else str(traceback),
         attempts=attempts,
         alike=alike,
         tried=tried,
         next=tuple(
-            (for_tenant(command, letter.tenant_id), what)
+            (door.desk.typed(for_tenant(command, letter.tenant_id)), what)
             for command, what in _next(letter, run, alike, undone=undone)
         ),
     )

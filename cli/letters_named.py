@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from cli.as_json import print_json, without
 from cli.changes import Asked
-from cli.door import Door, person
+from cli.door import Door
 from cli.errors import DONE, exit_code_of, facts_of, report
 from cli.telling import tell_and_watch
 from factory_runtime.domain.dead_letter import MAY_GO_ROUND, DeadLetter
@@ -34,7 +34,7 @@ def retry_each(door: Door, letter_ids: Sequence[str], asked: Asked, *, watch: bo
     """
     first, beside = dict[str, str](), dict[str, set[str]]()
     for letter_id in dict.fromkeys(letter_ids):
-        with door.reading() as tx:
+        with door.desk.reading() as tx:
             try:
                 letter = tx.get_dead_letter(letter_id)
             except NotFoundError:
@@ -45,28 +45,22 @@ def retry_each(door: Door, letter_ids: Sequence[str], asked: Asked, *, watch: bo
             leader = first.setdefault(letter.run_id, letter_id)
             beside.setdefault(leader, set()).add(letter.step)
 
-    def act(door: Door, letter_id: str) -> Run:
-        with door.reading() as tx:
+    def act(letter_id: str) -> Run:
+        with door.desk.reading() as tx:
             run_id = tx.get_dead_letter(letter_id).run_id
         change = asked.of_run(door, run_id)
-        redriver = door.runtime.redriver
         steps = beside.get(letter_id, set())
-        return redriver.redrive(door.tenant, letter_id, person(), change, beside=steps)
+        return door.desk.redrive(letter_id, change, steps)
 
     return tell_and_watch(door, first.values(), act, watch=watch)
 
 
 def discard_each(door: Door, letter_ids: Sequence[str], reason: str, *, undo: bool) -> int:
     """Close these; the exit code is that of the worst."""
-    from factory_runtime.services.dead_letters import discard as discard_letter
-
-    store, clock = door.runtime.store, door.runtime.clock
     done, errors = list[DeadLetter](), dict[str, FactoryError]()
     for letter_id in dict.fromkeys(letter_ids):
         try:
-            letter = discard_letter(
-                store, clock, door.tenant, letter_id, person(), reason, undo=undo
-            )
+            letter = door.desk.discard(letter_id, reason, undo=undo)
         except FactoryError as error:
             errors[letter_id] = error
             continue

@@ -40,6 +40,7 @@ from cli import (
     undo,
     webhooks,
 )
+from cli.door import close_doors
 from cli.errors import BAD_INPUT, DONE, RUN_FAILED, report, report_unexpected, report_usage
 from cli.screen import Screen
 from factory_runtime.domain.errors import FactoryError
@@ -131,6 +132,8 @@ def _run(given: list[str], *, as_json: bool) -> int:
         raise
     except Exception as error:
         return report_unexpected(error, as_json=as_json)
+    finally:
+        close_doors()
     if code == _INTERRUPTED:
         Screen(sys.stderr).line("interrupted", "warn")
         return RUN_FAILED

@@ -34,7 +34,6 @@ def search(
 ) -> None:
     """Find runs and templates by what they mean, not by their words."""
     from factory_runtime.ports import RecallQuery
-    from factory_runtime.services.recall import recall
 
     door = open_door(tenant=tenant, json=json)
     asked = RecallQuery(
@@ -43,7 +42,7 @@ def search(
         project_id=project,
         limit=limit,
     )
-    found = recall(door.runtime.memory, door.runtime.embedder, door.tenant, asked)
+    found = door.desk.recall(asked)
     if json:
         print_json({"results": [recalled_as_json(one) for one in found]})
         return

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.as_json import print_json, to_json
-from cli.door import Door, open_door, person
+from cli.door import StoreDoor, open_stores
 from cli.errors import BAD_INPUT, DONE
 from cli.options import Json, Tenant
+from cli.person import person
 from cli.policy_words import limit_rows, rule_rows
 from cli.text import moment
 from factory_runtime.domain.errors import InputError, NotFoundError, Problem
@@ -44,12 +45,12 @@ def show(
     from factory_runtime.services.policy import combined_limits, combined_notices
     from factory_runtime.services.policy_check import day_of
 
-    door = open_door(tenant=tenant, json=json)
+    door = open_stores(tenant=tenant, json=json)
     if text:
         _show_text(door)
         return
     policies = door.runtime.policies.of(door.tenant)
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         record = tx.find_policy()
         today = tx.count_runs_since(day_of(door.runtime.clock.now()))
     limits, notices = combined_limits(policies), combined_notices(policies)
@@ -74,7 +75,7 @@ def show(
 @app.command()
 def check(file: File, json: Json = False) -> int:
     """Report everything that is wrong with a policy; nothing is applied."""
-    door = open_door(json=json)
+    door = open_stores(json=json)
     reading = _read(door, file, _body_of(file))
     if json:
         print_json({"file": file, "problems": reading.problems, "warnings": reading.warnings})
@@ -93,7 +94,7 @@ def apply(
     """Put a policy into the table, for every machine; the policy folder's rules stay as well."""
     from factory_runtime.services.apply_policy import apply_policy
 
-    door = open_door(tenant=tenant, json=json)
+    door = open_stores(tenant=tenant, json=json)
     runtime, body = door.runtime, _body_of(file)
     applied = apply_policy(
         runtime.store,
@@ -119,7 +120,7 @@ def remove(tenant: Tenant = None, if_version: IfVersion = None, json: Json = Fal
     """Take a tenant's policy out of the table; the policy folder's rules stay."""
     from factory_runtime.services.apply_policy import remove_policy
 
-    door = open_door(tenant=tenant, json=json)
+    door = open_stores(tenant=tenant, json=json)
     removed = remove_policy(
         door.runtime.store, door.runtime.clock, door.tenant, person(), expected=if_version
     )
@@ -129,9 +130,9 @@ def remove(tenant: Tenant = None, if_version: IfVersion = None, json: Json = Fal
         door.screen.line(f"the policy of {door.tenant} is out of the table", "good")
 
 
-def _show_text(door: Door) -> None:
+def _show_text(door: StoreDoor) -> None:
     """Even where it cannot be read as a policy: so that it can be mended."""
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         record = tx.find_policy()
     if record is None or not record.document:
         raise NotFoundError(f"tenant {door.tenant} has no policy in the table")
@@ -153,7 +154,7 @@ def _body_of(file: Path) -> bytes:
         raise InputError(f"{file} cannot be read: {exc.strerror}") from exc
 
 
-def _read(door: Door, file: Path, body: bytes) -> PolicyReading:
+def _read(door: StoreDoor, file: Path, body: bytes) -> PolicyReading:
     from factory_runtime.compiler.policy_file import Known, read_policy
 
     catalog = door.runtime.catalog
@@ -161,7 +162,7 @@ def _read(door: Door, file: Path, body: bytes) -> PolicyReading:
     return read_policy(body, str(file), file.name, known)
 
 
-def _show_problems(door: Door, problems: Sequence[Problem], style: str) -> None:
+def _show_problems(door: StoreDoor, problems: Sequence[Problem], style: str) -> None:
     for problem in problems:
         place = f"{problem.file}:{problem.line}:{problem.column}"
         door.screen.line(f"{place}: {problem.code} {problem.message}", style)
@@ -180,7 +181,7 @@ def _record_facts(record: PolicyRecord | None) -> dict[str, Any] | None:
     }
 
 
-def _told(door: Door, source: str, record: PolicyRecord | None) -> str:
+def _told(door: StoreDoor, source: str, record: PolicyRecord | None) -> str:
     from factory_runtime.services.policy import TABLE
 
     if source != TABLE:

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.as_json import print_json
-from cli.door import Door, open_door, person
+from cli.door import StoreDoor, open_stores
 from cli.errors import DONE, RUN_FAILED
 from cli.inputs import gather_inputs
 from cli.options import Json, TemplateName
+from cli.person import person
 from cli.screen import Screen, is_terminal
 from cli.text import duration
 from factory_runtime.domain.errors import FactoryError, InputError
@@ -53,7 +54,7 @@ def prove(
     after-commit. The exit code is 1 where a killed run has left something else than one that was
     not disturbed. With --undo, each run ends in peace, and what is killed is its undo.
     """
-    door = open_door(json=json)
+    door = open_stores(json=json)
     wanted = _points(point or [])
     from deployments.prove.sandbox import Sandbox
 
@@ -100,7 +101,7 @@ def _prove(
         raise
 
 
-def bring_published(door: Door, sandbox: Sandbox, template: str) -> None:
+def bring_published(door: StoreDoor, sandbox: Sandbox, template: str) -> None:
     """The sandbox shares folders, and no store: what was published is published to it too."""
     catalog = door.runtime.catalog
     if catalog.publications(door.tenant, template):
@@ -119,7 +120,7 @@ def _points(names: list[str]) -> tuple[Point, ...]:
     return tuple(known[name] for name in names) or CRASH_POINTS
 
 
-def _inputs_schema(door: Door, template: str) -> Any:
+def _inputs_schema(door: StoreDoor, template: str) -> Any:
     """The template's schema; nothing where it cannot be loaded: the request will say why."""
     try:
         return door.runtime.catalog.load(template, tenant_id=door.tenant).inputs_schema

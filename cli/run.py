@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.door import Door, open_door, person
+from cli.door import Door, StoreDoor, open_door
 from cli.inputs import gather_inputs
 from cli.options import Json, TemplateName, Tenant, duration_option
 from factory_runtime.domain.errors import FactoryError
@@ -48,11 +48,11 @@ def run(
     """Make something from a template: ask for a run, execute it, tell what came of it."""
     door = open_door(tenant=tenant, json=json)
     request = RunRequest(
-        tenant_id=door.tenant,
-        project_id=project or door.settings.project,
+        tenant_id=door.desk.tenant,
+        project_id=project or door.desk.project,
         template=template,
         inputs=gather_inputs(set_ or [], inputs, _inputs_schema(door, template, version)),
-        requested_by=person(),
+        requested_by=door.desk.me().name,
         module_id=module,
         priority=priority,
         version=version,
@@ -66,30 +66,25 @@ def run(
 
 def _preview(door: Door, request: RunRequest) -> int:
     from cli.plan_view import show_plan
-    from factory_runtime.services.preview import preview_run
 
-    runtime = door.runtime
-    preview = preview_run(
-        runtime.catalog,
-        runtime.job_types,
-        request,
-        lambda key: runtime.has_render(door.tenant, key),
-        runtime.policies,
-    )
-    show_plan(door, request, preview)
+    show_plan(door, request, door.desk.preview(request))
     return 0
 
 
 def _carry_out(door: Door, request: RunRequest) -> int:
-    from cli.execute import execute
-    from factory_runtime.services.request_run import request_run
+    run = door.desk.request(request)
+    if isinstance(door, StoreDoor):
+        from cli.execute import execute
 
-    return execute(door, request_run(door.runtime.desk, request))
+        return execute(door, run)
+    from cli.see_through import see_through
+
+    return see_through(door, run)
 
 
 def _inputs_schema(door: Door, template: str, version: str | None) -> Mapping[str, Any]:
     """The template's schema; nothing where it cannot be loaded: the request will say why."""
     try:
-        return door.runtime.catalog.load(template, version, door.tenant).inputs_schema
+        return door.desk.inputs_schema(template, version)
     except FactoryError:
         return {}

@@ -10,12 +10,9 @@ from cli.as_json import to_json, without
 from cli.door import Door
 from cli.screen import status_style
 from cli.text import duration, first_line, local_time, size
-from deployments.stack import find_stack
 from factory_runtime.domain.approval import Approval
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.attempt import Attempt
-from factory_runtime.domain.body import Body
-from factory_runtime.domain.errors import FactoryError
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.records import Effect
 from factory_runtime.domain.run import Run
@@ -67,7 +64,7 @@ def read_run(door: Door, run_id: str) -> RunFacts:
     Raises:
         RunNotFoundError: no such run.
     """
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         run = tx.get_run(run_id)
         jobs = tx.list_jobs(run_id)
         attempts = tx.list_attempts(run_id)
@@ -75,7 +72,7 @@ def read_run(door: Door, run_id: str) -> RunFacts:
         effects = tx.list_effects(run_id=run_id, limit=_MANY)
         approvals = tx.list_approvals(run_id=run_id)
         undoing = tx.find_undoing_run(run_id)
-    inputs, outputs = value_of(door, run.inputs), value_of(door, run.outputs)
+    inputs, outputs = door.desk.value_of(run.inputs), door.desk.value_of(run.outputs)
     return RunFacts(run, inputs, outputs, jobs, attempts, artifacts, effects, approvals, undoing)
 
 
@@ -104,12 +101,6 @@ def flow_run_url(run: Run, ui_url: str | None) -> str | None:
     if run.flow_run_id is None or ui_url is None:
         return None
     return f"{ui_url}/runs/flow-run/{run.flow_run_id}"
-
-
-def find_ui_url(door: Door) -> str | None:
-    """The address of the Prefect UI, if its stack is up."""
-    state = find_stack(door.settings)
-    return state.ui_url if state is not None and state.ready else None
 
 
 def sha_of(commit: Artifact) -> str:
@@ -207,13 +198,3 @@ def error_line(text: str | None) -> str:
 def _files(commit: Artifact) -> str:
     count = commit.metadata.get("files")
     return "" if count is None else str(count)
-
-
-def value_of(door: Door, body: Body | None) -> Any:
-    """What a body holds; one that cannot be read says so."""
-    from factory_runtime.services.bodies import from_body
-
-    try:
-        return from_body(door.runtime.storage, door.tenant, body)
-    except FactoryError as error:
-        return {"unreadable": str(error)}

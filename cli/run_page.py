@@ -32,7 +32,7 @@ def show_run(
     report: RunReport | None = None,
 ) -> None:
     """All there is to know about a run; ``reasons`` are why it stands where it does."""
-    now = door.runtime.clock.now()
+    now = door.desk.now()
     show_run_facts(door, facts, ui_url, run_words(reasons, now))
     if any(_says_more(reason) for reason in reasons):
         _show_reasons(door, reason_lines(reasons, now))
@@ -78,7 +78,7 @@ def _show_jobs(door: Door, facts: RunFacts) -> None:
     door.screen.heading("Jobs")
     door.screen.table(
         ("job", "status", "attempt", "took", "render", "note"),
-        [_job_row(job, door.runtime.clock.now()) for job in facts.jobs],
+        [_job_row(job, door.desk.now()) for job in facts.jobs],
         flexible=("job", "note"),
     )
 

@@ -52,10 +52,9 @@ def list_runs(
     words += [f"project={project}"] if project is not None else []
     words += [f"template={template}"] if template is not None else []
     choice = Choice([*words, *(where or ())], since, until, not_since_succeeded)
-    chosen = choice.filter(door.runtime.clock.now())
-    with door.reading() as tx:
-        page = tx.list_runs(chosen, limit=limit, cursor=cursor)
-    waits = short_standings(door, page.items)
+    chosen = choice.filter(door.desk.now())
+    page, reasons = door.desk.list_runs(chosen, limit=limit, cursor=cursor)
+    waits = short_standings(door, reasons)
     if json:
         runs = [
             {**without(run, "inputs", "outputs", "plan"), "waits_for": waits.get(run.id)}
@@ -78,7 +77,7 @@ def list_runs(
 @app.command()
 def show(run_id: RunId, tenant: Tenant = None, json: Json = False) -> None:
     """Show all there is to know about a run."""
-    from cli.run_facts import facts_as_json, find_ui_url, flow_run_url, read_run
+    from cli.run_facts import facts_as_json, flow_run_url, read_run
     from cli.run_page import show_run
     from cli.run_report import find_report, report_as_json
     from cli.standing import reasons_as_json, reasons_of, run_words
@@ -86,15 +85,15 @@ def show(run_id: RunId, tenant: Tenant = None, json: Json = False) -> None:
     door = open_door(tenant=tenant, json=json)
     facts = read_run(door, run_id)
     report = find_report(door, facts)
-    ui_url = find_ui_url(door)
+    ui_url = door.desk.ui_url()
     reasons = reasons_of(door, facts.run, facts.jobs)
     if json:
-        words = run_words(reasons, door.runtime.clock.now())
+        words = run_words(reasons, door.desk.now())
         url = flow_run_url(facts.run, ui_url)
         more = {
             "standing": words or None,
             "reasons": reasons_as_json(reasons),
-            "report": report_as_json(report),
+            "report": report_as_json(door, report),
         }
         print_json({**facts_as_json(facts, url), **more})
     else:
@@ -126,7 +125,7 @@ def logs(
     events: list[RunEvent] = []
     if step is not None:
         find_job(door, run_id, step)
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         tx.get_run(run_id)
         after = 0
         while page := tx.list_events(run_id, after=after, limit=_PAGE):

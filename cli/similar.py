@@ -51,7 +51,6 @@ class SimilarRuns:
 
     def _recall(self) -> tuple[Recalled, ...]:
         from factory_runtime.ports import RecallQuery
-        from factory_runtime.services.recall import recall
 
         query = RecallQuery(
             text=self._text(),
@@ -59,23 +58,13 @@ class SimilarRuns:
             limit=_LIMIT,
             exclude_run_ids=(self._run.id,),
         )
-        runtime = self._door.runtime
-        return recall(runtime.memory, runtime.embedder, self._door.tenant, query)
+        return self._door.desk.recall(query)
 
     def _text(self) -> str:
         """The run in the words that memory will keep it in."""
         from factory_runtime.services.remember import memory_of_run
 
         run = self._run
-        with self._door.reading() as tx:
-            templates = tx.list_templates()
-        title, description = next(
-            (
-                (record.title, record.description)
-                for record in templates
-                if (record.template_id, record.version) == (run.template_id, run.template_version)
-            ),
-            (run.template_id, ""),
-        )
-        inputs = self._door.runtime.inputs_of(run)
+        title, description = self._door.desk.title_of(run)
+        inputs = self._door.desk.inputs_of(run)
         return memory_of_run(run, (), (), title, description, inputs, run.requested_at).text

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.as_json import print_json
-from cli.door import Door, open_door
+from cli.door import StoreDoor, open_stores
 from cli.options import Json
 from cli.screen import is_terminal
 
@@ -30,7 +30,7 @@ def up(foreground: Foreground = False, json: Json = False) -> None:
     """Keep a Prefect server, what executes runs, and a warm worker for those begun in Prefect."""
     from deployments.stack import find_stack, start_stack, wait_for_stack, wait_until_gone
 
-    door = open_door(json=json)
+    door = open_stores(json=json)
     found = find_stack(door.settings)
     already = found is not None and found.ready
     child = None
@@ -58,7 +58,7 @@ def down(json: Json = False) -> None:
     """Stop what `factory up` started; runs that have begun are finished, or put down, first."""
     from deployments.stack import stop_stack
 
-    door = open_door(json=json)
+    door = open_stores(json=json)
     with _telling(door) as told:
         told("stopping the stack")
         stopped = stop_stack(door.settings)
@@ -77,7 +77,7 @@ def _stands(found: StackState) -> FactoryError:
     )
 
 
-def _say(door: Door, state: StackState, *, already: bool) -> None:
+def _say(door: StoreDoor, state: StackState, *, already: bool) -> None:
     if door.json:
         said = {"already_up": already, "pid": state.pid, "ui_url": state.ui_url}
         print_json({**said, "offers": state.offers})
@@ -88,13 +88,13 @@ def _say(door: Door, state: StackState, *, already: bool) -> None:
     _say_lines(door, state.offers)
 
 
-def _say_lines(door: Door, lines: tuple[str, ...]) -> None:
+def _say_lines(door: StoreDoor, lines: tuple[str, ...]) -> None:
     for line in lines:
         door.screen.line(line)
     sys.stdout.flush()
 
 
-def _follow(door: Door, child: subprocess.Popen[bytes], state: StackState) -> None:
+def _follow(door: StoreDoor, child: subprocess.Popen[bytes], state: StackState) -> None:
     """Tell what it says anew, until it ends.
 
     Raises:
@@ -114,7 +114,7 @@ def _follow(door: Door, child: subprocess.Popen[bytes], state: StackState) -> No
         raise PrefectUnavailableError(state.error or f"the stack ended with {child.returncode}")
 
 
-def _end(door: Door, child: subprocess.Popen[bytes]) -> None:
+def _end(door: StoreDoor, child: subprocess.Popen[bytes]) -> None:
     """End a stack in the foreground: runs first; a second Ctrl-C waits for nothing."""
     with _telling(door) as told:
         told("stopping the stack")
@@ -129,7 +129,7 @@ def _end(door: Door, child: subprocess.Popen[bytes]) -> None:
 
 
 @contextmanager
-def _telling(door: Door) -> Generator[Callable[[str], None]]:
+def _telling(door: StoreDoor) -> Generator[Callable[[str], None]]:
     """How to say what is waited for: a spinner, lines, or silence."""
     if door.json:
         yield lambda _: None

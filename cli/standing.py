@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from cli.as_json import to_json
 from cli.door import Door
 from cli.text import moment, one_line, ordinal
-from deployments.stack import find_stack
 from factory_runtime.domain.approval import ApprovalStatus, spell_deciders
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.run import Run
-from factory_runtime.services.read_standing import Onlooker, Queue, read_standing
 from factory_runtime.services.standing import Reason, ReasonKind, is_held
 
-__all__ = ["NOBODY", "is_executed", "is_held", "reasons_of", "standing", "whole_standing"]
+__all__ = ["NOBODY", "is_held", "reasons_of", "standing", "whole_standing"]
 
 NOBODY = "nothing executes it here: `factory up` does"
 
@@ -36,18 +34,18 @@ def standing(door: Door, run: Run, jobs: Iterable[Job] = ()) -> str:
         run: which.
         jobs: of the run: what they wait for is told.
     """
-    now = door.runtime.clock.now()
+    now = door.desk.now()
     return run_words([r for r in reasons_of(door, run, jobs) if r.kind is not _K.NOBODY], now)
 
 
 def whole_standing(door: Door, run: Run, jobs: Iterable[Job] = ()) -> str:
     """The standing, and whether nobody is there to change it."""
-    return run_words(reasons_of(door, run, jobs), door.runtime.clock.now())
+    return run_words(reasons_of(door, run, jobs), door.desk.now())
 
 
 def reasons_of(door: Door, run: Run, jobs: Iterable[Job] = ()) -> tuple[Reason, ...]:
     """What keeps a run and its jobs; those that are at work are told of too."""
-    return read_standing(_onlooker(door), run, jobs, door.runtime.clock.now()).reasons
+    return door.desk.reasons_of(run, jobs)
 
 
 def run_words(reasons: Iterable[Reason], now: datetime) -> str:
@@ -65,30 +63,21 @@ def reasons_as_json(reasons: Iterable[Reason]) -> list[Any]:
     return [to_json(one) for one in reasons]
 
 
-def short_standings(door: Door, runs: Collection[Run]) -> Mapping[str, str]:
+def short_standings(door: Door, waits: Mapping[str, Sequence[Reason]]) -> Mapping[str, str]:
     """In a word or two, by id, what keeps those of the runs that something keeps."""
-    waiting = [run for run in runs if not run.ended]
-    if not waiting:
+    if not waits:
         return {}
-    now = door.runtime.clock.now()
-    with door.reading() as tx:
+    now = door.desk.now()
+    with door.desk.reading() as tx:
         asked = {one.run_id for one in tx.list_approvals(status=ApprovalStatus.OPEN, limit=1000)}
-    onlooker = _onlooker(door)
-    queue = Queue(onlooker, now)
     found: dict[str, str] = {}
-    for run in waiting:
-        reasons = read_standing(onlooker, run, (), now, queue).reasons
+    for run_id, reasons in waits.items():
         words = [_short(one, now) for one in reasons if one.kind is not _K.NOBODY]
-        if run.id in asked and any(one.kind is _K.TIME for one in reasons):
+        if run_id in asked and any(one.kind is _K.TIME for one in reasons):
             words = ["approval"]
         if words:
-            found[run.id] = words[0]
+            found[run_id] = words[0]
     return found
-
-
-def is_executed(door: Door) -> bool:
-    """Whether a stack of this home is up, or coming up."""
-    return find_stack(door.settings) is not None
 
 
 class Standing:
@@ -104,23 +93,6 @@ class Standing:
             return None
         self._next = time.monotonic() + _LOOK_EVERY
         return whole_standing(self._door, run, jobs)
-
-
-def _onlooker(door: Door) -> Onlooker:
-    runtime, settings = door.runtime, door.settings
-
-    def hosts_of(job_type: str) -> Collection[str]:
-        known = runtime.job_types.get(job_type)
-        return () if known is None else known.facts.hosts
-
-    return Onlooker(
-        store=runtime.store,
-        cap=settings.max_running_runs,
-        limits_of=runtime.policies.limits_of,
-        topic_caps=settings.topic_caps,
-        hosts_of=hosts_of,
-        executed=is_executed(door),
-    )
 
 
 def _lines(reason: Reason, now: datetime) -> list[str]:

@@ -12,9 +12,9 @@ import typer
 
 from cli.bulk import Preview, Yes, cancel_chosen, check_named_or_chosen, retry_chosen
 from cli.changes import Asked, InputsFile, Set, TemplateVersion, Timeout
-from cli.door import Door, open_door, person
+from cli.door import Door, open_door
 from cli.options import AnyRunIds, Json, RunIds, Tenant, duration_option
-from cli.telling import Answer, OnDoor, Watch, conclude, tell, tell_and_watch
+from cli.telling import Act, Answer, Watch, conclude, tell, tell_and_watch
 from cli.where import Choice, NotSinceSucceeded, Where
 from factory_runtime.domain.errors import (
     IllegalTransitionError,
@@ -64,11 +64,10 @@ def cancel(
     alone = {"--wait": wait}
     check_named_or_chosen(run_ids, choice, alone, {"--preview": preview, "--yes": yes})
     door = open_door(tenant=tenant, json=json)
+    act = partial(door.desk.cancel, undo=undo)
     if not choice.is_made:
-        act = partial(_cancel, undo=undo)
         return _tell_and_wait(door, run_ids or (), act, _is_cancelled, limit)
-    act_on = partial(_cancel, door, undo=undo)
-    return cancel_chosen(door, choice, act_on, preview=preview, yes=yes)
+    return cancel_chosen(door, choice, act, preview=preview, yes=yes)
 
 
 def pause(
@@ -81,12 +80,13 @@ def pause(
     """Put runs aside until somebody resumes them; jobs under way finish first."""
     limit = _limit(wait, wait_for)
     door = open_door(tenant=tenant, json=json)
-    return _tell_and_wait(door, run_ids, _pause, _is_paused, limit)
+    return _tell_and_wait(door, run_ids, door.desk.pause, _is_paused, limit)
 
 
 def resume(run_ids: RunIds, watch: Watch = False, tenant: Tenant = None, json: Json = False) -> int:
     """Let paused runs go on: they queue for a slot like any other."""
-    return tell_and_watch(open_door(tenant=tenant, json=json), run_ids, _resume, watch=watch)
+    door = open_door(tenant=tenant, json=json)
+    return tell_and_watch(door, run_ids, door.desk.resume, watch=watch)
 
 
 def retry(
@@ -117,48 +117,14 @@ def retry(
     alone = {"--watch": watch}
     check_named_or_chosen(run_ids, choice, alone, {"--preview": preview, "--yes": yes})
     door = open_door(tenant=tenant, json=json)
-    asked = Asked(set_, inputs, timeout, template_version)
+    act = partial(_retry, door, Asked(set_, inputs, timeout, template_version))
     if not choice.is_made:
-        act = partial(_retry, asked=asked)
         return tell_and_watch(door, run_ids or (), act, watch=watch)
-    return retry_chosen(door, choice, partial(_retry, door, asked=asked), preview=preview, yes=yes)
+    return retry_chosen(door, choice, act, preview=preview, yes=yes)
 
 
-# --- what each does
-
-
-def _cancel(door: Door, run_id: str, *, undo: bool) -> Run:
-    from factory_runtime.services.end_run import cancel_run
-
-    runtime = door.runtime
-    return cancel_run(runtime.store, runtime.clock, door.tenant, run_id, person(), undo=undo)
-
-
-def _pause(door: Door, run_id: str) -> Run:
-    from factory_runtime.services.pause_run import pause_run
-
-    return pause_run(door.runtime.store, door.runtime.clock, door.tenant, run_id, person())
-
-
-def _resume(door: Door, run_id: str) -> Run:
-    from factory_runtime.services.pause_run import resume_run
-
-    return resume_run(door.runtime.store, door.runtime.clock, door.tenant, run_id, person())
-
-
-def _retry(door: Door, run_id: str, *, asked: Asked) -> Run:
-    from factory_runtime.services.retry_run import retry_run
-
-    runtime = door.runtime
-    return retry_run(
-        runtime.store,
-        runtime.clock,
-        door.tenant,
-        run_id,
-        person(),
-        change=asked.of_run(door, run_id),
-        desk=runtime.desk,
-    )
+def _retry(door: Door, asked: Asked, run_id: str) -> Run:
+    return door.desk.retry(run_id, asked.of_run(door, run_id))
 
 
 # --- one after the other
@@ -167,11 +133,11 @@ def _retry(door: Door, run_id: str, *, asked: Asked) -> Run:
 def _tell_and_wait(
     door: Door,
     run_ids: Iterable[str],
-    act: OnDoor,
+    act: Act,
     reached: Callable[[Run], bool],
     limit: timedelta | None,
 ) -> int:
-    told = tell(door, run_ids, act)
+    told = tell(run_ids, act)
     if limit is not None:
         until = time.monotonic() + limit.total_seconds()
         told = [_wait(door, one, reached, until, limit) for one in told]
@@ -191,7 +157,7 @@ def _wait(
         if time.monotonic() >= until:
             return Answer(run.id, error=_not_yet(run, wanted, limit))
         time.sleep(_POLL)
-        with door.reading() as tx:
+        with door.desk.reading() as tx:
             run = tx.get_run(run.id)
     return Answer(run.id, run)
 

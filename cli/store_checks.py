@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cli.door import Door
+from cli.door import StoreDoor
 from cli.text import moment
 
 _MANY = 1000
@@ -25,7 +25,7 @@ class Check:
     fix: str = ""
 
 
-def look_at_schema(name: str, door: Door) -> Check:
+def look_at_schema(name: str, door: StoreDoor) -> Check:
     """Of the database, without opening it as a store."""
     from factory_runtime.run_store import opening
 
@@ -43,16 +43,16 @@ def look_at_schema(name: str, door: Door) -> Check:
     return Check(name, "ok", schema.found or "none yet")
 
 
-def look_at_store(name: str, door: Door) -> Check:
+def look_at_store(name: str, door: StoreDoor) -> Check:
     """Whether it opens."""
     from factory_runtime.ports import RunFilter
 
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         some = tx.list_runs(RunFilter(), limit=1).items
     return Check(name, "ok", "opens, with runs in it" if some else "opens, no runs yet")
 
 
-def look_at_open_runs(name: str, door: Door) -> Check:
+def look_at_open_runs(name: str, door: StoreDoor) -> Check:
     """Runs that are open while no stack is up wait for one."""
     from deployments.stack import find_stack
 
@@ -67,7 +67,7 @@ def look_at_open_runs(name: str, door: Door) -> Check:
     return Check(name, "warn", f"{told}, and nothing executes them here", "`factory up`")
 
 
-def look_at_left_over(name: str, door: Door) -> Check:
+def look_at_left_over(name: str, door: StoreDoor) -> Check:
     """What killed processes left, and no sweep has found yet."""
     store, now = door.runtime.store, door.runtime.clock.now()
     lost, late = (
@@ -84,12 +84,12 @@ def look_at_left_over(name: str, door: Door) -> Check:
     return Check(name, "warn", ", ".join(told), "`factory sweep`")
 
 
-def look_at_hosts(name: str, door: Door) -> Check:
+def look_at_hosts(name: str, door: StoreDoor) -> Check:
     """Outside hosts that nothing is asked of for now, because they failed too often."""
     known = door.runtime.job_types.values()
     hosts = sorted({host for job_type in known for host in job_type.facts.hosts})
     now = door.runtime.clock.now()
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         breakers = [breaker for host in hosts if (breaker := tx.find_breaker(host)) is not None]
     down = [
         f"{breaker.host} is left alone until {moment(breaker.open_until, now)}"
@@ -104,7 +104,7 @@ def look_at_hosts(name: str, door: Door) -> Check:
     return Check(name, "ok", ", ".join(hosts) or "none needed")
 
 
-def look_at_outbox(name: str, door: Door) -> Check:
+def look_at_outbox(name: str, door: StoreDoor) -> Check:
     """What commits left to be done."""
     due = len(door.runtime.store.due_messages(door.runtime.clock.now(), limit=1000))
     if not due:

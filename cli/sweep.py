@@ -14,7 +14,7 @@ import typer
 
 from cli.as_json import print_json, to_json
 from cli.at_prefect import at_prefect, find_api_url
-from cli.door import Door, open_door
+from cli.door import StoreDoor, open_stores
 from cli.errors import DONE, report
 from cli.options import Json, duration_option
 from cli.text import one_line
@@ -57,7 +57,7 @@ def sweep(
 ) -> int:
     """Look once over all open runs, of every tenant, and bring on what was left lying."""
     pause = duration_option(loop, "--loop")
-    door = open_door(json=json)
+    door = open_stores(json=json)
     if pause is None:
         tidied = tidy(door)
         if json:
@@ -73,7 +73,7 @@ def sweep(
         return DONE  # that is how it is meant to end
 
 
-def tidy(door: Door) -> Tidied:
+def tidy(door: StoreDoor) -> Tidied:
     """Sweep once. Any number of these may be at it at once.
 
     Raises:
@@ -97,7 +97,7 @@ def tidy(door: Door) -> Tidied:
     return Tidied(swept.cancelled, swept.left, swept.jobs, stopped, done, failed, prefect)
 
 
-def _ask_prefect(door: Door) -> tuple[int, Shown, str]:
+def _ask_prefect(door: StoreDoor) -> tuple[int, Shown, str]:
     """Runs stopped in Prefect, its part of the outbox, and how it is."""
     from factory_runtime.orchestration.shown import shown_by_prefect
     from factory_runtime.services.sweep import sweep_prefect
@@ -110,7 +110,7 @@ def _ask_prefect(door: Door) -> tuple[int, Shown, str]:
     return stopped, shown_by_prefect(runtime.store, runtime.clock), "up"
 
 
-def _once_of_many(door: Door) -> None:
+def _once_of_many(door: StoreDoor) -> None:
     """Tell only of what there was to do; what is away now may be back the next time."""
     try:
         tidied = tidy(door)
@@ -124,7 +124,7 @@ def _once_of_many(door: Door) -> None:
         sys.stdout.flush()
 
 
-def _tell(door: Door, tidied: Tidied) -> None:
+def _tell(door: StoreDoor, tidied: Tidied) -> None:
     words = _words(tidied)
     door.screen.line("; ".join(words) if words else "nothing was left lying")
     if tidied.prefect not in ("up", "down"):

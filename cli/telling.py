@@ -17,7 +17,7 @@ from cli.screen import status_style
 from factory_runtime.domain.errors import FactoryError
 from factory_runtime.domain.run import Run, RunStatus
 
-OnDoor = Callable[[Door, str], Run]
+Act = Callable[[str], Run]
 """One use case on one run, by its id."""
 
 Watch = Annotated[bool, typer.Option("--watch", help="Then follow each, as `runs watch` does.")]
@@ -36,9 +36,9 @@ class Answer:
         return DONE if self.error is None else exit_code_of(self.error)
 
 
-def tell_and_watch(door: Door, run_ids: Iterable[str], act: OnDoor, *, watch: bool) -> int:
+def tell_and_watch(door: Door, run_ids: Iterable[str], act: Act, *, watch: bool) -> int:
     """Have each done and told of; then follow those it was done to; the worst exit code."""
-    told = tell(door, run_ids, act)
+    told = tell(run_ids, act)
     if not watch:
         return conclude(door, told)
     from cli.follow import follow_run
@@ -51,17 +51,17 @@ def tell_and_watch(door: Door, run_ids: Iterable[str], act: OnDoor, *, watch: bo
     return code
 
 
-def tell(door: Door, run_ids: Iterable[str], act: OnDoor) -> list[Answer]:
+def tell(run_ids: Iterable[str], act: Act) -> list[Answer]:
     """Have it done to each, and what came of it.
 
     Each in its own transaction: one that cannot be told does not keep the others.
     """
-    return [_tell_one(door, run_id, act) for run_id in dict.fromkeys(run_ids)]
+    return [_tell_one(run_id, act) for run_id in dict.fromkeys(run_ids)]
 
 
-def _tell_one(door: Door, run_id: str, act: OnDoor) -> Answer:
+def _tell_one(run_id: str, act: Act) -> Answer:
     try:
-        return Answer(run_id, act(door, run_id))
+        return Answer(run_id, act(run_id))
     except FactoryError as error:
         return Answer(run_id, error=error)
 
@@ -91,7 +91,7 @@ def _print(door: Door, told: Sequence[Answer]) -> None:
             line = f"{one.run.id}  {one.run.status}{cycle}{told_of}"
             door.screen.line(line, status_style(one.run.status))
             unmoved = unmoved or _waits_for_executor(one.run)
-    if unmoved and not _is_executed(door):
+    if unmoved and not door.desk.is_executed():
         door.screen.line(NOBODY)
 
 
@@ -108,16 +108,10 @@ def _print_json(door: Door, told: Sequence[Answer], *, as_lines: bool) -> None:
         for row in rows:
             print(json_library.dumps(to_json(row), ensure_ascii=False))
     else:
-        print_json({"runs": rows, "executed": _is_executed(door)})
+        print_json({"runs": rows, "executed": door.desk.is_executed()})
 
 
 def _waits_for_executor(run: Run) -> bool:
     from cli.standing import is_held
 
     return not (run.ended or run.status is RunStatus.PAUSED or is_held(run))
-
-
-def _is_executed(door: Door) -> bool:
-    from cli.standing import is_executed
-
-    return is_executed(door)

@@ -11,9 +11,10 @@ import typer
 from cli.as_json import print_json
 from cli.at_prefect import at_prefect, get_api_url
 from cli.completion import complete_template
-from cli.door import Door, open_door, person
+from cli.door import StoreDoor, open_stores
 from cli.errors import DONE, exit_code_of, facts_of, report
 from cli.options import Json, Tenant
+from cli.person import person
 from cli.text import duration
 from factory_runtime.compiler.cron import cron_problem
 from factory_runtime.compiler.durations import DURATION_HINT, parse_duration
@@ -92,7 +93,7 @@ def deploy(
         )
     priority = None if queue is None else queue_named(queue)
     schedule_of = _schedule_option(schedule)
-    door = open_door(tenant=tenant, json=json)
+    door = open_stores(tenant=tenant, json=json)
     names = list(dict.fromkeys(templates or door.runtime.catalog.names(door.tenant)))
     _refuse_unknown(door, names)
     api_url = get_api_url(door)
@@ -107,7 +108,9 @@ def deploy(
     return max((exit_code_of(error) for error in outcome.refused.values()), default=DONE)
 
 
-def _deploy(door: Door, names: Sequence[str], order: DeployOrder, *, with_gone: bool) -> Outcome:
+def _deploy(
+    door: StoreDoor, names: Sequence[str], order: DeployOrder, *, with_gone: bool
+) -> Outcome:
     """Each by itself: one that is refused stops no other."""
     from deployments.register import deploy_template, withdraw_gone
     from factory_runtime.orchestration.work_pool import ensure_work_pool
@@ -128,7 +131,7 @@ def _deploy(door: Door, names: Sequence[str], order: DeployOrder, *, with_gone: 
     return outcome
 
 
-def _refuse_unknown(door: Door, names: Sequence[str]) -> None:
+def _refuse_unknown(door: StoreDoor, names: Sequence[str]) -> None:
     """Before anything is done: one that is misspelt leaves nothing half-deployed."""
     for name in names:
         try:
@@ -162,7 +165,7 @@ def _schedule_option(text: str | None) -> Callable[[Template], Schedule | None] 
     return changed
 
 
-def _tell(door: Door, outcome: Outcome, ui_url: str) -> None:
+def _tell(door: StoreDoor, outcome: Outcome, ui_url: str) -> None:
     if door.json:
         refused = {name: facts_of(error) for name, error in outcome.refused.items()}
         deployed = [_facts(one, ui_url) for one in outcome.deployed]

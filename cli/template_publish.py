@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.as_json import print_json
-from cli.door import Door, open_door, person
+from cli.door import Door, open_stores
 from cli.options import Json, TemplateName, Tenant
+from cli.person import person
 from cli.text import local_time
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def publish(place: Place, tenant: Tenant = None, json: Json = False) -> None:
     From then on it needs neither the folder nor the git host: every process that shares the stores
     can run it. A published version never changes; the same once more is no error.
     """
-    door = open_door(tenant=tenant, json=json)
+    door = open_stores(tenant=tenant, json=json)
     published = door.runtime.publisher.publish(door.tenant, place, person())
     facts = publication_facts(published.publication, published.template.digest)
     if json:
@@ -52,7 +53,7 @@ def withdraw(
     Its deployment stays, and runs that are started there fail and say why, unless an older version,
     or one that is built in, takes its place.
     """
-    door = open_door(tenant=tenant, json=json)
+    door = open_stores(tenant=tenant, json=json)
     gone = door.runtime.publisher.withdraw(door.tenant, template, version, person())
     if json:
         print_json({"withdrawn": [publication_facts(one) for one in gone]})

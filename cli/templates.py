@@ -9,22 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from cli.as_json import print_json, to_json
-from cli.door import Door, open_door
+from cli.desk.desk import Offer
+from cli.door import Door, StoreDoor, open_door, open_here, open_stores
 from cli.errors import BAD_INPUT, DONE
 from cli.options import Json, TemplateName, Tenant
 from cli.template_deploy import deploy
 from cli.template_publish import publication_facts, publish, show_publication, withdraw
 from cli.text import duration, one_line
-from factory_runtime.domain.errors import (
-    FactoryError,
-    InputError,
-    NotFoundError,
-    Problem,
-    TransientError,
-)
+from factory_runtime.domain.errors import NotFoundError, Problem
 
 if TYPE_CHECKING:
-    from factory_runtime.domain.publication import Publication
     from factory_runtime.domain.template import Template
 
 app = typer.Typer(
@@ -39,8 +33,8 @@ for command in (publish, withdraw, deploy):
 def list_templates(tenant: Tenant = None, json: Json = False) -> None:
     """List the templates there are, and what the tenant's policy does not allow."""
     door = open_door(tenant=tenant, json=json)
-    rows = _rows(door)
-    refused = _mark_refused(door, rows)
+    offers, refused = door.desk.offers()
+    rows = [_facts_of(offer) for offer in offers]
     if json:
         print_json({"templates": rows})
         return
@@ -64,9 +58,7 @@ def show(
 ) -> None:
     """Show what a template asks for, what it does, and where it comes from."""
     door = open_door(tenant=tenant, json=json)
-    _refuse_unknown(door, template)
-    loaded = door.runtime.catalog.load(template, version, door.tenant)
-    published = door.runtime.catalog.publication_of(loaded, door.tenant)
+    loaded, published = door.desk.template(template, version)
     if json:
         facts = None if published is None else publication_facts(published)
         print_json({**to_json(loaded), "publication": facts})
@@ -88,7 +80,7 @@ def check(
     """Report everything that is wrong with a template."""
     from factory_runtime.compiler.load import check_template
 
-    door = open_door(tenant=tenant, json=json)
+    door = _door_to_check(template, tenant, json=json)
     folder = _folder(door, template)
     job_types = door.runtime.catalog.job_types
     problems = check_template(folder, job_types, source_roots=door.settings.source_roots)
@@ -99,28 +91,31 @@ def check(
     return BAD_INPUT if problems else DONE
 
 
-def _folder(door: Door, template: str) -> Path:
-    """What is a path is taken for one; anything else is a name."""
+def _door_to_check(template: str, tenant: str | None, *, json: bool) -> StoreDoor:
+    """The stores, of which nothing is asked where a folder is named."""
+    if _named_folder(template) is None:
+        return open_stores(tenant=tenant, json=json)
+    return open_here(tenant=tenant, json=json)
+
+
+def _named_folder(template: str) -> Path | None:
     place = Path(template)
     if place.name == "template.yaml":
         place = place.parent
-    if place.is_dir():
+    return place if place.is_dir() else None
+
+
+def _folder(door: StoreDoor, template: str) -> Path:
+    """What is a path is taken for one; anything else is a name."""
+    if (place := _named_folder(template)) is not None:
         return place
     if "/" in template or template.startswith("."):
         raise NotFoundError(f"there is no folder {template}", hint="look at the path")
-    _refuse_unknown(door, template)
+    door.desk.refuse_unknown(template)
     catalog = door.runtime.catalog
     # Of what was published it is known that it was in order; a folder has to be looked at.
     found = catalog.find_folder(template)
     return found or catalog.load(template, tenant_id=door.tenant).folder
-
-
-def _refuse_unknown(door: Door, name: str) -> None:
-    """Here the template is what is looked for, not an input: a missing one is not found."""
-    try:
-        door.runtime.catalog.refuse_unknown(name, door.tenant)
-    except InputError as exc:
-        raise NotFoundError(str(exc), hint=exc.hint) from exc
 
 
 def _show_problems(door: Door, folder: Path, problems: Sequence[Problem]) -> None:
@@ -136,31 +131,11 @@ def _show_problems(door: Door, folder: Path, problems: Sequence[Problem]) -> Non
     door.screen.line(f"{count} problem{'' if count == 1 else 's'}", "bad")
 
 
-def _rows(door: Door) -> list[dict[str, Any]]:
-    """Each template as a run would get it now, and the versions beside it."""
-    catalog = door.runtime.catalog
-    published: dict[str, list[Publication]] = {}
-    for one in catalog.publications(door.tenant):
-        published.setdefault(one.template_id, []).append(one)
-    return [_summary(door, name, published.get(name, ())) for name in catalog.names(door.tenant)]
-
-
-def _summary(door: Door, name: str, published: Sequence[Publication]) -> dict[str, Any]:
-    facts: dict[str, Any] = {"id": name, "published": [publication_facts(p) for p in published]}
-    try:
-        template = door.runtime.catalog.load(name, tenant_id=door.tenant)
-    except FactoryError as error:
-        blank = dict.fromkeys(("version", "title", "description", "origin"), "")
-        return {**facts, **blank, "problem": str(error)}
-    one = door.runtime.catalog.publication_of(template, door.tenant)
-    return {
-        **facts,
-        "version": template.version,
-        "title": template.title,
-        "description": template.description,
-        "origin": str(template.folder) if one is None else one.origin,
-        "problem": None,
-    }
+def _facts_of(offer: Offer) -> dict[str, Any]:
+    facts = {**to_json(offer), "published": [publication_facts(one) for one in offer.published]}
+    if offer.allowed is None:
+        del facts["allowed"]
+    return facts
 
 
 def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -170,22 +145,6 @@ def _row(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (row["id"], row["version"], row["title"], also, origin, row["problem"] or "")
 
 
-def _mark_refused(door: Door, rows: Sequence[dict[str, Any]]) -> str | None:
-    """Name the rule that refuses a template as its problem; why none can be asked for, if so."""
-    from factory_runtime.services.policy_check import template_refusals
-
-    try:
-        policies = door.runtime.policies.of(door.tenant)
-    except TransientError as error:
-        return str(error)
-    for row in rows:
-        refusals = template_refusals(policies, row["id"], row["version"])
-        row["allowed"] = not refusals
-        if row["problem"] is None and refusals:
-            row["problem"] = str(refusals[0])
-    return None
-
-
 def _show(door: Door, template: Template) -> None:
     screen = door.screen
     screen.facts(
@@ -193,7 +152,7 @@ def _show(door: Door, template: Template) -> None:
             ("template", f"{template.id} {template.version}"),
             ("title", template.title),
             ("description", one_line(template.description)),
-            ("folder", str(template.folder)),
+            ("folder", "" if template.folder == Path() else str(template.folder)),
             ("digest", template.digest),
             ("deadline", duration(template.deadline)),
         ]

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.as_json import print_json, to_json, without
-from cli.door import Door, open_door, person
+from cli.door import Door, open_door
 from cli.errors import DONE, exit_code_of, facts_of, report
 from cli.options import Json, RunIds, Tenant
 from cli.screen import status_style
@@ -58,7 +58,7 @@ def undo(run_ids: RunIds, watch: Watch = False, tenant: Tenant = None, json: Jso
 
 def _ask(door: Door, run_id: str) -> Asked:
     try:
-        return Asked(run_id, door.runtime.undoer.undo(door.tenant, run_id, person()))
+        return Asked(run_id, door.desk.undo(run_id))
     except FactoryError as error:
         return Asked(run_id, error=error)
 

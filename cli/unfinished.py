@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cli.as_json import to_json
-from cli.door import Door
+from cli.door import StoreDoor
 
 if TYPE_CHECKING:
     from factory_runtime.services.unfinished import Unfinished
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _SHOWN = 20
 
 
-def find_unfinished(door: Door) -> list[Unfinished]:
+def find_unfinished(door: StoreDoor) -> list[Unfinished]:
     """Those of all tenants."""
     from factory_runtime.services.unfinished import find_unfinished
 
@@ -41,7 +41,7 @@ def unfinished_words(found: Sequence[Unfinished]) -> tuple[str, str, str]:
     return "ok", f"{count}, and all that they go on with is kept", ""
 
 
-def show_unfinished(door: Door, found: Sequence[Unfinished]) -> None:
+def show_unfinished(door: StoreDoor, found: Sequence[Unfinished]) -> None:
     """A line for each; those that cannot go on come first."""
     if not found:
         return

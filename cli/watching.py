@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cli.job_words import SKIPPED, again_words, progress_words, waiting_words
 from cli.text import first_line
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.run import Run
-from factory_runtime.ports import RunStore
+
+if TYPE_CHECKING:
+    from cli.desk.desk import Reading
 
 POLL = 0.1
 """Seconds between two looks: two indexed queries each."""
@@ -103,26 +106,30 @@ class Watcher:
         lines: its jobs in plan order.
     """
 
-    def __init__(self, store: RunStore, tenant_id: str, run_id: str) -> None:
+    def __init__(self, reading: Callable[[], AbstractContextManager[Reading]], run_id: str) -> None:
         """Read the run and its jobs.
 
         Raises:
             RunNotFoundError: no such run.
         """
-        self._store = store
-        self._tenant_id = tenant_id
+        self._reading = reading
         self._sequence = 0
-        with store.begin(tenant_id, read_only=True) as tx:
+        with reading() as tx:
             self.run: Run = tx.get_run(run_id)
             self.jobs: tuple[Job, ...] = tx.list_jobs(run_id)
         # From the beginning: the events since then say how they stand.
         self.lines: dict[str, JobLine] = {job.step: _new_line(job) for job in self.jobs}
         self._jobs_at = 0.0
 
+    @property
+    def ended(self) -> bool:
+        """Whether there is nothing more to come."""
+        return self.run.ended
+
     def look(self) -> tuple[RunEvent, ...]:
         """The events since the last look, taken into account; then what jobs say on the way."""
         found: list[RunEvent] = []
-        with self._store.begin(self._tenant_id, read_only=True) as tx:
+        with self._reading() as tx:
             self.run = tx.get_run(self.run.id)
             while page := tx.list_events(self.run.id, after=self._sequence, limit=_PAGE):
                 found += page
@@ -139,7 +146,7 @@ class Watcher:
         began = time.monotonic()
         if self.run.ended or began < self._jobs_at:
             return ()
-        with self._store.begin(self._tenant_id, read_only=True) as tx:
+        with self._reading() as tx:
             self.jobs = tx.list_jobs(self.run.id)
         took = time.monotonic() - began
         self._jobs_at = began + max(_JOBS_EVERY, _JOBS_SHARE * took)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.as_json import print_json, to_json, without
-from cli.door import Door, open_door, person
+from cli.door import StoreDoor, open_stores
 from cli.options import Json, Tenant, duration_option
+from cli.person import person
 from cli.screen import Screen
 from cli.text import local_time, one_line
 from factory_runtime.domain.errors import DeliveryNotFoundError, InputError
@@ -48,7 +49,7 @@ def add(
     json: Json = False,
 ) -> None:
     """Add a source, and show the secret that it signs with this once."""
-    door = open_door(tenant=tenant, json=json)
+    door = open_stores(tenant=tenant, json=json)
     options = _options([*(option or []), *([f"token={token.read().strip()}"] if token else [])])
     made = door.runtime.webhook_sources.add(
         door.tenant,
@@ -65,7 +66,7 @@ def add(
 @app.command("list")
 def list_(tenant: Tenant = None, json: Json = False) -> None:
     """Show a tenant's sources by name."""
-    door = open_door(tenant=tenant, json=json)
+    door = open_stores(tenant=tenant, json=json)
     found = door.runtime.webhook_sources.list(door.tenant)
     if json:
         print_json({"sources": [_facts(source) for source in found]})
@@ -73,7 +74,7 @@ def list_(tenant: Tenant = None, json: Json = False) -> None:
     if not found:
         door.screen.line("no sources of webhooks")
         return
-    now = door.runtime.clock.now()
+    now = door.desk.now()
     rows = [
         (
             one.name,
@@ -99,7 +100,7 @@ def rotate(
     json: Json = False,
 ) -> None:
     """Give a source another secret, and show it this once."""
-    door = open_door(tenant=tenant, json=json)
+    door = open_stores(tenant=tenant, json=json)
     length = timedelta(0) if overlap in ("0", "0s") else duration_option(overlap, "--overlap")
     made = door.runtime.webhook_sources.rotate(
         door.tenant,
@@ -114,7 +115,7 @@ def rotate(
 @app.command()
 def disable(source: Source, tenant: Tenant = None, json: Json = False) -> None:
     """Take nothing of a source any more, for good."""
-    door = open_door(tenant=tenant, json=json)
+    door = open_stores(tenant=tenant, json=json)
     disabled = door.runtime.webhook_sources.disable(door.tenant, person(), source)
     if json:
         print_json(_facts(disabled))
@@ -138,7 +139,7 @@ def deliveries(
     json: Json = False,
 ) -> None:
     """Show what was sent in the last week, the newest first, and what it came to."""
-    door = open_door(tenant=tenant, json=json)
+    door = open_stores(tenant=tenant, json=json)
     if again is not None:
         found = (door.runtime.webhook_desk.again(door.tenant, person(), again),)
     else:
@@ -158,7 +159,7 @@ def deliveries(
 
 
 def _read(
-    door: Door, source: str | None, status: str | None, limit: int, cursor: str | None
+    door: StoreDoor, source: str | None, status: str | None, limit: int, cursor: str | None
 ) -> tuple[WebhookDelivery, ...]:
     from factory_runtime.domain.webhook import DeliveryFilter, DeliveryStatus
 
@@ -166,7 +167,7 @@ def _read(
         wanted = None if status is None else DeliveryStatus(status)
     except ValueError as exc:
         raise InputError(f"{status!r} is no status of a delivery") from exc
-    with door.reading() as tx:
+    with door.desk.reading() as tx:
         source_id = None if source is None else tx.get_webhook_source(source).id
         try:
             after = None if cursor is None else tx.get_delivery(cursor)
@@ -199,7 +200,7 @@ def _options(given: list[str]) -> SourceOptions:
         raise InputError(f"the options make no sense: {wrong}") from None
 
 
-def _tell(door: Door, source: WebhookSource, secret: str) -> None:
+def _tell(door: StoreDoor, source: WebhookSource, secret: str) -> None:
     """The secret alone on standard output, so that it can be piped to where it is kept."""
     if door.json:
         print_json({**_facts(source), "secret": secret})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from factory_runtime.domain.access import Principal, Right
 from factory_runtime.domain.errors import ConflictError, InputError
 from factory_runtime.domain.run import RUN_ENDED, Run, RunStatus
 from factory_runtime.ports import RunFilter
-from factory_runtime.services.bulk import count, do_to_all
+from factory_runtime.services.bulk import choose, count, do_to_all
 from factory_runtime.services.end_run import cancel_run
 from factory_runtime.wire.bulk import BulkCancel, BulkRefusal, BulkResult, BulkRetry, Count
 
@@ -108,7 +109,8 @@ def _do(
         raise ConflictError(
             f"{found} runs are chosen by now, not {expected}", hint="look at the preview again"
         )
-    told = list(islice(do_to_all(runtime.store, who.tenant_id, where, act), _AT_ONCE))
+    chosen = choose(partial(runtime.store.begin, who.tenant_id, read_only=True), where)
+    told = list(islice(do_to_all(chosen, act), _AT_ONCE))
     refused = tuple(
         BulkRefusal(run_id=one.run_id, code=one.error.code, message=str(one.error))
         for one in told

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 from factory_runtime.domain.errors import FactoryError, StoreUnavailableError, TransientError
 from factory_runtime.domain.run import Run
-from factory_runtime.ports import RunFilter, RunStore
+from factory_runtime.ports import Page, RunFilter, RunStore
 
 PAGE = 200
 """Runs that are read at once; no more of them are held."""
@@ -25,14 +27,24 @@ class RunResult:
     error: FactoryError | None = None
 
 
-def choose(store: RunStore, tenant_id: str, where: RunFilter) -> Iterator[Run]:
+class ListsRuns(Protocol):
+    """What runs are read from."""
+
+    def list_runs(
+        self, where: RunFilter, *, limit: int = 50, cursor: str | None = None
+    ) -> Page[Run]: ...
+
+
+def choose(
+    reading: Callable[[], AbstractContextManager[ListsRuns]], where: RunFilter
+) -> Iterator[Run]:
     """The runs that pass, newest request first, a page at a time.
 
     What is done to one that was given does not change which others follow.
     """
     cursor: str | None = None
     while True:
-        with store.begin(tenant_id, read_only=True) as tx:
+        with reading() as tx:
             page = tx.list_runs(where, limit=PAGE, cursor=cursor)
         yield from page.items
         if page.cursor is None:
@@ -46,10 +58,8 @@ def count(store: RunStore, tenant_id: str, where: RunFilter) -> int:
         return tx.count_runs(where)
 
 
-def do_to_all(
-    store: RunStore, tenant_id: str, where: RunFilter, act: UseCase
-) -> Iterator[RunResult]:
-    """Have it done to each run that passes, and tell of each as soon as it is done.
+def do_to_all(chosen: Iterable[Run], act: UseCase) -> Iterator[RunResult]:
+    """Have it done to each run that is chosen, and tell of each as soon as it is done.
 
     A run that cannot be told, because it moved meanwhile, does not allow it or was held for too
     long by somebody else, does not keep the others. Started again after it was stopped half way, it
@@ -60,7 +70,7 @@ def do_to_all(
         TransientError: a policy cannot be read: the others would fail alike.
     """
     is_away = False
-    for run in choose(store, tenant_id, where):
+    for run in chosen:
         try:
             told = RunResult(run.id, act(run.id))
             is_away = False

@@ -89,6 +89,7 @@ class RunSummary(Answer):
     work_item_id: str | None = None
     undoes: str | None = Field(default=None, description="the run whose effects it takes back")
     metadata: Mapping[str, Any] = Field(default_factory=dict)
+    refused: bool = Field(default=False, description="it was never to begin, and has no plan")
     waits: tuple[ReasonAnswer, ...] | None = Field(
         default=None, description="why it stands where it does, where `standing` asks for that"
     )
@@ -108,6 +109,11 @@ class RunDetail(RunSummary):
 
 
 def _facts_of(run: Run) -> dict[str, Any]:
-    same = set(RunSummary.model_fields) - {"run_id", "template_recipe_id", "waits"}
+    same = set(RunSummary.model_fields) - {"run_id", "template_recipe_id", "refused", "waits"}
     facts = {name: getattr(run, name) for name in same}
-    return {**facts, "run_id": run.id, "template_recipe_id": run.template_id}
+    return {
+        **facts,
+        "run_id": run.id,
+        "template_recipe_id": run.template_id,
+        "refused": run.plan is None,
+    }

@@ -16,8 +16,9 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from cli.desk.local import LocalDesk
 from cli.doctor import LOOKS
-from cli.door import Door
+from cli.door import StoreDoor
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.errors import ConflictError, RouteNotFoundError
 from factory_runtime.domain.job import JobStatus
@@ -76,7 +77,7 @@ def place(site: Site) -> Path:
     assert made.returncode == 0, made.stderr
     (told,) = json.loads(made.stdout)["routes"]
     assert (told["route"], told["job_types"]) == (str(ELSEWHERE), ["touch"])
-    look = LOOKS["routes"]("routes", Door(site.runtime, "local", json=False))
+    look = LOOKS["routes"]("routes", StoreDoor(LocalDesk(site.runtime, "local"), json=False))
     assert (look.state, look.found) == ("warn", f"no worker looks at {ELSEWHERE}")
     return site.templates.parent
 

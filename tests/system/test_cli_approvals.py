@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from cli.completion import complete_approval
-from cli.door import person, person_groups
 from cli.main import main
+from cli.person import person, person_groups
 from cli.text import local_time
 from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.domain.approval import Approval, ApprovalStatus, Vote
@@ -318,7 +318,7 @@ def test_the_groups_of_who_types_are_the_systems() -> None:
 def test_a_person_is_who_the_process_runs_as(uid: int, name: str) -> None:
     if os.getuid() != 0:  # nobody else may become another user
         uid, name = os.getuid(), pwd.getpwuid(os.getuid()).pw_name
-    program = f"import os; from cli.door import person; os.setuid({uid}); print(person())"
+    program = f"import os; from cli.person import person; os.setuid({uid}); print(person())"
     told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert told.stdout.strip() == name, told.stderr
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from cli.desk.local import LocalDesk
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import PolicyUnavailableError, RunNotFoundError
 from factory_runtime.domain.run import Run, RunStatus
@@ -315,6 +316,6 @@ def test_runs_are_read_a_page_at_a_time(
     factory: Factory, failed: list[Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("factory_runtime.services.bulk.PAGE", 2)
-    chosen = choose(factory.runtime.store, "local", RunFilter(can_be_retried=True))
+    chosen = choose(LocalDesk(factory.runtime, "local").reading, RunFilter(can_be_retried=True))
     assert {run.id for run in chosen} == {run.id for run in failed}
     assert factory("runs", "retry", *CHOOSE, "--yes", "--json").json["done"] == 3

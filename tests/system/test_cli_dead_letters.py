@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from cli.completion import complete_fingerprint, complete_letter
-from cli.door import person
+from cli.person import person
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.dead_letter import DeadLetter, LetterStatus
 from factory_runtime.domain.job import JobStatus

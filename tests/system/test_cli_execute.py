@@ -14,7 +14,8 @@ import pytest
 from rich.console import Console
 
 from cli import execute, run_stack
-from cli.door import Door
+from cli.desk.local import LocalDesk
+from cli.door import StoreDoor
 from cli.execute import follow_to_the_end
 from cli.progress import LiveProgress, SilentProgress
 from cli.run_stack import MAX_RESTARTS, RunStack
@@ -125,7 +126,7 @@ def follow(
     runtime: Runtime, run: Run, progress: SilentProgress | None = None
 ) -> tuple[Run, RunStack]:
     stack = RunStack(runtime.settings, lambda _: None)
-    door = Door(runtime, "local", json=True)
+    door = StoreDoor(LocalDesk(runtime, "local"), json=True)
     return follow_to_the_end(door, run, stack, progress or SilentProgress()), stack
 
 
@@ -239,12 +240,12 @@ def test_ctrl_c_while_the_summary_is_written_leaves_no_stack(
         runtime.store, runtime.clock, "local", run.id, RunStatus.CANCELLED, "elsewhere"
     )
 
-    def interrupted(*_: object) -> None:
+    def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(execute, "read_run", interrupted)
+    monkeypatch.setattr(execute, "show_what_came", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        execute.execute(Door(runtime, "local", json=True), run)
+        execute.execute(StoreDoor(LocalDesk(runtime, "local"), json=True), run)
     assert stacks.started[0].poll() is not None
 
 
@@ -253,7 +254,7 @@ def test_a_broken_memory_is_one_line_and_no_failure(
 ) -> None:
     (tmp_path / "home").mkdir(exist_ok=True)
     (tmp_path / "home" / "memory").write_text("no folder")
-    code = execute.execute(Door(runtime, "local", json=False), fail_run(runtime))
+    code = execute.execute(StoreDoor(LocalDesk(runtime, "local"), json=False), fail_run(runtime))
     out = capsys.readouterr().out
     assert code == 1
     assert len([line for line in out.splitlines() if line.startswith("no similar runs: ")]) == 1
@@ -267,7 +268,7 @@ def test_live_progress_fits_the_terminal_and_keeps_statuses_whole(
     run = fail_run(runtime)
     out = io.StringIO()
     console = Console(file=out, width=width, height=30, highlight=False)
-    watcher = Watcher(runtime.store, "local", run.id)
+    watcher = Watcher(LocalDesk(runtime, "local").reading, run.id)
     with LiveProgress(SystemClock(), console) as progress:
         progress.show(watcher, watcher.look())
     lines = out.getvalue().splitlines()
@@ -285,7 +286,7 @@ def test_live_progress_shows_how_far_a_job_is(runtime: Runtime) -> None:
     with runtime.store.begin("local") as tx:
         tx.note_progress(job, 0.45, "gathering\x1b[31m source 3 of 5")
     out = io.StringIO()
-    watcher = Watcher(runtime.store, "local", run.id)
+    watcher = Watcher(LocalDesk(runtime, "local").reading, run.id)
     with LiveProgress(SystemClock(), Console(file=out, width=120, height=30)) as progress:
         progress.show(watcher, watcher.look())
     assert re.search(r"generate-repo +Running +1/5 .*45% gathering.* source 3 of 5", out.getvalue())

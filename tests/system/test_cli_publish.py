@@ -11,7 +11,7 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine, text
 
-from cli.door import open_door
+from cli.door import open_stores
 from cli.prove import bring_published
 from cli.store_checks import look_at_store
 from deployments.prove.sandbox import Sandbox
@@ -197,7 +197,7 @@ def test_a_published_template_is_proved_like_any_other(
     assert factory("templates", "publish", server.location(inside="greeting")).code == 0
     digest = runtime.catalog.load("greeting", tenant_id="local").digest
     with Sandbox(runtime.settings) as sandbox:
-        bring_published(open_door(), sandbox, "microservice")
+        bring_published(open_stores(), sandbox, "microservice")
         assert sandbox.runtime.find_store() is None, "a folder is there for both"
-        bring_published(open_door(), sandbox, "greeting")
+        bring_published(open_stores(), sandbox, "greeting")
         assert sandbox.runtime.catalog.load("greeting", tenant_id="local").digest == digest

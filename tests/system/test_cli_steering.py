@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from cli.door import person
+from cli.person import person
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import Run, RunStatus

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cli.door import person
+from cli.person import person
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.records import Effect, EffectStatus
 from factory_runtime.domain.run import Run, RunStatus

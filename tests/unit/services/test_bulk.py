@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
@@ -56,6 +57,10 @@ def failed_runs(factory: SmallFactory, number: int) -> list[Run]:
     return ended
 
 
+def chosen(factory: SmallFactory, where: RunFilter) -> Iterator[Run]:
+    return choose(partial(factory.store.begin, TENANT, read_only=True), where)
+
+
 def retrying(factory: SmallFactory, run_id: str, change: Change = Change()) -> Run:  # noqa: B008
     store, clock = factory.store, factory.clock
     return retry_run(store, clock, TENANT, run_id, "bob", change=change, desk=factory.desk)
@@ -65,8 +70,8 @@ def test_what_is_counted_is_what_is_chosen_and_done(factory: SmallFactory):
     runs = failed_runs(factory, 5)
     newest_first = [run.id for run in reversed(runs)]
     assert count(factory.store, TENANT, FAILED) == 5
-    assert [run.id for run in choose(factory.store, TENANT, FAILED)] == newest_first
-    told = list(do_to_all(factory.store, TENANT, FAILED, partial(retrying, factory)))
+    assert [run.id for run in chosen(factory, FAILED)] == newest_first
+    told = list(do_to_all(chosen(factory, FAILED), partial(retrying, factory)))
     assert [one.run_id for one in told] == newest_first
     assert all(one.run == factory.run(run) for one, run in zip(told, reversed(runs), strict=True))
     assert count(factory.store, TENANT, FAILED) == 0
@@ -74,9 +79,9 @@ def test_what_is_counted_is_what_is_chosen_and_done(factory: SmallFactory):
 
 def test_who_starts_it_again_does_what_is_left(factory: SmallFactory):
     failed_runs(factory, 5)
-    on_the_way = do_to_all(factory.store, TENANT, FAILED, partial(retrying, factory))
+    on_the_way = do_to_all(chosen(factory, FAILED), partial(retrying, factory))
     done = {told.run_id for told in islice(on_the_way, 3)}
-    rest = {t.run_id for t in do_to_all(factory.store, TENANT, FAILED, partial(retrying, factory))}
+    rest = {t.run_id for t in do_to_all(chosen(factory, FAILED), partial(retrying, factory))}
     assert (len(done), len(rest), done & rest) == (3, 2, set())
 
 
@@ -89,7 +94,7 @@ def test_a_run_that_ended_on_the_way_is_told_of_and_stays_as_it_is(factory: Smal
             end_run(factory.store, factory.clock, TENANT, run_id, RunStatus.FAILED, "first")
         return cancel_run(factory.store, factory.clock, TENANT, run_id, "bob")
 
-    told = {one.run_id: one for one in do_to_all(factory.store, TENANT, OPEN, cancel)}
+    told = {one.run_id: one for one in do_to_all(chosen(factory, OPEN), cancel)}
     assert isinstance(told[runs[1].id].error, IllegalTransitionError)
     assert [factory.run(run).status for run in runs] == [
         RunStatus.CANCELLED,
@@ -105,7 +110,7 @@ def test_where_nothing_can_be_done_now_the_others_are_left_for_later(factory: Sm
         raise TransientError("it is away")
 
     with pytest.raises(TransientError):
-        list(do_to_all(factory.store, TENANT, FAILED, away))
+        list(do_to_all(chosen(factory, FAILED), away))
     assert count(factory.store, TENANT, FAILED) == 3
 
 
@@ -117,7 +122,7 @@ def test_a_run_that_the_store_is_too_busy_for_does_not_keep_the_others(factory: 
             raise StoreUnavailableError("deadlock detected")
         return retrying(factory, run_id)
 
-    told = {one.run_id: one.error for one in do_to_all(factory.store, TENANT, FAILED, retry)}
+    told = {one.run_id: one.error for one in do_to_all(chosen(factory, FAILED), retry)}
     assert isinstance(told.pop(runs[1].id), StoreUnavailableError)
     assert set(told.values()) == {None}
     assert count(factory.store, TENANT, FAILED) == 1
@@ -130,7 +135,7 @@ def test_two_who_retry_the_same_runs_with_changes_retry_each_once(factory: Small
     def do(text: str) -> list[str]:
         change = Change(inputs={"text": text})
         together.wait(10)
-        told = do_to_all(factory.store, TENANT, FAILED, partial(retrying, factory, change=change))
+        told = do_to_all(chosen(factory, FAILED), partial(retrying, factory, change=change))
         return [one.run_id for one in told if one.error is None]
 
     with ThreadPoolExecutor(2) as pool:

@@ -1,0 +1,313 @@
+"""What commands ask for and have done: of the stores here, or of a Factory API."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
+
+from factory_runtime.domain.run import Run
+
+if TYPE_CHECKING:
+    from cli.watching import Watcher
+    from factory_runtime.domain.api_key import ApiKey
+    from factory_runtime.domain.approval import Approval, ApprovalStatus, Vote
+    from factory_runtime.domain.artifact import Artifact, ArtifactKind
+    from factory_runtime.domain.attempt import Attempt
+    from factory_runtime.domain.audit import AuditFilter
+    from factory_runtime.domain.body import Body
+    from factory_runtime.domain.dead_letter import (
+        Change,
+        DeadLetter,
+        LetterFilter,
+        LetterGroup,
+        RedriveOrder,
+    )
+    from factory_runtime.domain.job import Job
+    from factory_runtime.domain.memory import Recalled
+    from factory_runtime.domain.plan import Plan
+    from factory_runtime.domain.publication import Publication
+    from factory_runtime.domain.records import (
+        AuditEntry,
+        Checkpoint,
+        Effect,
+        EffectStatus,
+        RunEvent,
+    )
+    from factory_runtime.domain.run import RunRequest
+    from factory_runtime.domain.template import Template
+    from factory_runtime.ports import Page, RecallQuery, RunFilter
+    from factory_runtime.services.api_keys import WantedKey
+    from factory_runtime.services.approvals import Decided
+    from factory_runtime.services.dead_letters import Discarded
+    from factory_runtime.services.preview import Preview
+    from factory_runtime.services.standing import Reason
+
+
+@dataclass(frozen=True)
+class Person:
+    """As whom the commands are typed."""
+
+    name: str
+    groups: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A template as a run would get it now.
+
+    Attributes:
+        version, title, description: empty where it cannot be read.
+        origin: a folder or an address; empty where that is not told.
+        allowed: whether policies allow it; None where that is not known.
+    """
+
+    id: str
+    published: tuple[Publication, ...]
+    version: str = ""
+    title: str = ""
+    description: str = ""
+    origin: str = ""
+    allowed: bool | None = None
+    problem: str | None = None
+
+
+class Reading(Protocol):
+    """What pages read. Names and errors are those of ``RunTransaction``."""
+
+    def get_run(self, run_id: str) -> Run: ...
+
+    def list_runs(
+        self, where: RunFilter, *, limit: int = 50, cursor: str | None = None
+    ) -> Page[Run]: ...
+
+    def count_runs(self, where: RunFilter) -> int: ...
+
+    def find_undoing_run(self, run_id: str) -> Run | None: ...
+
+    def list_jobs(self, run_id: str) -> tuple[Job, ...]: ...
+
+    def get_job(self, run_id: str, step: str) -> Job: ...
+
+    def list_attempts(self, run_id: str, step: str | None = None) -> tuple[Attempt, ...]: ...
+
+    def find_checkpoint(self, run_id: str, step: str) -> Checkpoint | None: ...
+
+    def list_events(
+        self, run_id: str, *, after: int = 0, limit: int = 1000
+    ) -> tuple[RunEvent, ...]: ...
+
+    def list_artifacts(
+        self,
+        *,
+        run_id: str | None = None,
+        project_id: str | None = None,
+        kind: ArtifactKind | None = None,
+        limit: int = 200,
+    ) -> tuple[Artifact, ...]: ...
+
+    def get_artifact(self, artifact_id: str) -> Artifact: ...
+
+    def list_effects(
+        self, *, run_id: str | None = None, limit: int = 1000
+    ) -> tuple[Effect, ...]: ...
+
+    def list_approvals(
+        self,
+        *,
+        status: ApprovalStatus | None = None,
+        run_id: str | None = None,
+        limit: int = 200,
+    ) -> tuple[Approval, ...]: ...
+
+    def get_approval(self, approval_id: str) -> Approval: ...
+
+    def list_votes(self, approval_id: str) -> tuple[Vote, ...]: ...
+
+    def list_dead_letters(
+        self, where: LetterFilter, *, limit: int = 50
+    ) -> tuple[DeadLetter, ...]: ...
+
+    def count_dead_letters(self, where: LetterFilter) -> int: ...
+
+    def get_dead_letter(self, letter_id: str) -> DeadLetter: ...
+
+    def list_redrive_orders(self, *, limit: int = 50) -> tuple[RedriveOrder, ...]: ...
+
+    def find_redrive_order(self, order_id: str) -> RedriveOrder | None: ...
+
+
+class Looks(Protocol):
+    """What can be asked."""
+
+    @property
+    def tenant(self) -> str:
+        """Whose records; asked for where a credential says it."""
+        ...
+
+    @property
+    def project(self) -> str:
+        """Where runs belong that say nothing of it."""
+        ...
+
+    def now(self) -> datetime: ...
+
+    def typed(self, line: str) -> str:
+        """A line with commands in it, as they are typed to this desk."""
+        ...
+
+    def me(self) -> Person: ...
+
+    def reading(self) -> AbstractContextManager[Reading]:
+        """What is read within stood so at one moment, or, over HTTP, within a few."""
+        ...
+
+    def watch(self, run_id: str) -> Watcher:
+        """Raises RunNotFoundError."""
+        ...
+
+    def value_of(self, body: Body | None) -> Any:
+        """What a body holds; one that cannot be read says so."""
+        ...
+
+    def plan_of(self, run: Run) -> Plan | None:
+        """The plan that a run goes by; None where it has none, or none that can be read."""
+        ...
+
+    def approved_plan(self, approval: Approval) -> Plan:
+        """Raises FactoryError: it is gone, or is not what the approval's digest is of."""
+        ...
+
+    def inputs_schema(self, template: str, version: str | None) -> Mapping[str, Any]:
+        """Raises FactoryError: there is no such template."""
+        ...
+
+    def schema_of_run(self, run: Run, version: str | None) -> Mapping[str, Any]:
+        """Raises FactoryError: its template is gone."""
+        ...
+
+    def inputs_of(self, run: Run) -> Mapping[str, Any]: ...
+
+    def title_of(self, run: Run) -> tuple[str, str]:
+        """Its template's title and description."""
+        ...
+
+    def list_runs(
+        self, where: RunFilter, *, limit: int, cursor: str | None
+    ) -> tuple[Page[Run], Mapping[str, tuple[Reason, ...]]]:
+        """Runs, the newest request first; and why open ones stand where they do, by id."""
+        ...
+
+    def reasons_of(self, run: Run, jobs: Iterable[Job]) -> tuple[Reason, ...]: ...
+
+    def is_executed(self) -> bool:
+        """Whether somebody is there to execute runs, as far as that is seen from here."""
+        ...
+
+    def ui_url(self) -> str | None:
+        """The address of the Prefect UI, if its stack is up here."""
+        ...
+
+    def recall(self, asked: RecallQuery) -> tuple[Recalled, ...]: ...
+
+    def body_of(self, artifact: Artifact) -> AbstractContextManager[BinaryIO]:
+        """An artifact's bytes, found to match their digest; that they were read is recorded.
+
+        Raises:
+            ArtifactNotFoundError: they are gone.
+            CorruptArtifactError: they are not what was recorded.
+        """
+        ...
+
+    def list_effects(
+        self, run_id: str | None, status: EffectStatus | None, *, limit: int, cursor: str | None
+    ) -> tuple[tuple[Effect, ...], str | None]:
+        """Effects, the oldest first, and the cursor of those that follow."""
+        ...
+
+    def letter_groups(self, *, limit: int) -> tuple[LetterGroup, ...]: ...
+
+    def whole_fingerprint(self, beginning: str) -> str:
+        """A kind of failure, by the first digits of its fingerprint.
+
+        Raises:
+            InputError: they are none, or more than one begins so.
+            DeadLetterNotFoundError: none does.
+        """
+        ...
+
+    def tried_with(self, letter: DeadLetter) -> tuple[AuditEntry, ...]:
+        """What people did with a letter, the oldest first."""
+        ...
+
+    def read_audit(
+        self, where: AuditFilter, *, limit: int, cursor: str | None
+    ) -> Page[AuditEntry]: ...
+
+    def list_keys(self, *, good_at: datetime | None, limit: int) -> tuple[ApiKey, ...]: ...
+
+    def offers(self) -> tuple[tuple[Offer, ...], str | None]:
+        """The templates there are; and why none can be asked for, if so."""
+        ...
+
+    def template_names(self) -> frozenset[str]:
+        """Of templates that there are, in order or not: for the shell to complete."""
+        ...
+
+    def template(self, name: str, version: str | None) -> tuple[Template, Publication | None]:
+        """A template, and where it was published from.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        ...
+
+
+class Desk(Looks, Protocol):
+    """And what can be done. Errors are those of the services."""
+
+    def preview(self, request: RunRequest) -> Preview: ...
+
+    def request(self, request: RunRequest) -> Run: ...
+
+    def cancel(self, run_id: str, *, undo: bool = False) -> Run: ...
+
+    def pause(self, run_id: str) -> Run: ...
+
+    def resume(self, run_id: str) -> Run: ...
+
+    def retry(self, run_id: str, change: Change) -> Run: ...
+
+    def retry_job(self, run_id: str, step: str, change: Change) -> Run: ...
+
+    def undo(self, run_id: str) -> Run | None:
+        """The run that undoes it; None where that is made in a minute."""
+        ...
+
+    def redrive(self, letter_id: str, change: Change, beside: Collection[str]) -> Run: ...
+
+    def order(self, where: LetterFilter, change: Change, *, canary: bool) -> RedriveOrder: ...
+
+    def carry_on(self, order: RedriveOrder) -> RedriveOrder:
+        """An order as it stands, once it is carried out here where nobody else does that."""
+        ...
+
+    def stop_order(self, order_id: str, reason: str) -> RedriveOrder: ...
+
+    def discard(self, letter_id: str, reason: str, *, undo: bool) -> DeadLetter: ...
+
+    def discard_group(self, where: LetterFilter, reason: str, *, undo: bool) -> Discarded: ...
+
+    def decide(self, approval_id: str, *, granted: bool, comment: str) -> Decided: ...
+
+    def add_key(self, wanted: WantedKey) -> tuple[ApiKey, str]:
+        """A key, and what it is shown by."""
+        ...
+
+    def rotate_key(
+        self, key_id: str, *, overlap: timedelta, expires_in: timedelta | None
+    ) -> tuple[ApiKey, str]: ...
+
+    def revoke_key(self, key_id: str) -> ApiKey: ...

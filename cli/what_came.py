@@ -1,0 +1,68 @@
+"""What a run came to, when it was seen through: what it made, what failed, and runs like it."""
+
+from __future__ import annotations
+
+import sys
+
+from cli.as_json import print_json
+from cli.door import Door
+from cli.memory import made_by, recalled_as_json
+from cli.run_facts import facts_as_json, flow_run_url, read_run, show_failures, show_made
+from cli.screen import status_style
+from cli.similar import Similar, SimilarRuns
+from cli.text import one_line
+from factory_runtime.domain.run import Run
+
+
+def show_what_came(
+    door: Door, run: Run, similar: SimilarRuns, ui_url: str | None, *, stands: bool
+) -> None:
+    """What a run came to, and runs like it; ``stands`` is whether the Prefect UI stays there."""
+    facts = read_run(door, run.id)
+    url = flow_run_url(facts.run, ui_url)
+    recalled = similar.wait() if run.ended else Similar()
+    if door.json:
+        document = facts_as_json(facts, url)
+        document["similar_runs"] = [recalled_as_json(one) for one in recalled.found]
+        document["similar_runs_error"] = recalled.trouble
+        print_json(document)
+        sys.stdout.flush()
+        return
+    screen = door.screen
+    screen.line()
+    took = f" in {facts.took}" if facts.took else ""
+    screen.line(f"{_spoken(facts.run)}{took}", status_style(facts.run.status))
+    show_failures(door, facts)
+    show_made(door, facts)
+    if url is not None:
+        screen.heading("Prefect")
+        screen.line(url)
+        if not stands:
+            screen.line("`factory up` keeps the Prefect server up; `factory runs show` finds it")
+    _show_similar(door, recalled)
+    sys.stdout.flush()
+
+
+def _spoken(run: Run) -> str:
+    if run.ended:
+        return f"{run.id} {run.status}"
+    return f"{run.id} was asked to stop; `factory runs watch {run.id}` shows when it has"
+
+
+def _show_similar(door: Door, recalled: Similar) -> None:
+    if recalled.trouble is not None:
+        door.screen.line()
+        door.screen.line(f"no similar runs: {one_line(recalled.trouble)}", "dim")
+    elif recalled.found:
+        door.screen.heading("Similar past runs")
+        rows = [
+            (
+                f"{one.score:.2f}",
+                one.memory.run_id or "",
+                one.memory.outcome or "",
+                made_by(one.memory),
+                one_line(one.memory.title),
+            )
+            for one in recalled.found
+        ]
+        door.screen.table(("alike", "run", "outcome", "made", "what"), rows, flexible=("what",))
