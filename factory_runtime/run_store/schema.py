@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import OperationalError
 
 from factory_runtime.domain.errors import CorruptStoreError
-from factory_runtime.run_store.engines import for_writing, sqlite_file
+from factory_runtime.run_store.engines import LOCK_WAIT, for_writing, sqlite_file
+from factory_runtime.run_store.tables import metadata
 
 HEAD_REVISION = "0013"
 """The newest migration. A constant, so that opening a store does not import Alembic."""
+
+_SHORT_WAIT = timedelta(seconds=0.2)
+"""The server looks for those who wait for each other after a second."""
 
 _ADVISORY_LOCK = 0x_FAC7_0123
 _VERSION_TABLE = "alembic_version"
@@ -56,6 +63,8 @@ def ensure_schema(engine: Engine, place: str) -> None:
         _begin_alone(connection)
         revision = find_revision(connection, place)
         if revision != HEAD_REVISION:
+            if connection.dialect.name == "postgresql":
+                _hold_tables(connection)
             _upgrade(connection, revision, place)
         connection.commit()
 
@@ -84,6 +93,34 @@ def _begin_alone(connection: Connection) -> None:
     for_writing(connection).begin()
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+
+
+def _hold_tables(connection: Connection) -> None:
+    """Have all tables before one is changed: a release that is at work goes on until then.
+
+    It takes them in an order of its own. Two that wait for each other would be found out by the
+    server, which gives up whoever waited for the shorter time: us, once and again. So we let go.
+    """
+    found = sorted(set(inspect(connection).get_table_names()) & set(metadata.tables))
+    if not found:
+        return
+    until = time.monotonic() + LOCK_WAIT.total_seconds()
+    while True:
+        try:
+            with connection.begin_nested():
+                _wait_for_locks(connection, _SHORT_WAIT)
+                connection.execute(text(f"LOCK TABLE {', '.join(found)} IN ACCESS EXCLUSIVE MODE"))
+                _wait_for_locks(connection, LOCK_WAIT)
+        except OperationalError as exc:
+            if getattr(exc.orig, "sqlstate", None) != "55P03" or time.monotonic() > until:
+                raise
+            time.sleep(_SHORT_WAIT.total_seconds())
+        else:
+            return
+
+
+def _wait_for_locks(connection: Connection, most: timedelta) -> None:
+    connection.execute(text(f"SET LOCAL lock_timeout = {int(most.total_seconds() * 1000)}"))
 
 
 def _upgrade(connection: Connection, revision: str | None, place: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from factory_runtime.run_store.rows import EFFECTS, JOBS, RUNS, Record
 from factory_runtime.run_store.schema import HEAD_REVISION
 from factory_runtime.run_store.tables import metadata
 from tests.builders import TENANT, a_claimed_job, a_job, a_run, after, an_effect
+from tests.factory import until
 from tests.services import PostgresServer
 
 _IN_SQLITE = """
@@ -293,3 +295,25 @@ def test_an_upgrade_that_fails_leaves_the_database_as_it_was(
     engine.dispose()
     with closing(open_run_store(old_url)) as store, store.begin(TENANT) as tx:
         assert tx.get_job(OLD_JOB.run_id, OLD_JOB.step).failures == OLD_JOB.failures
+
+
+@pytest.mark.service
+def test_an_upgrade_and_a_release_at_work_do_not_wait_for_each_other(
+    empty_postgres_url: str,
+) -> None:
+    engine = open_engine(parse_url(empty_postgres_url))
+    with engine.connect() as connection, connection.begin():
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0006")
+    waiting = text("SELECT count(*) FROM pg_locks WHERE NOT granted")
+    with ThreadPoolExecutor(1) as pool, engine.connect() as at_work, engine.connect() as onlooker:
+        # As who accepts a request: it writes down the key, and the run behind that.
+        at_work.execute(text("LOCK TABLE requests IN ROW EXCLUSIVE MODE"))
+        upgrade = pool.submit(open_run_store, empty_postgres_url)
+        until(lambda: upgrade.done() or onlooker.execute(waiting).scalar(), "the upgrade waits")
+        at_work.execute(text("LOCK TABLE runs IN ROW EXCLUSIVE MODE"))
+        at_work.commit()
+        with closing(upgrade.result(60)) as store:
+            store.check()
+    engine.dispose()
