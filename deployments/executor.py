@@ -156,7 +156,10 @@ class Standing:
         self._write()
 
     def _write(self) -> None:
-        write_state(self._settings, self._state)
+        try:
+            write_state(self._settings, self._state)
+        except OSError as error:  # a full disk: what is kept goes on, and is told of next time
+            _LOG.warning("the stack cannot say how it is: %s", error)
 
 
 async def _serve(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,8 +11,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from deployments import offered_api
+from deployments.executor import Standing
 from deployments.kept import StackApi
 from deployments.offered_api import OfferedApi
+from deployments.stack import StackState, read_state
 from factory_runtime.settings import Settings
 
 
@@ -58,6 +61,19 @@ def test_an_api_that_ends_again_and_again_is_given_up(
     (line,), settled = told_at_last(settings)
     assert settled
     assert "ends again and again" in line
+
+
+def test_what_the_stack_says_of_itself_is_no_end_of_it_where_there_is_no_room(settings: Settings):
+    standing = Standing(
+        settings, StackState(os.getpid(), "starting", "http://127.0.0.1:1/api", True)
+    )
+    (settings.stack_folder / "stack.new").mkdir()
+    standing.tell("ready")
+    (settings.stack_folder / "stack.new").rmdir()
+    standing.offer("api", ["here"], True)
+    state = read_state(settings)
+    assert state is not None
+    assert (state.phase, state.offers) == ("ready", ("here",))
 
 
 def test_a_port_that_cannot_be_written_down_keeps_nothing_from_starting(settings: Settings):
