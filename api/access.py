@@ -31,8 +31,9 @@ class Needs:
         if self.right is not None:
             principal.require(self.right)
         here = principal.origin or address_of(request)
-        with acting(here, principal.key_id), dimensions(tenantId=principal.tenant_id):
-            yield principal
+        async with api_of(request).turns.turn(principal.tenant_id):
+            with acting(here, principal.key_id), dimensions(tenantId=principal.tenant_id):
+                yield principal
 
 
 async def coming_from_address(request: Request) -> AsyncGenerator[None]:
@@ -73,9 +74,10 @@ def authenticate(request: Request) -> Principal:
     )
 
 
-Anybody = Annotated[Principal, Depends(Needs(None))]
-Reader = Annotated[Principal, Depends(Needs(Right.READ))]
-Requester = Annotated[Principal, Depends(Needs(Right.REQUEST))]
-Decider = Annotated[Principal, Depends(Needs(Right.DECIDE))]
-Operator = Annotated[Principal, Depends(Needs(Right.OPERATE))]
-Admin = Annotated[Principal, Depends(Needs(Right.ADMINISTER))]
+# Until the route has answered: a stream is open for long, and takes no thread.
+Anybody = Annotated[Principal, Depends(Needs(None), scope="function")]
+Reader = Annotated[Principal, Depends(Needs(Right.READ), scope="function")]
+Requester = Annotated[Principal, Depends(Needs(Right.REQUEST), scope="function")]
+Decider = Annotated[Principal, Depends(Needs(Right.DECIDE), scope="function")]
+Operator = Annotated[Principal, Depends(Needs(Right.OPERATE), scope="function")]
+Admin = Annotated[Principal, Depends(Needs(Right.ADMINISTER), scope="function")]

@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from api.limits import Limiter
 from api.streams import Streams
+from api.turns import Turns
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.access import Principal
 
@@ -40,6 +41,7 @@ class Api:
     runtime: Runtime
     limiter: Limiter
     authenticators: Sequence[Authenticator] = ()
+    turns: Turns = field(default_factory=Turns)
     streams: Streams = field(default_factory=lambda: Streams(_STREAMS, _STREAMS_OF_TENANT))
 
 

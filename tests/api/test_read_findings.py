@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,8 +14,12 @@ from api.context import Api
 from api.etags import ETags
 from api.limits import BodyLimit
 from api.strict_json import why_not
-from factory_runtime.domain.access import Role
-from factory_runtime.domain.errors import DataRefusedError, StoreUnavailableError
+from factory_runtime.domain.access import Principal, Role
+from factory_runtime.domain.errors import (
+    DataRefusedError,
+    RunNotFoundError,
+    StoreUnavailableError,
+)
 from factory_runtime.jobs.report.locations import addresses_of, parse_url
 from factory_runtime.wire.paths import API_PREFIX
 from tests.api.laid_out import lay_out
@@ -98,6 +103,39 @@ def test_a_reader_who_is_gone_before_the_first_event_keeps_no_stream(small_site:
     asgi(app, scope, [{"type": "http.disconnect"}])
     api: Api = app.state.api
     assert api.streams.count == 0
+
+
+# --- threads
+
+
+def test_a_tenant_whose_requests_take_long_leaves_the_others_theirs(
+    small_site: ApiSite, monkeypatch: pytest.MonkeyPatch
+):
+    app, long, begun = small_site.app(), threading.Event(), threading.Event()
+
+    def look(_: object, reader: Principal, run_id: str) -> None:
+        if run_id == "long":
+            begun.set()
+            long.wait(20)
+        raise RunNotFoundError(run_id)
+
+    monkeypatch.setattr("api.routes.runs.visible_run", look)
+    monkeypatch.setattr(app.state.api.turns, "_of_tenant", 1)
+    monkeypatch.setattr(app.state.api.turns, "_seconds", 0.05)
+    with small_site.client(app=app) as client, ThreadPoolExecutor() as threads:
+
+        def get(tenant: str, run_id: str) -> int:
+            shown = {"Authorization": f"Told {small_site.token(somebody(tenant))}"}
+            return client.get(f"{RUNS}/{run_id}", headers=shown).status_code
+
+        try:
+            waiting = threads.submit(get, "acme", "long")
+            assert begun.wait(10)
+            assert [get("acme", "run-1"), get("zoo", "run-1")] == [429, 404]
+        finally:
+            long.set()
+        assert waiting.result(10) == 404
+        assert get("acme", "run-1") == 404, "and its turn is free again"
 
 
 # --- bodies
