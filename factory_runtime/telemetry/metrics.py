@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -120,7 +121,8 @@ class ProcessResources(Collector):
             try:
                 yield psutil.Process(number)
             except psutil.NoSuchProcess:
-                mark_process_dead(number, str(self._folder))  # its requests stay counted
+                with suppress(FileNotFoundError):  # another process that is asked was quicker
+                    mark_process_dead(number, str(self._folder))  # its requests stay counted
 
 
 def _numbers_in(folder: Path) -> set[int]:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from api.measure import counting_together
 from api.streams import Streams
 from factory_runtime.bootstrap import open_runtime
 from factory_runtime.domain.access import Role
@@ -230,3 +231,16 @@ def test_one_of_several_processes_tells_of_all_of_them(tmp_path: Path) -> None:
     assert of(found, "factory_api_requests_total", **requests) == 3  # what has ended has counted
     assert of(found, "factory_api_requests_in_flight") == 1
     assert len(found["factory_process_threads"]) == 1
+
+
+def test_processes_count_in_memory_where_there_is_such_a_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place, is_there in ((tmp_path, True), (tmp_path / "nowhere", False)):
+        monkeypatch.setattr("api.measure._IN_MEMORY", str(place))
+        monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")  # to be put back
+        monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR")
+        with counting_together():
+            folder = Path(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+            assert folder.is_dir()
+        assert (folder.parent == place) is is_there
