@@ -411,6 +411,18 @@ def test_requests_of_one_connection_are_bounded_each_for_itself(port: int):
             assert b" 404 " in got.split(b"\r\n", 1)[0]
 
 
+def test_a_head_that_does_not_come_is_not_waited_for(port: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("api.http_heads._SECONDS", 0.2)
+    one = f"GET {API_PREFIX}/health/live HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    for said in (b"", b"GET / HTTP/1.1\r\nHos", one + b"\r\n", one + one[:20], one + one + b"G"):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(said)
+            got = b""
+            while found := connection.recv(65536):  # times out where it is waited for
+                got += found
+            assert got.count(b"HTTP/1.1 200 OK") == said.count(one)
+
+
 def test_a_hundred_megabytes_in_pieces_are_refused_on_their_way(port: int):
     head = f"POST {RUNS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     head += "Transfer-Encoding: chunked\r\n\r\n"
