@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cli.as_json import print_json, without
-from cli.door import open_stores
+from cli.door import open_door
 from cli.options import Json, Tenant
-from cli.person import person
 from cli.screen import Screen
 from cli.text import local_time, one_line
 from factory_runtime.domain.run import RunStatus
@@ -32,10 +31,8 @@ def add(
     json: Json = False,
 ) -> None:
     """Have an address told, and show the secret that its messages are signed with this once."""
-    door = open_stores(tenant=tenant, json=json)
-    callback, secret = door.runtime.callbacks.add(
-        door.tenant, person(), url, project, tuple(status or ())
-    )
+    door = open_door(tenant=tenant, json=json)
+    callback, secret = door.desk.hooks.add_callback(url, project, tuple(status or ()))
     if json:
         print_json({**_facts(callback), "secret": secret})
         return
@@ -46,8 +43,8 @@ def add(
 @app.command("list")
 def list_(tenant: Tenant = None, json: Json = False) -> None:
     """Show who is told of ends, the oldest first."""
-    door = open_stores(tenant=tenant, json=json)
-    found = door.runtime.callbacks.list(door.tenant)
+    door = open_door(tenant=tenant, json=json)
+    found = door.desk.hooks.list_callbacks()
     if json:
         print_json({"callbacks": [_facts(one) for one in found]})
         return
@@ -65,8 +62,8 @@ def remove(
     json: Json = False,
 ) -> None:
     """Tell an address no more, of what waits to be told either."""
-    door = open_stores(tenant=tenant, json=json)
-    removed = door.runtime.callbacks.remove(door.tenant, person(), callback_id)
+    door = open_door(tenant=tenant, json=json)
+    removed = door.desk.hooks.remove_callback(callback_id)
     if json:
         print_json(_facts(removed))
     else:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import sys
 from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from cli.as_json import print_json, to_json, without
-from cli.door import StoreDoor, open_stores
+from cli.door import Door, open_door
 from cli.options import Json, Tenant, duration_option
-from cli.person import person
 from cli.screen import Screen
 from cli.text import local_time, one_line
-from factory_runtime.domain.errors import DeliveryNotFoundError, InputError
+from factory_runtime.domain.errors import InputError
 
 if TYPE_CHECKING:
-    from factory_runtime.domain.webhook import WebhookDelivery, WebhookSource
-    from factory_runtime.wire.webhook import SourceOptions
+    from pydantic import BaseModel
+
+    from factory_runtime.domain.webhook import DeliveryStatus, WebhookDelivery, WebhookSource
+    from factory_runtime.wire.webhook import NewSource, SourceOptions
+
+M = TypeVar("M", bound="BaseModel")
 
 app = typer.Typer(
     help="Who may send events that begin runs, and what they have sent.", no_args_is_help=True
@@ -49,25 +52,23 @@ def add(
     json: Json = False,
 ) -> None:
     """Add a source, and show the secret that it signs with this once."""
-    door = open_stores(tenant=tenant, json=json)
+    door = open_door(tenant=tenant, json=json)
     options = _options([*(option or []), *([f"token={token.read().strip()}"] if token else [])])
-    made = door.runtime.webhook_sources.add(
-        door.tenant,
-        person(),
-        name,
-        _kind(kind),
-        project or door.settings.project,
-        options,
-        secret.read().strip() if secret else None,
+    wanted = _wanted(
+        name=name,
+        kind=_kind(kind),
+        project_id=project or door.desk.project,
+        options=options,
+        secret=secret.read().strip() if secret else None,
     )
-    _tell(door, *made)
+    _tell(door, *door.desk.hooks.add_source(wanted))
 
 
 @app.command("list")
 def list_(tenant: Tenant = None, json: Json = False) -> None:
     """Show a tenant's sources by name."""
-    door = open_stores(tenant=tenant, json=json)
-    found = door.runtime.webhook_sources.list(door.tenant)
+    door = open_door(tenant=tenant, json=json)
+    found = door.desk.hooks.list_sources()
     if json:
         print_json({"sources": [_facts(source) for source in found]})
         return
@@ -100,23 +101,17 @@ def rotate(
     json: Json = False,
 ) -> None:
     """Give a source another secret, and show it this once."""
-    door = open_stores(tenant=tenant, json=json)
+    door = open_door(tenant=tenant, json=json)
     length = timedelta(0) if overlap in ("0", "0s") else duration_option(overlap, "--overlap")
-    made = door.runtime.webhook_sources.rotate(
-        door.tenant,
-        person(),
-        source,
-        length or timedelta(0),
-        secret.read().strip() if secret else None,
-    )
-    _tell(door, *made)
+    own = secret.read().strip() if secret else None
+    _tell(door, *door.desk.hooks.rotate_source(source, length or timedelta(0), own))
 
 
 @app.command()
 def disable(source: Source, tenant: Tenant = None, json: Json = False) -> None:
     """Take nothing of a source any more, for good."""
-    door = open_stores(tenant=tenant, json=json)
-    disabled = door.runtime.webhook_sources.disable(door.tenant, person(), source)
+    door = open_door(tenant=tenant, json=json)
+    disabled = door.desk.hooks.disable_source(source)
     if json:
         print_json(_facts(disabled))
     else:
@@ -139,12 +134,13 @@ def deliveries(
     json: Json = False,
 ) -> None:
     """Show what was sent in the last week, the newest first, and what it came to."""
-    door = open_stores(tenant=tenant, json=json)
+    door = open_door(tenant=tenant, json=json)
+    hooks, more = door.desk.hooks, None
     if again is not None:
-        found = (door.runtime.webhook_desk.again(door.tenant, person(), again),)
+        found = (hooks.decide_again(again),)
     else:
-        found = _read(door, source, status, limit, cursor)
-    more = found[-1].id if len(found) == limit and again is None else None
+        wanted = None if status is None else _status(status)
+        found, more = hooks.list_deliveries(source, wanted, limit=limit, cursor=cursor)
     if json:
         rows = [without(one, "event", "replay_key") for one in found]
         print_json({"deliveries": rows, "cursor": more})
@@ -158,22 +154,13 @@ def deliveries(
         door.screen.line(f"more: --cursor {more}", "dim")
 
 
-def _read(
-    door: StoreDoor, source: str | None, status: str | None, limit: int, cursor: str | None
-) -> tuple[WebhookDelivery, ...]:
-    from factory_runtime.domain.webhook import DeliveryFilter, DeliveryStatus
+def _status(text: str) -> DeliveryStatus:
+    from factory_runtime.domain.webhook import DeliveryStatus
 
     try:
-        wanted = None if status is None else DeliveryStatus(status)
+        return DeliveryStatus(text)
     except ValueError as exc:
-        raise InputError(f"{status!r} is no status of a delivery") from exc
-    with door.desk.reading() as tx:
-        source_id = None if source is None else tx.get_webhook_source(source).id
-        try:
-            after = None if cursor is None else tx.get_delivery(cursor)
-        except DeliveryNotFoundError as exc:
-            raise InputError("the cursor is not one of ours") from exc
-        return tx.list_deliveries(DeliveryFilter(source_id, wanted), limit=limit, after=after)
+        raise InputError(f"{text!r} is no status of a delivery") from exc
 
 
 def _kind(text: str) -> Any:
@@ -187,20 +174,29 @@ def _kind(text: str) -> Any:
 
 
 def _options(given: list[str]) -> SourceOptions:
-    from pydantic import ValidationError
-
     from factory_runtime.wire.webhook import SourceOptions
 
     split = (one.partition("=") for one in given)
-    pairs = {key: value for key, _, value in split}
+    return _sensible(SourceOptions, {key: value for key, _, value in split})
+
+
+def _wanted(**given: Any) -> NewSource:
+    from factory_runtime.wire.webhook import NewSource
+
+    return _sensible(NewSource, given)
+
+
+def _sensible(kind: type[M], given: dict[str, Any]) -> M:
+    from pydantic import ValidationError
+
     try:
-        return SourceOptions.model_validate(pairs)
+        return kind.model_validate(given)
     except ValidationError as exc:
         wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in exc.errors())
         raise InputError(f"the options make no sense: {wrong}") from None
 
 
-def _tell(door: StoreDoor, source: WebhookSource, secret: str) -> None:
+def _tell(door: Door, source: WebhookSource, secret: str) -> None:
     """The secret alone on standard output, so that it can be piped to where it is kept."""
     if door.json:
         print_json({**_facts(source), "secret": secret})

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 from factory_runtime.domain.run import Run
 
 if TYPE_CHECKING:
+    from cli.desk.hooks import Hooks
     from cli.watching import Watcher
     from factory_runtime.domain.api_key import ApiKey
     from factory_runtime.domain.approval import Approval, ApprovalStatus, Vote
@@ -267,6 +268,9 @@ class Looks(Protocol):
 
 class Desk(Looks, Protocol):
     """And what can be done. Errors are those of the services."""
+
+    @property
+    def hooks(self) -> Hooks: ...
 
     def preview(self, request: RunRequest) -> Preview: ...
 

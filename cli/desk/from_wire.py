@@ -16,6 +16,7 @@ from factory_runtime.domain.approval import Approval, Question, Vote
 from factory_runtime.domain.artifact import Artifact
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.body import Body
+from factory_runtime.domain.callback import Callback
 from factory_runtime.domain.dead_letter import DeadLetter, LetterGroup, RedriveOrder
 from factory_runtime.domain.durations import parse_duration
 from factory_runtime.domain.job import Job
@@ -26,6 +27,7 @@ from factory_runtime.domain.publication import Publication
 from factory_runtime.domain.records import AuditEntry, Checkpoint, Effect, RunEvent
 from factory_runtime.domain.run import Run
 from factory_runtime.domain.template import Step, Template
+from factory_runtime.domain.webhook import Begun, SourceSecret, WebhookDelivery, WebhookSource
 from factory_runtime.services.standing import Reason, ReasonKind
 from factory_runtime.wire.run import RunDetail, RunSummary
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from factory_runtime.services.preview import Preview
     from factory_runtime.wire.approval import ApprovalAnswer, VoteAnswer
     from factory_runtime.wire.audit import AuditEntryAnswer
+    from factory_runtime.wire.callback import CallbackAnswer
     from factory_runtime.wire.effect import EffectAnswer
     from factory_runtime.wire.history import ArtifactAnswer, EventAnswer
     from factory_runtime.wire.job import AttemptAnswer, CheckpointAnswer, JobAnswer
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from factory_runtime.wire.plan import PlanAnswer, PreviewAnswer
     from factory_runtime.wire.standing import ReasonAnswer
     from factory_runtime.wire.template import PublicationAnswer, TemplateDetail
+    from factory_runtime.wire.webhook import DeliveryAnswer, SourceAnswer
 
     D = TypeVar("D", bound=DataclassInstance)
 
@@ -174,6 +178,36 @@ def key_of(answer: KeyAnswer, tenant: str) -> ApiKey:
     """What is told of a key; of its hash, nothing."""
     grants = tuple(Grant(one.role, one.project_id) for one in answer.grants)
     return _made(ApiKey, answer, id=answer.key_id, tenant_id=tenant, hash="", grants=grants)
+
+
+def source_of(answer: SourceAnswer, tenant: str) -> WebhookSource:
+    """Who may send events; of its secrets, when they count."""
+    from factory_runtime.wire.webhook import SourceOptions
+
+    options = SourceOptions.model_validate(answer.options).model_dump(exclude_none=True)
+    secrets = tuple(SourceSecret("", one.since, one.until) for one in answer.secrets)
+    given: dict[str, Any] = {"tenant_id": tenant, "options": options, "secrets": secrets}
+    return _made(WebhookSource, answer, id=answer.source_id, **given)
+
+
+def delivery_of(answer: DeliveryAnswer, tenant: str) -> WebhookDelivery:
+    """What a source sent, without the event."""
+    begun = tuple(Begun(one.template_recipe_id, one.run_id, one.error) for one in answer.matched)
+    return _made(
+        WebhookDelivery,
+        answer,
+        tenant_id=tenant,
+        begun=begun,
+        event=Body(),
+        replay_key="",
+        body_digest="",
+        asked_at=answer.received_at,
+    )
+
+
+def callback_of(answer: CallbackAnswer, tenant: str) -> Callback:
+    """Who is told of ends; of its secret, nothing."""
+    return _made(Callback, answer, id=answer.callback_id, tenant_id=tenant, secret="")
 
 
 def recalled_of(answer: RecalledAnswer, tenant: str) -> Recalled:

@@ -12,6 +12,7 @@ from cli.person import person, person_groups
 from factory_runtime.domain.dead_letter import ORDER_ENDED, OrderStatus
 
 if TYPE_CHECKING:
+    from cli.desk.local_hooks import LocalHooks
     from factory_runtime.domain.access import Principal
     from factory_runtime.domain.api_key import ApiKey
     from factory_runtime.domain.dead_letter import Change, DeadLetter, LetterFilter, RedriveOrder
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class LocalDesk(LocalLooks):
     """One tenant's records, read and written by who can reach the stores."""
+
+    @property
+    def hooks(self) -> LocalHooks:
+        from cli.desk.local_hooks import LocalHooks
+
+        return LocalHooks(self.runtime, self.tenant)
 
     def preview(self, request: RunRequest) -> Preview:
         from factory_runtime.services.preview import preview_run

@@ -17,6 +17,7 @@ from factory_runtime.wire import bulk, key, letter
 from factory_runtime.wire.run import NewRun
 
 if TYPE_CHECKING:
+    from cli.desk.remote_hooks import RemoteHooks
     from factory_runtime.domain.api_key import ApiKey
     from factory_runtime.domain.dead_letter import Change, DeadLetter, LetterFilter, RedriveOrder
     from factory_runtime.domain.run import Run, RunRequest
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class RemoteDesk(RemoteLooks):
     """One tenant's records, read and written as far as the credential may."""
+
+    @property
+    def hooks(self) -> RemoteHooks:
+        from cli.desk.remote_hooks import RemoteHooks
+
+        return RemoteHooks(self.client, self.tenant)
 
     def preview(self, request: RunRequest) -> Preview:
         return from_wire.preview_of(self.client.send(calls.preview_run(_asked(request))))

@@ -111,7 +111,9 @@ def visible_source(
     Raises:
         WebhookNotFoundError, ForbiddenError: as ``visible_run``.
     """
-    missing = WebhookNotFoundError(f"no source of webhooks {named}")
+    missing = WebhookNotFoundError(
+        f"no source of webhooks {named}", hint="`factory webhooks list` shows them"
+    )
     return _visible(lambda: tx.get_webhook_source(named), principal, right, missing)
 
 
@@ -123,7 +125,9 @@ def visible_callback(
     Raises:
         CallbackNotFoundError, ForbiddenError: as ``visible_run``.
     """
-    missing = CallbackNotFoundError(f"no callback {callback_id}")
+    missing = CallbackNotFoundError(
+        f"no callback {callback_id}", hint="`factory callbacks list` shows them"
+    )
     return _visible(lambda: tx.get_callback(callback_id), principal, right, missing)
 
 

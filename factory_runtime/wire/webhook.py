@@ -89,6 +89,7 @@ class SourceAnswer(Answer):
     created_at: datetime
     created_by: str
     disabled_at: datetime | None = None
+    version: int = 1
     secrets: tuple[SecretAnswer, ...]
 
     @classmethod
@@ -162,7 +163,7 @@ class Received(DeliveryAnswer):
 
 
 def _facts_of(source: WebhookSource) -> dict[str, Any]:
-    names = ("name", "kind", "project_id", "created_at", "created_by", "disabled_at")
+    names = ("name", "kind", "project_id", "created_at", "created_by", "disabled_at", "version")
     facts = {name: getattr(source, name) for name in names}
     options = {key: value for key, value in source.options.items() if key != "token"}
     shown = SourceOptions(**options).model_dump(by_alias=True, exclude_none=True)

@@ -35,11 +35,14 @@ from factory_runtime.domain.errors import (
     UnauthenticatedError,
 )
 from factory_runtime.domain.run import RunStatus
+from factory_runtime.domain.webhook import SourceKind
 from factory_runtime.wire.bulk import BulkCancel, BulkRetry, Change
+from factory_runtime.wire.callback import NewCallback
 from factory_runtime.wire.key import NewKey, Rotate, WantedGrant
 from factory_runtime.wire.letter import BulkDiscard, BulkRedrive, Discard, Redrive
 from factory_runtime.wire.memory import MemoryQuestion
 from factory_runtime.wire.run import NewRun
+from factory_runtime.wire.webhook import NewSource, Rotation
 from tests.api.served import Served
 from tests.api.site import ApiSite, somebody
 
@@ -65,6 +68,9 @@ BODIES: dict[str, Any] = {
     "discard_letter": Discard(reason="tried"),
     "add_key": NewKey(name="ada", grants=[WantedGrant(role=Role.VIEWER)]),
     "rotate_key": Rotate(),
+    "add_source": NewSource(name="hooks", kind=SourceKind.GITHUB),
+    "rotate_source": Rotation(),
+    "add_callback": NewCallback(url="https://hooks.example.com"),
     "search_memory": MemoryQuestion(query="orders"),
 }
 RUN_CHOICE = {name: "word" for name in calls.RunChoice.__annotations__} | {

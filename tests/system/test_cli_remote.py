@@ -439,6 +439,21 @@ def test_keys_are_given_rotated_and_revoked(far: Far):
     assert "revoked" in far.typed("keys", "list", "--all").out
 
 
+def test_sources_and_callbacks_are_added_listed_and_ended(far: Far):
+    made = far.typed("webhooks", "add", "hooks", "--kind", "github", "--json").json
+    assert len(made["secret"]) > 16
+    rotated = far.typed("webhooks", "rotate", "hooks", "--overlap", "0s", "--json").json
+    assert rotated["secret"] != made["secret"]
+    told = far.typed("callbacks", "add", "https://192.0.2.1/ends", "--status", "Failed", "--json")
+    for line in ("webhooks list", "callbacks list", "webhooks deliveries"):
+        for more in ((), ("--json",)):
+            near = far.here(*line.split(), *more)
+            assert far.typed(*line.split(), *more) == near, line
+    assert far.typed("webhooks", "disable", "hooks").code == 0
+    assert far.typed("callbacks", "remove", told.json["id"]).code == 0
+    assert far.typed("webhooks", "disable", "nobody") == far.here("webhooks", "disable", "nobody")
+
+
 # --- what goes wrong
 
 
