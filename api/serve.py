@@ -65,9 +65,12 @@ def serve(settings: Settings, place: Place, tell: Callable[[], None] | None = No
         tell: called once it listens; of several processes by none.
 
     Raises:
-        SettingsError: nobody can listen there.
+        SettingsError: nobody can listen there, or the application cannot be made of them.
     """
     _refuse_taken(place)
+    if place.processes > 1:
+        # What is wrong ends this process, not each of those that it would start again and again.
+        create_app(open_runtime(settings))
     # What each process of the application reads: where it listens, and among how many it shares.
     os.environ["FACTORY_API_HOST"] = place.host
     os.environ["FACTORY_API_PROCESSES"] = str(place.processes)
