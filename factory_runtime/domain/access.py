@@ -119,12 +119,13 @@ class Principal:
 
 
 _NOBODY = frozenset({"prefect", "system"})
-_NAME = re.compile(r"(?!group:)\S(?:.{0,198}\S)?")
+_NAME = re.compile(r"(?!group:|webhook:)\S(?:.{0,198}\S)?")
 
 
 def is_person(name: str) -> bool:
     """Whether somebody who shows a credential may be called so.
 
-    Nobody is called as parts of the factory are, or like a group in a list of who may decide.
+    Nobody is called as parts of the factory are, like a source of webhooks, whose runs are its own,
+    or like a group in a list of who may decide.
     """
     return name not in _NOBODY and name.isprintable() and _NAME.fullmatch(name) is not None
