@@ -7,6 +7,7 @@ this process, which then has its share.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import time
 from datetime import timedelta
@@ -67,7 +68,7 @@ class Limiter:
             LimitReachedError: there have been too many.
         """
         why = "too many credentials that are not good"
-        self._hit(self._of_address, why, "guess", address)
+        self._hit(self._of_address, why, "guess", _network_of(address))
 
     def _hit(self, item: RateLimitItem, why: str, *who: str) -> None:
         if not self._ask("hit", item, *who):
@@ -141,6 +142,17 @@ def _said_length(scope: Scope) -> int:
         if name == b"content-length" and value.isdigit():
             return int(value)
     return 0
+
+
+def _network_of(address: str) -> str:
+    """Whose an address is: of IPv6 everybody has 2**64 of them at the least."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:  # whatever a proxy says
+        return address
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return address
+    return str(parsed.ipv4_mapped or ipaddress.ip_network((int(parsed), 64), strict=False))
 
 
 def _rate(text: str, share: int, name: str) -> RateLimitItem:

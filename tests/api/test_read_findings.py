@@ -6,9 +6,11 @@ import asyncio
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.testclient import TestClient
 
 from api.context import Api
 from api.etags import ETags
@@ -21,6 +23,7 @@ from factory_runtime.domain.errors import (
     StoreUnavailableError,
 )
 from factory_runtime.jobs.report.locations import addresses_of, parse_url
+from factory_runtime.ports import RunStore
 from factory_runtime.wire.paths import API_PREFIX
 from tests.api.laid_out import lay_out
 from tests.api.site import ApiSite, somebody
@@ -136,6 +139,20 @@ def test_a_tenant_whose_requests_take_long_leaves_the_others_theirs(
             long.set()
         assert waiting.result(10) == 404
         assert get("acme", "run-1") == 404, "and its turn is free again"
+
+
+def test_who_has_many_addresses_guesses_no_more_often(
+    tmp_path: Path, sqlite_url: str, sqlite_store: RunStore
+):
+    site = ApiSite(tmp_path, sqlite_url, sqlite_store, api_refused_rate="2/hour")
+    app = site.app()
+
+    def guess(address: str) -> int:
+        return TestClient(app, client=(address, 1)).get(RUNS).status_code
+
+    assert [guess(f"2001:db8::{n:x}") for n in range(4)] == [401, 401, 429, 429]
+    assert guess("2001:db8:0:1::") == 401, "another network's"
+    assert [guess(f"::ffff:192.0.2.{n}") for n in range(4)] == [401] * 4, "each its own"
 
 
 # --- bodies
