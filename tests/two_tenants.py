@@ -258,6 +258,7 @@ BESIDE: dict[str, Call] = {
     "add_audit": lambda tx: tx.add_audit([foreign(AUDIT)]),
     "add_seals": lambda tx: tx.add_seals([foreign(SEAL)]),
     "stray_audit": lambda tx: tx.stray_audit(9),
+    "lost_audit": lambda tx: tx.lost_audit(9),
     "drop_set_aside": lambda tx: tx.drop_set_aside(RUN.id),
     "lock_topic": lambda tx: tx.lock_topic(JOB.type),
     "note_route": lambda tx: tx.note_route(JOB, "flow-9", "stolen"),

@@ -44,6 +44,10 @@ class AuditRecords(Protocol):
         """
         ...
 
+    def lost_audit(self, limit: int) -> tuple[str, ...]:
+        """Ids of entries that wait for their seal and are gone: likewise."""
+        ...
+
     def last_seal(self) -> AuditSeal | None: ...
 
     def list_seals(self, *, after: int, limit: int) -> tuple[AuditSeal, ...]:

@@ -55,6 +55,14 @@ class Audits:
         ]
         return self._rows.list(AUDIT, *unknown, order_by=(audit.c.at, audit.c.id), limit=limit)
 
+    def lost_audit(self, limit: int) -> tuple[str, ...]:
+        columns = audit_unsealed.c
+        there = exists().where(
+            audit.c.tenant_id == columns.tenant_id, audit.c.id == columns.entry_id
+        )
+        lost = self._rows.list(UNSEALED, ~there, order_by=(columns.entry_id,), limit=limit)
+        return tuple(one.entry_id for one in lost)
+
     def last_seal(self) -> AuditSeal | None:
         last = self._rows.list(SEALS, order_by=(audit_seals.c.number.desc(),), limit=1)
         return last[0] if last else None

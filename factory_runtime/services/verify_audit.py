@@ -51,7 +51,7 @@ def verify_audit(store: RunStore, tenant_id: str, noted: Head | None = None) -> 
     with store.begin(tenant_id, read_only=True) as tx:
         waiting, first = tx.count_unsealed(), _readable(lambda: tx.unsealed_audit(1))
         if broken is None:
-            broken = _find_stray(tx)
+            broken = _find_stray(tx) or _find_lost(tx)
     return Verdict(head, waiting, first[0].at if first else None, broken)
 
 
@@ -131,6 +131,14 @@ def _find_stray(tx: RunTransaction) -> Break | None:
         return None
     message = f"entry {strays[0].id} has no seal and waits for none"
     return Break(Tampering.INSERTED, None, strays[0].id, message)
+
+
+def _find_lost(tx: RunTransaction) -> Break | None:
+    lost = tx.lost_audit(1)
+    if not lost:
+        return None
+    message = f"entry {lost[0]}, which waited for its seal, was removed"
+    return Break(Tampering.REMOVED, None, lost[0], message)
 
 
 def _entries(tx: RunTransaction, seals: Sequence[AuditSeal] | None) -> Entries:

@@ -131,6 +131,15 @@ def test_what_cannot_be_read_holds_up_no_other_tenant(run_store: SqlRunStore):
     assert verify_audit(run_store, "a-first").unsealed == 2
 
 
+def test_an_entry_that_is_removed_before_it_is_sealed_is_missed(run_store: SqlRunStore):
+    left(run_store, 1, 3)
+    write(run_store, "DELETE FROM audit WHERE id = 'aud-000002'")
+    assert seal_audit(run_store, CLOCK) == 2
+    broken = look(run_store).broken
+    assert broken is not None
+    assert (broken.kind, broken.entry_id) == (Tampering.REMOVED, "aud-000002")
+
+
 def test_what_a_release_before_this_one_inserts_is_sealed_too(database_store: SqlRunStore):
     left(database_store, 1, 2)
     write(
