@@ -130,7 +130,10 @@ def _json(sent: Sent, types: tuple[str, ...] = ("application/json",), suffix: st
 def _media_type(sent: Sent) -> str:
     header = Message()
     header["content-type"] = sent.header("content-type") or ""
-    charset = header.get_param("charset", "utf-8")
+    try:
+        charset = header.get_param("charset", "utf-8")
+    except (TypeError, ValueError):  # parts of it that cannot be put together (RFC 2231)
+        charset = None
     if not isinstance(charset, str) or charset.lower() not in ("utf-8", "utf8"):
         raise UnsupportedEventError("an event is in UTF-8", hint="leave out the charset")
     return header.get_content_type() if header["content-type"] else ""

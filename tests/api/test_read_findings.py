@@ -21,10 +21,15 @@ from factory_runtime.domain.errors import (
     DataRefusedError,
     RunNotFoundError,
     StoreUnavailableError,
+    UnsupportedEventError,
 )
+from factory_runtime.domain.webhook import SourceKind
 from factory_runtime.jobs.report.locations import addresses_of, parse_url
 from factory_runtime.ports import RunStore
+from factory_runtime.services.webhook_event import read_event
+from factory_runtime.services.webhook_verify import Sent
 from factory_runtime.wire.paths import API_PREFIX
+from factory_runtime.wire.webhook import SourceOptions
 from tests.api.laid_out import lay_out
 from tests.api.site import ApiSite, somebody
 
@@ -167,6 +172,12 @@ def test_a_body_that_does_not_come_is_not_waited_for(small_site: ApiSite):
     assert start["status"] == 408
     assert (b"connection", b"close") in start["headers"]
     assert json.loads(body["body"])["type"].endswith(":request-timeout")
+
+
+def test_a_content_type_that_cannot_be_read_is_refused_like_others():
+    odd = "application/json; charset*0*=; charset*0*=utf-8; charset*=x"
+    with pytest.raises(UnsupportedEventError):
+        read_event(SourceKind.GITHUB, SourceOptions(), Sent((("content-type", odd),), b"{}"))
 
 
 def test_a_number_takes_no_longer_to_read_than_its_neighbours():
