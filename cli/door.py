@@ -123,12 +123,13 @@ def _open_stores(settings: Settings, tenant: str | None, *, json: bool) -> Store
 def _open_api(settings: Settings, url: str, *, json: bool) -> Door:
     from cli.desk.remote import RemoteDesk
     from factory_runtime.client import FactoryClient, Target
+    from factory_runtime.wire.paths import API_PREFIX
 
     key = None if settings.api_key is None else settings.api_key.get_secret_value()
     if urlsplit(url).scheme not in ("http", "https"):
         problem = Problem("FACTORY_API_URL", 0, 0, "setting", f"is {url!r}: no http address")
         raise _bad_settings([problem])
-    client = FactoryClient(Target(url, key))
+    client = FactoryClient(Target(url.rstrip("/").removesuffix(API_PREFIX), key))
     _opened.callback(client.close)
     return Door(RemoteDesk(client, settings.project), json)
 

@@ -22,7 +22,6 @@ from factory_runtime.domain.run import Run
 app = typer.Typer(help="One job of a run: show, read and retry it.", no_args_is_help=True)
 
 _PAGE = 1000
-_POLL = 0.1
 _CLOSE = 3
 
 
@@ -134,7 +133,7 @@ def _pages(
         elif ended or not follow:
             return
         else:
-            time.sleep(_POLL)
+            time.sleep(door.desk.poll_seconds)
 
 
 def _print(door: Door, run_id: str, pages: Iterator[tuple[RunEvent, ...]]) -> None:

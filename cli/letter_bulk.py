@@ -36,7 +36,6 @@ SHOWN = 12
 """Digits of a fingerprint that are shown."""
 
 _FIRST = 10
-_LOOK_EVERY = 0.1
 _LOOKS = 100
 
 
@@ -154,7 +153,7 @@ def _once_decided(door: Door, order: RedriveOrder) -> RedriveOrder:
         order = door.desk.carry_on(order)
         if order.status is not OrderStatus.CANARY:
             break
-        time.sleep(_LOOK_EVERY)
+        time.sleep(door.desk.poll_seconds)
     return order
 
 

@@ -29,7 +29,6 @@ For = Annotated[
     typer.Option("--for", metavar="DURATION", help="The most that --wait waits; 60s by default."),
 ]
 _PATIENCE = timedelta(seconds=60)
-_POLL = 0.1
 
 
 class NotYetError(TransientError):
@@ -156,7 +155,7 @@ def _wait(
             return Answer(run.id, error=IllegalTransitionError(f"run {run.id}", run.status, wanted))
         if time.monotonic() >= until:
             return Answer(run.id, error=_not_yet(run, wanted, limit))
-        time.sleep(_POLL)
+        time.sleep(door.desk.poll_seconds)
         with door.desk.reading() as tx:
             run = tx.get_run(run.id)
     return Answer(run.id, run)

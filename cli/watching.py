@@ -16,7 +16,7 @@ from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.run import Run
 
 if TYPE_CHECKING:
-    from cli.desk.desk import Reading
+    from cli.desk.reading import Reading
 
 POLL = 0.1
 """Seconds between two looks: two indexed queries each."""

@@ -12,11 +12,11 @@ from factory_runtime.domain.run import Run
 
 if TYPE_CHECKING:
     from cli.desk.hooks import Hooks
+    from cli.desk.reading import Reading
     from cli.watching import Watcher
     from factory_runtime.domain.api_key import ApiKey
-    from factory_runtime.domain.approval import Approval, ApprovalStatus, Vote
-    from factory_runtime.domain.artifact import Artifact, ArtifactKind
-    from factory_runtime.domain.attempt import Attempt
+    from factory_runtime.domain.approval import Approval
+    from factory_runtime.domain.artifact import Artifact
     from factory_runtime.domain.audit import AuditFilter
     from factory_runtime.domain.body import Body
     from factory_runtime.domain.dead_letter import (
@@ -32,10 +32,8 @@ if TYPE_CHECKING:
     from factory_runtime.domain.publication import Publication
     from factory_runtime.domain.records import (
         AuditEntry,
-        Checkpoint,
         Effect,
         EffectStatus,
-        RunEvent,
     )
     from factory_runtime.domain.run import RunRequest
     from factory_runtime.domain.template import Template
@@ -75,71 +73,6 @@ class Offer:
     problem: str | None = None
 
 
-class Reading(Protocol):
-    """What pages read. Names and errors are those of ``RunTransaction``."""
-
-    def get_run(self, run_id: str) -> Run: ...
-
-    def list_runs(
-        self, where: RunFilter, *, limit: int = 50, cursor: str | None = None
-    ) -> Page[Run]: ...
-
-    def count_runs(self, where: RunFilter) -> int: ...
-
-    def find_undoing_run(self, run_id: str) -> Run | None: ...
-
-    def list_jobs(self, run_id: str) -> tuple[Job, ...]: ...
-
-    def get_job(self, run_id: str, step: str) -> Job: ...
-
-    def list_attempts(self, run_id: str, step: str | None = None) -> tuple[Attempt, ...]: ...
-
-    def find_checkpoint(self, run_id: str, step: str) -> Checkpoint | None: ...
-
-    def list_events(
-        self, run_id: str, *, after: int = 0, limit: int = 1000
-    ) -> tuple[RunEvent, ...]: ...
-
-    def list_artifacts(
-        self,
-        *,
-        run_id: str | None = None,
-        project_id: str | None = None,
-        kind: ArtifactKind | None = None,
-        limit: int = 200,
-    ) -> tuple[Artifact, ...]: ...
-
-    def get_artifact(self, artifact_id: str) -> Artifact: ...
-
-    def list_effects(
-        self, *, run_id: str | None = None, limit: int = 1000
-    ) -> tuple[Effect, ...]: ...
-
-    def list_approvals(
-        self,
-        *,
-        status: ApprovalStatus | None = None,
-        run_id: str | None = None,
-        limit: int = 200,
-    ) -> tuple[Approval, ...]: ...
-
-    def get_approval(self, approval_id: str) -> Approval: ...
-
-    def list_votes(self, approval_id: str) -> tuple[Vote, ...]: ...
-
-    def list_dead_letters(
-        self, where: LetterFilter, *, limit: int = 50
-    ) -> tuple[DeadLetter, ...]: ...
-
-    def count_dead_letters(self, where: LetterFilter) -> int: ...
-
-    def get_dead_letter(self, letter_id: str) -> DeadLetter: ...
-
-    def list_redrive_orders(self, *, limit: int = 50) -> tuple[RedriveOrder, ...]: ...
-
-    def find_redrive_order(self, order_id: str) -> RedriveOrder | None: ...
-
-
 class Looks(Protocol):
     """What can be asked."""
 
@@ -151,6 +84,11 @@ class Looks(Protocol):
     @property
     def project(self) -> str:
         """Where runs belong that say nothing of it."""
+        ...
+
+    @property
+    def poll_seconds(self) -> float:
+        """Between two looks at something that is waited for."""
         ...
 
     def now(self) -> datetime: ...

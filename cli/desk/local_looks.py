@@ -53,6 +53,10 @@ class LocalLooks:
     def project(self) -> str:
         return self.runtime.settings.project
 
+    @property
+    def poll_seconds(self) -> float:
+        return 0.1
+
     def now(self) -> datetime:
         return self.runtime.clock.now()
 

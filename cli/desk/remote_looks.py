@@ -58,6 +58,10 @@ class RemoteLooks:
     def tenant(self) -> str:
         return self._me.tenant_id
 
+    @property
+    def poll_seconds(self) -> float:
+        return 1.0  # who polls faster spends what others of the tenant may ask
+
     def now(self) -> datetime:
         return datetime.now(UTC)
 

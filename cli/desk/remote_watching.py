@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from cli.desk import from_wire
-from cli.desk.desk import Reading
+from cli.desk.reading import Reading
 from cli.watching import PROGRESS, Watcher
 from factory_runtime.client import FactoryClient, StreamEvent, calls
 from factory_runtime.domain.records import RunEvent

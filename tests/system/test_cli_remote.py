@@ -501,6 +501,10 @@ def test_an_address_that_is_none_is_a_bad_setting(far: Far):
     assert (told.code, "FACTORY_API_URL" in told.err) == (2, True)
 
 
+def test_the_address_may_be_that_of_the_paths_too(far: Far):
+    assert far.typed("runs", "list", url=f"{far.url}/api/v1/").out == far.typed("runs", "list").out
+
+
 def test_the_tenant_is_the_credential_s(far: Far):
     for words in (("runs", "list"), ("run", "service"), ("approvals", "list")):
         told = far.typed(*words, "--tenant", "umbrella")
