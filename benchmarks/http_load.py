@@ -12,6 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+_APART_SECONDS = 0.02
+
 
 @dataclass
 class Load:
@@ -68,7 +70,9 @@ async def _load(url: str, make: Request, wanted: int, seconds: float, connection
     parts = urlsplit(url)
     began = time.perf_counter()
 
-    async def ask_on() -> None:
+    async def ask_on(place: int) -> None:
+        # One after the other: of several processes, the first would take all that come at once.
+        await asyncio.sleep(place * _APART_SECONDS)
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         try:
             while time.perf_counter() - began < seconds:
@@ -82,7 +86,7 @@ async def _load(url: str, make: Request, wanted: int, seconds: float, connection
         finally:
             writer.close()
 
-    await asyncio.gather(*(ask_on() for _ in range(connections)))
+    await asyncio.gather(*(ask_on(place) for place in range(connections)))
     found.seconds = time.perf_counter() - began
     return found
 
