@@ -69,4 +69,4 @@ def _in_folders(folders: Iterable[Path]) -> Iterator[tuple[str, _Stamp]]:
     for folder in folders:
         for file in folder.glob("*/template.yaml"):
             facts = file.stat()
-            yield file.parent.name, (str(file), facts.st_ino, facts.st_mtime_ns, facts.st_size)
+            yield file.parent.name, (str(file), facts.st_ino, facts.st_ctime_ns, facts.st_size)
