@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import queue
 import threading
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+
+from pydantic import ValidationError
 
 from cli.desk import from_wire
 from cli.desk.reading import Reading
 from cli.watching import PROGRESS, Watcher
-from factory_runtime.client import FactoryClient, StreamEvent, calls
+from factory_runtime.client import FactoryClient, StreamEvent, UnreadableAnswerError, calls
 from factory_runtime.domain.records import RunEvent
 from factory_runtime.wire.history import EventAnswer
-
-_AGAIN = 1.0
-"""Seconds before a stream is asked for again that ended before its run did."""
 
 _MOVES_RUN = frozenset({"run", "request"})
 
@@ -73,27 +70,22 @@ class StreamWatcher(Watcher):
         return tuple(found)
 
     def _listen(self) -> None:
-        call = calls.follow_run(self.run.id)
         try:
-            while True:
-                for event in self._client.stream(call):
-                    if event.sequence is not None:
-                        call = calls.follow_run(self.run.id, after=event.sequence)
-                    if event.kind != "end" or event.data.get("status") is not None:
-                        self._heard.put(event)
-                        if event.kind == "end":
-                            return
-                time.sleep(_AGAIN)
+            for event in self._client.stream(calls.follow_run(self.run.id)):
+                self._heard.put(event)
         except Exception as error:  # told by whoever looks next, whatever it is
             self._heard.put(error)
 
     def _event_of(self, heard: StreamEvent) -> RunEvent:
         if heard.kind == PROGRESS:
             return self._made(heard.data)
-        answer = EventAnswer.model_validate(heard.data)
+        try:
+            answer = EventAnswer.model_validate(heard.data)
+        except ValidationError as error:
+            raise UnreadableAnswerError(f"an event of run {self.run.id} cannot be read") from error
         event = from_wire.event_of(answer, self.run.tenant_id, self.run.id)
         self._sequence = event.sequence
-        return replace(event, kind=heard.kind)
+        return event
 
     def _made(self, data: Mapping[str, Any]) -> RunEvent:
         """What a job says on the way, behind the last event."""
