@@ -6,7 +6,8 @@ It is the same SQL on SQLite's in-memory database, so it cannot behave unlike th
 from __future__ import annotations
 
 import sqlite3
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from typing import Any
 
@@ -26,9 +27,10 @@ class InMemoryRunStore(SqlRunStore):
         self._only = Turn(place)
         _driver_of(_empty_one()).backup(_driver_of(self.engine))
 
-    def sharing_reads(self, tenant_id: str) -> AbstractContextManager[None]:
+    @contextmanager
+    def sharing_reads(self, tenant_id: str) -> Generator[None]:
         del tenant_id  # who holds the one connection for long keeps everybody waiting
-        return nullcontext()
+        yield
 
     def _waiting(self, *, read_only: bool) -> AbstractContextManager[None]:
         # There is one connection: readers wait as well.

@@ -56,12 +56,13 @@ class ApiSite:
     def __init__(self, folder: Path, url: str, store: RunStore, **settings: Any) -> None:
         self.templates = folder / "templates"
         self.templates.mkdir()
+        own: dict[str, Any] = {"secret_keys": (BOX_KEY,), **settings}
         self.runtime = Runtime(
             Settings(
                 home=folder / "home",
                 database_url=url,
                 template_folders=(self.templates,),
-                **{"secret_keys": (BOX_KEY,), **settings},
+                **own,
             ),
             SystemClock(),
             own_job_types={"act": Act({}), "paint": Paint({})},

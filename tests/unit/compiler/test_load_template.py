@@ -9,7 +9,13 @@ import pytest
 from factory_runtime.compiler.load import check_template, load_template
 from factory_runtime.domain.errors import InvalidTemplateError
 from factory_runtime.domain.run import Priority
-from factory_runtime.domain.template import CacheRule, OnFailure, RetryPolicy, Schedule, WebhookTrigger
+from factory_runtime.domain.template import (
+    CacheRule,
+    OnFailure,
+    RetryPolicy,
+    Schedule,
+    WebhookTrigger,
+)
 from tests.authoring import HEAD, JOB_TYPES, codes, loaded, problems, write_template
 
 FULL = """

@@ -18,7 +18,8 @@ def test_a_name_is_found_whole_and_in_pieces_in_any_case():
 
 
 def test_no_secret_is_a_word():
-    assert not {word for word in found(password="hunter-2-hunter") if "hunter" in word}
+    secret = {"password": "hunter-2-hunter"}
+    assert not {word for word in found(**secret) if "hunter" in word}
 
 
 def test_there_are_no_more_than_a_run_may_have_nor_longer_ones():
