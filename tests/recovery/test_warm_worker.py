@@ -26,7 +26,7 @@ from factory_runtime.services.dispatch import dispatch_next
 from factory_runtime.services.sweep import sweep
 from tests.factory import Factory
 from tests.prefect_server import Prefect
-from tests.warm_worker import PATIENCE, WarmWorker
+from tests.warm_worker import LIMIT, PATIENCE, WarmWorker
 from tests.work_types import a_work_template, lines_of
 
 pytestmark = pytest.mark.slow
@@ -82,8 +82,8 @@ def the_run(factory: Factory, flow_run_id: str) -> Run:
 def test_a_process_serves_one_flow_run_after_the_other(
     worker: WarmWorker, plain: str, tmp_path: Path
 ):
-    pids = {int(worker.complete(plain, tmp_path / "file")[0]) for _ in range(2)}
-    assert len(pids) == 1
+    pids = {int(worker.complete(plain, tmp_path / "file")[0]) for _ in range(LIMIT + 1)}
+    assert len(pids) <= LIMIT
     assert pids <= set(worker.warm())
     assert hooks_of(tmp_path / "file") == 2 * ["Completed"]
 
