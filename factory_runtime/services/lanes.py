@@ -54,12 +54,15 @@ class Lanes:
         self._holder = holder
         self._pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix=topic)
         self._lock = threading.Lock()
-        self._under_way: dict[Lane, Future[Drained]] = {}
+        self._under_way: dict[Lane, Future[None]] = {}
+        self._ended: list[Drained] = []
         self._failures: dict[Lane, int] = defaultdict(int)
         self._last: OutboxMessage | None = None
 
     def send_due(self, patience: timedelta = timedelta(0)) -> Drained:
-        """Begin to send all that is due, and wait so long for it; what came of it by then.
+        """Begin to send all that is due, and wait so long for it; what has come of it by then.
+
+        What comes of it later is told by the next call.
 
         Raises:
             StoreUnavailableError: the store does not answer.
@@ -67,9 +70,11 @@ class Lanes:
         done = failed = 0
         until = time.monotonic() + patience.total_seconds()
         while True:
-            ended, _ = wait(self._begin_lanes(), timeout=max(0, until - time.monotonic()))
-            done += sum(lane.result().done for lane in ended)
-            failed += sum(lane.result().failed for lane in ended)
+            wait(self._begin_lanes(), timeout=max(0, until - time.monotonic()))
+            with self._lock:
+                ended, self._ended = self._ended, []
+            done += sum(one.done for one in ended)
+            failed += sum(one.failed for one in ended)
             if self._last is None or time.monotonic() >= until:
                 return Drained(done, failed)
 
@@ -77,7 +82,7 @@ class Lanes:
         """Begin nothing more. What is under way ends by itself."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _begin_lanes(self) -> list[Future[Drained]]:
+    def _begin_lanes(self) -> list[Future[None]]:
         """Give every receiver that is not sent to already a thread, or a place in the queue."""
         due_at = self._clock.now()
         due: dict[Lane, list[OutboxMessage]] = defaultdict(list)
@@ -101,9 +106,10 @@ class Lanes:
             self._last = page[-1] if len(page) == _PAGE else None
         return page
 
-    def _send_lane(self, lane: Lane, messages: list[OutboxMessage], due_at: datetime) -> Drained:
+    def _send_lane(self, lane: Lane, messages: list[OutboxMessage], due_at: datetime) -> None:
+        ended = Drained()
         try:
-            return self._send_all(lane, messages, due_at)
+            ended = self._send_all(lane, messages, due_at)
         except StoreUnavailableError as error:
             _LOG.warning("%s for %s waits: %s", self._topic, lane[1], error)
         except Exception:
@@ -111,7 +117,7 @@ class Lanes:
         finally:
             with self._lock:
                 self._under_way.pop(lane, None)
-        return Drained()
+                self._ended.append(ended)
 
     def _send_all(self, lane: Lane, messages: list[OutboxMessage], due_at: datetime) -> Drained:
         holder = new_id(self._holder)

@@ -103,6 +103,15 @@ def test_a_notice_goes_to_every_target_of_the_policy_once(desk: Desk, board: Boa
     assert told(board) == [("mail", "dead-letter:abc"), ("pager", "dead-letter:abc")]
 
 
+def test_what_was_sent_between_two_looks_is_told_by_the_second(desk: Desk, board: Board):
+    desk.to("pager")
+    desk.leave(a_notice())
+    done = desk.sender.send_due().done
+    until(lambda: bool(told(board)) and not desk.orders(), "nobody waited, and it was sent")
+    assert done + desk.send().done == 2
+    assert desk.send() == Drained()
+
+
 def test_a_target_hears_only_of_the_kinds_it_wants(desk: Desk, board: Board):
     desk.to("pager", kinds=("run-stuck",))
     desk.leave(a_notice())
