@@ -9,7 +9,7 @@ from sqlalchemy import exists
 from factory_runtime.domain.audit import AuditFilter, AuditSeal
 from factory_runtime.domain.errors import StaleVersionError
 from factory_runtime.domain.records import AuditEntry
-from factory_runtime.run_store.paging import beyond
+from factory_runtime.run_store.paging import beyond, equal, within
 from factory_runtime.run_store.rows import AUDIT, SEALS, UNSEALED, Condition, TenantRows
 from factory_runtime.run_store.tables import audit, audit_seals, audit_unsealed
 
@@ -84,17 +84,10 @@ class Audits:
 
 
 def _conditions(where: AuditFilter) -> list[Condition]:
-    pairs = (
+    conditions = equal(
         (audit.c.actor, where.actor),
         (audit.c.action, where.action),
         (audit.c.subject, where.subject),
         (audit.c.trace_id, where.trace_id),
     )
-    conditions: list[Condition] = [
-        column == wanted for column, wanted in pairs if wanted is not None
-    ]
-    if where.since is not None:
-        conditions.append(audit.c.at >= where.since)
-    if where.until is not None:
-        conditions.append(audit.c.at < where.until)
-    return conditions
+    return conditions + within(audit.c.at, where.since, where.until)

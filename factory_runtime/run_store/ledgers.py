@@ -27,7 +27,7 @@ from factory_runtime.domain.records import (
     RequestRecord,
     TemplateRecord,
 )
-from factory_runtime.run_store.paging import beyond
+from factory_runtime.run_store.paging import among, beyond, equal
 from factory_runtime.run_store.rows import (
     ARTIFACTS,
     BREAKERS,
@@ -84,17 +84,12 @@ class Ledgers:
         limit: int = 200,
         after: Artifact | None = None,
     ) -> tuple[Artifact, ...]:
-        pairs = (
-            (artifacts.c.run_id, run_id),
-            (artifacts.c.project_id, project_id),
-            (artifacts.c.kind, kind),
+        columns = artifacts.c
+        where = equal(
+            (columns.run_id, run_id), (columns.project_id, project_id), (columns.kind, kind)
         )
-        where: list[Condition] = [
-            column == wanted for column, wanted in pairs if wanted is not None
-        ]
-        if projects is not None:
-            where.append(artifacts.c.project_id.in_(projects))
-        age = (artifacts.c.created_at, artifacts.c.id)
+        where += among(columns.project_id, projects)
+        age = (columns.created_at, columns.id)
         rising = run_id is not None
         if after is not None:
             where.append(beyond(*age, after.created_at, after.id, rising=rising))
@@ -190,13 +185,11 @@ class Ledgers:
         after: Effect | None = None,
     ) -> tuple[Effect, ...]:
         """Oldest first; ``after`` continues behind the last one of a page."""
-        pairs = ((effects.c.run_id, run_id), (effects.c.step, step), (effects.c.status, status))
-        where: list[Condition] = [
-            column == wanted for column, wanted in pairs if wanted is not None
-        ]
+        columns = effects.c
+        where = equal((columns.run_id, run_id), (columns.step, step), (columns.status, status))
         if projects is not None:
             where.append(_of_projects(projects))
-        order = (effects.c.intended_at, effects.c.effect_key, effects.c.kind)
+        order = (columns.intended_at, columns.effect_key, columns.kind)
         if after is not None:
             where.append(_behind(after))
         return self._rows.list(EFFECTS, *where, order_by=order, limit=limit)
@@ -300,13 +293,11 @@ class Ledgers:
         limit: int = 1000,
         after_id: str | None = None,
     ) -> tuple[Memory, ...]:
-        pairs = ((memory_records.c.collection, collection), (memory_records.c.run_id, run_id))
-        where: list[Condition] = [
-            column == wanted for column, wanted in pairs if wanted is not None
-        ]
+        columns = memory_records.c
+        where = equal((columns.collection, collection), (columns.run_id, run_id))
         if after_id is not None:
-            where.append(memory_records.c.id > after_id)
-        return self._rows.list(MEMORIES, *where, order_by=(memory_records.c.id,), limit=limit)
+            where.append(columns.id > after_id)
+        return self._rows.list(MEMORIES, *where, order_by=(columns.id,), limit=limit)
 
 
 def _of_projects(projects: Collection[str]) -> Condition:

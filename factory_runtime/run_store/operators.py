@@ -27,7 +27,7 @@ from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import Run
 from factory_runtime.run_store.groups import LetterCounts, groups_of_projects
-from factory_runtime.run_store.paging import beyond, can_be_retried
+from factory_runtime.run_store.paging import among, beyond, can_be_retried, equal, within
 from factory_runtime.run_store.rows import (
     APPROVALS,
     EFFECTS,
@@ -158,9 +158,7 @@ class Operators:
         limit: int = 50,
         after: RedriveOrder | None = None,
     ) -> tuple[RedriveOrder, ...]:
-        where: list[Condition] = []
-        if projects is not None:
-            where.append(redrive_orders.c.project_id.in_(projects))
+        where = among(redrive_orders.c.project_id, projects)
         age = (redrive_orders.c.requested_at, redrive_orders.c.id)
         if after is not None:
             where.append(beyond(*age, after.requested_at, after.id, rising=False))
@@ -210,12 +208,8 @@ class Operators:
         limit: int = 200,
         after: Approval | None = None,
     ) -> tuple[Approval, ...]:
-        pairs = ((approvals.c.status, status), (approvals.c.run_id, run_id))
-        where: list[Condition] = [
-            column == wanted for column, wanted in pairs if wanted is not None
-        ]
-        if projects is not None:
-            where.append(approvals.c.project_id.in_(projects))
+        where = equal((approvals.c.status, status), (approvals.c.run_id, run_id))
+        where += among(approvals.c.project_id, projects)
         order = (approvals.c.requested_at, approvals.c.id)
         if after is not None:
             where.append(beyond(*order, after.requested_at, after.id, rising=True))
@@ -287,7 +281,7 @@ def _asked_of(run_id: str, step: str, plan_digest: str) -> tuple[Condition, ...]
 
 def _letters(where: LetterFilter) -> list[Condition]:
     columns = dead_letters.c
-    pairs = (
+    conditions = equal(
         (columns.fingerprint, where.fingerprint),
         (columns.run_id, where.run_id),
         (columns.step, where.step),
@@ -295,17 +289,9 @@ def _letters(where: LetterFilter) -> list[Condition]:
         (columns.template_id, where.template_id),
         (columns.project_id, where.project_id),
     )
-    conditions: list[Condition] = [
-        column == wanted for column, wanted in pairs if wanted is not None
-    ]
-    if where.statuses:
-        conditions.append(columns.status.in_(where.statuses))
-    if where.projects is not None:
-        conditions.append(columns.project_id.in_(where.projects))
-    if where.since is not None:
-        conditions.append(columns.failed_at >= where.since)
-    if where.until is not None:
-        conditions.append(columns.failed_at < where.until)
+    conditions += among(columns.status, where.statuses or None)
+    conditions += among(columns.project_id, where.projects)
+    conditions += within(columns.failed_at, where.since, where.until)
     if where.can_go_round:
         of_it = (runs.c.tenant_id == columns.tenant_id, runs.c.id == columns.run_id)
         conditions.append(exists().where(*of_it, *can_be_retried()))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Column, ColumnElement, FromClause, and_, exists, or_
 
@@ -27,8 +28,8 @@ _OUTSIDE_IDS = (
 
 
 def conditions_of(where: RunFilter) -> list[Condition]:
-    """What a run must be to pass; ``until`` itself is no longer in."""
-    pairs = (
+    """What a run must be to pass."""
+    conditions = equal(
         (runs.c.project_id, where.project_id),
         (runs.c.template_id, where.template_id),
         (runs.c.requested_by, where.requested_by),
@@ -36,19 +37,12 @@ def conditions_of(where: RunFilter) -> list[Condition]:
         (runs.c.trace_id, where.trace_id),
         (runs.c.correlation_id, where.correlation_id),
     )
-    conditions: list[Condition] = [
-        column == wanted for column, wanted in pairs if wanted is not None
-    ]
-    windows = (
-        (runs.c.requested_at, where.since, where.until),
-        (runs.c.completed_at, where.ended_since, where.ended_until),
-    )
-    for column, since, until in windows:
-        if since is not None:
-            conditions.append(column >= since)
-        if until is not None:
-            conditions.append(column < until)
-    conditions += _among(where)
+    conditions += within(runs.c.requested_at, where.since, where.until)
+    conditions += within(runs.c.completed_at, where.ended_since, where.ended_until)
+    conditions += among(runs.c.status, where.statuses or None)
+    conditions += among(runs.c.project_id, where.projects)
+    if where.outside_id is not None:
+        conditions.append(or_(*(column == where.outside_id for column in _OUTSIDE_IDS)))
     if where.text is not None:
         conditions += _of_words(words_to_find(where.text))
     if where.error is not None:
@@ -57,18 +51,6 @@ def conditions_of(where: RunFilter) -> list[Condition]:
         conditions.append(_not_since_succeeded())
     if where.can_be_retried:
         conditions += [*can_be_retried(), ~_given_up()]
-    return conditions
-
-
-def _among(where: RunFilter) -> list[Condition]:
-    """One of several values, or one in any of several columns."""
-    conditions: list[Condition] = []
-    if where.statuses:
-        conditions.append(runs.c.status.in_(where.statuses))
-    if where.projects is not None:
-        conditions.append(runs.c.project_id.in_(where.projects))
-    if where.outside_id is not None:
-        conditions.append(or_(*(column == where.outside_id for column in _OUTSIDE_IDS)))
     return conditions
 
 
@@ -135,6 +117,24 @@ def _given_up() -> Condition:
     of_run = exists().where(letters.tenant_id == runs.c.tenant_id, letters.run_id == runs.c.id)
     waits = letters.status.in_((LetterStatus.OPEN, LetterStatus.REDRIVEN))
     return and_(of_run.where(letters.status == LetterStatus.DISCARDED), ~of_run.where(waits))
+
+
+def equal(*pairs: tuple[ColumnElement[Any], object]) -> list[Condition]:
+    """Each column has its value; None asks for nothing, here and in the two below."""
+    return [column == wanted for column, wanted in pairs if wanted is not None]
+
+
+def among(column: ColumnElement[Any], wanted: Collection[object] | None) -> list[Condition]:
+    """The column has one of these values, of which there may be none."""
+    return [] if wanted is None else [column.in_(wanted)]
+
+
+def within(
+    at: ColumnElement[Any], since: datetime | None, until: datetime | None
+) -> list[Condition]:
+    """The time is in a window; ``until`` itself is no longer in."""
+    begun = [] if since is None else [at >= since]
+    return begun if until is None else [*begun, at < until]
 
 
 def beyond(
