@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,6 +13,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 HOME_TENANT = "local"
 """The tenant of who names none."""
+
+_WIDEST = {4: 8, 6: 7}
+"""The fewest bits that name a network of proxies: those of 10.0.0.0/8, and of fc00::/7."""
 
 
 class OidcIssuer(BaseModel):
@@ -84,7 +88,8 @@ class Settings(BaseSettings):
         api_url, api_key: of a Factory API that the commands ask, instead of the stores here.
         api_host, api_port: where the Factory API listens.
         api_processes: that serve it; those of `factory up` are one, and 0 is none.
-        api_proxies: addresses of reverse proxies, whose word counts for where a request came from.
+        api_proxies: addresses or networks of reverse proxies, whose word counts for where a request
+            came from.
         api_rate, api_tenant_rate: requests of one key, and of all keys of a tenant.
         api_refused_rate: credentials that are not good, from one address.
         api_body_kib: the most that the body of a request has.
@@ -153,6 +158,24 @@ class Settings(BaseSettings):
         if len({one.issuer for one in issuers}) < len(issuers):
             raise ValueError("an issuer is named twice")
         return issuers
+
+    @field_validator("api_proxies")
+    @classmethod
+    def _are_somebody(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse everybody, and names: the server would take a name for nobody's."""
+        for proxy in proxies:
+            try:
+                network = ipaddress.ip_network(proxy)
+            except ValueError:
+                is_somebody = False
+            else:
+                is_somebody = network.prefixlen >= _WIDEST[network.version]
+            if not is_somebody:
+                raise ValueError(
+                    f"{proxy!r} is not the address of a proxy, or would let anybody say where a"
+                    ' request came from: list your proxies, like ["10.0.0.7", "10.1.0.0/16"]'
+                )
+        return proxies
 
     @cached_property
     def root(self) -> Path:

@@ -1,0 +1,26 @@
+"""Settings that would undo what protects the factory are refused, with words that help."""
+
+from __future__ import annotations
+
+import pytest
+
+from cli.door import BadSettingsError, read_settings
+
+
+@pytest.mark.parametrize(
+    "given",
+    ["*", "0.0.0.0/0", "::/0", "0.0.0.0/1", "", "proxy.internal", "10.0.0.1/8", " 10.0.0.7"],
+)
+def test_nobody_s_word_counts_for_where_a_request_came_from_but_a_proxy_s(
+    given: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("FACTORY_API_PROXIES", f'["127.0.0.1", "{given}"]')
+    with pytest.raises(BadSettingsError) as refused:
+        read_settings()
+    assert "FACTORY_API_PROXIES" in refused.value.explain()
+    assert '["10.0.0.7", "10.1.0.0/16"]' in refused.value.explain()
+
+
+def test_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FACTORY_API_PROXIES", '["127.0.0.1", "::1", "10.0.0.0/8", "fc00::/7"]')
+    assert read_settings().api_proxies == ("127.0.0.1", "::1", "10.0.0.0/8", "fc00::/7")
