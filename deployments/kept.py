@@ -39,6 +39,7 @@ _WORKER_STOP_SECONDS = 35.0
 _API_STOP_SECONDS = 15.0
 """It ends what it answers; streams of events are cut."""
 
+_PORTS = 65536
 _KEEP_DAYS = 30
 _SERVER_ENVIRONMENT = {
     # Not one transaction for each state of each task: with these it needs a third of the time.
@@ -93,6 +94,11 @@ class KeptProcess(ABC):
                 start_new_session=True,
                 env=self.environment(),
             )
+
+    def start_anew(self) -> None:
+        """Start it, though it may have died too often: that counts no longer."""
+        self._deaths = []
+        self.start()
 
     def revive(self) -> bool:
         """Start it again if it died; False where it dies too often, one time after the other."""
@@ -246,7 +252,8 @@ class StackApi(KeptProcess):
 
     def _port_of_last_time(self) -> int:
         with suppress(OSError, ValueError):
-            return int(self._place.read_text())
+            port = int(self._place.read_text())
+            return port if 0 < port < _PORTS else 0
         return 0
 
 
@@ -257,7 +264,9 @@ def ready_file(settings: Settings, part: str) -> Path:
 
 def _port_of_last_time(settings: Settings) -> int:
     state = read_state(settings)
-    return 0 if state is None else urlsplit(state.api_url).port or 0
+    with suppress(ValueError):  # somebody wrote into the file
+        return 0 if state is None else urlsplit(state.api_url).port or 0
+    return 0
 
 
 def _free_port(wanted: int) -> int:
