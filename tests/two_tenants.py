@@ -102,6 +102,7 @@ DELIVERY = WebhookDelivery(
 CALLBACK = Callback(
     TENANT, "callback-1", "https://example.org/ends", "sealed", after(0), "ada", run_id=RUN.id
 )
+CALLBACK_OF_ALL = replace(CALLBACK, id="callback-2", run_id=None)
 KEY = ApiKey(
     TENANT,
     "key-1",
@@ -230,6 +231,8 @@ EMPTY: dict[str, Call] = {
     "list_webhook_sources": lambda tx: tx.list_webhook_sources(),
     "list_deliveries": lambda tx: tx.list_deliveries(DeliveryFilter()),
     "list_callbacks": lambda tx: tx.list_callbacks(run_id=RUN.id),
+    "list_callbacks_of": lambda tx: tx.list_callbacks_of(RUN),
+    "count_callbacks": lambda tx: tx.count_callbacks(),
     "find_replacement": lambda tx: tx.find_replacement("key-0"),
     "list_api_keys": lambda tx: tx.list_api_keys(),
 }
@@ -343,5 +346,6 @@ def settle(store: RunStore) -> None:
         tx.add_webhook_source(SOURCE)
         tx.add_delivery(DELIVERY)
         tx.add_callback(CALLBACK)
+        tx.add_callback(CALLBACK_OF_ALL)
         tx.add_api_key(KEY)
         assert tx.try_lock("cache", "ada", after(0), after(60))

@@ -7,6 +7,11 @@ from datetime import datetime
 
 from factory_runtime.domain.run import Run, RunStatus
 
+MOST_OF_TENANT = 100
+"""Callbacks of more than one run that a tenant may have told: each end writes a message for each."""
+MOST_OF_RUN = 5
+"""Callbacks of one run alone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Callback:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from factory_runtime.domain.callback import Callback
+from factory_runtime.domain.run import Run
 from factory_runtime.domain.webhook import DeliveryFilter, WebhookDelivery, WebhookSource
 
 
@@ -76,7 +77,18 @@ class WebhookRecords(Protocol):
         ...
 
     def list_callbacks(self, *, run_id: str | None = None) -> tuple[Callback, ...]:
-        """The oldest first: those of one run, or those that are of no single run."""
+        """The oldest first: those of one run, or those that are of no single run; removed ones too."""
+        ...
+
+    def list_callbacks_of(self, run: Run) -> tuple[Callback, ...]:
+        """Those that are told of this run's end, if of ends like its, the oldest first.
+
+        No more than a tenant and a run may have.
+        """
+        ...
+
+    def count_callbacks(self) -> int:
+        """How many there are of more than one run that are still told."""
         ...
 
     def save_callback(self, callback: Callback) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from factory_runtime.domain.callback import Callback
+from factory_runtime.domain.callback import MOST_OF_RUN, MOST_OF_TENANT, Callback
 from factory_runtime.domain.errors import (
     CallbackNotFoundError,
     DeliveryNotFoundError,
@@ -13,6 +13,7 @@ from factory_runtime.domain.errors import (
     WebhookNotFoundError,
     WebhookTakenError,
 )
+from factory_runtime.domain.run import Run
 from factory_runtime.domain.webhook import (
     DeliveryFilter,
     DeliveryStatus,
@@ -126,6 +127,21 @@ class Webhooks:
     def list_callbacks(self, *, run_id: str | None = None) -> tuple[Callback, ...]:
         order = (callbacks.c.created_at, callbacks.c.id)
         return self._rows.list(CALLBACKS, callbacks.c.run_id == run_id, order_by=order)
+
+    def list_callbacks_of(self, run: Run) -> tuple[Callback, ...]:
+        columns = callbacks.c
+        is_of_project = columns.project_id.is_(None) | (columns.project_id == run.project_id)
+        return self._rows.list(
+            CALLBACKS,
+            columns.disabled_at.is_(None),
+            (columns.run_id == run.id) | (columns.run_id.is_(None) & is_of_project),
+            order_by=(columns.created_at, columns.id),
+            limit=MOST_OF_TENANT + MOST_OF_RUN,
+        )
+
+    def count_callbacks(self) -> int:
+        columns = callbacks.c
+        return self._rows.count(CALLBACKS, columns.disabled_at.is_(None), columns.run_id.is_(None))
 
     def save_callback(self, callback: Callback) -> None:
         changes = {"disabled_at": callback.disabled_at, "reason": callback.reason}

@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from factory_runtime.domain.callback import Callback
+from factory_runtime.domain.callback import MOST_OF_RUN, MOST_OF_TENANT, Callback
 from factory_runtime.domain.errors import CallbackRefusedError, DataRefusedError, InputError
 from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.run import RUN_ENDED, Run, RunStatus
@@ -17,8 +17,8 @@ from factory_runtime.services.leave_callbacks import leave_callback
 from factory_runtime.services.outside_http import Outside, check_url
 from factory_runtime.services.secret_box import SecretBox
 
-_MOST_OF_TENANT = 100
-_MOST_OF_RUN = 5
+_ADDING = "callbacks"
+"""The lock of who adds one of a tenant: two at once would both be its last."""
 
 
 def outside_of(hosts: Sequence[str]) -> Outside:
@@ -61,10 +61,15 @@ class Callbacks:
         callback, secret = self._new(tenant_id, by, url)
         callback = replace(callback, project_id=project_id, statuses=tuple(statuses))
         with self.store.begin(tenant_id) as tx:
-            living = [one for one in tx.list_callbacks() if one.disabled_at is None]
-            if len(living) >= _MOST_OF_TENANT:
-                raise InputError(f"the tenant has {len(living)} callbacks already")
+            # Whoever else adds one waits here until this one stands, or does not.
+            tx.try_lock(_ADDING, callback.id, callback.created_at, callback.created_at)
+            if (living := tx.count_callbacks()) >= MOST_OF_TENANT:
+                raise InputError(
+                    f"the tenant has {living} callbacks already",
+                    hint="remove one that is not needed",
+                )
             tx.add_callback(callback)
+            tx.unlock(_ADDING, callback.id)
             facts = {"host": outside_name(url), "project": project_id}
             leave_audit(tx, by, "callback.add", callback.id, facts, callback.created_at)
         return callback, secret
@@ -108,7 +113,7 @@ class Callbacks:
             others = tx.list_callbacks(run_id=run.id)
             if (same := next((one for one in others if one.url == url), None)) is not None:
                 return self.open_box().unseal(same.secret)
-            if len(others) >= _MOST_OF_RUN:
+            if len(others) >= MOST_OF_RUN:
                 raise InputError(f"{run.id} has {len(others)} callbacks already")
             self._add_and_tell(tx, callback, stands)
         return secret

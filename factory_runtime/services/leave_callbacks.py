@@ -14,7 +14,7 @@ from factory_runtime.services.topics import CALLBACK
 
 def leave_callbacks(tx: RunTransaction, run: Run, now: datetime) -> None:
     """Have every callback told that wants the end of this run."""
-    for callback in (*tx.list_callbacks(), *tx.list_callbacks(run_id=run.id)):
+    for callback in tx.list_callbacks_of(run):
         if callback.wants(run):
             leave_callback(tx, callback, run, now)
 
