@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from cli.screen import Screen
 from factory_runtime.domain.errors import InputError, Problem, ProblemsError
@@ -126,10 +125,8 @@ def _open_api(settings: Settings, url: str, *, json: bool) -> Door:
     from factory_runtime.wire.paths import API_PREFIX
 
     key = None if settings.api_key is None else settings.api_key.get_secret_value()
-    if urlsplit(url).scheme not in ("http", "https"):
-        problem = Problem("FACTORY_API_URL", 0, 0, "setting", f"is {url!r}: no http address")
-        raise _bad_settings([problem])
-    client = FactoryClient(Target(url.rstrip("/").removesuffix(API_PREFIX), key))
+    host = url.rstrip("/").removesuffix(API_PREFIX)
+    client = FactoryClient(Target(host, key, plain_http=settings.api_plain_http))
     _opened.callback(client.close)
     return Door(RemoteDesk(client, settings.project), json)
 

@@ -86,6 +86,7 @@ class Settings(BaseSettings):
             JSON object a line.
         oidc_issuers: whose tokens the API takes, beside its own keys.
         api_url, api_key: of a Factory API that the commands ask, instead of the stores here.
+        api_plain_http: whether the key may go to it unencrypted, where it is another machine.
         api_host, api_port: where the Factory API listens.
         api_processes: that serve it; those of `factory up` are one, and 0 is none.
         api_proxies: addresses or networks of reverse proxies, whose word counts for where a request
@@ -129,6 +130,7 @@ class Settings(BaseSettings):
     oidc_issuers: tuple[OidcIssuer, ...] = ()
     api_url: str | None = None
     api_key: SecretStr | None = None
+    api_plain_http: bool = False
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=4280, ge=0, le=65535)
     api_processes: int = Field(default=1, ge=0, le=64)

@@ -15,6 +15,7 @@ from factory_runtime.client.client import (
     ApiUnavailableError,
     AsyncFactoryClient,
     FactoryClient,
+    KeyInClearError,
     Target,
 )
 from factory_runtime.client.events import StreamEvent
@@ -24,6 +25,7 @@ __all__ = [
     "ApiUnavailableError",
     "AsyncFactoryClient",
     "FactoryClient",
+    "KeyInClearError",
     "StreamEvent",
     "Target",
     "UnreadableAnswerError",

@@ -19,6 +19,7 @@ from factory_runtime.client import (
     ApiUnavailableError,
     AsyncFactoryClient,
     FactoryClient,
+    KeyInClearError,
     Target,
     UnreadableAnswerError,
     calls,
@@ -198,6 +199,35 @@ def test_what_is_away_is_told_and_what_is_no_factory_too(served: Served, small_s
     page = httpx.MockTransport(lambda _: httpx.Response(200, text="<html>"))
     with FactoryClient(gone, page) as client, pytest.raises(UnreadableAnswerError):
         client.send(calls.list_runs())
+
+
+HERE = ("http://localhost:4280", "http://127.0.0.1", "http://127.8.8.8/", "http://[::1]:4280")
+
+
+@pytest.mark.parametrize("url", [*HERE, "https://factory.example.com", "HTTPS://factory"])
+def test_a_key_goes_encrypted_or_not_beyond_this_machine(url: str):
+    assert Target(url, "secret").headers == {"Authorization": "Bearer secret"}
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["factory.example.com", "10.0.0.7:4280", "127.0.0.1.example.com", "127.0.0.1@example.com"],
+)
+def test_a_key_goes_nowhere_in_clear_unless_that_is_said(host: str):
+    with pytest.raises(KeyInClearError) as refused:
+        Target(f"http://{host}", "secret")
+    assert "secret" not in refused.value.explain()
+    assert "FACTORY_API_PLAIN_HTTP" in refused.value.explain()
+    assert Target(f"HTTP://{host}", plain_http=True, key="secret").headers
+    assert Target(f"http://{host}").headers == {}
+
+
+@pytest.mark.parametrize(
+    "url", ["factory.example.com", "ftp://factory", "http://", "http://factory:port"]
+)
+def test_what_is_no_address_of_an_api_is_refused(url: str):
+    with pytest.raises(InputError, match="is no address of a Factory API"):
+        Target(url, "secret", plain_http=True)
 
 
 def test_only_what_does_no_more_than_once_is_sent_again():

@@ -501,6 +501,17 @@ def test_an_address_that_is_none_is_a_bad_setting(far: Far):
     assert (told.code, "FACTORY_API_URL" in told.err) == (2, True)
 
 
+def test_a_key_is_sent_in_clear_only_where_that_was_said(far: Far, monkeypatch: pytest.MonkeyPatch):
+    """An address that is not called this machine's, though nobody else is reached by it."""
+    monkeypatch.setattr(client_module, "Target", partial(Target, patience=HURRY))
+    told = far.typed("runs", "list", "--json", url="http://0.0.0.0:1")
+    assert (told.code, told.error["code"]) == (2, "key-in-clear")
+    assert far.key not in told.err
+    monkeypatch.setenv("FACTORY_API_PLAIN_HTTP", "true")
+    told = far.typed("runs", "list", "--json", url="http://0.0.0.0:1")
+    assert (told.code, told.error["code"]) == (5, "api-unavailable")
+
+
 def test_the_address_may_be_that_of_the_paths_too(far: Far):
     assert far.typed("runs", "list", url=f"{far.url}/api/v1/").out == far.typed("runs", "list").out
 
