@@ -269,7 +269,7 @@ BESIDE: dict[str, Call] = {
     "drop_topic_waits": lambda tx: tx.drop_topic_waits(RUN.id),
     "save_delivery": lambda tx: tx.save_delivery(replace(foreign(DELIVERY), error="stolen")),
     "touch_api_key": lambda tx: tx.touch_api_key(KEY.id, after(9), unless_since=after(8)),
-    "drop_deliveries": lambda tx: tx.drop_deliveries(after(9)),
+    "drop_deliveries": lambda tx: tx.drop_deliveries(after(9), limit=9),
     "save_callback": lambda tx: tx.save_callback(replace(foreign(CALLBACK), reason="stolen")),
 }
 SMUGGLED: dict[str, Call] = {

@@ -65,8 +65,8 @@ class WebhookRecords(Protocol):
         """Newest first; ``after`` continues behind the last one of a page."""
         ...
 
-    def drop_deliveries(self, before: datetime) -> int:
-        """Delete those that are older and decided; how many."""
+    def drop_deliveries(self, before: datetime, *, limit: int) -> int:
+        """Delete so many at most of those that are older and decided, the oldest; how many."""
         ...
 
     # callbacks

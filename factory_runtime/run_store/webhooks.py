@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from sqlalchemy import select
+
 from factory_runtime.domain.callback import MOST_OF_RUN, MOST_OF_TENANT, Callback
 from factory_runtime.domain.errors import (
     CallbackNotFoundError,
@@ -105,11 +107,19 @@ class Webhooks:
         order = (columns.received_at.desc(), columns.id.desc())
         return self._rows.list(DELIVERIES, *conditions, order_by=order, limit=limit)
 
-    def drop_deliveries(self, before: datetime) -> int:
+    def drop_deliveries(self, before: datetime, *, limit: int) -> int:
         columns = webhook_deliveries.c
-        return self._rows.delete(
-            DELIVERIES, columns.received_at < before, columns.status != DeliveryStatus.RECEIVED
+        old = (
+            select(columns.id)
+            .where(
+                columns.tenant_id == self._rows.tenant_id,
+                columns.received_at < before,
+                columns.status != DeliveryStatus.RECEIVED,
+            )
+            .order_by(columns.received_at, columns.id)
+            .limit(limit)
         )
+        return self._rows.delete(DELIVERIES, columns.id.in_(old))
 
     # callbacks
 

@@ -13,8 +13,8 @@ K = TypeVar("K")
 _LOG = logging.getLogger("factory.sweep")
 
 
-def each(keys: Iterable[K], repair: Callable[[K], bool]) -> int:
-    """How many were repaired; one that cannot be does not keep the others from it.
+def each(keys: Iterable[K], repair: Callable[[K], int]) -> int:
+    """How much was repaired; one that cannot be does not keep the others from it.
 
     The next sweep comes back to it. Where two in a row say that they will be possible later, the
     store is away for all of them.
