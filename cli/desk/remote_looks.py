@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
@@ -151,17 +150,10 @@ class RemoteLooks:
 
     @contextmanager
     def body_of(self, artifact: Artifact) -> Generator[BinaryIO]:
-        digest = hashlib.sha256()
+        call = calls.get_artifact_body(artifact.id)
         with tempfile.SpooledTemporaryFile(_IN_MEMORY) as body:
-            for chunk in self.client.download(calls.get_artifact_body(artifact.id)):
-                digest.update(chunk)
+            for chunk in self.client.download(call, sha256=artifact.sha256):
                 body.write(chunk)
-            if digest.hexdigest() != artifact.sha256:
-                raise CorruptArtifactError(
-                    f"what came as the body of {artifact.id} ({artifact.name}) does not match its"
-                    f" digest {artifact.sha256}",
-                    hint="ask for it once more",
-                )
             body.seek(0)
             yield cast("BinaryIO", body)
 

@@ -11,15 +11,11 @@ print(event.kind, event.data)
 """
 
 from factory_runtime.client import calls
-from factory_runtime.client.client import (
-    ApiUnavailableError,
-    AsyncFactoryClient,
-    FactoryClient,
-    KeyInClearError,
-    Target,
-)
+from factory_runtime.client.client import AsyncFactoryClient, FactoryClient
 from factory_runtime.client.events import StreamEvent
+from factory_runtime.client.exchange import ApiUnavailableError
 from factory_runtime.client.refusals import UnreadableAnswerError
+from factory_runtime.client.target import KeyInClearError, Target
 
 __all__ = [
     "ApiUnavailableError",

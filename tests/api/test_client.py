@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -27,6 +27,7 @@ from factory_runtime.client import (
 from factory_runtime.client.call import Call
 from factory_runtime.domain.access import Principal, Role
 from factory_runtime.domain.errors import (
+    CorruptArtifactError,
     InputError,
     InvalidInputsError,
     LimitReachedError,
@@ -44,6 +45,7 @@ from factory_runtime.wire.letter import BulkDiscard, BulkRedrive, Discard, Redri
 from factory_runtime.wire.memory import MemoryQuestion
 from factory_runtime.wire.run import NewRun
 from factory_runtime.wire.webhook import NewSource, Rotation
+from tests.api.laid_out import TEXT, lay_out
 from tests.api.served import Served
 from tests.api.site import ApiSite, somebody
 
@@ -170,6 +172,44 @@ def test_an_event_loop_does_likewise(served: Served, small_site: ApiSite):
             assert events[-1].data == {"status": "Cancelled"}
 
     asyncio.run(ask())
+
+
+def test_a_body_is_what_was_made_or_is_refused(served: Served, small_site: ApiSite):
+    made = lay_out(small_site, "shop").artifact
+    call, digest = calls.get_artifact_body(made.id), made.sha256
+    none = calls.get_artifact_body("art-of-nobody")
+    place, another = target(served, small_site), "0" * 64
+
+    async def ask() -> None:
+        async with AsyncFactoryClient(place) as client:
+            assert b"".join([part async for part in client.download(call, sha256=digest)]) == TEXT
+            assert b"".join([part async for part in client.download(call)]) == TEXT
+            with pytest.raises(CorruptArtifactError, match=made.id):
+                [part async for part in client.download(call, sha256=another)]
+            with pytest.raises(NotFoundError):
+                [part async for part in client.download(none)]
+
+    asyncio.run(ask())
+    with FactoryClient(place) as client:
+        assert b"".join(client.download(call, sha256=digest)) == TEXT
+        with pytest.raises(CorruptArtifactError, match=made.id):
+            list(client.download(call, sha256=another))
+        with pytest.raises(NotFoundError):
+            list(client.download(none))
+
+
+def test_a_body_that_breaks_off_is_told_of():
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"half of"
+        raise httpx.ReadError("gone")
+
+    async def ask() -> list[bytes]:
+        there = httpx.MockTransport(lambda _: httpx.Response(200, content=broken()))
+        async with AsyncFactoryClient(Target("http://factory"), there) as client:
+            return [part async for part in client.download(calls.get_artifact_body("art-1"))]
+
+    with pytest.raises(ApiUnavailableError):
+        asyncio.run(ask())
 
 
 def test_refusals_are_the_errors_of_the_services(served: Served, small_site: ApiSite):
