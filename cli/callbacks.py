@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.as_json import print_json, without
+from cli.as_json import without
 from cli.door import open_door
+from cli.entries import Entries
 from cli.options import Json, Tenant
-from cli.screen import Screen
 from cli.text import local_time, one_line
 from factory_runtime.domain.run import RunStatus
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from factory_runtime.domain.callback import Callback
 
 app = typer.Typer(help="Addresses that are told when runs have ended.", no_args_is_help=True)
@@ -33,26 +34,14 @@ def add(
     """Have an address told, and show the secret that its messages are signed with this once."""
     door = open_door(tenant=tenant, json=json)
     callback, secret = door.desk.hooks.add_callback(url, project, tuple(status or ()))
-    if json:
-        print_json({**_facts(callback), "secret": secret})
-        return
-    Screen(sys.stderr).line(f"{callback.id} is told; its secret is shown this once")
-    print(secret)
+    _CALLBACKS.show_secret(door, callback, f"{callback.id} is told", secret)
 
 
 @app.command("list")
 def list_(tenant: Tenant = None, json: Json = False) -> None:
     """Show who is told of ends, the oldest first."""
     door = open_door(tenant=tenant, json=json)
-    found = door.desk.hooks.list_callbacks()
-    if json:
-        print_json({"callbacks": [_facts(one) for one in found]})
-        return
-    if not found:
-        door.screen.line("no callbacks")
-        return
-    names = ("callback", "url", "project", "of", "added", "told")
-    door.screen.table(names, map(_row, found), flexible=("url", "told"))
+    _CALLBACKS.show_all(door, door.desk.hooks.list_callbacks())
 
 
 @app.command()
@@ -64,10 +53,7 @@ def remove(
     """Tell an address no more, of what waits to be told either."""
     door = open_door(tenant=tenant, json=json)
     removed = door.desk.hooks.remove_callback(callback_id)
-    if json:
-        print_json(_facts(removed))
-    else:
-        door.screen.line(f"{removed.id} is told no more", "good")
+    _CALLBACKS.show(door, removed, f"{removed.id} is told no more")
 
 
 def _facts(callback: Callback) -> dict[str, Any]:
@@ -75,7 +61,7 @@ def _facts(callback: Callback) -> dict[str, Any]:
     return without(callback, "secret")
 
 
-def _row(one: Callback) -> tuple[str, ...]:
+def _row(one: Callback, _: datetime) -> tuple[str, ...]:
     told = "yes" if one.disabled_at is None else f"no more: {one_line(one.reason or '')}"
     return (
         one.id,
@@ -85,3 +71,12 @@ def _row(one: Callback) -> tuple[str, ...]:
         local_time(one.created_at),
         told,
     )
+
+
+_CALLBACKS = Entries(
+    "callbacks",
+    ("callback", "url", "project", "of", "added", "told"),
+    ("url", "told"),
+    _facts,
+    _row,
+)

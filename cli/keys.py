@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.as_json import print_json, without
+from cli.as_json import without
 from cli.door import Door, open_door
-from cli.options import Json, Tenant, duration_option
-from cli.screen import Screen
+from cli.entries import Entries
+from cli.options import Json, Tenant, duration_option, overlap_option
 from cli.text import local_time, one_line
 
 if TYPE_CHECKING:
@@ -70,19 +69,8 @@ def list_(
 ) -> None:
     """Show a tenant's keys, the newest first."""
     door = open_door(tenant=tenant, json=json)
-    now = door.desk.now()
-    found = door.desk.list_keys(good_at=None if every else now, limit=limit)
-    if json:
-        print_json({"keys": [_facts(key) for key in found]})
-        return
-    if not found:
-        door.screen.line("no keys")
-        return
-    door.screen.table(
-        ("key", "begins", "name", "may", "groups", "made", "used", "good"),
-        [_row(key, now) for key in found],
-        flexible=("may", "groups"),
-    )
+    found = door.desk.list_keys(good_at=None if every else door.desk.now(), limit=limit)
+    _KEYS.show_all(door, found)
 
 
 @app.command()
@@ -96,13 +84,10 @@ def rotate(
     json: Json = False,
 ) -> None:
     """Make a key that may do the same; the old one is good for a while still."""
-    from datetime import timedelta
-
     door = open_door(tenant=tenant, json=json)
-    at_once = overlap in ("0", "0s")
     key, text = door.desk.rotate_key(
         key_id,
-        overlap=timedelta(0) if at_once else duration_option(overlap, "--overlap") or timedelta(0),
+        overlap=overlap_option(overlap),
         expires_in=duration_option(expires, "--expires"),
     )
     _tell(door, key, text)
@@ -113,21 +98,13 @@ def revoke(key_id: KeyId, tenant: Tenant = None, json: Json = False) -> None:
     """Have a key be good no longer, within seconds."""
     door = open_door(tenant=tenant, json=json)
     revoked = door.desk.revoke_key(key_id)
-    if json:
-        print_json(_facts(revoked))
-    else:
-        door.screen.line(f"{revoked.id} of {revoked.name} is good no longer", "good")
+    _KEYS.show(door, revoked, f"{revoked.id} of {revoked.name} is good no longer")
 
 
 def _tell(door: Door, key: ApiKey, text: str) -> None:
-    """The key alone on standard output, so that it can be piped to where it is kept."""
-    if door.json:
-        print_json({**_facts(key), "key": text})
-        return
     until = f", good until {local_time(key.expires_at)}" if key.expires_at else ""
-    told = f"{key.id} of {key.name} in tenant {key.tenant_id}{until}; it is shown this once"
-    Screen(sys.stderr).line(told)
-    print(text)
+    words = f"{key.id} of {key.name} in tenant {key.tenant_id}{until}"
+    _KEYS.show_secret(door, key, words, text, name="key")
 
 
 def _facts(key: ApiKey) -> dict[str, Any]:
@@ -154,3 +131,12 @@ def _good(key: ApiKey, now: datetime) -> str:
     if key.expires_at is None:
         return "until revoked"
     return f"until {local_time(key.expires_at)}" if key.is_good(now) else "expired"
+
+
+_KEYS = Entries(
+    "keys",
+    ("key", "begins", "name", "may", "groups", "made", "used", "good"),
+    ("may", "groups"),
+    _facts,
+    _row,
+)

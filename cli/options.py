@@ -43,6 +43,16 @@ TemplateName = Annotated[
 _DECIMAL = re.compile(r"\d+")
 
 
+def overlap_option(text: str) -> timedelta:
+    """How long what is replaced counts still, as ``--overlap`` gives it.
+
+    Raises:
+        InputError: it is no duration.
+    """
+    none = timedelta(0)
+    return none if text in ("0", "0s") else duration_option(text, "--overlap") or none
+
+
 def duration_option(text: str | None, name: str) -> timedelta | None:
     """The duration that an option gives.
 

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
 from cli.as_json import print_json, to_json, without
 from cli.door import Door, open_door
-from cli.options import Json, Tenant, duration_option
-from cli.screen import Screen
+from cli.entries import Entries
+from cli.options import Json, Tenant, overlap_option
 from cli.text import local_time, one_line
 from factory_runtime.domain.errors import InputError
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from pydantic import BaseModel
 
     from factory_runtime.domain.webhook import DeliveryStatus, WebhookDelivery, WebhookSource
@@ -68,26 +68,7 @@ def add(
 def list_(tenant: Tenant = None, json: Json = False) -> None:
     """Show a tenant's sources by name."""
     door = open_door(tenant=tenant, json=json)
-    found = door.desk.hooks.list_sources()
-    if json:
-        print_json({"sources": [_facts(source) for source in found]})
-        return
-    if not found:
-        door.screen.line("no sources of webhooks")
-        return
-    now = door.desk.now()
-    rows = [
-        (
-            one.name,
-            one.kind.value,
-            one.project_id,
-            one.id,
-            local_time(one.created_at),
-            "disabled" if one.disabled_at else f"{len(one.living_secrets(now))}",
-        )
-        for one in found
-    ]
-    door.screen.table(("name", "kind", "project", "id", "added", "secrets"), rows)
+    _SOURCES.show_all(door, door.desk.hooks.list_sources())
 
 
 @app.command()
@@ -102,9 +83,8 @@ def rotate(
 ) -> None:
     """Give a source another secret, and show it this once."""
     door = open_door(tenant=tenant, json=json)
-    length = timedelta(0) if overlap in ("0", "0s") else duration_option(overlap, "--overlap")
     own = secret.read().strip() if secret else None
-    _tell(door, *door.desk.hooks.rotate_source(source, length or timedelta(0), own))
+    _tell(door, *door.desk.hooks.rotate_source(source, overlap_option(overlap), own))
 
 
 @app.command()
@@ -112,10 +92,7 @@ def disable(source: Source, tenant: Tenant = None, json: Json = False) -> None:
     """Take nothing of a source any more, for good."""
     door = open_door(tenant=tenant, json=json)
     disabled = door.desk.hooks.disable_source(source)
-    if json:
-        print_json(_facts(disabled))
-    else:
-        door.screen.line(f"{disabled.name} is disabled", "good")
+    _SOURCES.show(door, disabled, f"{disabled.name} is disabled")
 
 
 @app.command()
@@ -149,7 +126,7 @@ def deliveries(
         door.screen.line("no deliveries like that")
         return
     names = ("delivery", "type", "received", "is", "came to")
-    door.screen.table(names, map(_row, found), flexible=("came to",))
+    door.screen.table(names, map(_delivery_row, found), flexible=("came to",))
     if more is not None:
         door.screen.line(f"more: --cursor {more}", "dim")
 
@@ -197,15 +174,10 @@ def _sensible(kind: type[M], given: dict[str, Any]) -> M:
 
 
 def _tell(door: Door, source: WebhookSource, secret: str) -> None:
-    """The secret alone on standard output, so that it can be piped to where it is kept."""
-    if door.json:
-        print_json({**_facts(source), "secret": secret})
-        return
     from factory_runtime.wire.paths import API_PREFIX
 
-    path = f"{API_PREFIX}/webhooks/{source.id}"
-    Screen(sys.stderr).line(f"{source.name} sends to {path}; its secret is shown this once")
-    print(secret)
+    words = f"{source.name} sends to {API_PREFIX}/webhooks/{source.id}"
+    _SOURCES.show_secret(door, source, words, secret)
 
 
 def _facts(source: WebhookSource) -> dict[str, Any]:
@@ -215,7 +187,23 @@ def _facts(source: WebhookSource) -> dict[str, Any]:
     return {**without(source, "secrets"), "options": options, "secrets": to_json(counting)}
 
 
-def _row(one: WebhookDelivery) -> tuple[str, ...]:
+def _row(one: WebhookSource, now: datetime) -> tuple[str, ...]:
+    return (
+        one.name,
+        one.kind.value,
+        one.project_id,
+        one.id,
+        local_time(one.created_at),
+        "disabled" if one.disabled_at else f"{len(one.living_secrets(now))}",
+    )
+
+
+_SOURCES = Entries(
+    "sources", ("name", "kind", "project", "id", "added", "secrets"), (), _facts, _row
+)
+
+
+def _delivery_row(one: WebhookDelivery) -> tuple[str, ...]:
     begun = (f"{each.template_id}: {each.error or each.run_id}" for each in one.begun)
     came_to = one_line("; ".join(begun) or one.error or "")
     return (one.id, one_line(one.type), local_time(one.received_at), one.status.value, came_to)
