@@ -89,7 +89,8 @@ class Runtime:
 
         make_home(self.settings)
         settings = self.settings
-        return open_run_store(settings.run_store_url, settings.database_connections)
+        statement_wait = timedelta(seconds=settings.database_statement_seconds)
+        return open_run_store(settings.run_store_url, settings.database_connections, statement_wait)
 
     def find_store(self) -> RunStore | None:
         """The run store, but for one below ``FACTORY_HOME`` that nothing has been written to yet."""

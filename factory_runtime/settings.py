@@ -93,9 +93,13 @@ class Settings(BaseSettings):
             came from.
         api_rate, api_tenant_rate: requests of one key, and of all keys of a tenant.
         api_refused_rate: credentials that are not good, from one address.
+        api_webhook_rate, api_webhook_tenant_rate: deliveries of one source of webhooks, and of all
+            sources of a tenant.
         api_body_kib: the most that the body of a request has.
         redis_url: where processes count requests together; None has each take its share.
         database_connections: to PostgreSQL, of one process.
+        database_statement_seconds: what PostgreSQL gives one statement for one tenant; twenty times as
+            long one that looks over all tenants.
         metrics_token: shown by who may read ``/metrics``, beside administrators.
         hooks: whether the hooks of flow runs drain the outbox; else the sweep does.
     """
@@ -138,10 +142,13 @@ class Settings(BaseSettings):
     api_rate: str = "1200/minute"
     api_tenant_rate: str = "6000/minute"
     api_refused_rate: str = "30/minute"
+    api_webhook_rate: str = "1200/minute"
+    api_webhook_tenant_rate: str = "6000/minute"
     api_body_kib: int = Field(default=1024, ge=1)
     redis_url: SecretStr | None = None
     metrics_token: SecretStr | None = None
     database_connections: int = Field(default=30, ge=1, le=1000)
+    database_statement_seconds: float = Field(default=30, ge=0.1, le=86_400)
     lease_seconds: float = Field(
         default=60, ge=1, description="how long a worker that says nothing keeps what it is at"
     )

@@ -24,6 +24,12 @@ from factory_runtime.domain.errors import PermanentError, SettingsError
 LOCK_WAIT = timedelta(seconds=30)
 """How long a writer waits for another one before it gives up."""
 
+STATEMENT_WAIT = timedelta(seconds=30)
+"""How long PostgreSQL works on one statement for one tenant, unless the settings say otherwise."""
+
+_OVER_ALL = 20
+"""How many times as long a statement may take that looks over all tenants."""
+
 CONNECTIONS = 30
 """To PostgreSQL, of one process, unless the settings say otherwise."""
 
@@ -33,6 +39,7 @@ SQLITE_CONNECTIONS = 55
 _SQLITE_KEPT = 5
 _WRITES = "factory_writes"
 _DURABLE = "factory_durable"
+_STATEMENT_WAIT = "factory_statement_wait"
 
 
 def parse_url(text: str) -> URL:
@@ -69,12 +76,16 @@ def sqlite_file(url: URL) -> str:
     return (url.database or "").removeprefix("file:")
 
 
-def open_engine(url: URL, connections: int = CONNECTIONS) -> Engine:
+def open_engine(
+    url: URL, connections: int = CONNECTIONS, statement_wait: timedelta = STATEMENT_WAIT
+) -> Engine:
     """An engine whose connections are set up for us. Nothing is connected yet.
 
     Args:
         url: of the database.
         connections: that there may be to PostgreSQL at once; a third of them is kept open.
+        statement_wait: what PostgreSQL gives one statement for one tenant; those over all tenants,
+            of sweeps and dispatchers, have twenty times as long.
 
     Raises:
         SettingsError: its driver is not installed.
@@ -83,7 +94,7 @@ def open_engine(url: URL, connections: int = CONNECTIONS) -> Engine:
         if url.get_backend_name() == "sqlite":
             sizes = {"pool_size": _SQLITE_KEPT, "max_overflow": SQLITE_CONNECTIONS - _SQLITE_KEPT}
             return _sqlite(create_engine(url, connect_args=_SQLITE_ARGUMENTS, **sizes))
-        return _postgresql(url, connections)
+        return _postgresql(url, connections, statement_wait)
     except (NoSuchModuleError, ImportError) as exc:
         raise SettingsError(f"the driver of {url.drivername} is not installed") from exc
 
@@ -165,7 +176,7 @@ _POSTGRESQL_ARGUMENTS: dict[str, Any] = {
 }
 
 
-def _postgresql(url: URL, connections: int) -> Engine:
+def _postgresql(url: URL, connections: int, statement_wait: timedelta) -> Engine:
     kept = max(1, connections // 3)
     engine = create_engine(
         url,
@@ -174,18 +185,29 @@ def _postgresql(url: URL, connections: int) -> Engine:
         pool_pre_ping=True,
         pool_size=kept,
         max_overflow=connections - kept,
+        execution_options={_STATEMENT_WAIT: statement_wait},
     )
 
     def set_up(connection: Any, _: object) -> None:
         milliseconds = int(LOCK_WAIT.total_seconds() * 1000)
         with connection.cursor() as cursor:
             cursor.execute(f"SET lock_timeout = {milliseconds}")
+            cursor.execute(f"SET statement_timeout = {_milliseconds(statement_wait * _OVER_ALL)}")
             # A process that is stopped in a transaction does not keep its locks for as long.
             cursor.execute(f"SET idle_in_transaction_session_timeout = {milliseconds}")
         connection.commit()
 
     event.listen(engine, "connect", set_up)
     return engine
+
+
+def statement_milliseconds(connection: Connection) -> str:
+    """What one statement for one tenant has, as PostgreSQL's ``statement_timeout``."""
+    return str(_milliseconds(connection.get_execution_options()[_STATEMENT_WAIT]))
+
+
+def _milliseconds(time: timedelta) -> int:
+    return max(1, int(time.total_seconds() * 1000))  # 0 would be for ever
 
 
 def engine_beside(engine: Engine) -> Engine:

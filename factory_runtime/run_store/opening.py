@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 from factory_runtime.domain.errors import StorageFullError
 from factory_runtime.run_store.engines import (
     CONNECTIONS,
+    STATEMENT_WAIT,
     make_folder,
     open_engine,
     parse_url,
@@ -52,11 +54,14 @@ def look_at_schema(url: str) -> Schema:
         engine.dispose()
 
 
-def open_run_store(url: str, connections: int = CONNECTIONS) -> SqlRunStore:
+def open_run_store(
+    url: str, connections: int = CONNECTIONS, statement_wait: timedelta = STATEMENT_WAIT
+) -> SqlRunStore:
     """The run store at a SQLAlchemy URL, its schema brought up to date where it is behind.
 
     An SQLite file and its folder are made if they are not there. A PostgreSQL database must exist,
-    and is given no more connections than these at once.
+    and is given no more connections than these at once, and one statement no longer than this:
+    ``open_engine`` has more of it.
 
     Raises:
         SettingsError: the URL is none, or of a database that we do not know.
@@ -74,7 +79,7 @@ def open_run_store(url: str, connections: int = CONNECTIONS) -> SqlRunStore:
                 f"cannot make the folder of {place}: {exc.strerror}",
                 hint="set FACTORY_HOME to a folder that can be written",
             ) from exc
-    engine = open_engine(parsed, connections)
+    engine = open_engine(parsed, connections, statement_wait)
     try:
         with translated(place):
             ensure_schema(engine, place)

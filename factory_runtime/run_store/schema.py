@@ -92,6 +92,8 @@ def _begin_alone(connection: Connection) -> None:
     """The whole upgrade is one transaction: a process killed in it leaves nothing behind."""
     for_writing(connection).begin()
     if connection.dialect.name == "postgresql":
+        # However many rows a migration has to go over.
+        connection.execute(text("SET LOCAL statement_timeout = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
 
 

@@ -106,7 +106,8 @@ def _meaning_in_postgresql(exc: DBAPIError, place: str) -> FactoryError:
         return PermanentError(f"{place} has walls between tenants, and this is behind one: {text}")
     if state.startswith("22"):
         return InputError(f"the run store cannot hold this value: {text}")
-    if state.startswith("40") or state == "55P03":  # deadlock, serialization, lock timeout
+    # Deadlock, serialization, lock timeout, statement timeout.
+    if state.startswith("40") or state in {"55P03", "57014"}:
         return StoreUnavailableError(f"{place} was too busy: {text}", hint="try again")
     return StoreUnavailableError(f"the run store {place} does not answer: {text}", hint=_CHECK)
 

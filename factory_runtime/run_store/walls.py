@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from factory_runtime.domain.errors import SettingsError
 from factory_runtime.run_store.column_types import clean_text
-from factory_runtime.run_store.engines import goes_on
+from factory_runtime.run_store.engines import goes_on, statement_milliseconds
 
 TENANT_ROLE = "factory_tenant"
 """What a tenant's transaction goes on as. Roles are the server's: its databases share this one."""
@@ -28,7 +28,8 @@ _ROLE_BEFORE = "factory_role_before"
 _GO_BEHIND = (
     "SELECT current_setting('role'), set_config('role', %(role)s, true),"
     " set_config('factory.tenant', %(tenant)s, true),"
-    " set_config('factory.presented', %(presented)s, true)"
+    " set_config('factory.presented', %(presented)s, true),"
+    " set_config('statement_timeout', %(wait)s, true)"
 )
 _SEES_ALL = (
     "SELECT NOT row_security_active(oid) OR pg_has_role(current_user, relowner, 'USAGE'),"
@@ -81,7 +82,8 @@ def require_sight_of_all(connection: Connection, place: str) -> None:
 
 
 def _set(connection: Connection, role: str, tenant_id: str, presented: str) -> None:
-    wanted = {"role": role, "tenant": tenant_id, "presented": presented}
+    wait = statement_milliseconds(connection)
+    wanted = {"role": role, "tenant": tenant_id, "presented": presented, "wait": wait}
     try:
         before = connection.exec_driver_sql(_GO_BEHIND, wanted).scalar_one()
     except DBAPIError as exc:
