@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.concurrency import run_in_threadpool
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from api.context import api_of
 from factory_runtime.domain.access import Principal, Right
@@ -27,7 +28,7 @@ class Needs:
         self.right = right
 
     async def __call__(self, request: Request) -> AsyncGenerator[Principal]:
-        principal = await run_in_threadpool(_admit, request)
+        principal = _recall(request) or await run_in_threadpool(_admit, request)
         if self.right is not None:
             principal.require(self.right)
         here = principal.origin or address_of(request)
@@ -36,15 +37,32 @@ class Needs:
                 yield principal
 
 
-async def coming_from_address(request: Request) -> AsyncGenerator[None]:
-    """A dependency of every route: the audit says where a request came from."""
-    with acting(address_of(request)):
-        yield
+class FromAddress:
+    """ASGI: the audit says where a request came from, whatever is done for it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        client = scope.get("client")
+        with acting(None if client is None else client[0]):
+            await self._app(scope, receive, send)
 
 
 def address_of(request: Request) -> str | None:
     """The other end's; a proxy that is trusted names it."""
     return None if request.client is None else request.client.host
+
+
+def _recall(request: Request) -> Principal | None:
+    """Who asks, where that and their count take no look at anything: no thread is taken then."""
+    api = api_of(request)
+    if not api.limiter.counts_here:
+        return None
+    principal = next(filter(None, (one.recall(request) for one in api.authenticators)), None)
+    if principal is not None:
+        api.limiter.count(principal)
+    return principal
 
 
 def _admit(request: Request) -> Principal:

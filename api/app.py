@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 
 from api import problems
-from api.access import coming_from_address
+from api.access import FromAddress
 from api.context import Api, Authenticator
 from api.credentials import Credentials
 from api.etags import ETags
@@ -26,6 +26,7 @@ from api.routes import (
     callbacks,
     dead_letters,
     dead_letters_bulk,
+    docs,
     effects,
     health,
     keys,
@@ -65,6 +66,7 @@ _ROUTERS = (
     webhooks.router,
     callbacks.router,
     keys.router,
+    docs.router,
 )
 _WITHOUT_STORE = tuple(
     f"{prefix}{path}" for prefix in ("", API_PREFIX) for path in ("/health", "/metrics")
@@ -84,10 +86,9 @@ def create_app(runtime: Runtime, authenticators: Sequence[Authenticator] | None 
         summary="A software factory: templates become repositories, recorded and remembered.",
         version=version("factory-runtime"),
         openapi_url=f"{API_PREFIX}/openapi.json",
-        docs_url=f"{API_PREFIX}/docs",
+        docs_url=None,  # ours needs nothing of other hosts: api/routes/docs.py
         redoc_url=None,
         responses=documented(*_EVERYWHERE),
-        dependencies=[Depends(coming_from_address)],
         separate_input_output_schemas=False,
         telemetry=UNTOLD,
     )
@@ -104,6 +105,7 @@ def create_app(runtime: Runtime, authenticators: Sequence[Authenticator] | None 
     app.add_middleware(
         StoreGate, is_there=lambda: is_store_there(runtime.health), beside=_WITHOUT_STORE
     )
+    app.add_middleware(FromAddress)
     app.add_middleware(Measured)
     trace_requests(app)
     count_connections(runtime.settings.run_store_url, runtime.settings.database_connections)

@@ -21,6 +21,10 @@ _STREAMS_OF_TENANT = 100
 class Authenticator(Protocol):
     """One way of showing who asks."""
 
+    def recall(self, request: Request) -> Principal | None:
+        """Who asks, where nothing has to be looked at to know it; else None, and ``find`` tells."""
+        ...
+
     def find(self, request: Request) -> Principal | None:
         """Who asks; None where the request carries no credential of this kind.
 

@@ -24,6 +24,12 @@ class Credentials:
         self._keys = keys
         self._tokens = tokens
 
+    def recall(self, request: Request) -> Principal | None:
+        """Who shows a key that was good a moment ago."""
+        credentials = _shown(request)
+        key = self._keys.recall(credentials.pop()) if len(credentials) == 1 else None
+        return None if key is None else key.principal(_origin(request))
+
     def find(self, request: Request) -> Principal | None:
         """Who shows it; None where no header is there.
 
@@ -31,10 +37,9 @@ class Credentials:
             UnauthenticatedError: it is not good, or there are two that differ.
             IssuerUnavailableError, StoreUnavailableError: nobody can tell now.
         """
-        shown = [(name, value) for name in _HEADERS for value in request.headers.getlist(name)]
-        if not shown:
+        credentials = _shown(request)
+        if not credentials:
             return None
-        credentials = {_credential(name, value) for name, value in shown}
         principal = self._check(request, credentials.pop()) if len(credentials) == 1 else None
         if principal is None:
             raise UnauthenticatedError(
@@ -44,11 +49,20 @@ class Credentials:
         return principal
 
     def _check(self, request: Request, credential: str) -> Principal | None:
-        origin = request.client.host if request.client is not None else None
+        origin = _origin(request)
         if not credential.startswith(KEY_BEGINNING):
             return self._tokens.find(credential, origin)
         key = self._keys.find(credential)
         return None if key is None else key.principal(origin)
+
+
+def _shown(request: Request) -> set[str]:
+    headers = request.headers
+    return {_credential(name, value) for name in _HEADERS for value in headers.getlist(name)}
+
+
+def _origin(request: Request) -> str | None:
+    return None if request.client is None else request.client.host
 
 
 def _credential(header: str, value: str) -> str:

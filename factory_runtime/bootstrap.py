@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from factory_runtime.services.publish_template import Publisher
     from factory_runtime.services.read_standing import Onlooker
     from factory_runtime.services.redrive import Redriver
-    from factory_runtime.services.request_run import RequestDesk
+    from factory_runtime.services.request_desk import RequestDesk
     from factory_runtime.services.secret_box import SecretBox
     from factory_runtime.services.send_notices import NoticeSender
     from factory_runtime.services.store_metrics import StoreMetrics
@@ -168,7 +168,7 @@ class Runtime:
 
     @cached_property
     def desk(self) -> RequestDesk:
-        from factory_runtime.services.request_run import RequestDesk
+        from factory_runtime.services.request_desk import RequestDesk
 
         start_tracing()
         return RequestDesk(

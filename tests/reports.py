@@ -24,7 +24,7 @@ from factory_runtime.jobs.report.trends import TrendAnalysis
 from factory_runtime.ports import Credentials, JobFacts, JobType, RunStore
 from factory_runtime.services.catalog import TemplateCatalog
 from factory_runtime.services.children import Children
-from factory_runtime.services.request_run import RequestDesk
+from factory_runtime.services.request_desk import RequestDesk
 from factory_runtime.settings import Settings
 from factory_runtime.telemetry import worker_name
 from tests.builders import NOON, TENANT

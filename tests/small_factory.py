@@ -35,7 +35,8 @@ from factory_runtime.services.end_run import close_run_if_done
 from factory_runtime.services.engine import Engine, Walk, begin_walk
 from factory_runtime.services.kept_templates import KeptTemplates
 from factory_runtime.services.locks import find_walker
-from factory_runtime.services.request_run import RequestDesk, request_run
+from factory_runtime.services.request_desk import RequestDesk
+from factory_runtime.services.request_run import request_run
 from factory_runtime.services.run_attempt import fail_attempt, publish_attempt
 from factory_runtime.telemetry import worker_name
 from tests.builders import NOON, a_run_request

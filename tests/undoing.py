@@ -20,7 +20,7 @@ from factory_runtime.services.catalog import TemplateCatalog
 from factory_runtime.services.drain_outbox import Drained, drain_outbox
 from factory_runtime.services.engine import Engine, Walk, stop_walking
 from factory_runtime.services.inventory import Inventory
-from factory_runtime.services.request_run import RequestDesk
+from factory_runtime.services.request_desk import RequestDesk
 from factory_runtime.services.settle_effects import EffectSettler
 from factory_runtime.services.topics import SETTLE_EFFECTS, TAKE_INVENTORY, UNDO_RUN
 from factory_runtime.services.undo_run import Undoer

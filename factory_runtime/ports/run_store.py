@@ -319,7 +319,8 @@ class RunTransaction(
         """Insert.
 
         Raises:
-            StaleVersionError: somebody else inserted the key first; read it and compare.
+            StaleVersionError: somebody else inserted the key first; read it and compare. It is told
+                at the end of the transaction at the latest, which is given up then.
         """
         ...
 

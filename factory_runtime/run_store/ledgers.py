@@ -13,7 +13,6 @@ from factory_runtime.domain.errors import (
     ArtifactNotFoundError,
     ConflictError,
     NotFoundError,
-    StaleVersionError,
     TemplateChangedError,
 )
 from factory_runtime.domain.memory import Collection as MemoryCollection
@@ -56,6 +55,7 @@ class Ledgers:
 
     def __init__(self, rows: TenantRows) -> None:
         self._rows = rows
+        self._registered: dict[tuple[str, str], str] = {}
 
     # artifacts
 
@@ -203,7 +203,7 @@ class Ledgers:
     # outbox
 
     def add_message(self, message: OutboxMessage) -> None:
-        self._rows.insert_if_absent(MESSAGES, message)
+        self._rows.insert_where_absent(MESSAGES, [message])
 
     def find_message(self, message_id: str) -> OutboxMessage | None:
         return self._rows.find(MESSAGES, id=message_id)
@@ -226,6 +226,14 @@ class Ledgers:
     # templates and requests
 
     def register_template(self, template: TemplateRecord) -> bool:
+        name = (template.template_id, template.version)
+        if self._registered.get(name) == template.digest:
+            return False  # a moment ago, in this transaction
+        is_new = self._register(template)
+        self._registered[name] = template.digest
+        return is_new
+
+    def _register(self, template: TemplateRecord) -> bool:
         published = self._find_template(template)  # as nearly always, and nothing is written
         if published is None:
             if self._rows.insert_if_absent(TEMPLATES, template):
@@ -252,11 +260,7 @@ class Ledgers:
         return self._rows.find(REQUESTS, idempotency_key=idempotency_key)
 
     def add_request(self, request: RequestRecord) -> None:
-        if not self._rows.insert_if_absent(REQUESTS, request):
-            raise StaleVersionError(
-                f"the idempotency key {request.idempotency_key} was used just now",
-                hint="read the request that stands and compare",
-            )
+        self._rows.insert(REQUESTS, [request])
 
     # locks
 

@@ -173,12 +173,15 @@ class TenantRows:
         self._connection = connection
         self._place = place
         self._read_only = read_only
+        self._held_back: dict[Insert, list[dict[str, Any]]] = {}
+        self._has_lost = False
 
     # reading
 
     def find(self, record: Record[T], **key: Any) -> T | None:
         """The row with these values, none of which is None; any of them, if it is no key."""
         query = _finding(record, tuple(key))
+        self.flush()
         with translated(self._place):
             row = self._connection.execute(query, self._bound(key)).mappings().first()
         return None if row is None else record.value_of(row)
@@ -195,11 +198,13 @@ class TenantRows:
         query = select(*record.columns).where(self._mine(record, where)).order_by(*order_by)
         if limit is not None:
             query = query.limit(limit)
+        self.flush()
         with translated(self._place):
             return tuple(record.value_of(row) for row in self._connection.execute(query).mappings())
 
     def count(self, record: Record[Any], *where: Condition) -> int:
         query = select(func.count()).select_from(record.table).where(self._mine(record, where))
+        self.flush()
         with translated(self._place):
             return self._connection.execute(query).scalar_one()
 
@@ -211,6 +216,7 @@ class TenantRows:
     @property
     def everybody(self) -> tuple[Connection, str, Beyond]:
         """The connection, what its database is called, and in which block it sees all tenants."""
+        self.flush()
         return self._connection, self._place, self._beyond
 
     def lock(self, record: Record[T], **key: Any) -> bool:
@@ -221,6 +227,7 @@ class TenantRows:
         """
         self._refuse_if_read_only()
         query = _locking(record, tuple(key))
+        self.flush()
         with translated(self._place):
             return self._connection.execute(query, self._bound(key)).first() is not None
 
@@ -237,10 +244,32 @@ class TenantRows:
     # writing
 
     def insert(self, record: Record[T], values: Iterable[T]) -> None:
-        """All of them in one round."""
-        rows = [self._own(record, value) for value in values]
-        if rows:
-            self._write(_inserting(record), rows)
+        """All of them in one round, with others of the kind: at the latest with ``flush``.
+
+        What is wrong with one is told then.
+        """
+        self._hold_back(_inserting(record), [self._own(record, value) for value in values])
+
+    def insert_where_absent(self, record: Record[T], values: Iterable[T]) -> None:
+        """Likewise, but for those of which a row of the same key stands already."""
+        self._hold_back(_inserting_absent(record), [self._own(record, value) for value in values])
+
+    def flush(self) -> None:
+        """Write what was held back: kinds in the order in which they first came.
+
+        Raises:
+            PermanentError: some of it could not be written before, and who was told went on.
+        """
+        if self._has_lost:
+            raise PermanentError(
+                "a row was refused in this transaction: it cannot go on without it"
+            )
+        held, self._held_back = self._held_back, {}
+        self._has_lost = bool(held)
+        for statement, rows in held.items():
+            with translated(self._place):
+                self._connection.execute(statement, rows)
+        self._has_lost = False
 
     def append(self, record: Record[T], value: T, number: str, within: str) -> None:
         """Insert the value, its ``number`` one more than the greatest of those ``within`` the same.
@@ -309,12 +338,18 @@ class TenantRows:
         if self._read_only:
             raise PermanentError("this transaction was begun to read only")
 
+    def _hold_back(self, statement: Insert, rows: list[dict[str, Any]]) -> None:
+        self._refuse_if_read_only()
+        if rows:
+            self._held_back.setdefault(statement, []).extend(rows)
+
     def _write(
         self,
         statement: Executable,
         rows: Sequence[dict[str, Any]] | dict[str, Any] | None = None,
     ) -> int:
         self._refuse_if_read_only()
+        self.flush()
         with translated(self._place):
             return self._connection.execute(statement, rows).rowcount
 

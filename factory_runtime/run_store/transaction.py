@@ -66,6 +66,7 @@ class SqlTransaction(
     def finish(self) -> None:
         """What comes last in a transaction: rows that many runs share, in one order for all."""
         self._counts.write()
+        self._rows.flush()
 
     @property
     def tenant_id(self) -> str:

@@ -12,7 +12,7 @@ from factory_runtime.domain.progress import Ending, carried
 from factory_runtime.domain.run import Run
 
 if TYPE_CHECKING:
-    from factory_runtime.services.request_run import RequestDesk
+    from factory_runtime.services.request_desk import RequestDesk
 
 
 def all_to_do(run: Run, jobs: Sequence[Job], desk: RequestDesk | None) -> tuple[Job, ...]:

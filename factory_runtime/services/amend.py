@@ -35,7 +35,8 @@ from factory_runtime.services.engine import run_facts
 from factory_runtime.services.plan_request import plan_under_policy
 from factory_runtime.services.plans import read_plan
 from factory_runtime.services.policy_check import gate_lacking
-from factory_runtime.services.request_run import RequestDesk, pack_sources
+from factory_runtime.services.request_desk import RequestDesk
+from factory_runtime.services.request_run import pack_sources
 
 
 def amend(

@@ -49,11 +49,23 @@ class KeyRing:
             StoreUnavailableError: nobody can tell now.
         """
         now, digest = self._clock.now(), hash_of(text)
-        seen = self._seen.get(digest)
-        # The clock of a machine may be set back: what was seen later than now counts no more.
-        if seen is None or not seen.at <= now < seen.at + KEPT:
+        seen = self._remembered(digest, now)
+        if seen is None:
             self._seen.pop(digest, None)
             seen = self._look_up(text, digest, now)
+        return self._good(seen, now)
+
+    def recall(self, text: str) -> ApiKey | None:
+        """Likewise, of those that were looked up a moment ago: the store is not asked."""
+        now = self._clock.now()
+        return self._good(self._remembered(hash_of(text), now), now)
+
+    def _remembered(self, digest: str, now: datetime) -> _Seen | None:
+        seen = self._seen.get(digest)
+        # The clock of a machine may be set back: what was seen later than now counts no more.
+        return seen if seen is not None and seen.at <= now < seen.at + KEPT else None
+
+    def _good(self, seen: _Seen | None, now: datetime) -> ApiKey | None:
         if seen is None or not seen.key.is_good(now):
             return None
         self.uses.note(seen.key, now)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -11,6 +11,7 @@ from factory_runtime.compiler.plan import compile_plan
 from factory_runtime.domain.errors import InputError
 from factory_runtime.domain.ids import is_slug
 from factory_runtime.domain.plan import Plan
+from factory_runtime.domain.policy import Policy
 from factory_runtime.domain.run import RunRequest
 from factory_runtime.domain.template import Template
 from factory_runtime.services.catalog import TemplateCatalog
@@ -44,6 +45,7 @@ def plan_under_policy(
     *,
     deadline: timedelta | None = None,
     counts: bool = True,
+    among: Sequence[Policy] | None = None,
 ) -> tuple[Plan, Ruling]:
     """Compile a plan that the tenant's policies allow, with the approvals they want before it.
 
@@ -57,6 +59,7 @@ def plan_under_policy(
         inputs: as they were given.
         deadline: that was asked for.
         counts: whether it is a run of its own, for quotas; one that goes round again is not.
+        among: as ``PolicyBook.rule``.
 
     Raises:
         InputError: as ``compile_plan``; PolicyRefusedError with every rule that refuses.
@@ -66,7 +69,7 @@ def plan_under_policy(
     if policies is None:
         return plan, Ruling()
     facts = PolicyFacts(template.id, template.version, plan.inputs, deadline)
-    ruling = policies.rule(tenant_id, facts, counts=counts)
+    ruling = policies.rule(tenant_id, facts, counts=counts, among=among)
     limits = [limit for limit in (plan.deadline, ruling.max_deadline) if limit is not None]
     plan = replace(plan, deadline=min(limits, default=None))
     return gate_plan(plan, ruling.approvals, catalog.job_types), ruling

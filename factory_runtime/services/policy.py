@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -87,19 +87,27 @@ class PolicyBook:
         found = (policy_of_text(text), self._policy_in_row(tenant_id))
         return tuple(policy for policy in found if policy is not None)
 
-    def rule(self, tenant_id: str, facts: PolicyFacts, *, counts: bool = True) -> Ruling:
+    def rule(
+        self,
+        tenant_id: str,
+        facts: PolicyFacts,
+        *,
+        counts: bool = True,
+        among: Sequence[Policy] | None = None,
+    ) -> Ruling:
         """What the policies ask of a run that they allow.
 
         Args:
             tenant_id: whose policies.
             facts: of the request.
             counts: whether it counts against quotas; what ran before does not count again.
+            among: the tenant's policies, as ``of`` gave them just now; None looks them up.
 
         Raises:
             PolicyRefusedError: they do not allow it; every rule that refuses is named.
             InputError, PolicyUnavailableError: as ``of``.
         """
-        policies = self.of(tenant_id)
+        policies = self.of(tenant_id) if among is None else tuple(among)
         found = refusals(policies, facts)
         store = self._store()
         if counts and store is not None and any(one.runs_per_day is not None for one in policies):

@@ -37,7 +37,7 @@ from factory_runtime.services.redrive_order import (
     place_of,
     released,
 )
-from factory_runtime.services.request_run import RequestDesk
+from factory_runtime.services.request_desk import RequestDesk
 from factory_runtime.services.retry_run import NOTHING, plan_round, send_round
 from factory_runtime.services.topics import GO_ON_REDRIVING
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from factory_runtime.compiler.json_values import find_bad_value
 from factory_runtime.compiler.plan import plan_to_json
@@ -21,53 +19,26 @@ from factory_runtime.domain.errors import (
 )
 from factory_runtime.domain.ids import digest_of, new_id
 from factory_runtime.domain.plan import Plan, jobs_of
-from factory_runtime.domain.records import Effect, OutboxMessage, RequestRecord, TemplateRecord
+from factory_runtime.domain.records import OutboxMessage, RequestRecord, TemplateRecord
 from factory_runtime.domain.run import Run, RunRequest, RunStatus
 from factory_runtime.domain.template import Template
-from factory_runtime.ports import ArtifactStorage, Clock, RunStore, RunTransaction
+from factory_runtime.ports import RunTransaction
 from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.bodies import to_body
 from factory_runtime.services.catalog import TemplateCatalog
 from factory_runtime.services.dispatch import leave_to_beginner
 from factory_runtime.services.plan_request import plan_under_policy, refuse_bad_names
-from factory_runtime.services.policy import PolicyBook
 from factory_runtime.services.policy_check import Ruling, hold_quota
+from factory_runtime.services.request_desk import RequestDesk
 from factory_runtime.services.signals import RUN_ACCEPTED, RUN_REFUSED, signal_run
-from factory_runtime.services.source_shelf import SourceShelf
 from factory_runtime.services.topics import MEMORY_OF_TEMPLATE
 from factory_runtime.services.trace_request import tell_request
 from factory_runtime.telemetry import new_trace_id
 from factory_runtime.telemetry.tracing import current_trace_id
 
-if TYPE_CHECKING:
-    from factory_runtime.services.inventory import Found
-
 # What a refused request may have asked for and still be recorded.
 _NAME_LENGTH = 200
 _VERSION_LENGTH = 64
-
-
-@dataclass(frozen=True)
-class RequestDesk:
-    """What taking a request needs.
-
-    Attributes:
-        policies: None allows everything.
-        find_effect: looks for an effect of a job, by the name of its type. Without it a retry with
-            other inputs is asked for in vain where the job finds what was made with the old ones.
-    """
-
-    store: RunStore
-    storage: ArtifactStorage
-    catalog: TemplateCatalog
-    clock: Clock
-    policies: PolicyBook | None = None
-    find_effect: Callable[[str, Effect], Found] | None = None
-
-    @cached_property
-    def shelf(self) -> SourceShelf:
-        """Where the folders lie that its runs need."""
-        return SourceShelf(self.storage)
 
 
 def request_run(desk: RequestDesk, request: RunRequest) -> Run:
@@ -87,11 +58,19 @@ def request_run(desk: RequestDesk, request: RunRequest) -> Run:
     refuse_bad_names(request)
     body_digest = _body_digest(request)
     try:
-        with desk.store.sharing_reads(request.tenant_id):
-            if (known := _known_run(desk, request, body_digest)) is not None:
-                return known
-            template, plan, ruling = _planned(desk, request)
-        tenant_id = request.tenant_id
+        if (known := _known_run(desk, request, body_digest)) is not None:
+            return known
+        ground, tenant_id = desk.ground_of(request), request.tenant_id
+        template = ground.template
+        plan, ruling = plan_under_policy(
+            desk.catalog,
+            desk.policies,
+            tenant_id,
+            template,
+            request.inputs,
+            deadline=request.deadline,
+            among=ground.policies,
+        )
         plan = replace(plan, sources=pack_sources(desk, tenant_id, template, plan))
         desk.shelf.keep(tenant_id, template)
         return _commit(desk, request, template, plan, ruling, body_digest)
@@ -106,15 +85,6 @@ def request_run(desk: RequestDesk, request: RunRequest) -> Run:
     except FactoryError as refusal:
         _record_refusal(desk, request, refusal)
         raise
-
-
-def _planned(desk: RequestDesk, request: RunRequest) -> tuple[Template, Plan, Ruling]:
-    tenant_id, inputs = request.tenant_id, request.inputs
-    template = desk.catalog.load(request.template, request.version, tenant_id)
-    plan, ruling = plan_under_policy(
-        desk.catalog, desk.policies, tenant_id, template, inputs, deadline=request.deadline
-    )
-    return template, plan, ruling
 
 
 def pack_sources(
@@ -185,21 +155,21 @@ def _commit(
     now = desk.clock.now()
     requested = _new_run(desk, request, template, plan)
     jobs = jobs_of(requested, plan)
-    with desk.store.begin(request.tenant_id) as tx:
-        if request.idempotency_key is not None:
-            tx.add_request(
-                RequestRecord(
-                    request.tenant_id, request.idempotency_key, body_digest, requested.id, now
-                )
-            )
-        hold_quota(tx, ruling, requested.requested_at)
+    run = requested.move_to(RunStatus.VALIDATED, now)
+    key, detail = request.idempotency_key, _told(request, template, plan)
+
+    def write(tx: RunTransaction) -> None:
+        if key is not None:
+            tx.add_request(RequestRecord(run.tenant_id, key, body_digest, run.id, now))
+        hold_quota(tx, ruling, run.requested_at)
         register_template(tx, template, now)
-        run = requested.move_to(RunStatus.VALIDATED, now)
-        tx.add_run(run, jobs, requested=requested, detail=_told(request, template, plan))
+        tx.add_run(run, jobs, requested=requested, detail=detail)
         signal_run(tx, run, RUN_ACCEPTED, now)
         _leave_request(tx, run, now, "run.request")
         if run.flow_run_id is not None:
             leave_to_beginner(tx, run, now)
+
+    desk.commit(run.tenant_id, write)
     tell_request(run, desk.clock.now())
     return run
 

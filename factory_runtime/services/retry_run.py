@@ -28,7 +28,7 @@ from factory_runtime.services.signals import RUN_RETRIED, signal_run
 if TYPE_CHECKING:
     from factory_runtime.services.amended import Amended
     from factory_runtime.services.policy_check import Ruling
-    from factory_runtime.services.request_run import RequestDesk
+    from factory_runtime.services.request_desk import RequestDesk
 
 NOTHING = Change()
 _MANY = 1_000_000

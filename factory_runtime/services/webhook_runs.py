@@ -19,7 +19,8 @@ from factory_runtime.domain.webhook import Begun, WebhookDelivery, WebhookSource
 from factory_runtime.ports import ArtifactStorage, RunFilter
 from factory_runtime.services.azure_resource import AzureResources
 from factory_runtime.services.bodies import from_body, to_body
-from factory_runtime.services.request_run import RequestDesk, request_run
+from factory_runtime.services.request_desk import RequestDesk
+from factory_runtime.services.request_run import request_run
 from factory_runtime.services.webhook_triggers import TriggerBook
 from factory_runtime.telemetry.tracing import current_trace_id
 

@@ -41,6 +41,9 @@ class Told:
     def __init__(self) -> None:
         self.known: dict[str, Principal] = {}
 
+    def recall(self, request: Request) -> Principal | None:
+        return None
+
     def find(self, request: Request) -> Principal | None:
         kind, _, token = request.headers.get("authorization", "").partition(" ")
         return self.known.get(token) if kind in ("Told", "Bearer") else None

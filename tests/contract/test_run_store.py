@@ -182,12 +182,47 @@ def test_a_refusal_that_was_caught_is_never_a_silent_rollback(run_store: RunStor
     try:
         with run_store.begin(TENANT) as tx:
             tx.add_run(run)
+            tx.list_runs(RunFilter())  # so that it is written
+            tx.add_run(run)
             with pytest.raises(StaleVersionError):
-                tx.add_run(run)
+                tx.list_runs(RunFilter())
     except PermanentError:
         committed = False
     with run_store.begin(TENANT) as tx:
         assert (tx.list_runs(RunFilter()).items == (run,)) is committed
+
+
+def test_rows_that_come_together_are_written_or_refused_together(run_store: RunStore) -> None:
+    run, other = a_run(), a_run(id="run-2")
+
+    def add() -> None:
+        with run_store.begin(TENANT) as tx:
+            tx.add_run(other)
+            tx.add_run(run)
+            tx.add_run(run)  # told at the end
+
+    with pytest.raises(StaleVersionError):
+        add()
+    with run_store.begin(TENANT) as tx:
+        assert tx.list_runs(RunFilter()).items == ()
+
+
+def test_nothing_is_committed_without_what_was_refused(run_store: RunStore) -> None:
+    # Rows behind the one that was refused were never sent: who goes on would lose them.
+    run, other = a_run(), a_run(id="run-2")
+
+    def add() -> None:
+        with run_store.begin(TENANT) as tx:
+            tx.add_run(run)
+            tx.add_run(run)
+            with pytest.raises(StaleVersionError):
+                tx.list_runs(RunFilter())
+            tx.add_run(other)
+
+    with pytest.raises(PermanentError):
+        add()
+    with run_store.begin(TENANT) as tx:
+        assert tx.list_runs(RunFilter()).items == ()
 
 
 # --- transitions

@@ -281,9 +281,9 @@ def test_an_idempotency_key_is_used_once(run_store: RunStore) -> None:
     with run_store.begin(TENANT) as tx:
         assert tx.find_request(request.idempotency_key) is None
         tx.add_request(request)
+    with pytest.raises(StaleVersionError), run_store.begin(TENANT) as tx:
+        tx.add_request(replace(request, run_id="run-2"))
     with run_store.begin(TENANT) as tx:
-        with pytest.raises(StaleVersionError):
-            tx.add_request(replace(request, run_id="run-2"))
         assert tx.find_request(request.idempotency_key) == request
 
 

@@ -33,7 +33,7 @@ from factory_runtime.services import topics
 from factory_runtime.services.catalog import TemplateCatalog
 from factory_runtime.services.drain_outbox import drain_outbox
 from factory_runtime.services.engine import Engine
-from factory_runtime.services.request_run import RequestDesk
+from factory_runtime.services.request_desk import RequestDesk
 from factory_runtime.services.settle_effects import EffectSettler
 from factory_runtime.telemetry import worker_name
 from tests.work_types import ANYTHING, JOB_TYPES, QUICK, Count, Work

@@ -36,7 +36,7 @@ from factory_runtime.services.policy_check import (
     template_refusals,
 )
 from factory_runtime.services.preview import preview_run
-from factory_runtime.services.request_run import RequestDesk
+from factory_runtime.services.request_desk import RequestDesk
 from tests.builders import NOON, TENANT, a_run_request, after
 from tests.small_factory import SmallFactory, steps
 

@@ -29,7 +29,8 @@ from factory_runtime.ports import FetchedTemplate
 from factory_runtime.services.catalog import TemplateCatalog
 from factory_runtime.services.kept_templates import KeptTemplates, keep_template
 from factory_runtime.services.publish_template import Publisher
-from factory_runtime.services.request_run import RequestDesk, request_run
+from factory_runtime.services.request_desk import RequestDesk
+from factory_runtime.services.request_run import request_run
 from tests.builders import TENANT, a_run_request
 from tests.small_factory import SmallFactory, steps
 

@@ -34,6 +34,7 @@ from factory_runtime.ports import RunFilter, StoredBody
 from factory_runtime.services import topics
 from factory_runtime.services.bodies import from_body
 from factory_runtime.services.plan_request import preview_plan
+from factory_runtime.services.request_desk import RequestDesk, Write
 from factory_runtime.services.request_run import request_run
 from tests.builders import TENANT, a_run_request, after
 from tests.small_factory import SmallFactory, steps
@@ -351,18 +352,14 @@ def test_who_commits_a_key_second_gets_the_first_ones_run(
 ):
     # The moment between looking for the key and committing it, made certain.
     quick: list[Run] = []
-    load = type(orders.catalog).load
+    commit = RequestDesk.commit
 
-    def overtaken(catalog: Any, *asked: Any) -> Any:
-        if not quick:
-            quick.append(orders.run(_the_other(orders)))
-        return load(catalog, *asked)
+    def overtaken(desk: RequestDesk, tenant_id: str, write: Write) -> None:
+        monkeypatch.setattr(RequestDesk, "commit", commit)
+        quick.append(orders.request(inputs={"name": "orders"}, idempotency_key="k"))
+        commit(desk, tenant_id, write)
 
-    def _the_other(factory: SmallFactory) -> Run:
-        monkeypatch.setattr(type(orders.catalog), "load", load)
-        return factory.request(inputs={"name": "orders"}, idempotency_key="k")
-
-    monkeypatch.setattr(type(orders.catalog), "load", overtaken)
+    monkeypatch.setattr(RequestDesk, "commit", overtaken)
     late = orders.request(inputs={"name": "orders"}, idempotency_key="k")
     assert [late.id] == [run.id for run in quick]
 

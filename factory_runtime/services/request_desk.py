@@ -1,0 +1,121 @@
+"""What taking requests needs, and what requests that come at once share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextvars import Context, copy_context
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from factory_runtime.domain.errors import TransientError
+from factory_runtime.domain.policy import Policy
+from factory_runtime.domain.records import Effect
+from factory_runtime.domain.run import RunRequest
+from factory_runtime.domain.template import Template
+from factory_runtime.ports import ArtifactStorage, Clock, RunStore, RunTransaction
+from factory_runtime.services.catalog import TemplateCatalog
+from factory_runtime.services.coalesce import Coalesced
+from factory_runtime.services.policy import PolicyBook
+from factory_runtime.services.source_shelf import SourceShelf
+
+if TYPE_CHECKING:
+    from factory_runtime.services.inventory import Found
+
+Write = Callable[[RunTransaction], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a request stands on, whatever its inputs.
+
+    Attributes:
+        policies: of the tenant; each must allow.
+    """
+
+    template: Template
+    policies: tuple[Policy, ...]
+
+
+@dataclass(frozen=True)
+class RequestDesk:
+    """What taking a request needs. Safe to use from many threads.
+
+    Attributes:
+        policies: None allows everything.
+        find_effect: looks for an effect of a job, by the name of its type. Without it a retry with
+            other inputs is asked for in vain where the job finds what was made with the old ones.
+    """
+
+    store: RunStore
+    storage: ArtifactStorage
+    catalog: TemplateCatalog
+    clock: Clock
+    policies: PolicyBook | None = None
+    find_effect: Callable[[str, Effect], Found] | None = None
+
+    @cached_property
+    def shelf(self) -> SourceShelf:
+        """Where the folders lie that its runs need."""
+        return SourceShelf(self.storage)
+
+    def ground_of(self, request: RunRequest) -> Ground:
+        """What the request stands on now.
+
+        Raises:
+            InputError: as ``TemplateCatalog.load``.
+            PolicyUnavailableError: a policy cannot be read.
+        """
+        key = (request.tenant_id, request.template, request.version)
+        return self._grounds.ask(key, request)
+
+    def commit(self, tenant_id: str, write: Write) -> None:
+        """Write in a transaction of the tenant's, which it shares with who does so at the same time.
+
+        Its rows are committed when this returns. What another has written wrongly is not held against
+        this: each of them is then tried alone.
+
+        Raises:
+            Exception: whatever ``write`` raises.
+            TransientError: the store; it may be that all is committed and its answer was lost.
+        """
+        failure = self._commits.ask(tenant_id, _Writing(tenant_id, write, copy_context()))
+        if failure is not None:
+            raise failure
+
+    @cached_property
+    def _grounds(self) -> Coalesced[RunRequest, Ground]:
+        return Coalesced(lambda asked: [self._ground(asked[0])] * len(asked))
+
+    def _ground(self, request: RunRequest) -> Ground:
+        tenant_id = request.tenant_id
+        with self.store.sharing_reads(tenant_id):
+            template = self.catalog.load(request.template, request.version, tenant_id)
+            return Ground(template, () if self.policies is None else self.policies.of(tenant_id))
+
+    @cached_property
+    def _commits(self) -> Coalesced[_Writing, TransientError | None]:
+        return Coalesced(self._write)
+
+    def _write(self, writings: Sequence[_Writing]) -> Sequence[TransientError | None]:
+        try:
+            with self.store.begin(writings[0].tenant_id) as tx:
+                for writing in writings:
+                    writing.context.run(writing.write, tx)
+        except TransientError as failure:
+            # Nobody knows whether it was committed: to write it once more would be to write it twice.
+            return [failure] * len(writings)
+        return [None] * len(writings)
+
+
+@dataclass(frozen=True, slots=True)
+class _Writing:
+    """What a thread wants to write.
+
+    Attributes:
+        context: of that thread: who acts from where, and within which trace.
+    """
+
+    tenant_id: str
+    write: Write
+    context: Context
