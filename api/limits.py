@@ -1,4 +1,4 @@
-"""How much may be asked for: requests by key, tenant and address, and the size of a body.
+"""How much may be asked for: requests by key, tenant and address, deliveries, and the size of a body.
 
 Counted by the library ``limits``, in Redis where there is one, so that all processes agree; else in
 this process, which then has its share.
@@ -22,12 +22,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.problems import answer, plain_problem
 from factory_runtime.domain.access import Principal
 from factory_runtime.domain.errors import LimitReachedError, SettingsError
+from factory_runtime.domain.webhook import WebhookSource
 from factory_runtime.settings import Settings
 
 _LOG = logging.getLogger("factory.api")
 
 _REDIS_SECONDS = 0.5
 """No request waits longer than this for its count."""
+
+_SAME_DELIVERY = parse("10/minute")
+"""Who has caught a delivery and sends it again uses up no more of its source's rate than that."""
 
 _REST_SECONDS = 5.0
 """So long a Redis is not asked that has not answered: others need not wait for it too."""
@@ -40,13 +44,22 @@ _CLOSE = {"Connection": "close"}
 
 
 class Limiter:
-    """Counts requests in a window that slides, and refuses those beyond a rate."""
+    """Counts requests in a window that slides, and refuses those beyond a rate.
+
+    Attributes:
+        deliveries_a_minute: of one source of webhooks, over all processes.
+    """
 
     def __init__(self, settings: Settings) -> None:
         share = settings.api_processes if settings.redis_url is None else 1
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared = self._own if settings.redis_url is None else _in_redis(settings)
         self._asked_again_at = 0.0
+        rate, tenant_rate = settings.api_webhook_rate, settings.api_webhook_tenant_rate
+        self._of_source = _rate(rate, share, "FACTORY_API_WEBHOOK_RATE")
+        self._of_sources = _rate(tenant_rate, share, "FACTORY_API_WEBHOOK_TENANT_RATE")
+        whole = _rate(rate, 1, "FACTORY_API_WEBHOOK_RATE")
+        self.deliveries_a_minute = max(1, whole.amount * 60 // whole.get_expiry())
         self._of_key = _rate(settings.api_rate, share, "FACTORY_API_RATE")
         self._of_tenant = _rate(settings.api_tenant_rate, share, "FACTORY_API_TENANT_RATE")
         self._of_address = _rate(settings.api_refused_rate, share, "FACTORY_API_REFUSED_RATE")
@@ -69,6 +82,18 @@ class Limiter:
         """
         why = "too many credentials that are not good"
         self._hit(self._of_address, why, "guess", _network_of(address))
+
+    def count_delivery(self, source: WebhookSource, key: str) -> None:
+        """Count what a source has signed; ``key`` tells it from the others that it has.
+
+        Raises:
+            LimitReachedError: it is beyond the source's rate, or its tenant's; or the same too often.
+        """
+        who = (source.tenant_id, source.id)
+        self._hit(_SAME_DELIVERY, "the same delivery comes too often", "delivery", *who, key)
+        self._hit(self._of_source, f"{source.name} sends too often", "source", *who)
+        why = "the sources of the tenant send too often"
+        self._hit(self._of_sources, why, "sources", source.tenant_id)
 
     def _hit(self, item: RateLimitItem, why: str, *who: str) -> None:
         if not self._ask("hit", item, *who):

@@ -165,14 +165,15 @@ def shake_hands(source: Source, request: Request) -> Response:
     """
     origin, headers = request.headers.get("webhook-request-origin"), {"Allow": "POST, OPTIONS"}
     if origin is not None and len(origin) <= 253 and origin.isascii():
-        headers |= {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": "*"}
+        rate = api_of(request).limiter.deliveries_a_minute
+        headers |= {"WebHook-Allowed-Origin": origin, "WebHook-Allowed-Rate": str(rate)}
     return Response(headers=headers)
 
 
 def _receive(request: Request, source: str, sent: Sent) -> WebhookDelivery:
     api = api_of(request)
     try:
-        return api.runtime.webhook_desk.receive(source, sent)
+        return api.runtime.webhook_desk.receive(source, sent, api.limiter.count_delivery)
     except UnauthenticatedError:
         api.limiter.count_guess(address_of(request) or "")
         raise

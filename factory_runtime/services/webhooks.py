@@ -10,6 +10,7 @@ import hashlib
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cached_property
@@ -51,6 +52,9 @@ _PATIENCE_SECONDS = 5.0
 _LOOK_SECONDS = 0.02
 _GIVE_UP_AFTER = timedelta(days=1)
 
+Admit = Callable[[WebhookSource, str], None]
+"""Lets a delivery of a source in, or raises; the text tells it from the others of the source."""
+
 _LOG = logging.getLogger("factory.webhooks")
 
 
@@ -66,12 +70,18 @@ class WebhookDesk:
     beginner: RunBeginner
     holder: str
 
-    def receive(self, source_id: str, sent: Sent) -> WebhookDelivery:
+    def receive(self, source_id: str, sent: Sent, admit: Admit) -> WebhookDelivery:
         """What the request brought, recorded, and decided where that takes no asking outside.
 
         The same delivery again, also at the same moment, gives the one that stands.
 
+        Args:
+            source_id: from the address that it came to.
+            sent: the request.
+            admit: asked of what is verified, before anything is kept of it.
+
         Raises:
+            FactoryError: whatever ``admit`` refuses it with.
             UnauthenticatedError: unknown source, disabled, wrong signature, late: nobody can tell.
             UnsupportedEventError, UnreadableEventError: it is verified, and no event.
             ReplayedDeliveryError: its id was used for another body.
@@ -83,8 +93,10 @@ class WebhookDesk:
         if source is None:
             raise refusal()  # nobody knows the secret that it was compared with
         event = read_event(kind, options, sent)
+        key = _replay_key(covered, event, sent)
+        admit(source, key)
         holder = new_id(self.holder)
-        delivery = self._delivery_of(source, event, covered, sent)
+        delivery = self._delivery_of(source, event, key, sent)
         at_once = kind is not SourceKind.AZURE_DEVOPS
         stands = self._record(delivery, holder if at_once else None)
         if stands is not None and stands.body_digest != delivery.body_digest:
@@ -195,12 +207,9 @@ class WebhookDesk:
     # recording
 
     def _delivery_of(
-        self, source: WebhookSource, event: SentEvent, covered: bytes | None, sent: Sent
+        self, source: WebhookSource, event: SentEvent, key: str, sent: Sent
     ) -> WebhookDelivery:
         now, digest = self._clock.now(), hashlib.sha256(sent.body).hexdigest()
-        if covered is None:
-            covered = event.id.encode() or sent.body
-        key = hashlib.sha256(covered).hexdigest()
         kept = {"id": event.id, "type": event.type, "body": event.body}
         return WebhookDelivery(
             tenant_id=source.tenant_id,
@@ -287,6 +296,12 @@ class WebhookDesk:
 def source_of(message: OutboxMessage) -> str:
     """Deliveries of one source wait for each other, and for no other's."""
     return str(message.payload["source_id"])
+
+
+def _replay_key(covered: bytes | None, event: SentEvent, sent: Sent) -> str:
+    if covered is None:
+        covered = event.id.encode() or sent.body
+    return hashlib.sha256(covered).hexdigest()
 
 
 def _leave_delivery(tx: RunTransaction, delivery: WebhookDelivery, after: timedelta) -> None:

@@ -357,6 +357,7 @@ def test_a_sender_of_cloudevents_is_let_in(small_site: ApiSite):
     answer = sender.client.options(sender.path, headers=hello)
     assert answer.status_code == 200
     assert answer.headers["webhook-allowed-origin"] == "eventemitter.example.com"
+    assert answer.headers["webhook-allowed-rate"] == "1200"
 
 
 def test_a_signed_cloudevent_needs_its_signature(small_site: ApiSite):

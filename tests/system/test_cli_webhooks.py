@@ -52,7 +52,9 @@ def test_deliveries_are_shown_and_decided_again(factory: Factory):
         ("x-github-event", "push"),
         ("x-hub-signature-256", f"sha256={hmac.digest(secret.encode(), body, 'sha256').hex()}"),
     )
-    delivery = factory.runtime.webhook_desk.receive(source["id"], Sent(headers, body))
+    delivery = factory.runtime.webhook_desk.receive(
+        source["id"], Sent(headers, body), lambda _source, _key: None
+    )
     shown = factory("webhooks", "deliveries", "--source", "gh", "--status", "unmatched")
     assert (delivery.id in shown.out, "push" in shown.out) == (True, True)
     (again,) = factory("webhooks", "deliveries", "--again", delivery.id, "--json").json[
