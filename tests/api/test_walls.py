@@ -120,7 +120,7 @@ OF_NO_TENANT = {
     "GET /metrics",
     "GET /openapi.json",
     "GET /docs",
-    "GET /docs/oauth2-redirect",
+    "GET /docs/{asset}",
 }
 TEMPLATE_ID = "of-their-own"
 
