@@ -25,6 +25,7 @@ TENANT_ROLE = "factory_tenant"
 
 _ROLE_BEFORE = "factory_role_before"
 
+# The last is no wall: it comes along, so that it takes no way of its own to the server.
 _GO_BEHIND = (
     "SELECT current_setting('role'), set_config('role', %(role)s, true),"
     " set_config('factory.tenant', %(tenant)s, true),"

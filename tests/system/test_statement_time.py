@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 
 import psycopg
 import pytest
 from sqlalchemy import make_url
 
+from factory_runtime.bootstrap import Runtime, SystemClock
 from factory_runtime.domain.errors import StoreUnavailableError
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import RunFilter
 from factory_runtime.run_store import open_run_store
 from factory_runtime.run_store.translate import translated
+from factory_runtime.settings import Settings
 from tests.builders import TENANT, a_run, after
 
 pytestmark = pytest.mark.service
@@ -36,10 +39,18 @@ def execute(url: str, statements: str) -> None:
         connection.execute(statements.encode())
 
 
-def test_a_statement_of_a_tenant_is_given_up_and_one_over_all_is_not(own_postgres_url: str):
+def test_a_statement_of_a_tenant_is_given_up_and_one_over_all_is_not(
+    own_postgres_url: str, tmp_path: Path
+):
     run = a_run(status=RunStatus.VALIDATED)
     queued = run.move_to(RunStatus.QUEUED, after(1), admitted_at=after(1))
-    with closing(open_run_store(own_postgres_url, 1, timedelta(seconds=0.3))) as store:
+    settings = Settings(
+        home=tmp_path,
+        database_url=own_postgres_url,
+        database_connections=1,
+        database_statement_seconds=0.3,
+    )
+    with closing(Runtime(settings, SystemClock()).store) as store:
         with store.begin(TENANT) as tx:
             tx.add_run(run)
         execute(own_postgres_url, _SLOW_ROWS)
