@@ -64,6 +64,11 @@ class Limiter:
         self._of_tenant = _rate(settings.api_tenant_rate, share, "FACTORY_API_TENANT_RATE")
         self._of_address = _rate(settings.api_refused_rate, share, "FACTORY_API_REFUSED_RATE")
 
+    @property
+    def counts_here(self) -> bool:
+        """Whether it asks nobody outside of this process."""
+        return self._shared is self._own
+
     def count(self, principal: Principal) -> None:
         """Count one request of somebody.
 
