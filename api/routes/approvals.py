@@ -65,7 +65,10 @@ def get_approval(approval_id: ApprovalId, reader: Reader, api: Here) -> Approval
 def grant(
     approval_id: ApprovalId, who: Decider, api: Here, asked: Grant | None = None
 ) -> ApprovalDetail:
-    """Say yes, once. Where that is enough, the job goes on; who requested the run may not."""
+    """Say yes, once. Where that is enough, the job goes on; who requested the run may not.
+
+    Nor may who has a key from them, or has given them theirs.
+    """
     return _decide(api.runtime, approval_id, who, True, "" if asked is None else asked.comment)
 
 
@@ -98,5 +101,6 @@ def _decide(
         who.groups,
         granted,
         comment,
+        who.behind,
     )
     return ApprovalDetail.told(decided.approval, decided.votes, counted=decided.counted)

@@ -16,6 +16,7 @@ from api.routes.runs import value_of
 from api.routes.runs_steering import change_of
 from factory_runtime.domain.access import Right
 from factory_runtime.services.dead_letters import discard
+from factory_runtime.services.repeats import discarded_before, or_as_before, redriven_before
 from factory_runtime.services.visible import visible_letter, visible_projects
 from factory_runtime.wire.letter import (
     Discard,
@@ -83,9 +84,12 @@ def retry(
     runtime = api.runtime
     with runtime.store.begin(who.tenant_id, read_only=True) as tx:
         visible_letter(tx, who, letter_id, Right.OPERATE)
-    beside = () if change is None else change.beside
-    run = runtime.redriver.redrive(
-        who.tenant_id, letter_id, who.name, change_of(change), beside=beside
+    beside, wanted = () if change is None else tuple(change.beside), change_of(change)
+    run = or_as_before(
+        runtime.store,
+        who.tenant_id,
+        lambda: runtime.redriver.redrive(who.tenant_id, letter_id, who.name, wanted, beside=beside),
+        lambda tx: redriven_before(tx, letter_id, who.name, wanted, beside),
     )
     return RunSummary.of(run)
 
@@ -96,7 +100,11 @@ def discard_one(letter_id: LetterId, asked: Discard, who: Operator, api: Here) -
     store, clock = api.runtime.store, api.runtime.clock
     with store.begin(who.tenant_id, read_only=True) as tx:
         visible_letter(tx, who, letter_id, Right.OPERATE)
-    letter = discard(
-        store, clock, who.tenant_id, letter_id, who.name, asked.reason, undo=asked.undo
+    by, reason, undo = who.name, asked.reason, asked.undo
+    letter = or_as_before(
+        store,
+        who.tenant_id,
+        lambda: discard(store, clock, who.tenant_id, letter_id, by, reason, undo=undo),
+        lambda tx: discarded_before(tx, letter_id, by, reason, undo=undo),
     )
     return LetterAnswer.of(letter)

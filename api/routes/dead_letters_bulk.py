@@ -22,6 +22,7 @@ from factory_runtime.domain.errors import ConflictError
 from factory_runtime.domain.redaction import redact
 from factory_runtime.services.dead_letters import discard_group
 from factory_runtime.services.redrive_order import stop_order
+from factory_runtime.services.repeats import find_same_order, or_as_before, stopped_before
 from factory_runtime.services.visible import require_in, visible_order, visible_projects
 from factory_runtime.wire.bulk import Count
 from factory_runtime.wire.letter import (
@@ -58,15 +59,18 @@ def retry_all(
     """Order that every open letter goes round again that the query chooses.
 
     It is carried out in the background; where a canary was asked for, once that has succeeded. An
-    order is for one project, or for all of them: who may operate in some has to name one.
+    order is for one project, or for all of them: who may operate in some has to name one. One of
+    yours that is under way for the same letters is answered with, and none is made beside it.
     """
     require_in(who, Right.OPERATE, chosen.project)
     wanted, runtime = asked or BulkRedrive(), api.runtime
     where = _redrivable(runtime, chosen, who)
-    _expect(runtime, who, where, wanted.expected_count)
-    order = runtime.redriver.order(
-        who.tenant_id, where, who.name, change_of(wanted), canary=wanted.canary
-    )
+    change, canary = change_of(wanted), wanted.canary
+    with runtime.store.begin(who.tenant_id, read_only=True) as tx:
+        order = find_same_order(tx, where, who.name, change, canary=canary)
+    if order is None:
+        _expect(runtime, who, where, wanted.expected_count)
+        order = runtime.redriver.order(who.tenant_id, where, who.name, change, canary=canary)
     response.headers["Location"] = f"{API_PREFIX}/redrive-orders/{order.id}"
     return _told(runtime, order)
 
@@ -118,7 +122,12 @@ def stop(order_id: OrderId, asked: StopOrder, who: Operator, api: Here) -> Order
     with runtime.store.begin(who.tenant_id, read_only=True) as tx:
         visible_order(tx, who, order_id, Right.OPERATE)
     store, clock = runtime.store, runtime.clock
-    order = stop_order(store, clock, who.tenant_id, order_id, who.name, asked.reason)
+    order = or_as_before(
+        store,
+        who.tenant_id,
+        lambda: stop_order(store, clock, who.tenant_id, order_id, who.name, asked.reason),
+        lambda tx: stopped_before(tx, order_id, who.name, asked.reason),
+    )
     return _told(runtime, order)
 
 

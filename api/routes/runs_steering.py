@@ -14,6 +14,7 @@ from factory_runtime.domain.access import Principal, Right
 from factory_runtime.domain.run import Run
 from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.pause_run import pause_run, resume_run
+from factory_runtime.services.repeats import or_as_before, resumed_before, retried_before
 from factory_runtime.services.retry_run import retry_job, retry_run
 from factory_runtime.services.visible import may_stop, visible_run
 from factory_runtime.wire.bulk import (
@@ -47,14 +48,26 @@ def resume(run_id: RunId, who: Requester, api: Here) -> RunSummary:
     """Let a paused run go on: it queues for a slot like any other."""
     _hold(api.runtime, who, run_id)
     runtime = api.runtime
-    return RunSummary.of(resume_run(runtime.store, runtime.clock, who.tenant_id, run_id, who.name))
+    resumed = or_as_before(
+        runtime.store,
+        who.tenant_id,
+        lambda: resume_run(runtime.store, runtime.clock, who.tenant_id, run_id, who.name),
+        lambda tx: resumed_before(tx, run_id, who.name),
+    )
+    return RunSummary.of(resumed)
 
 
 @router.post("/{runId}/retry", responses=documented(404, 409))
 def retry(run_id: RunId, who: Operator, api: Here, change: Change | None = None) -> RunSummary:
     """Send a failed run round again, from what failed in it; what succeeded stays."""
     _see(api.runtime, who, run_id, Right.OPERATE)
-    return RunSummary.of(retry_changed(api.runtime, who, run_id, change))
+    retried = or_as_before(
+        api.runtime.store,
+        who.tenant_id,
+        lambda: retry_changed(api.runtime, who, run_id, change),
+        lambda tx: retried_before(tx, run_id, who.name, change_of(change)),
+    )
+    return RunSummary.of(retried)
 
 
 @router.post("/{runId}/jobs/{step}/retry", responses=documented(404, 409))
@@ -63,18 +76,23 @@ def retry_one(
 ) -> RunSummary:
     """Send one job of a failed run round again, and those behind it that did not succeed."""
     _see(api.runtime, who, run_id, Right.OPERATE)
-    runtime = api.runtime
-    run = retry_job(
+    runtime, wanted = api.runtime, change_of(change)
+    retried = or_as_before(
         runtime.store,
-        runtime.clock,
         who.tenant_id,
-        run_id,
-        step,
-        who.name,
-        change=change_of(change),
-        desk=runtime.desk,
+        lambda: retry_job(
+            runtime.store,
+            runtime.clock,
+            who.tenant_id,
+            run_id,
+            step,
+            who.name,
+            change=wanted,
+            desk=runtime.desk,
+        ),
+        lambda tx: retried_before(tx, run_id, who.name, wanted, step),
     )
-    return RunSummary.of(run)
+    return RunSummary.of(retried)
 
 
 def _hold(runtime: Runtime, who: Principal, run_id: str) -> None:

@@ -83,6 +83,8 @@ class Principal:
         groups: names that approvals may be asked of.
         key_id: the API key's; None for others.
         origin: where the request came from, like an address.
+        behind: who gave the API key that was shown, and who gave theirs, up to the first: they
+            could have come with it.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Principal:
     groups: frozenset[str] = field(default_factory=frozenset[str])
     key_id: str | None = None
     origin: str | None = None
+    behind: frozenset[str] = field(default_factory=frozenset[str])
 
     def may(self, right: Right, project_id: str | None = None) -> bool:
         """Whether it may do this in a project; None asks for any of them."""

@@ -33,6 +33,8 @@ class ApiKey:
         expires_at: it is good until then; None is until it is revoked.
         last_used_at: to the minute, about; None is never.
         replaces: id of the key that was rotated.
+        givers: who gave ``created_by`` their key, and who gave those theirs, up to the first; of a
+            key that was rotated, also who has given the one before.
     """
 
     tenant_id: str
@@ -49,6 +51,17 @@ class ApiKey:
     revoked_by: str | None = None
     last_used_at: datetime | None = None
     replaces: str | None = None
+    givers: tuple[str, ...] = ()
+
+    @property
+    def behind(self) -> frozenset[str]:
+        """Who could come with it beside whom it is for: all that gave it, directly or not."""
+        return frozenset({self.created_by, *self.givers})
+
+    def was_good_after(self, at: datetime) -> bool:
+        """Whether it was good at some time since then."""
+        ends = (end for end in (self.revoked_at, self.expires_at) if end is not None)
+        return all(end > at for end in ends)
 
     def is_good(self, now: datetime) -> bool:
         """Whether it is neither revoked nor expired."""
@@ -64,7 +77,9 @@ class ApiKey:
     def principal(self, origin: str | None = None) -> Principal:
         """Who comes with it."""
         groups = frozenset(self.groups)
-        return Principal(self.name, self.tenant_id, self.grants, groups, self.id, origin)
+        return Principal(
+            self.name, self.tenant_id, self.grants, groups, self.id, origin, self.behind
+        )
 
 
 @dataclass(frozen=True, slots=True)

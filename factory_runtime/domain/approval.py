@@ -104,7 +104,11 @@ class Approval:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What one person said; a person has one vote."""
+    """What one person said; a person has one vote.
+
+    Attributes:
+        behind: who gave the API key that it was said with, and who gave theirs; in order.
+    """
 
     tenant_id: str
     approval_id: str
@@ -112,6 +116,7 @@ class Vote:
     granted: bool
     at: datetime
     comment: str = ""
+    behind: tuple[str, ...] = ()
 
 
 def time_asked(approvals: Iterable[Approval], since: datetime) -> timedelta:

@@ -43,6 +43,7 @@ class AccessRecords(Protocol):
         self,
         *,
         good_at: datetime | None = None,
+        name: str | None = None,
         limit: int = 200,
         before_id: str | None = None,
     ) -> tuple[ApiKey, ...]:
@@ -50,6 +51,7 @@ class AccessRecords(Protocol):
 
         Args:
             good_at: of those that are good then alone.
+            name: of those who come with this name alone.
             limit: at most so many.
             before_id: of a key.
         """

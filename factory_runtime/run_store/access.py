@@ -51,6 +51,7 @@ class Access:
         self,
         *,
         good_at: datetime | None = None,
+        name: str | None = None,
         limit: int = 200,
         before_id: str | None = None,
     ) -> tuple[ApiKey, ...]:
@@ -58,6 +59,8 @@ class Access:
         if good_at is not None:
             lasts = or_(columns.expires_at.is_(None), columns.expires_at > good_at)
             where += [columns.revoked_at.is_(None), lasts]
+        if name is not None:
+            where.append(columns.name == name)
         if before_id is not None:
             where.append(columns.id < before_id)
         return self._rows.list(API_KEYS, *where, order_by=(columns.id.desc(),), limit=limit)

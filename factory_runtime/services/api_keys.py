@@ -144,7 +144,9 @@ def rotate_key(
         wanted = WantedKey(old.name, old.grants, old.groups, length)
         _check(wanted)
         given = _make(rotator, wanted, now)
-        given = replace(given, key=replace(given.key, replaces=old.id))
+        # Who has given the old one may have come with it: a new one makes nobody forget that.
+        givers = tuple(sorted({*given.key.givers, *old.behind}))
+        given = replace(given, key=replace(given.key, replaces=old.id, givers=givers))
         tx.save_api_key(old.expire_by(now + overlap))
         tx.add_api_key(given.key)
         facts = {**_facts(given.key), "replaces": old.id, "overlap": overlap.total_seconds()}
@@ -196,6 +198,7 @@ def _make(giver: Principal, wanted: WantedKey, now: datetime) -> GivenKey:
         created_at=now,
         created_by=giver.name,
         expires_at=None if wanted.expires_in is None else now + wanted.expires_in,
+        givers=tuple(sorted(giver.behind)),
     )
     return GivenKey(key, fresh)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from factory_runtime.domain.approval import Approval, ApprovalStatus, Vote, spell_deciders
@@ -39,6 +39,7 @@ def decide(
     groups: Collection[str],
     granted: bool,
     comment: str = "",
+    behind: Collection[str] = (),
 ) -> Decided:
     """Take one person's vote; where it decides, the job that waits goes on at once.
 
@@ -50,14 +51,17 @@ def decide(
         clock: for the times.
         tenant_id: whose approval.
         approval_id: which.
-        person: the operating system's user.
+        person: the operating system's user, or who a credential says.
         groups: the person's, by name.
         granted: False to deny it.
         comment: why; one who denies it has to say.
+        behind: who gave the API key that the person came with, directly or not.
 
     Raises:
         ApprovalNotFoundError: no such approval.
-        NotAllowedError: the person requested the run, or is not among those who may decide.
+        NotAllowedError: the person requested the run, or is not among those who may decide; or has
+            their key from one who requested it, or gave it to them; or, to grant it, likewise from
+            or to one who has granted it.
         ConflictError: the person said otherwise before, it was decided or has expired, or its run
             has ended or is being cancelled.
         InputError: denied without a comment.
@@ -67,10 +71,10 @@ def decide(
     with store.begin(tenant_id) as tx:
         run = tx.lock_run(tx.get_approval(approval_id).run_id)
         approval, votes, now = tx.get_approval(approval_id), tx.list_votes(approval_id), clock.now()
-        vote = Vote(tenant_id, approval_id, person, granted, now, comment)
+        vote = Vote(tenant_id, approval_id, person, granted, now, comment, tuple(sorted(behind)))
         if _said_before(vote, votes):
             return Decided(approval, votes, counted=False)
-        why = why_not(approval, run, person, groups, now)
+        why = why_not(approval, run, person, groups, now) or why_one_hand(tx, run, vote, votes)
         _refuse(approval, run, person, why, now)
         tx.add_vote(vote)
         votes = (*votes, vote)
@@ -152,6 +156,39 @@ def why_not(
     return "changed the run's plan" if person in run.plan_changed_by else None
 
 
+def why_one_hand(tx: RunTransaction, run: Run, vote: Vote, votes: Collection[Vote]) -> str | None:
+    """Why a vote may be another's own, said with a key that they gave; None where it is nobody's.
+
+    Who gives a key can come with it themselves. So the two ends of each chain of givers are one
+    person to approvals; two who have their keys from one giver are two.
+    """
+    since = run.requested_at - _SLACK
+    for author in sorted({run.requested_by, *run.plan_changed_by}):
+        keys = tx.list_api_keys(name=author, limit=_MANY)
+        givers = (name for key in keys if key.was_good_after(since) for name in key.behind)
+        if _are_one(vote.person, vote.behind, author, frozenset(givers)):
+            return _one_hand(vote, author, "asked for the run or changed its plan")
+    for said in votes if vote.granted else ():
+        if said.granted and _are_one(vote.person, vote.behind, said.person, said.behind):
+            return _one_hand(vote, said.person, "has granted it already")
+    return None
+
+
+def _are_one(
+    person: str, behind: Collection[str], other: str, behind_other: Collection[str]
+) -> bool:
+    return other in behind or person in behind_other
+
+
+def _one_hand(vote: Vote, other: str, did: str) -> str:
+    how = "has a key from" if other in vote.behind else "gave a key to"
+    return f"{how} {other}, who {did}"
+
+
+_SLACK = timedelta(minutes=5)
+"""Processes remember a revoked key for seconds, and clocks of machines differ."""
+
+
 def _refuse(approval: Approval, run: Run, person: str, why: str | None, now: datetime) -> None:
     if why is not None:
         raise NotAllowedError(
@@ -190,6 +227,7 @@ def _record(tx: RunTransaction, approval: Approval, vote: Vote) -> None:
         "plan_digest": approval.plan_digest,
         "comment": vote.comment,
         "status": approval.status.value,
+        **({"behind": list(vote.behind)} if vote.behind else {}),
     }
     action = "approval.grant" if vote.granted else "approval.deny"
     leave_audit(tx, vote.person, action, approval.id, facts, vote.at)

@@ -46,8 +46,8 @@ def request_undo(tx: RunTransaction, run: Run, by: str, now: datetime) -> Run | 
     if standing is None:
         if run.undo_requested_by is None:
             tx.save_run(run, run.changed(now, undo_requested_by=by))
+            leave_audit(tx, by, "run.undo", run.id, {"cycle": run.cycle}, now)
         leave_undo(tx, run, by, now)
-        leave_audit(tx, by, "run.undo", run.id, {"cycle": run.cycle}, now)
     return standing
 
 

@@ -35,6 +35,9 @@ class VoteAnswer(Answer):
     granted: bool
     at: datetime
     comment: str
+    behind: tuple[str, ...] = Field(
+        default=(), description="who gave the API key that it was said with, and who gave theirs"
+    )
 
     @classmethod
     def of(cls, vote: Vote) -> VoteAnswer:

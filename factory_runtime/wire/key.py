@@ -80,6 +80,9 @@ class KeyAnswer(Answer):
     groups: tuple[str, ...]
     created_at: datetime
     created_by: str
+    givers: tuple[str, ...] = Field(
+        default=(), description="who gave `createdBy` their key, and who gave theirs"
+    )
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     revoked_by: str | None = None

@@ -15,7 +15,9 @@ OTHER = "umbrella"
 
 
 def test_a_key_is_found_by_its_prefix_whoever_s_it_is(run_store: RunStore) -> None:
-    ours = an_api_key(expires_at=after(60), last_used_at=after(1), replaces="key-0")
+    ours = an_api_key(
+        expires_at=after(60), last_used_at=after(1), replaces="key-0", givers=("root",)
+    )
     theirs = an_api_key(tenant_id=OTHER, prefix="b" * 12)
     for key in (ours, theirs):
         with run_store.begin(key.tenant_id) as tx:

@@ -25,6 +25,7 @@ api_keys = Table(
     Column("revoked_by", NAME),
     Column("last_used_at", UtcTime),
     Column("replaces", ID),
+    Column("givers", NamesText, nullable=False, server_default="[]"),
     PrimaryKeyConstraint("tenant_id", "id"),
 )
 

@@ -173,6 +173,7 @@ votes = Table(
     Column("granted", Boolean, nullable=False),
     Column("at", UtcTime, nullable=False),
     Column("comment", LongText, nullable=False),
+    Column("behind", NamesText, nullable=False, server_default="[]"),
     PrimaryKeyConstraint("tenant_id", "approval_id", "person"),
     ForeignKeyConstraint(["tenant_id", "approval_id"], ["approvals.tenant_id", "approvals.id"]),
 )
