@@ -81,9 +81,9 @@ class WebhookRecords(Protocol):
         ...
 
     def list_callbacks_of(self, run: Run) -> tuple[Callback, ...]:
-        """Those that are told of this run's end, if of ends like its, the oldest first.
+        """Those that are told of this run's end, if of ends like its; the run's own come last.
 
-        No more than a tenant and a run may have.
+        The oldest first, and no more than a tenant and a run may have.
         """
         ...
 

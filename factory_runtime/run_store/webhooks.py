@@ -140,18 +140,22 @@ class Webhooks:
 
     def list_callbacks_of(self, run: Run) -> tuple[Callback, ...]:
         columns = callbacks.c
-        is_of_project = columns.project_id.is_(None) | (columns.project_id == run.project_id)
-        return self._rows.list(
-            CALLBACKS,
-            columns.disabled_at.is_(None),
-            (columns.run_id == run.id) | (columns.run_id.is_(None) & is_of_project),
-            order_by=(columns.created_at, columns.id),
-            limit=MOST_OF_TENANT + MOST_OF_RUN,
+        of_project = columns.project_id.is_(None) | (columns.project_id == run.project_id)
+        # Asked for both at once, SQLite would look at those of all runs.
+        return (
+            *self._list_told(columns.run_id.is_(None), of_project, limit=MOST_OF_TENANT),
+            *self._list_told(columns.run_id == run.id, limit=MOST_OF_RUN),
         )
 
     def count_callbacks(self) -> int:
         columns = callbacks.c
         return self._rows.count(CALLBACKS, columns.disabled_at.is_(None), columns.run_id.is_(None))
+
+    def _list_told(self, *where: Condition, limit: int) -> tuple[Callback, ...]:
+        columns = callbacks.c
+        order = (columns.created_at, columns.id)
+        living = columns.disabled_at.is_(None)
+        return self._rows.list(CALLBACKS, living, *where, order_by=order, limit=limit)
 
     def save_callback(self, callback: Callback) -> None:
         changes = {"disabled_at": callback.disabled_at, "reason": callback.reason}

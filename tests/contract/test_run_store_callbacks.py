@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from sqlalchemy import event
 
 from factory_runtime.domain.callback import MOST_OF_RUN, MOST_OF_TENANT, Callback
 from factory_runtime.domain.errors import InputError
@@ -48,15 +49,31 @@ def test_an_end_is_told_to_those_of_its_run_its_project_and_its_tenant(run_store
         replace(of_run, id="no-run", disabled_at=NOON),
     )
     with run_store.begin(TENANT, read_only=True) as tx:
-        assert tx.list_callbacks_of(RUN) == (of_run, OF_TENANT, of_project)
+        assert tx.list_callbacks_of(RUN) == (OF_TENANT, of_project, of_run)
         assert tx.count_callbacks() == 3  # of more than one run
 
 
 def test_no_end_is_told_to_more_than_a_tenant_and_a_run_may_have(sqlite_store: RunStore):
     many = [replace(OF_TENANT, id=f"call-{n:03}", created_at=after(n)) for n in range(110)]
-    with_all(sqlite_store, *many)
+    own = [replace(OF_TENANT, id=f"own-{n}", run_id=RUN.id) for n in range(9)]
+    with_all(sqlite_store, *many, *own)
     with sqlite_store.begin(TENANT, read_only=True) as tx:
-        assert list(tx.list_callbacks_of(RUN)) == many[: MOST_OF_TENANT + MOST_OF_RUN]
+        told = tx.list_callbacks_of(RUN)
+    assert told == (*many[:MOST_OF_TENANT], *own[:MOST_OF_RUN])
+
+
+def test_what_is_read_at_an_end_does_not_grow_with_other_runs(sqlite_store: SqlRunStore):
+    plans = list[str]()
+
+    def explain(_: object, cursor: Any, statement: str, values: Any, *__: object) -> None:
+        if "FROM callbacks" in statement:
+            plans.append(str(cursor.execute("EXPLAIN QUERY PLAN " + statement, values).fetchone()))
+
+    with sqlite_store.begin(TENANT, read_only=True) as tx:
+        event.listen(sqlite_store.engine, "before_cursor_execute", explain)
+        tx.list_callbacks_of(RUN)
+    assert len(plans) == 2
+    assert all("ix_callbacks_run_id (tenant_id=? AND run_id=?)" in plan for plan in plans)
 
 
 @pytest.mark.service
