@@ -11,6 +11,19 @@ from api.examples import give_examples
 from factory_runtime.wire.problem import Problem
 
 _REF = "#/components/schemas/{model}"
+_CREDENTIALS = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, or a token of an issuer that the factory trusts.",
+    },
+    "apiKey": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Api-Key",
+        "description": "The same, where `Authorization` is somebody else's.",
+    },
+}
 
 
 def document(app: FastAPI) -> None:
@@ -34,5 +47,8 @@ def _document(app: FastAPI) -> dict[str, Any]:
     problem = Problem.model_json_schema(by_alias=True, ref_template=_REF)
     schemas.update(problem.pop("$defs", {}))
     schemas["Problem"] = problem
+    whole["components"]["securitySchemes"] = _CREDENTIALS
+    # On the loopback, and of what is for everybody, none is needed.
+    whole["security"] = [*({name: []} for name in _CREDENTIALS), {}]
     give_examples(whole)
     return whole
