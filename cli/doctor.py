@@ -175,21 +175,21 @@ def _stack(name: str, door: StoreDoor) -> Check:
 
     from deployments.stack import find_stack
 
-    url = door.settings.prefect_api_url
+    url, offers = door.settings.prefect_api_url, ()
     if url is None:
         state = find_stack(door.settings)
         if state is None:
             return Check(name, "ok", "down; `factory run` starts what it needs")
         if not state.ready:
             return Check(name, "warn", state.phase, "wait a moment")
-        url = state.api_url
+        url, offers = state.api_url, state.offers
     try:
         answer = httpx.get(f"{url}/health", timeout=_PREFECT_SECONDS)
         answer.raise_for_status()
     except httpx.HTTPError as exc:
         fix = "`factory down`, then `factory up`"
         return Check(name, "fail", f"{url} does not answer: {exc}", fix)
-    return Check(name, "ok", f"up, {url} answers")
+    return Check(name, "ok", "; ".join((f"up, {url} answers", *offers)))
 
 
 def _routes(name: str, door: StoreDoor) -> Check:
