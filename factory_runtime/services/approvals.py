@@ -74,7 +74,7 @@ def decide(
         vote = Vote(tenant_id, approval_id, person, granted, now, comment, tuple(sorted(behind)))
         if _said_before(vote, votes):
             return Decided(approval, votes, counted=False)
-        why = why_not(approval, run, person, groups, now) or why_one_hand(tx, run, vote, votes)
+        why = why_not(approval, run, person, groups, now) or _why_one_hand(tx, run, vote, votes)
         _refuse(approval, run, person, why, now)
         tx.add_vote(vote)
         votes = (*votes, vote)
@@ -156,7 +156,7 @@ def why_not(
     return "changed the run's plan" if person in run.plan_changed_by else None
 
 
-def why_one_hand(tx: RunTransaction, run: Run, vote: Vote, votes: Collection[Vote]) -> str | None:
+def _why_one_hand(tx: RunTransaction, run: Run, vote: Vote, votes: Collection[Vote]) -> str | None:
     """Why a vote may be another's own, said with a key that they gave; None where it is nobody's.
 
     Who gives a key can come with it themselves. So the two ends of each chain of givers are one

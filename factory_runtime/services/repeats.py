@@ -18,7 +18,7 @@ from factory_runtime.domain.dead_letter import (
     LetterStatus,
     RedriveOrder,
 )
-from factory_runtime.domain.errors import ConflictError, NotFoundError
+from factory_runtime.domain.errors import ConflictError
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunStore, RunTransaction
@@ -29,7 +29,7 @@ from factory_runtime.services.redrive_order import ORDER, STOP
 
 T = TypeVar("T")
 
-_LATE_ORDERS = 20
+_NEWEST = 20
 """How many of the newest are looked at."""
 
 
@@ -48,7 +48,7 @@ def or_as_before(
     """
     try:
         return act()
-    except (ConflictError, NotFoundError):
+    except ConflictError:
         with store.begin(tenant_id, read_only=True) as tx:
             done = before(tx)
         if done is None:
@@ -96,11 +96,11 @@ def discarded_before(
 def find_same_order(
     tx: RunTransaction, where: LetterFilter, by: str, change: Change, *, canary: bool
 ) -> RedriveOrder | None:
-    """An order of theirs for the same letters that is under way; a second one would do nothing more.
+    """An order of theirs for the same letters that is under way.
 
-    With a letter ahead it would do more indeed: send a second one.
+    A second one would do nothing more; where one letter goes ahead, it would send another one ahead.
     """
-    for order in tx.list_redrive_orders(limit=_LATE_ORDERS):
+    for order in tx.list_redrive_orders(limit=_NEWEST):
         same = order.requested_by == by and order.status not in ORDER_ENDED
         if same and _chooses(order, where) and (order.canary_id is not None) is canary:
             ordered = [entry for entry in tx.list_audit(subject=order.id) if entry.action == ORDER]
