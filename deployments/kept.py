@@ -96,9 +96,10 @@ class KeptProcess(ABC):
             )
 
     def start_anew(self) -> None:
-        """Start it, though it may have died too often: that counts no longer."""
+        """Start it unless it lives, though it may have died too often: that counts no longer."""
         self._deaths = []
-        self.start()
+        if self._child is None or self._child.poll() is not None:
+            self.start()
 
     def revive(self) -> bool:
         """Start it again if it died; False where it dies too often, one time after the other."""
@@ -136,7 +137,7 @@ class KeptProcess(ABC):
         """Whether the child that lives has written its process id there."""
         if self._child is None or self._child.poll() is not None:
             return False
-        with suppress(OSError):
+        with suppress(OSError, ValueError):  # somebody wrote into the file
             return place.read_text() == str(self._child.pid)
         return False
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from deployments.kept import StackApi
-from factory_runtime.domain.errors import FactoryError
 from factory_runtime.settings import Settings
 
 _LOG = logging.getLogger("factory.executor")
@@ -51,7 +50,7 @@ class OfferedApi:
         try:
             self._process.start_anew()
             await self._watch()
-        except (OSError, FactoryError) as error:  # a full disk, no memory, no port
+        except Exception as error:  # a full disk, no memory, no port, or nobody knows what
             _LOG.exception("the Factory API is not offered")
             return f"no Factory API: {error}"
         return f"the Factory API ends again and again: see {self._process.log}"

@@ -12,7 +12,7 @@ import pytest
 
 from deployments import offered_api
 from deployments.executor import Standing
-from deployments.kept import PrefectServer, StackApi
+from deployments.kept import PrefectServer, StackApi, ready_file
 from deployments.offered_api import OfferedApi
 from deployments.stack import StackState, read_state
 from factory_runtime.settings import Settings
@@ -33,10 +33,10 @@ class NoApi(StackApi):
 
 
 class ReadyApi(StackApi):
-    """A process that is there; whether it listens is not looked at."""
+    """A process that is there until nobody holds its input; whether it listens is not looked at."""
 
     def words(self) -> list[str]:
-        return ["http.server", "--bind", "127.0.0.1", "0"]
+        return ["code"]
 
     @property
     def ready(self) -> bool:
@@ -47,7 +47,7 @@ def port_of(api: StackApi) -> int | None:
     return urlsplit(api.url).port
 
 
-class EnoughError(Exception):
+class EnoughError(BaseException):
     """Ends a test that has seen what it looks for."""
 
 
@@ -128,6 +128,44 @@ def test_an_api_that_was_let_be_serves_when_it_can_again(
         "no Factory API",
         "Factory API",
     ]
+
+
+def test_an_api_that_lives_is_not_started_beside_itself(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    looked: list[str] = []
+    asleep = asyncio.sleep
+
+    class Unseen(ReadyApi):
+        @property
+        def ready(self) -> bool:
+            looked.append(self.url)
+            if len(looked) == 1:
+                raise RuntimeError("nobody foresaw this")
+            return True
+
+    async def sleep(_: float) -> None:
+        await asleep(0)
+
+    def tell(lines: Sequence[str], _: bool) -> None:
+        if lines and lines[0].startswith("Factory API: "):
+            raise EnoughError
+
+    monkeypatch.setattr(offered_api, "StackApi", Unseen)
+    monkeypatch.setattr("deployments.offered_api.asyncio.sleep", sleep)
+    offered = OfferedApi(settings, "http://127.0.0.1:1/api", tell)
+    with pytest.raises(EnoughError):
+        asyncio.run(offered.keep())
+    asyncio.run(offered.end())
+    assert looked == looked[:1] * 2
+
+
+def test_a_file_that_somebody_wrote_into_says_nothing(settings: Settings):
+    api = NoApi(settings, "http://127.0.0.1:1/api")
+    api.start()
+    ready_file(settings, "api").write_bytes(b"\xff")
+    assert not api.ready
+    api.stop()
 
 
 def test_what_the_stack_says_of_itself_is_no_end_of_it_where_there_is_no_room(settings: Settings):
