@@ -133,13 +133,14 @@ def test_an_api_that_was_let_be_serves_when_it_can_again(
 def test_an_api_that_lives_is_not_started_beside_itself(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ):
-    looked: list[str] = []
+    looked: list[int] = []
     asleep = asyncio.sleep
 
     class Unseen(ReadyApi):
         @property
         def ready(self) -> bool:
-            looked.append(self.url)
+            assert self._child is not None
+            looked.append(self._child.pid)
             if len(looked) == 1:
                 raise RuntimeError("nobody foresaw this")
             return True
