@@ -65,6 +65,8 @@ def api_site(postgres: PostgresServer) -> Generator[ApiSite]:
             "FACTORY_SECRET_KEYS": '["MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="]',
             "FACTORY_API_RATE": _UNBOUND,
             "FACTORY_API_TENANT_RATE": _UNBOUND,
+            "FACTORY_API_WEBHOOK_RATE": _UNBOUND,
+            "FACTORY_API_WEBHOOK_TENANT_RATE": _UNBOUND,
             "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
         }
         site = ApiSite(f"http://127.0.0.1:{port}", {}, url, variables)

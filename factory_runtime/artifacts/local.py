@@ -89,9 +89,14 @@ class LocalArtifactStorage:
             return False
 
     def exists(self, tenant_id: str, digest: str) -> bool:
-        root = self._tenant_folder(tenant_id)
+        if _DIGEST.fullmatch(digest) is None or not is_slug(tenant_id):
+            self._tenant_folder(tenant_id)  # or refuse it
+            return False
+        # Asked many times for each request: what is there needs no further look.
         with disk_errors(self._folder):
-            return _DIGEST.fullmatch(digest) is not None and _place(root, digest).is_file()
+            if _place(self._folder / tenant_id, digest).is_file():
+                return True
+            return _place(self._tenant_folder(tenant_id), digest).is_file()
 
     def delete(self, tenant_id: str, digest: str) -> None:
         root = self._tenant_folder(tenant_id)

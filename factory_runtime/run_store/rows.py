@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
+from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -66,7 +68,7 @@ from factory_runtime.domain.run import Run
 from factory_runtime.domain.run_words import RunWord
 from factory_runtime.domain.webhook import WebhookDelivery, WebhookSource
 from factory_runtime.run_store import tables
-from factory_runtime.run_store.column_types import CleanText
+from factory_runtime.run_store.column_types import CleanText, VectorBytes
 from factory_runtime.run_store.translate import translated
 
 if TYPE_CHECKING:
@@ -112,6 +114,23 @@ class Record(Generic[T]):
                     f"{self.table.name}.{name} holds {length} characters, not {len(text)}",
                     hint="use a shorter one",
                 )
+
+    @cached_property
+    def fits_json(self) -> bool:
+        """Whether no column of it holds bytes."""
+        return not any(isinstance(column.type, VectorBytes) for column in self.columns)
+
+    def as_json(self, rows: Iterable[Mapping[str, Any]], dialect: Dialect) -> str:
+        """The rows as PostgreSQL reads them: a list of objects, a member for each column."""
+        columns = _binding(self, dialect)
+        stored = [
+            {
+                name: value if bind is None else bind(value)
+                for (name, bind), value in zip(columns, row.values(), strict=True)
+            }
+            for row in rows
+        ]
+        return json.dumps(stored, default=datetime.isoformat)
 
     @cached_property
     def _lengths(self) -> tuple[tuple[str, int], ...]:
@@ -173,7 +192,7 @@ class TenantRows:
         self._connection = connection
         self._place = place
         self._read_only = read_only
-        self._held_back: dict[Insert, list[dict[str, Any]]] = {}
+        self._held_back: dict[tuple[Record[Any], bool], list[dict[str, Any]]] = {}
         self._has_lost = False
 
     # reading
@@ -248,11 +267,11 @@ class TenantRows:
 
         What is wrong with one is told then.
         """
-        self._hold_back(_inserting(record), [self._own(record, value) for value in values])
+        self._hold_back(record, values, or_skip=False)
 
     def insert_where_absent(self, record: Record[T], values: Iterable[T]) -> None:
         """Likewise, but for those of which a row of the same key stands already."""
-        self._hold_back(_inserting_absent(record), [self._own(record, value) for value in values])
+        self._hold_back(record, values, or_skip=True)
 
     def flush(self) -> None:
         """Write what was held back: kinds in the order in which they first came.
@@ -266,9 +285,9 @@ class TenantRows:
             )
         held, self._held_back = self._held_back, {}
         self._has_lost = bool(held)
-        for statement, rows in held.items():
+        for (record, or_skip), rows in held.items():
             with translated(self._place):
-                self._connection.execute(statement, rows)
+                self._insert_all(record, rows, or_skip=or_skip)
         self._has_lost = False
 
     def append(self, record: Record[T], value: T, number: str, within: str) -> None:
@@ -338,10 +357,21 @@ class TenantRows:
         if self._read_only:
             raise PermanentError("this transaction was begun to read only")
 
-    def _hold_back(self, statement: Insert, rows: list[dict[str, Any]]) -> None:
+    def _hold_back(self, record: Record[T], values: Iterable[T], *, or_skip: bool) -> None:
         self._refuse_if_read_only()
-        if rows:
-            self._held_back.setdefault(statement, []).extend(rows)
+        if rows := [self._own(record, value) for value in values]:
+            self._held_back.setdefault((record, or_skip), []).extend(rows)
+
+    def _insert_all(
+        self, record: Record[Any], rows: Sequence[dict[str, Any]], *, or_skip: bool
+    ) -> None:
+        dialect = self._connection.dialect
+        if dialect.name == "postgresql" and len(rows) > 1 and record.fits_json:
+            statement = _inserting_as_json(record, or_skip=or_skip)
+            self._connection.exec_driver_sql(statement, (record.as_json(rows, dialect),))
+        else:
+            statement = _inserting_absent(record) if or_skip else _inserting(record)
+            self._connection.execute(statement, rows)
 
     def _write(
         self,
@@ -378,6 +408,29 @@ def _locking(record: Record[Any], key: tuple[str, ...]) -> Select[Any]:
 @lru_cache(maxsize=64)
 def _inserting(record: Record[Any]) -> Insert:
     return insert(record.table)
+
+
+@lru_cache(maxsize=256)
+def _binding(
+    record: Record[Any], dialect: Dialect
+) -> tuple[tuple[str, Callable[[Any], Any] | None], ...]:
+    """The columns, and what makes of a value of each what the database is given."""
+    kinds = ((column.name, column.type.dialect_impl(dialect)) for column in record.columns)
+    return tuple((name, kind.bind_processor(dialect)) for name, kind in kinds)
+
+
+@lru_cache(maxsize=64)
+def _inserting_as_json(record: Record[Any], *, or_skip: bool) -> str:
+    """For PostgreSQL: many rows are one statement of one parameter, prepared once.
+
+    Row by row they are as many messages, and each costs both sides more than what is in it.
+    """
+    table, columns = record.table.name, ", ".join(column.name for column in record.columns)
+    skipping = " ON CONFLICT DO NOTHING" if or_skip else ""
+    return (
+        f"INSERT INTO {table} ({columns}) SELECT {columns}"  # noqa: S608 - names of our own
+        f" FROM json_populate_recordset(NULL::{table}, %s::json){skipping}"
+    )
 
 
 class _InsertAbsent(Insert):

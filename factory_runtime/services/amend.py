@@ -36,7 +36,6 @@ from factory_runtime.services.plan_request import plan_under_policy
 from factory_runtime.services.plans import read_plan
 from factory_runtime.services.policy_check import gate_lacking
 from factory_runtime.services.request_desk import RequestDesk
-from factory_runtime.services.request_run import pack_sources
 
 
 def amend(
@@ -133,8 +132,7 @@ def _recompile(
     if template.digest == before.template_digest:
         # Longer timeouts that an earlier retry gave stay.
         plan = replace(plan, jobs=tuple(_timed_as_before(job, before) for job in plan.jobs))
-    desk.shelf.keep(run.tenant_id, template)
-    return replace(plan, sources=pack_sources(desk, run.tenant_id, template, plan))
+    return replace(plan, sources=desk.pack(run.tenant_id, template))
 
 
 def _timed_as_before(job: PlannedJob, before: Plan) -> PlannedJob:

@@ -24,7 +24,7 @@ from factory_runtime.services.catalog import TemplateCatalog
 from factory_runtime.services.plan_request import preview_plan
 from factory_runtime.services.policy import PolicyBook
 from factory_runtime.services.policy_check import Ruling
-from factory_runtime.services.request_run import source_folders
+from factory_runtime.services.request_desk import source_folders
 
 
 class RenderForecast(StrEnum):
@@ -79,7 +79,7 @@ def preview_run(
     capped = template.deadline is not None and plan.deadline != template.deadline
     digests = {
         name: pack_folder(folder, _Nowhere()).digest
-        for name, folder in source_folders(catalog, template, plan).items()
+        for name, folder in source_folders(catalog, template).items()
     }
     plan = replace(plan, sources=digests)
     known = {job.name: _known_with(plan, job) for job in plan.jobs}

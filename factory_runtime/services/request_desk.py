@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory_runtime.domain.errors import TransientError
@@ -31,10 +32,12 @@ class Ground:
 
     Attributes:
         policies: of the tenant; each must allow.
+        sources: of the template, as a plan has them.
     """
 
     template: Template
     policies: tuple[Policy, ...]
+    sources: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -65,9 +68,25 @@ class RequestDesk:
         Raises:
             InputError: as ``TemplateCatalog.load``.
             PolicyUnavailableError: a policy cannot be read.
+            TransientError: as ``pack``.
         """
         key = (request.tenant_id, request.template, request.version)
         return self._grounds.ask(key, request)
+
+    def pack(self, tenant_id: str, template: Template) -> Mapping[str, str]:
+        """Put the template, and every source that its run may render, into storage.
+
+        A run keeps what it began with, whatever becomes of the folders, and wherever it runs.
+
+        Returns:
+            Source name → digest, in the order of names.
+
+        Raises:
+            TransientError: the storage; or somebody is writing to the template's folder.
+        """
+        self.shelf.keep(tenant_id, template)
+        folders = source_folders(self.catalog, template)
+        return {name: self.shelf.put(tenant_id, place, template) for name, place in folders.items()}
 
     def commit(self, tenant_id: str, write: Write) -> None:
         """Write in a transaction of the tenant's, which it shares with who does so at the same time.
@@ -91,7 +110,8 @@ class RequestDesk:
         tenant_id = request.tenant_id
         with self.store.sharing_reads(tenant_id):
             template = self.catalog.load(request.template, request.version, tenant_id)
-            return Ground(template, () if self.policies is None else self.policies.of(tenant_id))
+            policies = () if self.policies is None else self.policies.of(tenant_id)
+        return Ground(template, policies, self.pack(tenant_id, template))
 
     @cached_property
     def _commits(self) -> Coalesced[_Writing, TransientError | None]:
@@ -106,6 +126,15 @@ class RequestDesk:
             # Nobody knows whether it was committed: to write it once more would be to write it twice.
             return [failure] * len(writings)
         return [None] * len(writings)
+
+
+def source_folders(catalog: TemplateCatalog, template: Template) -> dict[str, Path]:
+    """Every folder that a run of the template may render, by the name it has there, in their order."""
+    folders = dict(template.sources)
+    for type_name in {step.type for step in template.steps}:
+        facts = catalog.job_types[type_name]
+        folders.update({f"{type_name}:{name}": path for name, path in facts.sources.items()})
+    return dict(sorted(folders.items()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from factory_runtime.compiler.json_values import find_bad_value
@@ -25,7 +24,6 @@ from factory_runtime.domain.template import Template
 from factory_runtime.ports import RunTransaction
 from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.bodies import to_body
-from factory_runtime.services.catalog import TemplateCatalog
 from factory_runtime.services.dispatch import leave_to_beginner
 from factory_runtime.services.plan_request import plan_under_policy, refuse_bad_names
 from factory_runtime.services.policy_check import Ruling, hold_quota
@@ -71,8 +69,7 @@ def request_run(desk: RequestDesk, request: RunRequest) -> Run:
             deadline=request.deadline,
             among=ground.policies,
         )
-        plan = replace(plan, sources=pack_sources(desk, tenant_id, template, plan))
-        desk.shelf.keep(tenant_id, template)
+        plan = replace(plan, sources=ground.sources)
         return _commit(desk, request, template, plan, ruling, body_digest)
     except (RequestConflictError, TransientError):
         raise  # the key's run stands already; or nothing is wrong, and it may come again
@@ -85,26 +82,6 @@ def request_run(desk: RequestDesk, request: RunRequest) -> Run:
     except FactoryError as refusal:
         _record_refusal(desk, request, refusal)
         raise
-
-
-def pack_sources(
-    desk: RequestDesk, tenant_id: str, template: Template, plan: Plan
-) -> dict[str, str]:
-    """Put every source that the plan may render into storage; source name → digest.
-
-    A run keeps the sources it began with, whatever becomes of the folders, and wherever it runs.
-    """
-    folders = source_folders(desk.catalog, template, plan)
-    return {name: desk.shelf.put(tenant_id, folder, template) for name, folder in folders.items()}
-
-
-def source_folders(catalog: TemplateCatalog, template: Template, plan: Plan) -> dict[str, Path]:
-    """Every folder that the plan may render, by the name it has there, in the order of names."""
-    folders = dict(template.sources)
-    for type_name in {job.type for job in plan.jobs}:
-        facts = catalog.job_types[type_name]
-        folders.update({f"{type_name}:{name}": path for name, path in facts.sources.items()})
-    return dict(sorted(folders.items()))
 
 
 def _body_digest(request: RunRequest) -> str:

@@ -39,11 +39,11 @@ class SourceShelf:
         return digest
 
     def _digest_of(self, folder: Path, template: Template) -> str:
-        if not folder.is_relative_to(template.folder):
-            return self._digests.get(folder, lambda: _packed(folder), lambda _: [folder])
-        # What is within is as it was when the template was read: its digest says so.
+        # What is within a template is as it was when that was read: its digest says so.
         place = (template.digest, folder)
         digest = self._within.get(place)
+        if digest is None and not folder.is_relative_to(template.folder):
+            return self._digests.get(folder, lambda: _packed(folder), lambda _: [folder])
         if digest is None:
             digest = _packed(folder)
             if _packed(template.folder.resolve()) == template.digest:  # nobody has written to it

@@ -18,16 +18,16 @@ from factory_runtime.domain.errors import (
     CorruptStoreError,
     FactoryError,
     InputError,
+    NotFoundError,
     PermanentError,
     SettingsError,
-    StaleVersionError,
     StorageFullError,
     StoreUnavailableError,
 )
 from factory_runtime.ports import RunFilter
 from factory_runtime.run_store import open_run_store
 from factory_runtime.run_store.translate import translated
-from tests.builders import TENANT, a_run, after
+from tests.builders import TENANT, a_job, a_run, after, an_attempt
 from tests.services import PostgresServer
 
 
@@ -331,7 +331,7 @@ def test_a_refusal_that_was_caught_is_no_silent_rollback(own_postgres_url: str) 
     with closing(open_run_store(own_postgres_url)) as store:
         with pytest.raises(PermanentError, match="given it up"), store.begin(TENANT) as tx:  # noqa: PT012
             tx.add_run(run)
-            with pytest.raises(StaleVersionError):
-                tx.add_run(run)
+            with pytest.raises(NotFoundError):
+                tx.add_attempt(an_attempt(a_job(run)))
         with store.begin(TENANT) as tx:
             assert tx.list_runs(RunFilter()).items == ()
