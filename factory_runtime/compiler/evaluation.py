@@ -51,6 +51,7 @@ def evaluate_node(node: nodes.Node, scope: Scope, meter: Meter) -> Any:
 
 
 def _find(node: nodes.Node, scope: Scope, meter: Meter) -> Any:
+    meter.step()
     return _EVALUATE[type(node)](node, scope, meter)
 
 
@@ -142,6 +143,7 @@ def _compare(node: nodes.Compare, scope: Scope, meter: Meter) -> bool:
     left = evaluate_node(node.expr, scope, meter)
     for operand in node.ops:
         right = evaluate_node(operand.expr, scope, meter)
+        meter.look_at(left, right)
         if not _COMPARE[operand.op](left, right):
             return False
         left = right
@@ -211,6 +213,7 @@ def _test(node: nodes.Test, scope: Scope, meter: Meter) -> bool:
             raise UndefinedError(value.path)
         return node.name == "undefined"
     args, named = _arguments(node, scope, meter)
+    meter.look_at(value, *args)
     return bool(TESTS[node.name](value, *args, **named))
 
 

@@ -13,6 +13,8 @@ from factory_runtime.domain.ids import canonical_json
 
 Path = tuple[str | int, ...]
 
+_MAX_CHOICES = 30
+
 
 def explain(error: ValidationError) -> Iterator[Problem]:
     """The problems that one error of the schema stands for."""
@@ -28,7 +30,8 @@ def explain(error: ValidationError) -> Iterator[Problem]:
             yield from _unknown(error, path, schema)
         case "enum":
             choices = cast("Sequence[Any]", error.validator_value)
-            names = ", ".join(shown(choice) for choice in choices)
+            names = ", ".join(shown(choice) for choice in choices[:_MAX_CHOICES])
+            names += ", …" if len(choices) > _MAX_CHOICES else ""
             yield inputs_problem(
                 "bad-input",
                 f"{dotted(path)}: {shown(instance)} is not one of {names}",
@@ -53,7 +56,7 @@ def _missing(error: ValidationError, path: Path, schema: Mapping[str, Any]) -> I
 
 
 def _unknown(error: ValidationError, path: Path, schema: Mapping[str, Any]) -> Iterator[Problem]:
-    known = list(cast("Mapping[str, Any]", schema.get("properties", {})))
+    known = cast("Mapping[str, Any]", schema.get("properties", {}))
     given = cast("Mapping[str, Any]", error.instance)
     extra = [name for name in given if name not in known]
     if error.validator == "unevaluatedProperties":

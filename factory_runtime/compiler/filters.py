@@ -24,8 +24,9 @@ from factory_runtime.compiler.values import (
 )
 
 
-def _attribute(item: Any, path: Any) -> Any:
+def _attribute(meter: Meter, item: Any, path: Any) -> Any:
     for part in text_of(path).split("."):
+        meter.step()
         try:
             item = look_up(item, int(part) if part.isdecimal() and len(part) < 8 else part)
         except KeyError:
@@ -33,8 +34,10 @@ def _attribute(item: Any, path: Any) -> Any:
     return item
 
 
-def _keyed(items: list[Any], attribute: Any) -> list[tuple[Any, Any]]:
-    return [(i if attribute is None else _attribute(i, attribute), i) for i in items]
+def _keyed(meter: Meter, items: list[Any], attribute: Any) -> list[tuple[Any, Any]]:
+    if attribute is None:
+        return [(item, item) for item in items]
+    return [(_attribute(meter, item, attribute), item) for item in items]
 
 
 def _fold(value: Any) -> Any:
@@ -60,7 +63,7 @@ def _trim(meter: Meter, value: Any, characters: Any = None) -> str:
 def join(meter: Meter, value: Any, by: Any = "", attribute: Any = None) -> str:
     """The items as text, with ``by`` between them."""
     separator = text_of(by)
-    keyed = _keyed(items_of(value), attribute)
+    keyed = _keyed(meter, _list(meter, value), attribute)
     meter.charge(len(separator) * len(keyed))
     return separator.join([as_text(meter, key) for key, _ in keyed])
 
@@ -73,12 +76,12 @@ def _split(meter: Meter, value: Any, by: Any = None) -> list[str]:
 
 
 def _length(meter: Meter, value: Any) -> int:
-    return len(value) if isinstance(value, str) else len(items_of(value))
+    return len(value) if isinstance(value, str) else len(_list(meter, value))
 
 
 def _end(place: int) -> Callable[[Meter, Any], Any]:
     def take(meter: Meter, value: Any) -> Any:
-        items = items_of(value)
+        items = _list(meter, value)
         if not items:
             raise RefusedError("the list is empty")
         return items[place]
@@ -93,7 +96,9 @@ def _sort(
     case_sensitive: Any = False,
     attribute: Any = None,
 ) -> list[Any]:
-    keyed = _keyed(_list(meter, value), attribute)
+    keyed = _keyed(meter, _list(meter, value), attribute)
+    # Each is compared with some others, from its first item to where they differ.
+    meter.look_at(*(key for key, _ in keyed))
     fold: Callable[[Any], Any] = (lambda key: key) if case_sensitive else _fold
     ordered = sorted(keyed, key=lambda pair: fold(pair[0]), reverse=bool(reverse))
     return [item for _, item in ordered]
@@ -104,7 +109,7 @@ def _unique(
 ) -> list[Any]:
     seen: set[str] = set()
     kept: list[Any] = []
-    for key, item in _keyed(_list(meter, value), attribute):
+    for key, item in _keyed(meter, _list(meter, value), attribute):
         mark = as_text(meter, [key if case_sensitive else _fold(key)])
         if mark not in seen:
             seen.add(mark)
@@ -147,7 +152,7 @@ def _extreme(largest: bool) -> Callable[..., Any]:
 
 
 def _sum(meter: Meter, value: Any, attribute: Any = None, start: Any = 0) -> int | float:
-    keys = [number(key) for key, _ in _keyed(items_of(value), attribute)]
+    keys = [number(key) for key, _ in _keyed(meter, _list(meter, value), attribute)]
     return number(sum(keys, number(start)))
 
 
@@ -169,16 +174,16 @@ def _map(
     items = _list(meter, value)
     if attribute is not None:
         fallback = {"default": named["default"]} if "default" in named else {}
-        return [_attribute_or(item, attribute, fallback) for item in items]
+        return [_attribute_or(meter, item, attribute, fallback) for item in items]
     apply = FILTERS.get(text_of(filter)) if filter != "map" else None
     if apply is None:
         raise RefusedError(f"map knows no filter {filter!r}")
     return [apply(meter, item, *args, **named) for item in items]
 
 
-def _attribute_or(item: Any, path: Any, fallback: Mapping[str, Any]) -> Any:
+def _attribute_or(meter: Meter, item: Any, path: Any, fallback: Mapping[str, Any]) -> Any:
     try:
-        return _attribute(item, path)
+        return _attribute(meter, item, path)
     except RefusedError:
         if fallback:
             return fallback["default"]
@@ -190,7 +195,12 @@ def _choosing(keep: bool) -> Callable[..., list[Any]]:
         check = TESTS.get(text_of(test)) if test != "true-like" else bool
         if check is None:
             raise RefusedError(f"there is no test {test!r}")
-        return [item for item in _list(meter, value) if bool(check(item, *args)) is keep]
+
+        def holds(item: Any) -> bool:
+            meter.look_at(item, *args)
+            return bool(check(item, *args))
+
+        return [item for item in _list(meter, value) if holds(item) is keep]
 
     return choose
 

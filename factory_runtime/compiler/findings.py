@@ -8,24 +8,39 @@ from datetime import timedelta
 from typing import TypeVar
 
 from factory_runtime.compiler.durations import DURATION_HINT, parse_duration
-from factory_runtime.compiler.yaml_nodes import Node
+from factory_runtime.compiler.work import Work
+from factory_runtime.compiler.yaml_nodes import MAX_PROBLEMS, Node
 from factory_runtime.domain.errors import Problem
 
 T = TypeVar("T")
 Place = Node | tuple[int, int]
 
+_MAX_ALIKE = (500, 80)
+"""Names that are compared for a hint, and characters of each: it takes the square of them."""
+
+
+class TooManyError(Exception):
+    """There are so many problems that the rest is not worth finding."""
+
 
 class Findings:
-    """The problems of one file so far."""
+    """The problems of one file so far, and what reading it may still cost."""
 
     def __init__(self, file: str, problems: Iterable[Problem] = ()) -> None:
         self.file = file
+        self.work = Work()
         self._problems = set(problems)
 
     def add(self, place: Place, code: str, message: str, hint: str | None = None) -> None:
-        """Note a problem; the same one twice is one."""
+        """Note a problem; the same one twice is one.
+
+        Raises:
+            TooManyError: this was the last one that is shown.
+        """
         line, column = (place.line, place.column) if isinstance(place, Node) else place
         self._problems.add(Problem(self.file, line, column, code, message, hint))
+        if len(self._problems) >= MAX_PROBLEMS:
+            raise TooManyError
 
     def __len__(self) -> int:
         return len(self._problems)
@@ -38,7 +53,9 @@ class Findings:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A hint that names what is alike, or all there is."""
     names = list(known)
-    if close := difflib.get_close_matches(name, names, n=1, cutoff=0.6):
+    count, length = _MAX_ALIKE
+    alike = [each for each in names[:count] if len(each) <= length]
+    if close := difflib.get_close_matches(name[:length], alike, n=1, cutoff=0.6):
         return f"did you mean {close[0]!r}?"
     shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
     return f"there are {shown}" if names else "there are none"

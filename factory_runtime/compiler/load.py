@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from io import RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from factory_runtime.compiler.check import References, StepChecks
-from factory_runtime.compiler.findings import Fields, Findings
+from factory_runtime.compiler.findings import Fields, Findings, TooManyError
 from factory_runtime.compiler.schema_check import check_inputs_schema
 from factory_runtime.compiler.sources import Sources
 from factory_runtime.compiler.steps import (
@@ -22,7 +23,8 @@ from factory_runtime.compiler.steps import (
     retry_fields,
 )
 from factory_runtime.compiler.triggers import TriggerReader
-from factory_runtime.compiler.yaml_nodes import MAX_BYTES, read_yaml
+from factory_runtime.compiler.work import EndlessError
+from factory_runtime.compiler.yaml_nodes import MAX_BYTES, Node, read_yaml
 from factory_runtime.domain.errors import HostileTemplateError, InvalidTemplateError, Problem
 from factory_runtime.domain.ids import is_slug
 from factory_runtime.domain.template import JobTypeFacts, RetryPolicy, Step, Template
@@ -93,12 +95,27 @@ def _read(
     findings = Findings(file, problems)
     template = None
     if root is not None:
-        fields = Fields.of(root, "a template", findings, TEMPLATE_KEYS)
-        if fields is not None:
-            template = _TemplateReader(fields, findings, job_types).read(folder, source_roots)
+        template = _reading(root, findings, folder, job_types, source_roots)
     elif not problems:
         findings.add((1, 1), "missing-key", "the file is empty", "begin with id and version")
     return template, findings.sorted()
+
+
+def _reading(
+    root: Node,
+    findings: Findings,
+    folder: Path,
+    job_types: Mapping[str, JobTypeFacts],
+    source_roots: Sequence[Path],
+) -> Template | None:
+    with suppress(TooManyError):
+        try:
+            fields = Fields.of(root, "a template", findings, TEMPLATE_KEYS)
+            if fields is not None:
+                return _TemplateReader(fields, findings, job_types).read(folder, source_roots)
+        except EndlessError:
+            findings.add(root, "too-large", "the template has more expressions than can be read")
+    return None
 
 
 def _body_of(path: Path) -> bytes | Problem:

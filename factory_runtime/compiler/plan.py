@@ -12,8 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 from factory_runtime.compiler.expressions import evaluate
 from factory_runtime.compiler.gates import APPROVAL, gate_of
 from factory_runtime.compiler.graph import cycles, effective_needs, plan_order
-from factory_runtime.compiler.schema import normalise_inputs
+from factory_runtime.compiler.schema import MAX_PROBLEMS, normalise_inputs
 from factory_runtime.compiler.syntax import parse_text
+from factory_runtime.compiler.work import one_work
 from factory_runtime.domain.errors import (
     CorruptStoreError,
     ExpressionError,
@@ -51,9 +52,10 @@ def compile_plan(
     if problems:
         raise _refusal(template, problems)
     compiler = _Compiler(template, filled, job_types)
-    jobs = compiler.jobs()
+    with one_work():
+        jobs = compiler.jobs()
     if compiler.problems:
-        raise _refusal(template, compiler.problems)
+        raise _refusal(template, compiler.problems[:MAX_PROBLEMS])
     return Plan(
         template_id=template.id,
         template_version=template.version,

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from factory_runtime.compiler.findings import Fields, Findings, did_you_mean
+from factory_runtime.compiler.findings import Fields, Findings, TooManyError, did_you_mean
 from factory_runtime.compiler.policy_rules import read_approvals, read_notices
 from factory_runtime.compiler.schema_check import check_schema
+from factory_runtime.compiler.work import EndlessError
 from factory_runtime.compiler.yaml_nodes import Node, read_yaml
 from factory_runtime.domain.errors import InvalidPolicyError, Problem
 from factory_runtime.domain.ids import is_slug
@@ -77,9 +79,14 @@ def read_policy(body: bytes, file: str, source: str, known: Known | None = None)
     findings, warnings = Findings(file, problems), Findings(file)
     policy = None
     if root is not None:
-        fields = Fields.of(root, "a policy", findings, POLICY_KEYS)
-        if fields is not None:
-            policy = _PolicyReader(fields, findings, warnings, known or Known()).read(source)
+        with suppress(TooManyError):
+            try:
+                fields = Fields.of(root, "a policy", findings, POLICY_KEYS)
+                if fields is not None:
+                    reader = _PolicyReader(fields, findings, warnings, known or Known())
+                    policy = reader.read(source)
+            except EndlessError:
+                findings.add(root, "too-large", "the policy has more expressions than can be read")
     elif not problems:
         # Cut off while it was written, it must not allow everything.
         findings.add((1, 1), "missing-key", "the policy is empty", "write {} for one without rules")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from factory_runtime.compiler.findings import Fields, Findings, did_you_mean
-from factory_runtime.compiler.syntax import parse_text
+from factory_runtime.compiler.syntax import parse_text, reading_steps
 from factory_runtime.compiler.yaml_nodes import Node
 from factory_runtime.domain.approval import GROUP, Question
 from factory_runtime.domain.errors import ExpressionError
@@ -163,6 +163,7 @@ def _condition(fields: Fields, findings: Findings) -> str | None:
         fields.bad("when", must_be, hint)
         return None
     try:
+        findings.work.charge(reading_steps(node.scalar))
         text = parse_text(node.scalar)
     except ExpressionError as error:
         findings.add(node, "expression", str(error), error.hint)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from typing import Any, cast
 
-from jsonschema import Draft202012Validator, ValidationError
-from jsonschema.protocols import Validator
-from jsonschema.validators import extend  # pyright: ignore[reportUnknownVariableType] - untyped
-from jsonschema_specifications import REGISTRY  # pyright: ignore[reportMissingTypeStubs] - none
-
-from factory_runtime.compiler.explain import dotted, explain, inputs_problem, shown
+from factory_runtime.compiler.explain import dotted, explain, inputs_problem
 from factory_runtime.compiler.json_values import find_bad_value
+from factory_runtime.compiler.validation import validator_for
+from factory_runtime.compiler.work import EndlessError, Work, one_work
 from factory_runtime.domain.errors import Problem
 
 Path = tuple[str | int, ...]
@@ -31,8 +28,8 @@ _ONES = (
     "then",
     "else",
 )
-_MAX_FILLED = 10_000
 _MAX_DEPTH = 64
+MAX_PROBLEMS = 100
 
 
 def subschemas(schema: Any, path: Path = ()) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -41,16 +38,27 @@ def subschemas(schema: Any, path: Path = ()) -> Iterator[tuple[Path, dict[str, A
         return
     here = cast("dict[str, Any]", schema)
     yield path, here
+    for inner_path, inner in _inside(here):
+        yield from subschemas(inner, (*path, *inner_path))
+
+
+def parts_of(schema: Mapping[str, Any]) -> Iterator[Any]:
+    """The schemas right inside a schema."""
+    return (inner for _, inner in _inside(schema))
+
+
+def _inside(schema: Mapping[str, Any]) -> Iterator[tuple[Path, Any]]:
     for key in _MAPS:
-        if isinstance(here.get(key), dict):
-            for name, inner in here[key].items():
-                yield from subschemas(inner, (*path, key, name))
+        if isinstance(schema.get(key), dict):
+            for name, inner in schema[key].items():
+                yield (key, name), inner
     for key in _LISTS:
-        if isinstance(here.get(key), list):
-            for number, inner in enumerate(here[key]):
-                yield from subschemas(inner, (*path, key, number))
+        if isinstance(schema.get(key), list):
+            for number, inner in enumerate(schema[key]):
+                yield (key, number), inner
     for key in _ONES:
-        yield from subschemas(here.get(key), (*path, key))
+        if key in schema:
+            yield (key,), schema[key]
 
 
 def close_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,30 +115,6 @@ def local_target(schema: Mapping[str, Any], reference: str) -> Any:
     return here
 
 
-def to_python_pattern(pattern: str) -> str:
-    r"""The pattern as JSON Schema means it: ``$`` is the very end, never before a newline."""
-
-    def change(match: re.Match[str]) -> str:
-        return r"\Z" if match[0] == "$" else match[0]
-
-    return re.sub(r"\\.|\[(?:\\.|[^\]\\])*\]|\$", change, pattern, flags=re.DOTALL)
-
-
-def _pattern(
-    validator: Validator, pattern: str, instance: Any, schema: Mapping[str, Any]
-) -> Iterator[ValidationError]:
-    if isinstance(instance, str) and not re.search(to_python_pattern(pattern), instance, re.ASCII):
-        yield ValidationError(f"{shown(instance)} does not match {pattern}")
-
-
-_Validator = cast("Any", extend)(Draft202012Validator, {"pattern": _pattern})
-
-
-def validator_for(schema: Mapping[str, Any]) -> Validator:
-    """A validator that never fetches anything."""
-    return cast("Validator", _Validator(schema, registry=cast("Any", REGISTRY)))
-
-
 def normalise_inputs(
     schema: Mapping[str, Any], inputs: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[Problem]]:
@@ -141,36 +125,42 @@ def normalise_inputs(
         inputs: what the caller gave.
 
     Returns:
-        The inputs with defaults, nested ones too, and every problem: file ``inputs``, no line,
-        codes ``missing-input``, ``unknown-input`` and ``bad-input``.
+        The inputs with defaults, nested ones too, and every problem, up to ``MAX_PROBLEMS``: file
+        ``inputs``, no line, codes ``missing-input``, ``unknown-input`` and ``bad-input``.
     """
     if bad := find_bad_value(inputs):
         path, why = bad
         return dict(inputs), [inputs_problem("bad-input", f"{dotted(path)}: {why}")]
     try:
-        filled = _Defaults(schema).fill(schema, inputs, 0)
-        errors = list(validator_for(schema).iter_errors(filled))
-    except (RecursionError, _EndlessError):
+        with one_work() as work:
+            filled = _Defaults(schema, work).fill(schema, inputs, 0)
+            errors = validator_for(schema).iter_errors(filled)
+    except EndlessError:
+        message = "the template asks too much of inputs as large as these"
+        return dict(inputs), [inputs_problem("bad-input", message, "give less")]
+    except RecursionError:
         return dict(inputs), [inputs_problem("bad-input", "the inputs are nested without end")]
-    problems = {problem for error in errors for problem in explain(error)}
+    found = chain.from_iterable(explain(error) for error in errors)
+    problems = set(islice(found, MAX_PROBLEMS))
     return filled, sorted(problems, key=lambda p: (p.message, p.code))
-
-
-class _EndlessError(Exception):
-    """Defaults inside defaults do not come to an end."""
 
 
 class _Defaults:
     """Fills in defaults below objects and lists that are there."""
 
-    def __init__(self, root: Mapping[str, Any]) -> None:
+    def __init__(self, root: Mapping[str, Any], work: Work) -> None:
         self._root = root
-        self._left = _MAX_FILLED
+        self._work = work
 
     def fill(self, schema: Any, value: Any, depth: int) -> Any:
-        """The value with the defaults of the schema in it."""
+        """The value with the defaults of the schema in it.
+
+        Raises:
+            RecursionError: defaults inside defaults do not come to an end.
+            EndlessError: there is too much to look at.
+        """
         if depth > _MAX_DEPTH:
-            raise _EndlessError
+            raise RecursionError
         for part in self._parts(schema):
             if isinstance(value, Mapping):
                 value = self._fill_object(part, cast("Mapping[str, Any]", value), depth)
@@ -182,6 +172,7 @@ class _Defaults:
     def _fill_object(
         self, schema: Mapping[str, Any], value: Mapping[str, Any], depth: int
     ) -> dict[str, Any]:
+        self._work.charge(1 + len(value) // 8)
         filled = dict(value)
         properties = cast("Mapping[str, Any]", schema.get("properties") or {})
         for name, inner in properties.items():
@@ -189,9 +180,6 @@ class _Defaults:
                 given = [p["default"] for p in self._parts(inner) if "default" in p]
                 if not given:
                     continue
-                self._left -= 1
-                if self._left < 0:
-                    raise _EndlessError
                 filled[name] = given[0]
             filled[name] = self.fill(inner, filled[name], depth + 1)
         return filled
@@ -201,6 +189,7 @@ class _Defaults:
         parts: list[Mapping[str, Any]] = []
         waiting = [schema]
         while waiting and len(parts) < _MAX_DEPTH:
+            self._work.charge(1 + len(waiting) // 8)
             here = waiting.pop(0)
             if not isinstance(here, Mapping):
                 continue

@@ -10,7 +10,7 @@ from typing import Any
 
 from factory_runtime.compiler.durations import DURATION_HINT, parse_duration
 from factory_runtime.compiler.findings import Fields, Findings, did_you_mean
-from factory_runtime.compiler.syntax import Text, has_expression, parse_text
+from factory_runtime.compiler.syntax import Text, has_expression, parse_text, reading_steps
 from factory_runtime.compiler.with_check import check_with
 from factory_runtime.compiler.yaml_nodes import Node
 from factory_runtime.domain.approval import GROUP, Question
@@ -74,7 +74,11 @@ class Defaults:
 
 
 def read_texts(node: Node, findings: Findings) -> Iterator[Read]:
-    """Every text with an expression at or below the node; those that cannot be read are noted."""
+    """Every text with an expression at or below the node; those that cannot be read are noted.
+
+    Raises:
+        EndlessError: the file has too many.
+    """
     if node.members is not None:
         for key, inner in node.members.items():
             if has_expression(key):
@@ -85,6 +89,7 @@ def read_texts(node: Node, findings: Findings) -> Iterator[Read]:
         for inner in node.items:
             yield from read_texts(inner, findings)
     elif isinstance(node.scalar, str) and has_expression(node.scalar):
+        findings.work.charge(reading_steps(node.scalar))
         try:
             yield Read(parse_text(node.scalar), node)
         except ExpressionError as error:

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from factory_runtime.compiler.work import work_at_hand
+
 MAX_RESULT = 1024 * 1024
 """Characters and list items that evaluating one value may make in all."""
 MAX_INT = 2**63
@@ -18,12 +20,39 @@ class RefusedError(Exception):
 
 
 class Meter:
-    """Counts what one evaluation makes."""
+    """Counts what one evaluation makes, and what it looks at."""
 
     def __init__(self) -> None:
         self._left = MAX_RESULT
+        self._work = work_at_hand()
+
+    def step(self) -> None:
+        """Pay for one operation."""
+        self._work.charge(1)
+
+    def look_at(self, *values: Any) -> None:
+        """Pay for an operation on values, by their sizes.
+
+        Raises:
+            EndlessError: so much is not granted.
+        """
+        for value in values:
+            self._work.charge(1)
+            if isinstance(value, str):
+                self._work.charge(len(value) // 256)
+            elif isinstance(value, Mapping):
+                self.look_at(*cast("Mapping[str, Any]", value).values())
+            elif isinstance(value, list | tuple):
+                self.look_at(*cast("Sequence[Any]", value))
 
     def charge(self, amount: int) -> None:
+        """Pay for characters or items that are made.
+
+        Raises:
+            RefusedError: it makes too much.
+            EndlessError: all together do.
+        """
+        self._work.charge(amount // 64)
         self._left -= amount
         if self._left < 0:
             raise RefusedError(f"the result is larger than {MAX_RESULT} characters or items")

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from jsonschema.protocols import Validator
-
 from factory_runtime.compiler.explain import dotted, shown
 from factory_runtime.compiler.findings import Findings, did_you_mean
-from factory_runtime.compiler.schema import close_schema, validator_for
+from factory_runtime.compiler.schema import close_schema
 from factory_runtime.compiler.syntax import has_expression
+from factory_runtime.compiler.validation import BoundedValidator, SameSchema, validator_for
+from factory_runtime.compiler.work import EndlessError
 from factory_runtime.compiler.yaml_nodes import Node
 from factory_runtime.domain.template import JobTypeFacts
 
@@ -21,8 +21,13 @@ _UNKNOWN = object()
 
 def check_with(node: Node, facts: JobTypeFacts, findings: Findings) -> None:
     """Note unknown and missing keys, and values of the wrong sort where they are literal."""
-    validator = _with_validator(_Schema(facts.with_schema))
-    for error in validator.iter_errors(_known_part(node)):
+    validator = _with_validator(SameSchema(facts.with_schema))
+    try:
+        errors = validator.iter_errors(_known_part(node))
+    except EndlessError:
+        findings.add(node, "too-large", f"with of {facts.name} is too large to be checked")
+        return
+    for error in errors:
         if _depends_on_unknown(error.instance, str(error.validator)):
             continue
         path = tuple(error.absolute_path)
@@ -44,23 +49,8 @@ def check_with(node: Node, facts: JobTypeFacts, findings: Findings) -> None:
             findings.add(node.find(path), "bad-value", message, hint)
 
 
-class _Schema:
-    """A schema that can be a key of a cache: the same object is the same schema."""
-
-    __slots__ = ("schema",)
-
-    def __init__(self, schema: Mapping[str, Any]) -> None:
-        self.schema = schema
-
-    def __hash__(self) -> int:
-        return id(self.schema)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Schema) and other.schema is self.schema
-
-
 @lru_cache(maxsize=256)
-def _with_validator(key: _Schema) -> Validator:
+def _with_validator(key: SameSchema) -> BoundedValidator:
     return validator_for(close_schema(key.schema))
 
 

@@ -20,7 +20,8 @@ from factory_runtime.domain.errors import Problem
 
 MAX_BYTES = 4 * 1024 * 1024
 MAX_DEPTH = 64
-MAX_SIZE = 1_000_000
+MAX_PROBLEMS = 200
+MAX_SIZE = 250_000
 """Nodes, aliases expanded; 64 characters of text count as one more."""
 
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -205,15 +206,13 @@ class _Builder:
         if not isinstance(key, str):
             is_scalar = node.items is None and node.members is None
             hint = "put it in quotes" if is_scalar else None
-            self.problems.append(
-                Problem(self.file, line, column, "yaml-key", "a key must be text", hint)
-            )
+            self._add(Problem(self.file, line, column, "yaml-key", "a key must be text", hint))
             return None
         keys = cast("dict[str, tuple[int, int]]", parent.keys)
         if key in keys:
             message = f"the key {key!r} stands here twice"
             hint = f"the first is in line {keys[key][0]}"
-            self.problems.append(Problem(self.file, line, column, "duplicate-key", message, hint))
+            self._add(Problem(self.file, line, column, "duplicate-key", message, hint))
             return None
         keys[key] = (line, column)
         return key
@@ -243,7 +242,12 @@ class _Builder:
 
     def _problem(self, event: Any, code: str, message: str, hint: str | None) -> None:
         line, column = _place_of(event)
-        self.problems.append(Problem(self.file, line, column, code, message, hint))
+        self._add(Problem(self.file, line, column, code, message, hint))
+
+    def _add(self, problem: Problem) -> None:
+        self.problems.append(problem)
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise _StopError
 
     def _stop(self, event: Any, code: str, message: str, hint: str | None) -> None:
         self._problem(event, code, message, hint)

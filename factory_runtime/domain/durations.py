@@ -6,14 +6,15 @@ import re
 from datetime import timedelta
 
 DURATION_HINT = "like 30s, 10m, 2h, 30d or 1h30m"
-DURATION_PATTERN = r"(?=.)(?:([0-9]{1,5})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,7})m)?(?:([0-9]{1,8})s)?"
+DURATION_PATTERN = r"(?:([0-9]{1,5})d)?(?:([0-9]{1,6})h)?(?:([0-9]{1,7})m)?(?:([0-9]{1,8})s)?"
+"""As JSON Schema says it, beside a ``minLength``: it lets empty text through."""
 _DURATION = re.compile(DURATION_PATTERN)
 
 
 def parse_duration(text: str) -> timedelta | None:
     """The duration, or None if the text is not one; days before hours before minutes."""
     match = _DURATION.fullmatch(text)
-    if match is None:
+    if match is None or not text:
         return None
     days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)

@@ -28,6 +28,7 @@ from factory_runtime.ports import FileTree, GitHost, JobContext
 
 _DURATION: Mapping[str, Any] = {
     "type": "string",
+    "minLength": 1,
     "pattern": f"^{DURATION_PATTERN}$",
     "description": f"a duration, {DURATION_HINT}",
 }
