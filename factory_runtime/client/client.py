@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -17,8 +18,10 @@ import httpx
 from factory_runtime.client.call import Call
 from factory_runtime.client.events import EventReader, StreamEvent
 from factory_runtime.client.exchange import (
+    STREAM_SILENCE,
     Digested,
     answer_of,
+    asking,
     away,
     behind,
     broken_off,
@@ -26,8 +29,6 @@ from factory_runtime.client.exchange import (
     next_of,
     refusal,
     refuse_page,
-    request_of,
-    streaming,
 )
 from factory_runtime.client.target import Target
 from factory_runtime.client.tries import Tries
@@ -72,13 +73,11 @@ class FactoryClient:
         tries = Tries(call, self._target.patience)
         while True:
             try:
-                answer = self._http.send(request_of(self._http, call))
-            except httpx.TransportError as error:
-                time.sleep(tries.wait(away(self._target, error)))
-                continue
-            if answer.is_success:
-                return answer_of(call, answer)
-            time.sleep(tries.wait(refusal(answer)))
+                with self._open(call, self._target.timeout.total_seconds()) as answer:
+                    answer.read()
+                    return answer_of(call, answer)
+            except TransientError as error:
+                time.sleep(tries.wait(error))
 
     def pages(self, call: Call[Part[T]]) -> Generator[T]:
         """All items of a list, asked for part by part."""
@@ -99,10 +98,7 @@ class FactoryClient:
         while True:
             reader = EventReader()
             try:
-                with self._http.stream(**streaming(call)) as answer:
-                    if not answer.is_success:
-                        answer.read()
-                        raise refusal(answer)
+                with self._open(call, STREAM_SILENCE) as answer:
                     refuse_page(answer)
                     for line in answer.iter_lines():
                         event = heard(tries, reader, line)
@@ -112,9 +108,7 @@ class FactoryClient:
                         yield event
                         if event.kind == "end":
                             return
-                time.sleep(tries.wait(broken_off(self._target)))
-            except httpx.TransportError as error:
-                time.sleep(tries.wait(away(self._target, error)))
+                raise broken_off(self._target)
             except TransientError as error:
                 time.sleep(tries.wait(error))
 
@@ -130,16 +124,22 @@ class FactoryClient:
                 is not of that digest.
         """
         body = Digested(call, sha256)
+        with self._open(call, STREAM_SILENCE) as answer:
+            for chunk in answer.iter_bytes():
+                yield body.take(chunk)
+        body.refuse_another()
+
+    @contextmanager
+    def _open(self, call: Call[T], silence: float) -> Generator[httpx.Response]:
+        """An answer that is none of the refusals; it may be silent for so many seconds."""
         try:
-            with self._http.stream(**streaming(call)) as answer:
+            with self._http.stream(**asking(call), timeout=silence) as answer:
                 if not answer.is_success:
                     answer.read()
                     raise refusal(answer)
-                for chunk in answer.iter_bytes():
-                    yield body.take(chunk)
+                yield answer
         except httpx.TransportError as error:
             raise away(self._target, error) from error
-        body.refuse_another()
 
 
 class AsyncFactoryClient:
@@ -173,13 +173,11 @@ class AsyncFactoryClient:
         tries = Tries(call, self._target.patience)
         while True:
             try:
-                answer = await self._http.send(request_of(self._http, call))
-            except httpx.TransportError as error:
-                await asyncio.sleep(tries.wait(away(self._target, error)))
-                continue
-            if answer.is_success:
-                return answer_of(call, answer)
-            await asyncio.sleep(tries.wait(refusal(answer)))
+                async with self._open(call, self._target.timeout.total_seconds()) as answer:
+                    await answer.aread()
+                    return answer_of(call, answer)
+            except TransientError as error:
+                await asyncio.sleep(tries.wait(error))
 
     async def pages(self, call: Call[Part[T]]) -> AsyncGenerator[T]:
         """As ``FactoryClient.pages``."""
@@ -197,10 +195,7 @@ class AsyncFactoryClient:
         while True:
             reader = EventReader()
             try:
-                async with self._http.stream(**streaming(call)) as answer:
-                    if not answer.is_success:
-                        await answer.aread()
-                        raise refusal(answer)
+                async with self._open(call, STREAM_SILENCE) as answer:
                     refuse_page(answer)
                     async for line in answer.aiter_lines():
                         event = heard(tries, reader, line)
@@ -210,9 +205,7 @@ class AsyncFactoryClient:
                         yield event
                         if event.kind == "end":
                             return
-                await asyncio.sleep(tries.wait(broken_off(self._target)))
-            except httpx.TransportError as error:
-                await asyncio.sleep(tries.wait(away(self._target, error)))
+                raise broken_off(self._target)
             except TransientError as error:
                 await asyncio.sleep(tries.wait(error))
 
@@ -221,13 +214,19 @@ class AsyncFactoryClient:
     ) -> AsyncGenerator[bytes]:
         """As ``FactoryClient.download``."""
         body = Digested(call, sha256)
+        async with self._open(call, STREAM_SILENCE) as answer:
+            async for chunk in answer.aiter_bytes():
+                yield body.take(chunk)
+        body.refuse_another()
+
+    @asynccontextmanager
+    async def _open(self, call: Call[T], silence: float) -> AsyncGenerator[httpx.Response]:
+        """An answer that is none of the refusals; it may be silent for so many seconds."""
         try:
-            async with self._http.stream(**streaming(call)) as answer:
+            async with self._http.stream(**asking(call), timeout=silence) as answer:
                 if not answer.is_success:
                     await answer.aread()
                     raise refusal(answer)
-                async for chunk in answer.aiter_bytes():
-                    yield body.take(chunk)
+                yield answer
         except httpx.TransportError as error:
             raise away(self._target, error) from error
-        body.refuse_another()

@@ -20,7 +20,7 @@ from factory_runtime.wire.page import Part
 
 T = TypeVar("T")
 
-_STREAM_SILENCE = 60.0
+STREAM_SILENCE = 60.0
 """Seconds; the server says something every fifteen."""
 
 
@@ -49,29 +49,22 @@ class Digested:
             )
 
 
-def request_of(http: httpx.Client | httpx.AsyncClient, call: Call[T]) -> httpx.Request:
-    """What is sent for an answer that comes as a whole."""
-    return http.build_request(
-        call.method, call.url, params=call.query, json=call.body, headers=dict(call.headers)
-    )
-
-
-class _Streaming(TypedDict):
+class _Asking(TypedDict):
     method: str
     url: str
     params: Mapping[str, Any]
+    json: Any
     headers: Mapping[str, str]
-    timeout: float
 
 
-def streaming(call: Call[T]) -> _Streaming:
-    """What is sent for an answer that comes bit by bit."""
+def asking(call: Call[T]) -> _Asking:
+    """What is sent, in httpx's words."""
     return {
         "method": call.method,
         "url": call.url,
         "params": call.query,
+        "json": call.body,
         "headers": call.headers,
-        "timeout": _STREAM_SILENCE,
     }
 
 
