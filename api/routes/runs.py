@@ -23,7 +23,7 @@ from factory_runtime.domain.job import Job
 from factory_runtime.domain.records import Checkpoint, RunEvent
 from factory_runtime.domain.run import RunRequest
 from factory_runtime.services.bodies import from_body
-from factory_runtime.services.request_run import request_run
+from factory_runtime.services.request_run import KEYS_OF_OURS, request_run
 from factory_runtime.services.visible import visible_run
 from factory_runtime.telemetry.tracing import current_trace_id
 from factory_runtime.wire.history import ArtifactAnswer, LogLine, Spans
@@ -46,8 +46,8 @@ _KEY = Header(
 )
 
 
-_KEYS_OF_OURS = ("webhook:", "flow-run:")
-"""Who could use such a key would stand in for the delivery or flow run that has it."""
+_NO_KEYS = (*KEYS_OF_OURS, "project:")
+"""Who could use such a key would stand in for the delivery, flow run or other key that has it."""
 
 CALLBACK_SECRET = "Factory-Callback-Secret"  # noqa: S105 - of a header
 """Of an answer to a request with a ``callbackUrl``: what the message to it is signed with."""
@@ -63,9 +63,9 @@ def post_run(
 ) -> RunSummary:
     """Ask for a run. It is committed when this answers, and survives whatever happens then."""
     request = request_of(api.runtime, asked, requester)
-    if idempotency_key is not None and idempotency_key.startswith(_KEYS_OF_OURS):
+    if idempotency_key is not None and idempotency_key.startswith(_NO_KEYS):
         raise InputError(
-            f"an Idempotency-Key begins with none of {', '.join(_KEYS_OF_OURS)}",
+            f"an Idempotency-Key begins with none of {', '.join(_NO_KEYS)}",
             hint="the factory itself makes such ones",
         )
     if asked.callback_url is not None:

@@ -70,7 +70,8 @@ class RunRequest:
 
     Attributes:
         deadline: the most the run may take from now; None takes the template's.
-        idempotency_key: same key and body gives the same run; same key, other body is a conflict.
+        idempotency_key: of the project: same key and body gives the same run; same key, other body is
+            a conflict.
         flow_run_id: set where the run began in Prefect and adopts that flow run.
         delivery_id: set where a webhook's delivery began it.
     """

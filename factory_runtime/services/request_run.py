@@ -38,6 +38,9 @@ from factory_runtime.telemetry.tracing import current_trace_id
 _NAME_LENGTH = 200
 _VERSION_LENGTH = 64
 
+KEYS_OF_OURS = ("webhook:", "flow-run:")
+"""What idempotency keys begin with that the factory makes: each names one thing of the tenant."""
+
 
 def request_run(desk: RequestDesk, request: RunRequest) -> Run:
     """Accept a run: when this returns, it is committed and will survive any crash.
@@ -107,18 +110,26 @@ def _known_run(desk: RequestDesk, request: RunRequest, body_digest: str) -> Run 
     if request.idempotency_key is None:
         return None
     with desk.store.begin(request.tenant_id, read_only=True) as tx:
-        known = tx.find_request(request.idempotency_key)
+        # The release before kept keys as they came, for all projects together.
+        spellings = dict.fromkeys((key_of(request), request.idempotency_key))
+        known = next(filter(None, map(tx.find_request, spellings)), None)
         if known is None:
             return None
         run = tx.get_run(known.run_id)
+    if run.project_id != request.project_id:
+        return None
     if known.body_digest != body_digest:
-        # Whoever may ask in this project sees its runs, and perhaps no others.
-        gave = f"it gave {run.id}; " if run.project_id == request.project_id else ""
         raise RequestConflictError(
             f"the idempotency key {request.idempotency_key!r} was used for another request",
-            hint=f"{gave}choose a new key for a new request",
+            hint=f"it gave {run.id}; choose a new key for a new request",
         )
     return run
+
+
+def key_of(request: RunRequest) -> str:
+    """The idempotency key as it is kept: of one project, but for those that the factory makes."""
+    key = request.idempotency_key or ""
+    return key if key.startswith(KEYS_OF_OURS) else f"project:{request.project_id}:{key}"
 
 
 def _commit(
@@ -133,7 +144,8 @@ def _commit(
     requested = _new_run(desk, request, template, plan)
     jobs = jobs_of(requested, plan)
     run = requested.move_to(RunStatus.VALIDATED, now)
-    key, detail = request.idempotency_key, _told(request, template, plan)
+    key = None if request.idempotency_key is None else key_of(request)
+    detail = _told(request, template, plan)
 
     def write(tx: RunTransaction) -> None:
         if key is not None:

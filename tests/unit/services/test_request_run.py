@@ -309,7 +309,7 @@ def test_the_same_key_finds_its_run_when_the_template_is_gone(orders: SmallFacto
 
 @pytest.mark.parametrize(
     "other",
-    [{"inputs": {"name": "billing"}}, {"project_id": "other"}, {"version": "1.0.0"},
+    [{"inputs": {"name": "billing"}}, {"version": "1.0.0"},
      {"template": "another"}, {"module_id": "m-2"}, {"priority": Priority.LOW},
      {"deadline": timedelta(hours=1)}],
 )  # fmt: skip
@@ -318,9 +318,29 @@ def test_the_same_key_with_another_body_is_a_conflict(orders: SmallFactory, othe
     first = orders.request(**request)
     with pytest.raises(RequestConflictError) as caught:
         orders.request(**request | other)
-    told = first.id in caught.value.explain()
-    assert told is ("project_id" not in other), "whose project it is not may not know its runs"
+    assert first.id in caught.value.explain()
     assert len(all_runs(orders)) == 1
+
+
+def test_a_key_belongs_to_its_project(orders: SmallFactory):
+    asked: dict[str, Any] = {"inputs": {"name": "orders"}, "idempotency_key": "k"}
+    mine, theirs = orders.request(**asked), orders.request(**asked, project_id="other")
+    assert mine.id != theirs.id
+    assert orders.request(**asked).id == mine.id
+    assert orders.request(**asked, project_id="other").id == theirs.id
+
+
+def test_a_key_that_the_release_before_kept_is_known_in_its_project(orders: SmallFactory):
+    asked: dict[str, Any] = {"inputs": {"name": "orders"}}
+    mine = orders.request(**asked, idempotency_key="k")
+    with orders.store.begin(TENANT) as tx:
+        kept = tx.find_request(f"project:{mine.project_id}:k")
+        assert kept is not None
+        tx.add_request(replace(kept, idempotency_key="old"))
+    assert orders.request(**asked, idempotency_key="old").id == mine.id
+    with pytest.raises(RequestConflictError, match="'old'"):
+        orders.request(inputs={"name": "billing"}, idempotency_key="old")
+    assert orders.request(**asked, idempotency_key="old", project_id="other").id != mine.id
 
 
 def test_a_key_belongs_to_its_tenant(orders: SmallFactory):
