@@ -41,7 +41,9 @@ def _why_bad(value: Any) -> str | None:
         case None | bool() | Mapping() | list() | tuple():
             return None
         case str():
-            bad = any(c == "\0" or "\ud800" <= c <= "\udfff" for c in value)
+            bad = "\0" in value
+            if not value.isascii():
+                bad = bad or any("\ud800" <= c <= "\udfff" for c in value)
             return "the text holds a character that cannot be stored" if bad else None
         case int():
             return None if abs(value) < _MAX_INT else "the number is too large"

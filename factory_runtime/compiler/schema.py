@@ -161,6 +161,8 @@ class _Defaults:
         """
         if depth > _MAX_DEPTH:
             raise RecursionError
+        if not isinstance(value, (Mapping, list)):
+            return value
         for part in self._parts(schema):
             if isinstance(value, Mapping):
                 value = self._fill_object(part, cast("Mapping[str, Any]", value), depth)

@@ -2,7 +2,8 @@
 
 A few lines of schema can ask for any amount of work: references that double at each level, lists
 of alternatives over large values, every error with the value in its message. So each keyword that
-is asked pays for what it looks at (``compiler/work.py``), and what takes too much is refused.
+leads to others, or looks through a value, pays for it (``compiler/work.py``), and what takes too
+much is refused.
 """
 
 from __future__ import annotations
@@ -29,6 +30,24 @@ Keyword = Callable[[Any, Any, Any, Mapping[str, Any]], Iterable[ValidationError]
 _DRAFT = cast("Any", Draft202012Validator)
 _EACH_OF = frozenset({"allOf", "anyOf", "oneOf", "dependentSchemas", "patternProperties"})
 _WHOLE = frozenset({"const", "enum", "not"})
+# What is done once for a value: who led here has paid.
+_FREE = frozenset(
+    [
+        "type",
+        "pattern",
+        "multipleOf",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "minLength",
+        "maxLength",
+        "minItems",
+        "maxItems",
+        "minProperties",
+        "maxProperties",
+    ]
+)
 _OF_REFERENCE = 5  # steps of finding what a reference names
 
 
@@ -130,14 +149,13 @@ def _matched(schema: Mapping[str, Any], instance: Mapping[str, Any]) -> set[str]
 
 def _additional_properties(
     validator: Any, value: Any, instance: Any, schema: Mapping[str, Any]
-) -> Iterator[ValidationError]:
-    if not isinstance(instance, dict):
-        return
-    properties = cast("dict[str, Any]", instance)
-    matched = _matched(schema, properties)
-    others = {name: each for name, each in properties.items() if name not in matched}
-    named = {"properties": schema.get("properties", {})}
-    yield from _DRAFT.VALIDATORS["additionalProperties"](validator, value, others, named)
+) -> Iterable[ValidationError]:
+    if "patternProperties" in schema and isinstance(instance, dict):
+        properties = cast("dict[str, Any]", instance)
+        matched = _matched(schema, properties)
+        instance = {name: each for name, each in properties.items() if name not in matched}
+        schema = {"properties": schema.get("properties", {})}
+    return _DRAFT.VALIDATORS["additionalProperties"](validator, value, instance, schema)
 
 
 def _unevaluated_properties(
@@ -249,5 +267,6 @@ _KEYWORDS: Mapping[str, Keyword] = {
     "uniqueItems": _unique_items,
 }
 _Validator = cast("Any", extend)(
-    Draft202012Validator, {name: _paid(name, keyword) for name, keyword in _KEYWORDS.items()}
+    Draft202012Validator,
+    {n: keyword if n in _FREE else _paid(n, keyword) for n, keyword in _KEYWORDS.items()},
 )

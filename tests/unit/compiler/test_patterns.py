@@ -77,7 +77,11 @@ def test_a_pattern_that_nobody_checked_refuses_and_does_not_crash():
     schema = {"type": "object", "properties": {"a": {"pattern": "(?=a)b"}}}
     (problem,) = normalise_inputs(schema, {"a": "b"})[1]
     assert problem.message.startswith("a: '(?=a)b' cannot be used")
-    named: dict[str, Any] = {"type": "object", "patternProperties": {"(": {}}, "additionalProperties": False}
+    named: dict[str, Any] = {
+        "type": "object",
+        "patternProperties": {"(": {}},
+        "additionalProperties": False,
+    }
     assert {p.code for p in normalise_inputs(named, {"a": "b"})[1]} == {
         "bad-input",
         "unknown-input",
