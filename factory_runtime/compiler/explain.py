@@ -16,6 +16,20 @@ Path = tuple[str | int, ...]
 _MAX_CHOICES = 30
 
 
+class UnknownNamesError(ValidationError):
+    """An object has properties that its schema does not allow.
+
+    Attributes:
+        names: of them.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            f"{', '.join(shown(name) for name in names[:_MAX_CHOICES])} may not be here"
+        )
+        self.names = names
+
+
 def explain(error: ValidationError) -> Iterator[Problem]:
     """The problems that one error of the schema stands for."""
     path = tuple(error.absolute_path)
@@ -26,7 +40,7 @@ def explain(error: ValidationError) -> Iterator[Problem]:
     match error.validator:
         case "required":
             yield from _missing(error, path, schema)
-        case "additionalProperties" | "unevaluatedProperties" if isinstance(instance, Mapping):
+        case _ if isinstance(error, UnknownNamesError):
             yield from _unknown(error, path, schema)
         case "enum":
             choices = cast("Sequence[Any]", error.validator_value)
@@ -55,13 +69,9 @@ def _missing(error: ValidationError, path: Path, schema: Mapping[str, Any]) -> I
     yield inputs_problem("missing-input", f"{dotted((*path, name))} is missing", cast("Any", hint))
 
 
-def _unknown(error: ValidationError, path: Path, schema: Mapping[str, Any]) -> Iterator[Problem]:
+def _unknown(error: UnknownNamesError, path: Path, schema: Mapping[str, Any]) -> Iterator[Problem]:
     known = cast("Mapping[str, Any]", schema.get("properties", {}))
-    given = cast("Mapping[str, Any]", error.instance)
-    extra = [name for name in given if name not in known]
-    if error.validator == "unevaluatedProperties":
-        extra = [name for name in extra if f"'{name}'" in error.message] or extra
-    for name in extra:
+    for name in error.names:
         message = f"{dotted((*path, name))} is not an input of this template"
         yield inputs_problem("unknown-input", message, did_you_mean(name, known))
 

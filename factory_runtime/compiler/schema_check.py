@@ -36,6 +36,7 @@ MAX_VALUES = 50_000
 _ALIKE = 300  # steps of looking for a keyword that is like another
 MAX_PATTERNS = 4 * 1024 * 1024
 """Bytes of all automata of a schema's patterns."""
+_LEAST = MAX_PATTERNS // 128  # so that all are kept while a large list is checked
 _ELSEWHERE = ("$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$vocabulary")
 
 
@@ -188,7 +189,7 @@ class _Checker:
         if pattern in self._patterns or sum(self._patterns.values()) > MAX_PATTERNS:
             return
         try:
-            self._patterns[pattern] = read_pattern(pattern).size
+            self._patterns[pattern] = max(read_pattern(pattern).size, _LEAST)
         except PatternError as error:
             self._patterns[pattern] = MAX_PATTERNS // 16  # what finding out why may take
             self._fail(place, f"the pattern {shown(pattern)} {error}", error.hint)

@@ -19,7 +19,7 @@ from jsonschema.protocols import Validator
 from jsonschema.validators import extend  # pyright: ignore[reportUnknownVariableType] - untyped
 from jsonschema_specifications import REGISTRY  # pyright: ignore[reportMissingTypeStubs] - none
 
-from factory_runtime.compiler.explain import shown
+from factory_runtime.compiler.explain import UnknownNamesError, shown
 from factory_runtime.compiler.patterns import PatternError, read_pattern
 from factory_runtime.compiler.work import one_work, work_at_hand
 from factory_runtime.domain.ids import canonical_json
@@ -29,6 +29,10 @@ MAX_ERRORS = 100
 Keyword = Callable[[Any, Any, Any, Mapping[str, Any]], Iterable[ValidationError] | None]
 _DRAFT = cast("Any", Draft202012Validator)
 _EACH_OF = frozenset({"allOf", "anyOf", "oneOf", "dependentSchemas", "patternProperties"})
+_OF_ITEMS = frozenset({"items", "contains", "uniqueItems", "propertyNames", "properties"}) | {
+    "additionalProperties",
+    "unevaluatedProperties",
+}
 _WHOLE = frozenset({"const", "enum", "not"})
 # What is done once for a value: who led here has paid.
 _FREE = frozenset(
@@ -149,13 +153,17 @@ def _matched(schema: Mapping[str, Any], instance: Mapping[str, Any]) -> set[str]
 
 def _additional_properties(
     validator: Any, value: Any, instance: Any, schema: Mapping[str, Any]
-) -> Iterable[ValidationError]:
-    if "patternProperties" in schema and isinstance(instance, dict):
-        properties = cast("dict[str, Any]", instance)
-        matched = _matched(schema, properties)
-        instance = {name: each for name, each in properties.items() if name not in matched}
-        schema = {"properties": schema.get("properties", {})}
-    return _DRAFT.VALIDATORS["additionalProperties"](validator, value, instance, schema)
+) -> Iterator[ValidationError]:
+    if not isinstance(instance, dict):
+        return
+    properties = cast("dict[str, Any]", instance)
+    named, matched = schema.get("properties", {}), _matched(schema, properties)
+    others = [name for name in properties if name not in named and name not in matched]
+    if value is not False:
+        for name in others:
+            yield from validator.descend(properties[name], value, path=name)
+    elif others:
+        yield UnknownNamesError(others)
 
 
 def _unevaluated_properties(
@@ -165,9 +173,8 @@ def _unevaluated_properties(
         return
     properties = cast("dict[str, Any]", instance)
     seen = _evaluated(validator, properties, schema)
-    if others := sorted(name for name in properties if name not in seen):
-        names = ", ".join(repr(name) for name in others)
-        yield ValidationError(f"Unevaluated properties are not allowed ({names})")
+    if others := [name for name in properties if name not in seen]:
+        yield UnknownNamesError(others)
 
 
 def _evaluated(validator: Any, instance: dict[str, Any], schema: Any) -> set[str]:
@@ -241,7 +248,7 @@ def _spelled(value: Any) -> Any:
 def _paid(name: str, keyword: Keyword) -> Keyword:
     """The keyword, paid for by the size of what it looks at and may put into a message."""
     base = _OF_REFERENCE if name == "$ref" else 1
-    each, whole = name in _EACH_OF, name in _WHOLE
+    each, whole, of_items = name in _EACH_OF, name in _WHOLE, name in _OF_ITEMS
 
     def check(
         validator: Any, value: Any, instance: Any, schema: Mapping[str, Any]
@@ -249,9 +256,16 @@ def _paid(name: str, keyword: Keyword) -> Keyword:
         work = work_at_hand()
         size = work.size_of(instance)
         steps = base + size // 8
+        if isinstance(instance, (dict, list)):
+            items = len(cast("list[Any]", instance))
+            if of_items:
+                steps += items
+            elif name == "unevaluatedItems":
+                steps += items * items // 200  # the library looks for each in a list
         if isinstance(value, (dict, list)):
             count = len(cast("list[Any]", value))
-            steps += (count * size if each else work.size_of(value) if whole else count) // 8
+            steps += count * (8 + size) // 8 if each else count // 8
+            steps += work.size_of(value) // 8 if whole else 0
         work.charge(steps)
         return keyword(validator, value, instance, schema)
 

@@ -130,12 +130,23 @@ CASES: Mapping[str, Case] = {
     "alternatives over a large value": inputs(
         {"properties": {"x": {"anyOf": [False] * 4000}}}, {"x": NUMBERS}
     ),
+    "items left over of many": inputs(
+        {"properties": {"x": {"contains": {}, "unevaluatedItems": False}}}, {"x": NUMBERS}
+    ),
+    "names left over with marks": inputs(
+        {"allOf": [{"properties": {"a": {}}}], "properties": {"b": {}}},
+        {f"a'{'b' * 40}{number}": 1 for number in range(4000)},
+    ),
+    "a list looked through often": inputs(
+        {"properties": {"x": {"allOf": [{"items": {"type": "integer"}}] * 100}}},
+        {"x": NUMBERS[:20_000]},
+    ),
     "unique mappings": inputs(
         {"properties": {"x": _LIST}}, {"x": [{"a": number} for number in range(10_000)]}
     ),
     "unknown names": inputs(
         {"properties": {f"name_{number}": {} for number in range(2000)}},
-        {f"nam_{number}": 1 for number in range(20_000)},
+        {f"nam_{number}": 1 for number in range(5000)},
     ),
     "a schema that doubles": schema(
         **{"$defs": chain(40, lambda next_: {"allOf": [{"$ref": next_}, {"$ref": next_}]})}

@@ -159,6 +159,12 @@ def test_objects_are_closed_unless_they_say_otherwise():
     assert refused({"both": {"c": 1}})
 
 
+def test_only_what_no_pattern_names_is_unknown():
+    schema: dict[str, Any] = {"patternProperties": {"^x_": {}}, "additionalProperties": False}
+    (problem,) = normalise_inputs(schema, {"x_a": 1, "y": 1})[1]
+    assert problem.message == "y is not an input of this template"
+
+
 @pytest.mark.parametrize("inputs", ["", "inputs: {}", "inputs: {type: object}"])
 def test_a_template_that_declares_no_inputs_takes_none(tmp_path: Path, inputs: str):
     schema = loaded(tmp_path, f"{inputs}\nsteps: [{{name: a, type: note}}]").inputs_schema

@@ -88,6 +88,13 @@ def test_a_pattern_that_nobody_checked_refuses_and_does_not_crash():
     }
 
 
+def test_a_schema_has_no_more_patterns_than_are_kept(tmp_path: Path):
+    each = "\n".join(f"    p{number}: {{pattern: a{number}}}" for number in range(129))
+    (problem,) = problems(tmp_path, f"inputs:\n  properties:\n{each}\n{STEPS}")
+    assert (problem.line, problem.message.split(" ")[0]) == (133, "the")
+    assert "too large together" in problem.message
+
+
 def patterns_of(schema: Any) -> Iterator[str]:
     for _, inner in subschemas(schema):
         if "pattern" in inner:
