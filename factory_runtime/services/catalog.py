@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -150,14 +151,13 @@ class TemplateCatalog:
         return self.load_of_run(run)
 
     def _folders_of(self, name: str) -> tuple[Path, ...]:
-        # Compared with what is there and never joined to a path: a name cannot climb out.
-        return tuple(
-            entry.parent
+        # Compared with what is there before it is joined to a path: a name cannot climb out.
+        there = [
+            folder / name
             for folder in [*self.folders, BUILT_IN]
-            if folder.is_dir()
-            for entry in sorted(folder.glob("*/template.yaml"))
-            if entry.parent.name == name and entry.is_file()
-        )
+            if folder.is_dir() and name in os.listdir(folder)  # noqa: PTH208 - paths take ten times as long
+        ]
+        return tuple(folder for folder in there if (folder / "template.yaml").is_file())
 
     def _load_version(
         self, name: str, version: str, published: Sequence[Publication], folders: Sequence[Path]
