@@ -1,8 +1,9 @@
 """Runs accepted over HTTP, beside flow runs that Prefect's server creates; both on PostgreSQL.
 
 An answer of ours, 202, means that the run is committed, with its jobs, its plan and its audit; one
-of Prefect's, 201, that a row of a flow run is. The same load asks both: sixteen connections, ten
-seconds, the same two cores for the load, the server and its database.
+of Prefect's, 201, that a row of a flow run is: one of a flow, and one of a deployment, whose
+parameters it checks as we do inputs. The same load asks all: sixteen connections, ten seconds, the
+same two cores for the load, the server and its database.
 """
 
 from __future__ import annotations
@@ -31,15 +32,20 @@ def main() -> tuple[Ratio, ...]:
             _ours(site, 3.0)  # the first requests of a process find nothing prepared
             ours = _ours(site, SECONDS)
         with local_server(postgres):
-            _prefects(1.0)
-            theirs = _prefects(SECONDS)
-    print(f"POST /runs, microservice       {ours}")
-    print(f"Prefect: create a flow run     {theirs}")
-    ratio = Ratio(
-        "runs accepted / flow runs Prefect creates", ours.rate / theirs.rate, TARGET, True
+            _of_a_flow(1.0)
+            theirs = _of_a_flow(SECONDS)
+            _of_a_deployment(1.0)
+            deployed = _of_a_deployment(SECONDS)
+    print(f"POST /runs, microservice        {ours}")
+    print(f"Prefect: a flow run             {theirs}")
+    print(f"Prefect: one of a deployment    {deployed}")
+    ratios = (
+        Ratio("runs accepted / flow runs Prefect creates", ours.rate / theirs.rate, TARGET, True),
+        Ratio("runs accepted / those of a deployment", ours.rate / deployed.rate, TARGET, True),
     )
-    print(ratio)
-    return (ratio,)
+    for ratio in ratios:
+        print(ratio)
+    return ratios
 
 
 def _ours(site: ApiSite, seconds: float) -> Load:
@@ -53,20 +59,32 @@ def _ours(site: ApiSite, seconds: float) -> Load:
     return load(site.url, ask, 202, seconds=seconds, connections=CONNECTIONS)
 
 
-def _prefects(seconds: float) -> Load:
-    api_url = os.environ["PREFECT_API_URL"]
-    flow = httpx.post(f"{api_url}/flows/", json={"name": "bench"}).json()["id"]
-    headers = {"Content-Type": "application/json"}
+def _of_a_flow(seconds: float) -> Load:
+    flow = _prefect("/flows/", {"name": "bench"})
+    state = {"type": "SCHEDULED", "name": "Scheduled"}
+    return _created("/flow_runs/", {"flow_id": flow, "state": state}, seconds)
+
+
+def _of_a_deployment(seconds: float) -> Load:
+    flow = _prefect("/flows/", {"name": "bench"})
+    schema = {"type": "object", "properties": {"service_name": {"type": "string"}}}
+    made = {"name": "bench", "flow_id": flow, "parameter_openapi_schema": schema}
+    deployment = _prefect("/deployments/", {**made, "enforce_parameter_schema": True})
+    return _created(f"/deployments/{deployment}/create_flow_run", {}, seconds)
+
+
+def _prefect(path: str, body: dict[str, object]) -> str:
+    """The id of what it has made."""
+    return httpx.post(f"{os.environ['PREFECT_API_URL']}{path}", json=body).json()["id"]
+
+
+def _created(path: str, more: dict[str, object], seconds: float) -> Load:
+    api_url, headers = os.environ["PREFECT_API_URL"], {"Content-Type": "application/json"}
 
     def ask(number: int) -> bytes:
-        state = {"type": "SCHEDULED", "name": "Scheduled"}
-        body = {
-            "flow_id": flow,
-            "name": f"orders-{number}",
-            "parameters": {"service_name": f"orders-{number}"},
-            "state": state,
-        }
-        return request("POST", f"{api_url}/flow_runs/", headers, json.dumps(body).encode())
+        name = f"orders-{number}"
+        body = {"name": name, "parameters": {"service_name": name}, **more}
+        return request("POST", f"{api_url}{path}", headers, json.dumps(body).encode())
 
     return load(api_url, ask, 201, seconds=seconds, connections=CONNECTIONS)
 
