@@ -27,8 +27,9 @@ SECONDS = float(os.environ.get("BENCH_SECONDS", "6"))
 TENANTS = 200
 RUNS = int(os.environ.get("BENCH_RUNS", "1000000"))
 FLOW_RUNS = RUNS // 10
-CONNECTIONS = 4
-TARGET_SECONDS = 0.020
+CONNECTIONS = 2
+"""As many as there are cores: with more, it is the queue for them that is measured."""
+TARGET_MILLISECONDS = 20.0
 
 
 def main() -> tuple[Ratio, ...]:
@@ -46,7 +47,7 @@ def main() -> tuple[Ratio, ...]:
     print(f"GET /runs of {each:,} among {RUNS:,}     {among}")
     print(f"Prefect: flow_runs/filter of {FLOW_RUNS:,}   {theirs}")
     ratios = (
-        Ratio("p95 of a list of runs among others', s", among.quantile(0.95), TARGET_SECONDS),
+        Ratio("p95 of a list among others', ms", among.quantile(0.95) * 1e3, TARGET_MILLISECONDS),
         Ratio("p95 among others' / alone", among.quantile(0.95) / alone.quantile(0.95), 1.5),
         Ratio("p95 of ours / Prefect's", among.quantile(0.95) / theirs.quantile(0.95)),
     )

@@ -18,7 +18,7 @@ from tests.services import running_postgres
 SECONDS = float(os.environ.get("BENCH_SECONDS", "10"))
 CONNECTIONS = 1
 """What a service hook of one organisation is: one delivery after the other."""
-TARGET_SECONDS = 0.050
+TARGET_MILLISECONDS = 50.0
 
 
 def main() -> tuple[Ratio, ...]:
@@ -29,7 +29,7 @@ def main() -> tuple[Ratio, ...]:
         _delivered(site, source, 2.0)
         found = _delivered(site, source, SECONDS)
     print(f"POST /webhooks/{{source}}         {found}")
-    ratio = Ratio("p99 of a webhook answered, s", found.quantile(0.99), TARGET_SECONDS)
+    ratio = Ratio("p99 of a webhook answered, ms", found.quantile(0.99) * 1e3, TARGET_MILLISECONDS)
     print(ratio)
     return (ratio,)
 

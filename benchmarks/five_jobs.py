@@ -113,20 +113,15 @@ class Tenants:
     """
 
     def __init__(self, runtime: Runtime) -> None:
-        from factory_runtime.compiler.plan import compile_plan
-
         self._desk = runtime.desk
         self._template = runtime.catalog.load("microservice")
-        self._plan = compile_plan(self._template, INPUTS, runtime.catalog.job_types)
         self._numbers = count(1)
         self.current = ""
         self.sources: Mapping[str, str] = {}
 
     def next(self) -> None:
-        from factory_runtime.services.request_run import pack_sources
-
         self.current = f"bench-{next(self._numbers)}"
-        self.sources = pack_sources(self._desk, self.current, self._template, self._plan)
+        self.sources = self._desk.pack(self.current, self._template)
 
 
 def _plain_flow(runtime: Runtime) -> Callable[[str, Mapping[str, str]], Awaitable[Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -28,6 +29,10 @@ class Load:
     seconds: float = 0.0
     took: list[float] = field(default_factory=list[float])
     others: dict[int, int] = field(default_factory=dict[int, int])
+
+    def __add__(self, other: Load) -> Load:
+        counts = Counter(self.others) + Counter(other.others)
+        return Load(self.seconds + other.seconds, self.took + other.took, dict(counts))
 
     @property
     def rate(self) -> float:
