@@ -27,6 +27,7 @@ from api.measure import counting_together
 from api.numbers import export_numbers
 from factory_runtime.bootstrap import open_runtime
 from factory_runtime.domain.errors import SettingsError
+from factory_runtime.domain.folder_stamp import Unchanged
 from factory_runtime.settings import Settings
 from factory_runtime.telemetry.logs import start_logging
 
@@ -34,6 +35,8 @@ _AT_ONCE = 1000
 """Requests of one process that are under way; it answers more with 503 at once."""
 _SWITCH_SECONDS = 0.0005
 """Python's own is ten times as long: a request that the database has answered would wait as often."""
+_TRUSTED_SECONDS = 0.25
+"""A template's folder that is edited on this machine is read anew after so long."""
 _LEAVE_SECONDS = 10
 """How long a process that is to end waits for answers under way; streams are cut then."""
 
@@ -53,6 +56,7 @@ def application() -> FastAPI:
         watch = partial(_end_with, parent.sentinel)
         threading.Thread(target=watch, name="lifeline", daemon=True).start()
     sys.setswitchinterval(_SWITCH_SECONDS)
+    Unchanged.trusted_seconds = _TRUSTED_SECONDS
     settings = Settings()
     start_logging(settings.log_format, settings.log_level)
     runtime = open_runtime(settings)

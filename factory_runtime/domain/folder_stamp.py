@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -52,19 +53,35 @@ def _noted(place: str, seen: os.stat_result) -> tuple[str, int, int, int, int, i
     return (place, seen.st_mode, seen.st_size, seen.st_ino, *times)
 
 
+@dataclass(slots=True)
+class _Kept(Generic[T]):
+    value: T
+    folders: tuple[Path, ...]
+    stamp: Stamp
+    seen_at: float
+
+
 class Unchanged(Generic[T]):
-    """Values made of folders, kept as long as those stay as they were. Safe to use from threads."""
+    """Values made of folders, kept as long as those stay as they were. Safe to use from threads.
+
+    Attributes:
+        trusted_seconds: of the whole process. Folders that were seen to be as they were are not looked
+            at again for so long: who serves many has more to do than to look at hundreds of files
+            for each. 0 looks every time.
+    """
+
+    trusted_seconds: ClassVar[float] = 0.0
 
     def __init__(self) -> None:
-        self._kept: dict[Hashable, tuple[tuple[Path, ...], Stamp, T]] = {}
+        self._kept: dict[Hashable, _Kept[T]] = {}
 
     def get(
         self, key: Hashable, make: Callable[[], T], folders_of: Callable[[T], Iterable[Path]]
     ) -> T:
         """The value that was made under this key, or a new one where a folder of it has changed."""
         kept = self._kept.get(key)
-        if kept is not None and stamp_of(kept[0]) == kept[1]:
-            return kept[2]
+        if kept is not None and self._is_as_it_was(kept):
+            return kept.value
         began = time.time_ns()
         value = make()
         folders = tuple(folders_of(value))
@@ -73,5 +90,13 @@ class Unchanged(Generic[T]):
         if stamp is not None:
             if len(self._kept) >= _MOST:
                 self._kept.clear()
-            self._kept[key] = (folders, stamp, value)
+            self._kept[key] = _Kept(value, folders, stamp, time.monotonic())
         return value
+
+    def _is_as_it_was(self, kept: _Kept[T]) -> bool:
+        now = time.monotonic()
+        if now - kept.seen_at < self.trusted_seconds:
+            return True
+        is_so = stamp_of(kept.folders) == kept.stamp
+        kept.seen_at = now if is_so else kept.seen_at
+        return is_so

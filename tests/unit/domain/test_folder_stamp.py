@@ -72,6 +72,24 @@ def test_a_value_is_made_again_when_its_folder_has_changed(folder: Path):
     assert get() == "3"
 
 
+def test_a_folder_that_was_looked_at_just_now_is_trusted_where_that_is_wanted(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+):
+    made, now = Unchanged[str](), 100.0
+    monkeypatch.setattr(Unchanged, "trusted_seconds", 0.25)
+    monkeypatch.setattr(folder_stamp.time, "monotonic", lambda: now)
+
+    def read() -> str:
+        return made.get("k", (folder / "two").read_text, lambda _: [folder])
+
+    assert read() == "2"
+    (folder / "two").write_text("new")
+    now += 0.2
+    assert read() == "2"
+    now += 0.1
+    assert read() == "new"
+
+
 def test_a_value_is_made_once_while_its_folder_stays(folder: Path):
     made, calls = Unchanged[int](), list[int]()
 
