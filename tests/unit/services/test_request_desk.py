@@ -93,10 +93,12 @@ def test_one_key_of_two_at_once_gives_one_run_and_the_others_theirs(
 ):
     slow = Slow(shop, monkeypatch, others=3)
     keys = ["first", "same", "same", "own"]
+
+    def ask(key: str) -> Run:
+        return shop.request(inputs={"name": "x"}, idempotency_key=key)
+
     with ThreadPoolExecutor(4) as threads:
-        runs = list(
-            threads.map(lambda key: shop.request(inputs={"name": "x"}, idempotency_key=key), keys)
-        )
+        runs = list(threads.map(ask, keys))
     assert runs[1].id == runs[2].id
     assert {run.id for run in runs_of(shop)} == {run.id for run in runs}
     assert len(runs_of(shop)) == 3
