@@ -141,7 +141,7 @@ def _commit(
     body_digest: str,
 ) -> Run:
     now = desk.clock.now()
-    requested = _new_run(desk, request, template, plan)
+    requested = _new_run(desk, request, template, plan, now)
     jobs = jobs_of(requested, plan)
     run = requested.move_to(RunStatus.VALIDATED, now)
     key = None if request.idempotency_key is None else key_of(request)
@@ -206,8 +206,9 @@ def register_template(tx: RunTransaction, template: Template, now: datetime) -> 
         )
 
 
-def _new_run(desk: RequestDesk, request: RunRequest, template: Template, plan: Plan) -> Run:
-    now = desk.clock.now()
+def _new_run(
+    desk: RequestDesk, request: RunRequest, template: Template, plan: Plan, now: datetime
+) -> Run:
     # Always in storage: a plan is read by whoever executes, never by a query.
     stored = desk.storage.put(request.tenant_id, plan_to_json(plan).encode())
     blank = _blank_run(request, now)

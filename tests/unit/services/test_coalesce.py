@@ -107,8 +107,9 @@ def test_one_that_fails_alone_keeps_nobody_waiting(threads: ThreadPoolExecutor):
 def test_many_threads_get_the_answers_to_what_they_asked(threads: ThreadPoolExecutor):
     desk = Desk(most=5)
     desk.may_go_on.set()
-    numbers = range(2000)
-    assert list(threads.map(lambda n: desk.asked.ask(n % 3, n), numbers)) == [
-        2 * n for n in numbers
-    ]
+
+    def ask(number: int) -> int:
+        return desk.asked.ask(number % 3, number)
+
+    assert list(threads.map(ask, range(2000))) == [2 * number for number in range(2000)]
     assert desk.asked._waiting == {}  # pyright: ignore[reportPrivateUsage]
