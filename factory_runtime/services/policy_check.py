@@ -238,7 +238,11 @@ def _check_inputs(policy: Policy, facts: PolicyFacts, found: Refusals) -> None:
                 p for e in validator_for(schema).iter_errors(facts.inputs) for p in explain(e)
             }
         except RecursionError:
-            found.add(policy.source, f"inputs.{name}", "the inputs are nested without end")
+            found.add(
+                policy.source,
+                f"inputs.{name}",
+                "the inputs are too large or nested too deep to be checked",
+            )
             continue
         for problem in sorted(problems, key=lambda p: p.message):
             found.add(policy.source, f"inputs.{name}", problem.message, problem.hint)
