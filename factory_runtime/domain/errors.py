@@ -336,6 +336,10 @@ class StoreUnavailableError(TransientError):
     """The run store does not answer, or cannot write."""
 
 
+class LostCommitError(StoreUnavailableError):
+    """The run store went away while it committed: nobody knows whether it has."""
+
+
 class JobTimeoutError(TransientError):
     """An attempt took longer than its job may."""
 

@@ -93,6 +93,10 @@ class Unchanged(Generic[T]):
             self._kept[key] = _Kept(value, folders, stamp, time.monotonic())
         return value
 
+    def forget(self, key: Hashable) -> None:
+        """Make it anew when it is asked for next."""
+        self._kept.pop(key, None)
+
     def _is_as_it_was(self, kept: _Kept[T]) -> bool:
         now = time.monotonic()
         if now - kept.seen_at < self.trusted_seconds:

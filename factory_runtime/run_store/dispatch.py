@@ -169,6 +169,7 @@ class SqlDispatch:
         self._place = place
         self._read_only = read_only
         self._slots = SqlServed(connection, place, RUN_SLOTS)
+        self._given_out: list[SqlTransaction] = []
 
     def take_turn(self) -> None:
         """Wait until no other dispatcher is at it."""
@@ -221,7 +222,14 @@ class SqlDispatch:
 
     def of_tenant(self, tenant_id: str) -> SqlTransaction:
         rows = TenantRows(self._connection, tenant_id, self._place, read_only=self._read_only)
-        return SqlTransaction(rows)
+        transaction = SqlTransaction(rows)
+        self._given_out.append(transaction)
+        return transaction
+
+    def finish(self) -> None:
+        """Write what the tenants' transactions have held back."""
+        for transaction in self._given_out:
+            transaction.finish()
 
     def _waiting(self, query: Select[Any], **wanted: Any) -> list[WaitingRun]:
         return [WaitingRun(*row) for row in self._all(query, **wanted)]

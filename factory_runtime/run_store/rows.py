@@ -78,6 +78,9 @@ T = TypeVar("T", bound="DataclassInstance")
 Condition = ColumnElement[bool]
 Beyond = Callable[[], AbstractContextManager[None]]
 
+_ROWS_AT_ONCE = 5000
+"""Of one statement: as text they are some megabytes."""
+
 
 @dataclass(frozen=True)
 class Record(Generic[T]):
@@ -121,16 +124,23 @@ class Record(Generic[T]):
         return not any(isinstance(column.type, VectorBytes) for column in self.columns)
 
     def as_json(self, rows: Iterable[Mapping[str, Any]], dialect: Dialect) -> str:
-        """The rows as PostgreSQL reads them: a list of objects, a member for each column."""
+        """The rows as PostgreSQL reads them: a list of objects, a member for each column.
+
+        Raises:
+            InputError: a value that no column type can turn into SQL.
+        """
         columns = _binding(self, dialect)
-        stored = [
-            {
-                name: value if bind is None else bind(value)
-                for (name, bind), value in zip(columns, row.values(), strict=True)
-            }
-            for row in rows
-        ]
-        return json.dumps(stored, default=datetime.isoformat)
+        try:
+            stored = [
+                {
+                    name: value if bind is None else bind(value)
+                    for (name, bind), value in zip(columns, row.values(), strict=True)
+                }
+                for row in rows
+            ]
+            return json.dumps(stored, default=datetime.isoformat, allow_nan=False)
+        except (ValueError, TypeError) as exc:
+            raise InputError(f"the run store cannot hold this value: {exc}") from exc
 
     @cached_property
     def _lengths(self) -> tuple[tuple[str, int], ...]:
@@ -368,7 +378,9 @@ class TenantRows:
         dialect = self._connection.dialect
         if dialect.name == "postgresql" and len(rows) > 1 and record.fits_json:
             statement = _inserting_as_json(record, or_skip=or_skip)
-            self._connection.exec_driver_sql(statement, (record.as_json(rows, dialect),))
+            for start in range(0, len(rows), _ROWS_AT_ONCE):
+                part = record.as_json(rows[start : start + _ROWS_AT_ONCE], dialect)
+                self._connection.exec_driver_sql(statement, (part,))
         else:
             statement = _inserting_absent(record) if or_skip else _inserting(record)
             self._connection.execute(statement, rows)

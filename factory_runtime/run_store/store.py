@@ -15,7 +15,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from factory_runtime.domain.api_key import ApiKey
 from factory_runtime.domain.dead_letter import LetterGroup
 from factory_runtime.domain.deployment import Deployment
-from factory_runtime.domain.errors import CorruptStoreError, PermanentError, StoreUnavailableError
+from factory_runtime.domain.errors import (
+    CorruptStoreError,
+    LostCommitError,
+    PermanentError,
+    StoreUnavailableError,
+)
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
@@ -139,6 +144,7 @@ class SqlRunStore:
             if not read_only:
                 dispatch.take_turn()
             yield dispatch
+            dispatch.finish()
 
     def waiting_runs(self, now: datetime, limit: int = 10) -> tuple[RunKey, ...]:
         return self._keys(waiting_runs(now, limit))
@@ -300,7 +306,11 @@ class SqlRunStore:
                     raise
                 with translated(self._place):
                     refuse_if_broken(connection)
-                    transaction.commit()
+                try:
+                    with translated(self._place):
+                        transaction.commit()
+                except StoreUnavailableError as exc:
+                    raise LostCommitError(str(exc), hint=exc.hint) from exc
             finally:
                 connection.close()
 

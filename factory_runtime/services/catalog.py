@@ -152,11 +152,7 @@ class TemplateCatalog:
 
     def _folders_of(self, name: str) -> tuple[Path, ...]:
         # Compared with what is there before it is joined to a path: a name cannot climb out.
-        there = [
-            folder / name
-            for folder in [*self.folders, BUILT_IN]
-            if folder.is_dir() and name in os.listdir(folder)  # noqa: PTH208 - paths take ten times as long
-        ]
+        there = [folder / name for folder in [*self.folders, BUILT_IN] if name in _names_in(folder)]
         return tuple(folder for folder in there if (folder / "template.yaml").is_file())
 
     def _load_version(
@@ -194,3 +190,11 @@ class TemplateCatalog:
                 hint=f"rename the folder, or write `id: {name}` in its template.yaml",
             )
         return template
+
+
+def _names_in(folder: Path) -> Sequence[str]:
+    """What lies in a folder; nothing where it cannot be looked into."""
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - paths take ten times as long
+    except OSError:
+        return ()

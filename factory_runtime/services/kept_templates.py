@@ -119,6 +119,7 @@ class KeptTemplates:
             except InvalidTemplateError:
                 if _is_whole(place, digest):
                     raise
+            self._loaded.forget((place, *source_roots))
             with disk_errors(self.folder):
                 shutil.rmtree(place, ignore_errors=True)  # somebody wrote to the copy
         raise _gone(what)

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from factory_runtime.domain.errors import TransientError
+from factory_runtime.domain.errors import LostCommitError
 from factory_runtime.domain.policy import Policy
 from factory_runtime.domain.records import Effect
 from factory_runtime.domain.run import RunRequest
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from factory_runtime.services.inventory import Found
 
 Write = Callable[[RunTransaction], None]
+
+_MOST_ROWS = 2000
+"""That one transaction writes for several: each waits for all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,7 @@ class RequestDesk:
         return SourceShelf(self.storage)
 
     def ground_of(self, request: RunRequest) -> Ground:
-        """What the request stands on now.
+        """What the request stands on now; its template and sources lie in storage then.
 
         Raises:
             InputError: as ``TemplateCatalog.load``.
@@ -88,17 +91,25 @@ class RequestDesk:
         folders = source_folders(self.catalog, template)
         return {name: self.shelf.put(tenant_id, place, template) for name, place in folders.items()}
 
-    def commit(self, tenant_id: str, write: Write) -> None:
+    def commit(self, tenant_id: str, write: Write, *, rows: int = 1, place: str = "") -> None:
         """Write in a transaction of the tenant's, which it shares with who does so at the same time.
 
         Its rows are committed when this returns. What another has written wrongly is not held against
         this: each of them is then tried alone.
 
+        Args:
+            tenant_id: whose.
+            write: does it.
+            rows: how many it writes, about.
+            place: of what others may write too: all write that in the order of places, so that no two
+                wait for each other.
+
         Raises:
             Exception: whatever ``write`` raises.
-            TransientError: the store; it may be that all is committed and its answer was lost.
+            LostCommitError: it may be that all is committed and its answer was lost.
         """
-        failure = self._commits.ask(tenant_id, _Writing(tenant_id, write, copy_context()))
+        writing = _Writing(tenant_id, write, copy_context(), place)
+        failure = self._commits.ask(tenant_id, writing, rows)
         if failure is not None:
             raise failure
 
@@ -114,16 +125,16 @@ class RequestDesk:
         return Ground(template, policies, self.pack(tenant_id, template))
 
     @cached_property
-    def _commits(self) -> Coalesced[_Writing, TransientError | None]:
-        return Coalesced(self._write)
+    def _commits(self) -> Coalesced[_Writing, LostCommitError | None]:
+        return Coalesced(self._write, _MOST_ROWS)
 
-    def _write(self, writings: Sequence[_Writing]) -> Sequence[TransientError | None]:
+    def _write(self, writings: Sequence[_Writing]) -> Sequence[LostCommitError | None]:
         try:
             with self.store.begin(writings[0].tenant_id) as tx:
-                for writing in writings:
+                for writing in sorted(writings, key=lambda one: one.place):
                     writing.context.run(writing.write, tx)
-        except TransientError as failure:
-            # Nobody knows whether it was committed: to write it once more would be to write it twice.
+        except LostCommitError as failure:
+            # Nobody tries it alone: that would be to write it twice.
             return [failure] * len(writings)
         return [None] * len(writings)
 
@@ -148,3 +159,4 @@ class _Writing:
     tenant_id: str
     write: Write
     context: Context
+    place: str

@@ -38,6 +38,9 @@ from factory_runtime.telemetry.tracing import current_trace_id
 _NAME_LENGTH = 200
 _VERSION_LENGTH = 64
 
+_ROWS = 20
+"""Of a run, beside those of its jobs: words, events, messages."""
+
 KEYS_OF_OURS = ("webhook:", "flow-run:")
 """What idempotency keys begin with that the factory makes: each names one thing of the tenant."""
 
@@ -158,7 +161,7 @@ def _commit(
         if run.flow_run_id is not None:
             leave_to_beginner(tx, run, now)
 
-    desk.commit(run.tenant_id, write)
+    desk.commit(run.tenant_id, write, rows=_ROWS + len(jobs), place=key or "")
     tell_request(run, desk.clock.now())
     return run
 

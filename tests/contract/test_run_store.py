@@ -219,10 +219,21 @@ def test_nothing_is_committed_without_what_was_refused(run_store: RunStore) -> N
                 tx.list_runs(RunFilter())
             tx.add_run(other)
 
-    with pytest.raises(PermanentError):
+    with pytest.raises(PermanentError, match=r"cannot go on without|given it up"):
         add()
     with run_store.begin(TENANT) as tx:
         assert tx.list_runs(RunFilter()).items == ()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_no_column_can_hold_is_the_requests_fault(run_store: RunStore, count: int) -> None:
+    def add() -> None:
+        with run_store.begin(TENANT) as tx:
+            for number in range(count):
+                tx.add_run(a_run(id=f"run-{number}", metadata={"size": float("nan")}))
+
+    with pytest.raises(InputError):
+        add()
 
 
 # --- transitions

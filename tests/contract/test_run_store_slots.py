@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from factory_runtime.domain.errors import PermanentError, RunNotFoundError
+from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.job import JobStatus
-from factory_runtime.domain.records import SetAside
+from factory_runtime.domain.records import AuditEntry, SetAside
 from factory_runtime.domain.run import RUN_ENDED, Priority, Run, RunStatus
 from factory_runtime.ports import (
     EVERYBODY,
@@ -183,6 +184,16 @@ def test_a_dispatcher_too_sees_one_tenants_rows_at_a_time(run_store: RunStore) -
         assert tx.list_runs(RunFilter()).items == ()
         with pytest.raises(RunNotFoundError):
             tx.lock_run(run.id)
+
+
+def test_what_a_dispatcher_leaves_for_a_tenant_is_there_when_it_has_ended(
+    run_store: RunStore,
+) -> None:
+    entry = AuditEntry(TENANT, new_id("aud"), after(0), "ada", "run.request", "run-1", {})
+    with run_store.begin_dispatch() as dispatch:
+        dispatch.of_tenant(TENANT).add_audit([entry])
+    with run_store.begin(TENANT, read_only=True) as tx:
+        assert tx.list_audit() == (entry,)
 
 
 def test_the_row_that_dispatchers_queue_for_is_no_tenants(run_store: RunStore) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
-from factory_runtime.services.coalesce import Coalesced
+from factory_runtime.services.coalesce import Asked, Coalesced
 
 PATIENCE = 20.0
 
@@ -102,6 +103,44 @@ def test_one_that_fails_alone_keeps_nobody_waiting(threads: ThreadPoolExecutor):
     with pytest.raises(ValueError, match="minus one"):
         futures[0].result(PATIENCE)
     assert futures[1].result(PATIENCE) == 4
+
+
+def test_a_group_is_no_heavier_than_that(threads: ThreadPoolExecutor):
+    desk = Desk(most=10)
+    futures = [threads.submit(desk.asked.ask, "k", 1)]
+    assert desk.is_at_work.wait(PATIENCE)
+    for count, (number, weight) in enumerate([(2, 4), (3, 6), (4, 1), (5, 99), (6, 1)], 1):
+        futures.append(threads.submit(desk.asked.ask, "k", number, weight))
+        until(lambda count=count: len(desk.asked._waiting["k"]) == count)  # pyright: ignore[reportPrivateUsage]
+    desk.may_go_on.set()
+    assert [one.result(PATIENCE) for one in futures] == [2, 4, 6, 8, 10, 12]
+    assert desk.groups == [(1,), (2, 3), (4,), (5,), (6,)]
+
+
+@pytest.mark.parametrize("woken", [False, True])
+def test_who_is_interrupted_leaves_the_line_to_the_others(
+    threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, *, woken: bool
+):
+    desk, interrupt = Desk(), threading.Event()
+    wait = Asked[int, int].wait
+
+    def interrupted(asked: Any) -> None:
+        if asked.question == 2:
+            assert interrupt.wait(PATIENCE)
+            raise KeyboardInterrupt
+        wait(asked)
+
+    monkeypatch.setattr(Asked, "wait", interrupted)
+    futures = lined_up(desk, threads, 1, [2, 3])
+    if woken:
+        desk.may_go_on.set()
+        assert futures[0].result(PATIENCE) == 2
+    interrupt.set()
+    with pytest.raises(KeyboardInterrupt):
+        futures[1].result(PATIENCE)
+    desk.may_go_on.set()
+    assert futures[2].result(PATIENCE) == 6
+    assert threads.submit(desk.asked.ask, "k", 4).result(PATIENCE) == 8
 
 
 def test_many_threads_get_the_answers_to_what_they_asked(threads: ThreadPoolExecutor):

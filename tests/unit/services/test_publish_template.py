@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from factory_runtime.domain import folder_stamp
 from factory_runtime.domain.errors import (
     CorruptArtifactError,
     FactoryError,
@@ -22,6 +23,7 @@ from factory_runtime.domain.errors import (
     TransientError,
     UnknownTemplateError,
 )
+from factory_runtime.domain.folder_stamp import Unchanged
 from factory_runtime.domain.git_location import GitLocation
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.jobs.render.limits import RenderLimits
@@ -271,16 +273,35 @@ def test_files_that_are_gone_or_damaged_are_told_of_and_mended_by_publishing_aga
     assert catalog.load("demo", tenant_id=TENANT).digest == digest
 
 
+@pytest.mark.parametrize("trusted", [0.0, 60.0], ids=["looked at each time", "while serving"])
 def test_a_copy_that_somebody_wrote_to_is_made_anew(
-    factory: SmallFactory, publisher: Publisher, tmp_path: Path
+    factory: SmallFactory,
+    publisher: Publisher,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trusted: float,
 ) -> None:
+    monkeypatch.setattr(folder_stamp, "_SETTLED_NANOSECONDS", -1)
     written(factory, readme="as published")
     publisher.publish(TENANT, PLACE, "ada")
     catalog = elsewhere(factory, tmp_path)
     copy = catalog.load("demo", tenant_id=TENANT).folder / "files" / "readme.txt"
     copy.write_text("tampered")
+    monkeypatch.setattr(Unchanged, "trusted_seconds", trusted)
+    catalog = elsewhere(factory, tmp_path)  # of a process that begins now
     catalog.load("demo", tenant_id=TENANT)
     assert copy.read_text() == "as published"
+
+
+def test_a_folder_that_cannot_be_looked_into_hides_no_template(
+    factory: SmallFactory, tmp_path: Path
+) -> None:
+    file = tmp_path / "no-folder"
+    file.touch()
+    factory.template(steps("one:"))
+    catalog = factory.catalog
+    beside = replace(catalog, folders=[file, tmp_path / "gone", *catalog.folders])
+    assert beside.load("demo").digest == catalog.load("demo").digest
 
 
 @pytest.mark.parametrize("text", [None, "", "steps: ["], ids=["deleted", "emptied", "cut off"])

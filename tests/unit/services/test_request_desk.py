@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import pytest
 
-from factory_runtime.domain.errors import InvalidInputsError, StoreUnavailableError
+from factory_runtime.domain.errors import FactoryError, LostCommitError, StoreUnavailableError
 from factory_runtime.domain.run import Run
-from factory_runtime.ports import RunFilter
+from factory_runtime.ports import RunFilter, RunTransaction
+from factory_runtime.services import request_run
 from factory_runtime.services.audit import acting
+from factory_runtime.services.policy_check import Ruling
+from factory_runtime.services.request_desk import RequestDesk, Write
 from tests.builders import TENANT
 from tests.small_factory import SmallFactory
 
@@ -105,22 +109,55 @@ def test_one_key_of_two_at_once_gives_one_run_and_the_others_theirs(
     assert slow.begun > 2  # the three together were refused, and tried alone
 
 
-def test_a_request_that_is_refused_harms_none_that_comes_with_it(shop: SmallFactory):
-    def ask(name: str) -> Run | None:
+def ask_four(shop: SmallFactory, keys: Sequence[str]) -> list[Run | FactoryError]:
+    """What becomes of four requests, the last three of which come while the first is written."""
+
+    def ask(key: str) -> Run | FactoryError:
         try:
-            return shop.request(inputs={"name": name})
-        except InvalidInputsError:
-            return None
+            return shop.request(inputs={"name": "x"}, idempotency_key=key)
+        except FactoryError as error:
+            return error
 
-    names = ["ada", "NO", "bob", "NO NO"] * 4
-    with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(ask, names))
-    assert [run is not None for run in found] == [name.islower() for name in names]
+    with ThreadPoolExecutor(4) as threads:
+        return list(threads.map(ask, keys))
 
 
-def test_a_commit_whose_answer_is_lost_is_not_tried_again(
+def test_a_write_that_fails_harms_none_that_comes_with_it(
     shop: SmallFactory, monkeypatch: pytest.MonkeyPatch
 ):
+    slow = Slow(shop, monkeypatch, others=3)
+    hold = request_run.hold_quota
+
+    def full(tx: RunTransaction, ruling: Ruling, at: datetime) -> None:
+        hold(tx, ruling, at)
+        if threading.current_thread() in busy:
+            raise StoreUnavailableError("a row was locked for too long")
+
+    busy = set[threading.Thread]()
+    monkeypatch.setattr(request_run, "hold_quota", full)
+    commit = RequestDesk.commit
+
+    def commits(desk: RequestDesk, tenant_id: str, write: Write, **more: Any) -> None:
+        def of_one(tx: RunTransaction) -> None:
+            busy.add(threading.current_thread())
+            try:
+                write(tx)
+            finally:
+                busy.discard(threading.current_thread())
+
+        commit(desk, tenant_id, of_one if more["place"].endswith(":bad") else write, **more)
+
+    monkeypatch.setattr(RequestDesk, "commit", commits)
+    found = ask_four(shop, ["a", "b", "bad", "c"])
+    assert [isinstance(one, Run) for one in found] == [True, True, False, True]
+    assert isinstance(found[2], StoreUnavailableError)
+    assert slow.begun == 1 + 1 + 3  # the first, the group of three, and each of it alone
+
+
+def test_a_commit_whose_answer_is_lost_is_tried_again_for_nobody(
+    shop: SmallFactory, monkeypatch: pytest.MonkeyPatch
+):
+    slow = Slow(shop, monkeypatch, others=3)
     begin = shop.store.begin
 
     @contextmanager
@@ -128,11 +165,14 @@ def test_a_commit_whose_answer_is_lost_is_not_tried_again(
         with begin(tenant_id, **options) as tx:
             yield tx
         if not options.get("read_only"):
-            raise StoreUnavailableError("the connection was cut")
+            raise LostCommitError("the connection was cut")
 
     monkeypatch.setattr(shop.store, "begin", losing)
-    with pytest.raises(StoreUnavailableError, match="was cut"):
-        shop.request(inputs={"name": "ada"}, idempotency_key="k")
+    found = ask_four(shop, ["a", "b", "c", "d"])
+    assert all(isinstance(one, LostCommitError) for one in found)
+    assert slow.begun == 2
     monkeypatch.undo()
-    (run,) = runs_of(shop)
-    assert shop.request(inputs={"name": "ada"}, idempotency_key="k").id == run.id
+    runs = {run.id for run in runs_of(shop)}
+    assert len(runs) == 4
+    again = ask_four(shop, ["a", "b", "c", "d"])
+    assert {one.id for one in again if isinstance(one, Run)} == runs

@@ -374,10 +374,10 @@ def test_who_commits_a_key_second_gets_the_first_ones_run(
     quick: list[Run] = []
     commit = RequestDesk.commit
 
-    def overtaken(desk: RequestDesk, tenant_id: str, write: Write) -> None:
+    def overtaken(desk: RequestDesk, tenant_id: str, write: Write, **more: Any) -> None:
         monkeypatch.setattr(RequestDesk, "commit", commit)
         quick.append(orders.request(inputs={"name": "orders"}, idempotency_key="k"))
-        commit(desk, tenant_id, write)
+        commit(desk, tenant_id, write, **more)
 
     monkeypatch.setattr(RequestDesk, "commit", overtaken)
     late = orders.request(inputs={"name": "orders"}, idempotency_key="k")
