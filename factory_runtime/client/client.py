@@ -48,6 +48,7 @@ class FactoryClient:
             headers=target.headers,
             timeout=target.timeout.total_seconds(),
             transport=transport,
+            trust_env=target.trusts_environment,
         )
 
     def __enter__(self) -> Self:
@@ -152,6 +153,7 @@ class AsyncFactoryClient:
             headers=target.headers,
             timeout=target.timeout.total_seconds(),
             transport=transport,
+            trust_env=target.trusts_environment,
         )
 
     async def __aenter__(self) -> Self:

@@ -55,5 +55,13 @@ class Target:
         )
 
     @property
+    def trusts_environment(self) -> bool:
+        """Whether calls may go through the proxy that the environment names, like HTTP_PROXY.
+
+        A key in clear may not: the proxy would read it. Of https it is told no more than the host.
+        """
+        return self.key is None or httpx.URL(self.url).scheme == "https"
+
+    @property
     def headers(self) -> dict[str, str]:
         return {} if self.key is None else {"Authorization": f"Bearer {self.key}"}

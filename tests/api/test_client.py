@@ -8,6 +8,8 @@ import json
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -34,6 +36,7 @@ from factory_runtime.domain.errors import (
     NotFoundError,
     RequestConflictError,
     RunNotFoundError,
+    TransientError,
     UnauthenticatedError,
 )
 from factory_runtime.domain.run import RunStatus
@@ -260,6 +263,50 @@ def test_a_key_goes_nowhere_in_clear_unless_that_is_said(host: str):
     assert "FACTORY_API_PLAIN_HTTP" in refused.value.explain()
     assert Target(f"HTTP://{host}", plain_http=True, key="secret").headers
     assert Target(f"http://{host}").headers == {}
+
+
+@pytest.fixture
+def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str | None]]:
+    """A proxy that the environment names: the credentials that it was shown."""
+    shown: list[str | None] = []
+
+    class Recorder(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            shown.append(self.headers["Authorization"])
+            self.send_error(502)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Recorder) as server:
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{server.server_port}")
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield shown
+        server.shutdown()
+        thread.join()
+
+
+async def ask_in_a_loop(place: Target) -> None:
+    async with AsyncFactoryClient(place) as client:
+        await client.send(calls.who_am_i())
+
+
+def test_a_key_in_clear_goes_through_no_proxy(proxy: list[str | None]):
+    def ask(key: str | None) -> None:
+        place = Target("http://127.0.0.1:1", key, patience=timedelta(0))
+        with FactoryClient(place) as client, pytest.raises(TransientError):
+            client.send(calls.who_am_i())
+        with pytest.raises(TransientError):
+            asyncio.run(ask_in_a_loop(place))
+
+    ask("secret")
+    assert proxy == []
+    ask(None)
+    assert proxy == [None, None]
 
 
 @pytest.mark.parametrize(
