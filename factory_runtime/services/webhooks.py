@@ -21,6 +21,8 @@ from factory_runtime.domain.errors import (
     ReplayedDeliveryError,
     SettingsError,
     TransientError,
+    UnreadableEventError,
+    UnsupportedEventError,
 )
 from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.records import OutboxMessage
@@ -78,7 +80,7 @@ class WebhookDesk:
         Args:
             source_id: from the address that it came to.
             sent: the request.
-            admit: asked of what is verified, before anything is kept of it.
+            admit: asked of what is verified, before anything is kept of it; also of what is no event.
 
         Raises:
             FactoryError: whatever ``admit`` refuses it with.
@@ -92,8 +94,12 @@ class WebhookDesk:
         covered = verify(kind, options, living, sent, self._clock.now())
         if source is None:
             raise refusal()  # nobody knows the secret that it was compared with
-        event = read_event(kind, options, sent)
-        key = _replay_key(covered, event, sent)
+        try:
+            event = read_event(kind, options, sent)
+        except (UnsupportedEventError, UnreadableEventError):
+            admit(source, _replay_key(covered, "", sent))
+            raise
+        key = _replay_key(covered, event.id, sent)
         admit(source, key)
         holder = new_id(self.holder)
         delivery = self._delivery_of(source, event, key, sent)
@@ -298,9 +304,9 @@ def source_of(message: OutboxMessage) -> str:
     return str(message.payload["source_id"])
 
 
-def _replay_key(covered: bytes | None, event: SentEvent, sent: Sent) -> str:
+def _replay_key(covered: bytes | None, event_id: str, sent: Sent) -> str:
     if covered is None:
-        covered = event.id.encode() or sent.body
+        covered = event_id.encode() or sent.body
     return hashlib.sha256(covered).hexdigest()
 
 

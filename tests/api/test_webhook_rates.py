@@ -88,3 +88,15 @@ def test_nobody_else_uses_up_the_rate_of_a_source(
     assert {one.text for one in caught[:4]} == {first.text}
     assert "the same delivery comes too often" in caught[-1].json()["detail"]
     assert [one.status_code for one in deliver(sender, 2, 3, 4)] == [202, 202, 429]
+
+
+def test_what_is_verified_and_no_event_counts_too(few: ApiSite, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "_SAME_DELIVERY", parse("2/hour"))
+    (sender,) = senders(few, "acme")
+    broken, other, plain = b"{", b"[", sender.headers(CREATED) | {"Content-Type": "text/plain"}
+    got = [sender.send(broken, sender.headers(broken)) for _ in range(3)]
+    got += [sender.send(CREATED, plain), sender.send(other, sender.headers(other))]
+    assert [answer.status_code for answer in got] == [422, 422, 429, 415, 429]
+    assert "the same delivery comes too often" in got[2].json()["detail"]
+    assert "hub-0 sends too often" in got[4].json()["detail"]
+    assert [answer.status_code for answer in deliver(sender, 1)] == [429]
