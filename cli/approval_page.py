@@ -16,7 +16,6 @@ from factory_runtime.domain.job import Job
 from factory_runtime.domain.plan import Plan, PlannedJob
 from factory_runtime.domain.redaction import redact
 from factory_runtime.domain.run import Run, RunRequest
-from factory_runtime.services.approvals import why_not
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class ApprovalFacts:
         does: what each of its jobs will do, by name.
         behind: names of the jobs that wait for the approval.
         me: who reads this.
-        why_not: why who reads this may not decide; None where nothing is in the way.
+        why_not: why who reads this may not grant it; None where nothing is in the way.
     """
 
     approval: Approval
@@ -53,8 +52,7 @@ def read_approval(door: Door, approval_id: str) -> ApprovalFacts:
         approval = tx.get_approval(approval_id)
         votes = tx.list_votes(approval_id)
         run, jobs = tx.get_run(approval.run_id), tx.list_jobs(approval.run_id)
-    me, plan = door.desk.me(), door.desk.approved_plan(approval)
-    why = why_not(approval, run, me.name, me.groups, door.desk.now())
+    plan = door.desk.approved_plan(approval)
     return ApprovalFacts(
         approval=approval,
         votes=votes,
@@ -63,8 +61,8 @@ def read_approval(door: Door, approval_id: str) -> ApprovalFacts:
         plan=plan,
         does=_what_jobs_do(run, plan),
         behind=_behind(plan, approval.step),
-        me=me.name,
-        why_not=why,
+        me=door.desk.me().name,
+        why_not=door.desk.why_no_grant(approval),
     )
 
 
@@ -133,7 +131,7 @@ def _requester(approval: Approval) -> str:
 def _how_to_decide(facts: ApprovalFacts) -> str:
     approval = facts.approval
     if facts.why_not is not None:
-        return f"{facts.me} may not decide it: {facts.me} {facts.why_not}"
+        return f"{facts.me} may not grant it: {facts.me} {facts.why_not}"
     return (
         f"`factory approvals grant {approval.id}`, or"
         f" `factory approvals deny {approval.id} --comment REASON`"

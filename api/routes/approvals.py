@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from typing import Annotated
 
@@ -15,7 +16,8 @@ from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.access import Principal, Right
 from factory_runtime.domain.approval import Approval, ApprovalStatus
 from factory_runtime.domain.errors import FactoryError
-from factory_runtime.services.approvals import decide
+from factory_runtime.ports import RunTransaction
+from factory_runtime.services.approvals import decide, why_no_grant
 from factory_runtime.services.plans import approved_plan, record_of
 from factory_runtime.services.visible import visible_approval, visible_projects
 from factory_runtime.wire.approval import ApprovalAnswer, ApprovalDetail, Deny, Grant
@@ -58,7 +60,9 @@ def get_approval(approval_id: ApprovalId, reader: Reader, api: Here) -> Approval
     with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
         approval = visible_approval(tx, reader, approval_id)
         votes = tx.list_votes(approval_id)
-    return ApprovalDetail.told(approval, votes, plan=_plan_of(api.runtime, approval))
+        why = _why_not(tx, reader, approval, api.runtime.clock.now())
+    plan = _plan_of(api.runtime, approval)
+    return ApprovalDetail.told(approval, votes, plan=plan, why_not=why)
 
 
 @router.post("/{approvalId}/grant", responses=documented(404, 409))
@@ -76,6 +80,12 @@ def grant(
 def deny(approval_id: ApprovalId, asked: Deny, who: Decider, api: Here) -> ApprovalDetail:
     """Say no, and why: the job fails of it."""
     return _decide(api.runtime, approval_id, who, False, asked.comment)
+
+
+def _why_not(tx: RunTransaction, who: Principal, approval: Approval, now: datetime) -> str | None:
+    if not who.may(Right.DECIDE, approval.project_id):
+        return f"has no role that decides in project {approval.project_id}"
+    return why_no_grant(tx, approval, who.name, who.groups, now, who.behind)
 
 
 def _plan_of(runtime: Runtime, approval: Approval) -> PlanAnswer | None:

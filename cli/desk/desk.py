@@ -115,6 +115,10 @@ class Looks(Protocol):
         """The plan that a run goes by; None where it has none, or none that can be read."""
         ...
 
+    def why_no_grant(self, approval: Approval) -> str | None:
+        """Why whoever types may not grant it, as what follows their name."""
+        ...
+
     def approved_plan(self, approval: Approval) -> Plan:
         """Raises FactoryError: it is gone, or is not what the approval's digest is of."""
         ...

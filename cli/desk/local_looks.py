@@ -91,6 +91,13 @@ class LocalLooks:
             return read_plan(self.runtime.storage, run)
         return None
 
+    def why_no_grant(self, approval: Approval) -> str | None:
+        from factory_runtime.services.approvals import why_no_grant
+
+        me = self.me()
+        with self.reading() as tx:
+            return why_no_grant(tx, approval, me.name, me.groups, self.now())
+
     def approved_plan(self, approval: Approval) -> Plan:
         from factory_runtime.services.plans import approved_plan
 

@@ -87,6 +87,9 @@ class RemoteLooks:
             return from_wire.plan_of(self.client.send(calls.get_plan(run.id)))
         return None
 
+    def why_no_grant(self, approval: Approval) -> str | None:
+        return self.client.send(calls.get_approval(approval.id)).why_not
+
     def approved_plan(self, approval: Approval) -> Plan:
         told = self.client.send(calls.get_approval(approval.id)).plan
         if told is None or digest_of(told.record) != approval.plan_digest:

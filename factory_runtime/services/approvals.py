@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from factory_runtime.domain.approval import Approval, ApprovalStatus, Vote, spell_deciders
+from factory_runtime.domain.audit import AuditFilter
 from factory_runtime.domain.errors import ConflictError, InputError, NotAllowedError
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import Clock, RunStore, RunTransaction
@@ -59,9 +60,9 @@ def decide(
 
     Raises:
         ApprovalNotFoundError: no such approval.
-        NotAllowedError: the person requested the run, or is not among those who may decide; or has
-            their key from one who requested it, or gave it to them; or, to grant it, likewise from
-            or to one who has granted it.
+        NotAllowedError: the person requested the run or changed its plan, or is not among those who
+            may decide; or, to grant it, has their key from one who did either or who has granted
+            it, or gave it to them.
         ConflictError: the person said otherwise before, it was decided or has expired, or its run
             has ended or is being cancelled.
         InputError: denied without a comment.
@@ -74,7 +75,7 @@ def decide(
         vote = Vote(tenant_id, approval_id, person, granted, now, comment, tuple(sorted(behind)))
         if _said_before(vote, votes):
             return Decided(approval, votes, counted=False)
-        why = why_not(approval, run, person, groups, now) or _why_one_hand(tx, run, vote, votes)
+        why = _why_not(tx, approval, run, vote, groups, votes)
         _refuse(approval, run, person, why, now)
         tx.add_vote(vote)
         votes = (*votes, vote)
@@ -145,33 +146,81 @@ def _said_before(vote: Vote, votes: Collection[Vote]) -> bool:
     return False
 
 
-def why_not(
-    approval: Approval, run: Run, person: str, groups: Collection[str], now: datetime
+def why_no_grant(
+    tx: RunTransaction,
+    approval: Approval,
+    person: str,
+    groups: Collection[str],
+    now: datetime,
+    behind: Collection[str] = (),
 ) -> str | None:
-    """Why this person may not decide it, as ``<person> <why>``; None where there is nothing."""
+    """Why this person may not grant it, as ``<person> <why>``; None where nothing is in the way.
+
+    The arguments are those of ``decide``.
+    """
+    run, votes = tx.get_run(approval.run_id), tx.list_votes(approval.id)
+    vote = Vote(tx.tenant_id, approval.id, person, True, now, behind=tuple(sorted(behind)))
+    return _why_not(tx, approval, run, vote, groups, votes)
+
+
+def _why_not(
+    tx: RunTransaction,
+    approval: Approval,
+    run: Run,
+    vote: Vote,
+    groups: Collection[str],
+    votes: Collection[Vote],
+) -> str | None:
+    """Why a vote may not be given, as ``<person> <why>``; None where there is nothing.
+
+    Nobody decides who requested the run or changed its plan, or is not among those who may; nobody
+    grants who has their key from one who did either, or gave it to them; nor, likewise, from or to
+    one of the ``votes`` that have granted it.
+    """
+    person = vote.person
     if person == approval.requested_by:
         return "requested the run"
-    if not approval.may_decide(person, groups, now):
+    if not approval.may_decide(person, groups, vote.at):
         return "is not among those who may"
-    return "changed the run's plan" if person in run.plan_changed_by else None
+    if person in run.plan_changed_by:
+        return "changed the run's plan"
+    return _why_one_hand(tx, approval, run, vote, votes) if vote.granted else None
 
 
-def _why_one_hand(tx: RunTransaction, run: Run, vote: Vote, votes: Collection[Vote]) -> str | None:
+def _why_one_hand(
+    tx: RunTransaction, approval: Approval, run: Run, vote: Vote, votes: Collection[Vote]
+) -> str | None:
     """Why a vote may be another's own, said with a key that they gave; None where it is nobody's.
 
     Who gives a key can come with it themselves. So the two ends of each chain of givers are one
     person to approvals; two who have their keys from one giver are two.
     """
-    since = run.requested_at - _SLACK
     for author in sorted({run.requested_by, *run.plan_changed_by}):
-        keys = tx.list_api_keys(name=author, limit=_MANY)
-        givers = (name for key in keys if key.was_good_after(since) for name in key.behind)
-        if _are_one(vote.person, vote.behind, author, frozenset(givers)):
+        if _are_one(vote.person, vote.behind, author, _givers_of(tx, approval, run, author)):
             return _one_hand(vote, author, "asked for the run or changed its plan")
-    for said in votes if vote.granted else ():
+    for said in votes:
         if said.granted and _are_one(vote.person, vote.behind, said.person, said.behind):
             return _one_hand(vote, said.person, "has granted it already")
     return None
+
+
+def _givers_of(tx: RunTransaction, approval: Approval, run: Run, author: str) -> frozenset[str]:
+    """Who gave the keys that somebody may have asked for the run with, or changed its plan.
+
+    A key that was made later says nothing of that: else whoever gives keys could make one in the
+    author's name, and shut out who is behind it.
+    """
+    # People are asked anew once a plan was changed, so its change was before that.
+    until = approval.requested_at if author in run.plan_changed_by else run.requested_at
+    since = run.requested_at - _SLACK
+    asked = tx.list_audit(AuditFilter(action="run.request", subject=run.id))
+    shown = {entry.key_id for entry in asked}  # by whatever clock it was made
+    return frozenset(
+        giver
+        for key in tx.list_api_keys(name=author, limit=_MANY)
+        if key.id in shown or (key.created_at <= until and key.was_good_after(since))
+        for giver in key.behind
+    )
 
 
 def _are_one(

@@ -82,12 +82,16 @@ class ApprovalDetail(Answer):
     approval: ApprovalAnswer
     votes: tuple[VoteAnswer, ...]
     plan: PlanAnswer | None = Field(default=None, description="what `planDigest` is the digest of")
+    why_not: str | None = Field(
+        default=None,
+        description="why whoever asks may not grant it, as what follows their name",
+    )
     counted: bool = Field(
         default=True, description="false where the very vote had been given before"
     )
 
     @classmethod
     def told(cls, approval: Approval, votes: tuple[Vote, ...], **more: Any) -> ApprovalDetail:
-        """What their records say; ``more`` is the plan, or whether the vote counted."""
+        """What their records say; ``more`` is the other fields."""
         told = tuple(map(VoteAnswer.of, votes))
         return cls(approval=ApprovalAnswer.of(approval), votes=told, **more)

@@ -274,7 +274,7 @@ def test_who_requested_the_run_may_not_decide_it(
     said = factory("approvals", "grant", mine.id, "--json")
     assert (said.code, said.error["code"]) == (4, "not-allowed")
     assert f"{person()} requested the run" in said.error["message"]
-    assert f"{person()} may not decide it: {person()} requested" in (
+    assert f"{person()} may not grant it: {person()} requested" in (
         factory("approvals", "show", mine.id).out
     )
     assert stands(runtime, mine) == (mine, ())
