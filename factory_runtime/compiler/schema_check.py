@@ -34,9 +34,9 @@ MAX_SCHEMAS = 5_000
 MAX_VALUES = 50_000
 """Values in a schema, 64 characters of text as one more."""
 _ALIKE = 300  # steps of looking for a keyword that is like another
-MAX_PATTERNS = 4 * 1024 * 1024
-"""Bytes of all automata of a schema's patterns."""
-_LEAST = MAX_PATTERNS // 128  # so that all are kept while a large list is checked
+MAX_PATTERNS = 32 * 1024 * 1024
+"""Bytes that all patterns of a schema hold."""
+_OF_A_BAD_ONE = MAX_PATTERNS // 8  # finding out why takes up to half a second
 _ELSEWHERE = ("$id", "$anchor", "$dynamicAnchor", "$dynamicRef", "$vocabulary")
 
 
@@ -189,9 +189,9 @@ class _Checker:
         if pattern in self._patterns or sum(self._patterns.values()) > MAX_PATTERNS:
             return
         try:
-            self._patterns[pattern] = max(read_pattern(pattern).size, _LEAST)
+            self._patterns[pattern] = read_pattern(pattern).size
         except PatternError as error:
-            self._patterns[pattern] = MAX_PATTERNS // 16  # what finding out why may take
+            self._patterns[pattern] = _OF_A_BAD_ONE
             self._fail(place, f"the pattern {shown(pattern)} {error}", error.hint)
         if sum(self._patterns.values()) > MAX_PATTERNS:
             self._fail(place, "the patterns up to this one are too large together", None)

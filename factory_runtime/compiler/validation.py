@@ -107,8 +107,12 @@ def _matches(pattern: str, text: str) -> bool:
     Raises:
         PatternError: it cannot be used, or not on this text.
     """
-    found = read_pattern(pattern)
-    work_at_hand().charge(found.steps(text))
+    work = work_at_hand()
+    if (found := work.patterns.get(pattern)) is None:
+        found = work.patterns[pattern] = read_pattern(pattern)
+        # Whether or not another has read it before: what is refused once is refused always.
+        work.charge_match(found.steps_of_reading)
+    work.charge_match(found.steps(text))
     return found.matches(text)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 from factory_runtime.compiler.work import work_at_hand
@@ -12,6 +12,9 @@ from factory_runtime.compiler.work import work_at_hand
 MAX_RESULT = 1024 * 1024
 """Characters and list items that evaluating one value may make in all."""
 MAX_INT = 2**63
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+_PLAIN_IN_STEP = 32  # measured: looking through so many, and at their types before, takes 3 µs
+_TEXT_IN_STEP = 256
 _JSON = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
@@ -39,11 +42,16 @@ class Meter:
         for value in values:
             self._work.charge(1)
             if isinstance(value, str):
-                self._work.charge(len(value) // 256)
+                self._work.charge(len(value) // _TEXT_IN_STEP)
             elif isinstance(value, Mapping):
-                self.look_at(*cast("Mapping[str, Any]", value).values())
+                self._look_into(cast("Mapping[str, Any]", value).values())
             elif isinstance(value, list | tuple):
-                self.look_at(*cast("Sequence[Any]", value))
+                self._look_into(cast("Sequence[Any]", value))
+
+    def _look_into(self, values: Collection[Any]) -> None:
+        self._work.charge(len(values) // _PLAIN_IN_STEP)
+        self._work.charge(sum(len(v) // _TEXT_IN_STEP for v in values if type(v) is str))
+        self.look_at(*(value for value in values if type(value) not in _PLAIN))
 
     def charge(self, amount: int) -> None:
         """Pay for characters or items that are made.

@@ -10,7 +10,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
 
+from factory_runtime.compiler.patterns import Pattern
+
 MAX_STEPS = 500_000
+MAX_MATCHING = 1_000_000
+"""Steps of matching patterns, beside those; counted at their worst, most take a hundredth."""
 
 
 class EndlessError(RecursionError):
@@ -25,10 +29,13 @@ class Work:
 
     Attributes:
         left: steps that may still be done.
+        patterns: those that were paid for, kept until the end.
     """
 
     def __init__(self) -> None:
         self.left = MAX_STEPS
+        self.patterns: dict[str, Pattern] = {}
+        self._left_to_match = MAX_MATCHING
         self._sizes: dict[int, int] = {}
 
     def charge(self, steps: int) -> None:
@@ -39,6 +46,16 @@ class Work:
         """
         self.left -= steps
         if self.left < 0:
+            raise EndlessError
+
+    def charge_match(self, steps: int) -> None:
+        """Pay for steps of reading or matching a pattern.
+
+        Raises:
+            EndlessError: none are left.
+        """
+        self._left_to_match -= steps
+        if self._left_to_match < 0:
             raise EndlessError
 
     def size_of(self, value: Any) -> int:

@@ -109,6 +109,17 @@ def test_a_condition_on_inputs_is_answered_now_and_others_stay(tmp_path: Path):
     }
 
 
+def test_thousands_of_items_are_looked_for_among_a_thousand_names(tmp_path: Path):
+    text = """
+        inputs: {type: object, properties: {l: {type: array}, on: {type: array}}}
+        steps:
+          - {name: b, type: note, each: "${{ inputs.l }}", when: "${{ item.name in inputs.on }}"}
+        """
+    names = [f"service-{number:05d}-in-production" for number in range(5000)]
+    plan = plan_of(tmp_path, text, l=[{"name": name} for name in names], on=names[4000:])
+    assert [job.item_key for job in plan.jobs if not job.skip] == names[4000:]
+
+
 def test_a_condition_on_an_input_that_was_not_given_says_so(tmp_path: Path):
     text = """
         inputs: {properties: {on: {type: boolean}}}
