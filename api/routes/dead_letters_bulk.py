@@ -18,11 +18,10 @@ from api.routes.runs_steering import change_of
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.access import Principal, Right
 from factory_runtime.domain.dead_letter import LetterFilter, RedriveOrder
-from factory_runtime.domain.errors import ConflictError
 from factory_runtime.domain.redaction import redact
-from factory_runtime.services.dead_letters import discard_group
+from factory_runtime.services.dead_letters import count_expected, discard_group
 from factory_runtime.services.redrive_order import stop_order
-from factory_runtime.services.repeats import find_same_order, or_as_before, stopped_before
+from factory_runtime.services.repeats import or_as_before, order_once, stopped_before
 from factory_runtime.services.visible import require_in, visible_order, visible_projects
 from factory_runtime.wire.bulk import Count
 from factory_runtime.wire.letter import (
@@ -66,11 +65,15 @@ def retry_all(
     wanted, runtime = asked or BulkRedrive(), api.runtime
     where = _redrivable(runtime, chosen, who)
     change, canary = change_of(wanted), wanted.canary
-    with runtime.store.begin(who.tenant_id, read_only=True) as tx:
-        order = find_same_order(tx, where, who.name, change, canary=canary)
-    if order is None:
-        _expect(runtime, who, where, wanted.expected_count)
-        order = runtime.redriver.order(who.tenant_id, where, who.name, change, canary=canary)
+    order = order_once(
+        runtime.redriver,
+        who.tenant_id,
+        where,
+        who.name,
+        change,
+        canary=canary,
+        expected=wanted.expected_count,
+    )
     response.headers["Location"] = f"{API_PREFIX}/redrive-orders/{order.id}"
     return _told(runtime, order)
 
@@ -86,7 +89,8 @@ def discard_all(chosen: Chosen, asked: BulkDiscard, who: Operator, api: Here) ->
     """Close every open letter that the query chooses; stopped half way, it does the rest anew."""
     runtime = api.runtime
     where = chosen.filter(runtime, who, Right.OPERATE)
-    count = _expect(runtime, who, where, asked.expected_count)
+    with runtime.store.begin(who.tenant_id, read_only=True) as tx:
+        count = count_expected(tx, where, asked.expected_count)
     store, clock = runtime.store, runtime.clock
     came = discard_group(
         store, clock, who.tenant_id, where, who.name, asked.reason, undo=asked.undo
@@ -144,13 +148,3 @@ def _redrivable(runtime: Runtime, chosen: LetterChoice, who: Principal) -> Lette
 def _count(runtime: Runtime, who: Principal, where: LetterFilter) -> int:
     with runtime.store.begin(who.tenant_id, read_only=True) as tx:
         return tx.count_dead_letters(where)
-
-
-def _expect(runtime: Runtime, who: Principal, where: LetterFilter, expected: int | None) -> int:
-    found = _count(runtime, who, where)
-    if expected is not None and expected != found:
-        raise ConflictError(
-            f"{found} letters are chosen by now, not {expected}",
-            hint="look at the preview again",
-        )
-    return found

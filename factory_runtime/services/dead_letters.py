@@ -83,6 +83,21 @@ def find_fingerprint(
     return only
 
 
+def count_expected(tx: RunTransaction, where: LetterFilter, expected: int | None) -> int:
+    """How many letters pass.
+
+    Raises:
+        ConflictError: a number was expected, and it is another.
+    """
+    found = tx.count_dead_letters(where)
+    if expected is not None and expected != found:
+        raise ConflictError(
+            f"{found} letters are chosen by now, not {expected}",
+            hint="look at the preview again",
+        )
+    return found
+
+
 def discard(
     store: RunStore,
     clock: Clock,

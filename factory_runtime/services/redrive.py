@@ -28,6 +28,8 @@ from factory_runtime.services.letters import ALL, REDRIVE
 from factory_runtime.services.outbox import leave
 from factory_runtime.services.redrive_order import (
     OrderEndedError,
+    OrderStandsError,
+    Standing,
     add_order,
     change_of,
     change_to_body,
@@ -95,6 +97,7 @@ class Redriver:
         change: Change = NOTHING,
         *,
         canary: bool = False,
+        stands: Standing | None = None,
     ) -> RedriveOrder:
         """Order that the open letters that pass go round again, those whose runs can, now.
 
@@ -107,6 +110,8 @@ class Redriver:
             by: who orders it.
             change: what is to be otherwise.
             canary: whether one goes ahead.
+            stands: finds an order beside which none is to be made: it is the answer then. Of the
+                tenant's orders that ask so, one asks and is made after the other.
 
         Raises:
             DeadLetterNotFoundError: no such letter is open.
@@ -139,11 +144,14 @@ class Redriver:
             until=where.until,
             change=change_to_body(self.desk.storage, tenant_id, change),
         )
-        if canary:
-            return self._order_with_canary(order, first, change)
-        with self.store.begin(tenant_id) as tx:
-            add_order(tx, order, change)
-            leave(tx, GO_ON_REDRIVING, order.id, {"order_id": order.id}, now)
+        try:
+            if canary:
+                return self._order_with_canary(order, first, change, stands)
+            with self.store.begin(tenant_id) as tx:
+                add_order(tx, order, change, stands)
+                leave(tx, GO_ON_REDRIVING, order.id, {"order_id": order.id}, now)
+        except OrderStandsError as found:
+            return found.order
         return order
 
     def handle(self, message: OutboxMessage) -> None:
@@ -236,7 +244,11 @@ class Redriver:
     # an order
 
     def _order_with_canary(
-        self, order: RedriveOrder, candidates: tuple[DeadLetter, ...], change: Change
+        self,
+        order: RedriveOrder,
+        candidates: tuple[DeadLetter, ...],
+        change: Change,
+        stands: Standing | None,
     ) -> RedriveOrder:
         refusal: FactoryError | None = None
         for letter in candidates:
@@ -245,7 +257,7 @@ class Redriver:
             def also(tx: RunTransaction, count: int, ahead: RedriveOrder = ahead) -> None:
                 if tx.get_dead_letter(ahead.canary_id or "").status is not LetterStatus.REDRIVEN:
                     raise ConflictError("the changed plan has no such job: it can show nothing")
-                add_order(tx, replace(ahead, redriven=count), change)
+                add_order(tx, replace(ahead, redriven=count), change, stands)
 
             try:
                 self._send(letter, order.requested_by, change, order.id, also, together=order.where)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -32,6 +32,20 @@ ORDER = "dead-letter.redrive-group"
 
 STOP = "dead-letter.stop-redrive"
 """What the audit calls stopping one."""
+
+
+_ORDERING = "redrive-orders"
+
+Standing = Callable[[RunTransaction], RedriveOrder | None]
+"""Finds an order beside which none is to be made; None where there is none."""
+
+
+class OrderStandsError(Exception):
+    """Nothing was ordered: there is an order already."""
+
+    def __init__(self, order: RedriveOrder) -> None:
+        super().__init__(order.id)
+        self.order = order
 
 
 class OrderEndedError(Exception):
@@ -130,8 +144,21 @@ def released(tx: RunTransaction, order: RedriveOrder, clock: Clock) -> RedriveOr
     return after
 
 
-def add_order(tx: RunTransaction, order: RedriveOrder, change: Change) -> None:
-    """Begin an order, and write down whose it is; of its change the names alone."""
+def add_order(
+    tx: RunTransaction, order: RedriveOrder, change: Change, stands: Standing | None = None
+) -> None:
+    """Begin an order, and write down whose it is; of its change the names alone.
+
+    Raises:
+        OrderStandsError: ``stands`` has found one.
+    """
+    if stands is not None:
+        at = order.requested_at
+        # Its row stays locked until the end; the lock itself has run out by then, for everybody.
+        while not tx.try_lock(_ORDERING, _ORDERING, at, at):
+            pass  # somebody else made the row just now: the next try finds it
+        if (other := stands(tx)) is not None:
+            raise OrderStandsError(other)
     tx.add_redrive_order(order)
     chosen = {
         "fingerprint": order.fingerprint,

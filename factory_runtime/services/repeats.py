@@ -18,13 +18,14 @@ from factory_runtime.domain.dead_letter import (
     LetterStatus,
     RedriveOrder,
 )
-from factory_runtime.domain.errors import ConflictError
+from factory_runtime.domain.errors import ConflictError, DeadLetterNotFoundError
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunStore, RunTransaction
 from factory_runtime.services.audit import SYSTEM
-from factory_runtime.services.dead_letters import DISCARD
+from factory_runtime.services.dead_letters import DISCARD, count_expected
 from factory_runtime.services.letters import REDRIVE
+from factory_runtime.services.redrive import Redriver
 from factory_runtime.services.redrive_order import ORDER, STOP
 
 T = TypeVar("T")
@@ -39,7 +40,7 @@ def or_as_before(
     act: Callable[[], T],
     before: Callable[[RunTransaction], T | None],
 ) -> T:
-    """Do it; where that is in conflict with what stands, what ``before`` finds to have been done.
+    """Do it; where what stands is in its way, or nothing is left, what ``before`` finds was done.
 
     Of two at once the second finds what the first has done.
 
@@ -48,7 +49,7 @@ def or_as_before(
     """
     try:
         return act()
-    except ConflictError:
+    except (ConflictError, DeadLetterNotFoundError):
         with store.begin(tenant_id, read_only=True) as tx:
             done = before(tx)
         if done is None:
@@ -93,26 +94,71 @@ def discarded_before(
     return letter if is_closed and _told_last(tx, letter_id, by, DISCARD, **facts) else None
 
 
-def find_same_order(
-    tx: RunTransaction, where: LetterFilter, by: str, change: Change, *, canary: bool
-) -> RedriveOrder | None:
-    """An order of theirs for the same letters that is under way.
+def order_once(
+    redriver: Redriver,
+    tenant_id: str,
+    where: LetterFilter,
+    by: str,
+    change: Change,
+    *,
+    canary: bool,
+    expected: int | None = None,
+) -> RedriveOrder:
+    """Order that letters go round again; or an order of theirs for the same ones, under way.
 
     A second one would do nothing more; where one letter goes ahead, it would send another one ahead.
+
+    Args:
+        redriver: carries it out.
+        tenant_id: whose letters.
+        where: which, of the open ones.
+        by: who orders it.
+        change: what is to be otherwise.
+        canary: whether one goes ahead.
+        expected: how many letters there have to be; None is any number.
+
+    Raises:
+        ConflictError: there are more or fewer; or as ``Redriver.order``.
+        FactoryError: as ``Redriver.order``.
     """
-    for order in tx.list_redrive_orders(limit=_NEWEST):
-        same = order.requested_by == by and order.status not in ORDER_ENDED
-        if same and _chooses(order, where) and (order.canary_id is not None) is canary:
-            ordered = [entry for entry in tx.list_audit(subject=order.id) if entry.action == ORDER]
-            if all(entry.detail["change"] == change.told() for entry in ordered):
+
+    def stands(tx: RunTransaction) -> RedriveOrder | None:
+        same = (
+            order
+            for order in tx.list_redrive_orders(limit=_NEWEST)
+            if (order.requested_by, order.canary_id is not None) == (by, canary)
+            and order.status not in ORDER_ENDED
+            and expected in (None, order.total)
+            and _chooses(tx, order, where)
+            and _changes_so(tx, order, change)
+        )
+        return next(same, None)
+
+    def act() -> RedriveOrder:
+        with redriver.store.begin(tenant_id, read_only=True) as tx:
+            order = stands(tx)
+            if order is not None:
                 return order
-    return None
+            count_expected(tx, where, expected)
+        return redriver.order(tenant_id, where, by, change, canary=canary, stands=stands)
+
+    return or_as_before(redriver.store, tenant_id, act, stands)
 
 
-def _chooses(order: RedriveOrder, where: LetterFilter) -> bool:
-    until = order.until if where.until is None else where.until
-    asked = replace(where, statuses=order.where.statuses, until=until, projects=None)
-    return replace(asked, run_id=None, can_go_round=True) == order.where
+def _chooses(tx: RunTransaction, order: RedriveOrder, where: LetterFilter) -> bool:
+    """Whether the letters that are open now are none but the order's."""
+    if order.until is None or (where.until is not None and where.until < order.until):
+        return False
+    asked = replace(where, statuses=order.where.statuses, until=order.until, projects=None)
+    if replace(asked, run_id=None, can_go_round=True) != order.where:
+        return False
+    later = replace(where, since=order.until, can_go_round=True)
+    return tx.count_dead_letters(later) == 0
+
+
+def _changes_so(tx: RunTransaction, order: RedriveOrder, change: Change) -> bool:
+    ordered = (entry for entry in tx.list_audit(subject=order.id) if entry.action == ORDER)
+    return all(entry.detail["change"] == change.told() for entry in ordered)
 
 
 def stopped_before(tx: RunTransaction, order_id: str, by: str, reason: str) -> RedriveOrder | None:
