@@ -183,14 +183,8 @@ WITH_UNDOS = a_work_template(
 )
 
 
-@pytest.mark.parametrize(
-    "points",
-    [
-        ("after-effect",),  # those around it: tests/unit/services/test_undo_kills.py
-        pytest.param([point.value for point in CRASH_POINTS], marks=pytest.mark.soak),
-    ],
-    ids=["after the effect", "every point"],
-)
+@pytest.mark.soak  # without processes: tests/unit/services/test_undo_kills.py
+@pytest.mark.parametrize("points", [[point.value for point in CRASH_POINTS]], ids=["every point"])
 def test_an_undo_killed_at_any_point_takes_everything_back_once(
     points: Sequence[str], tmp_path: Path
 ):

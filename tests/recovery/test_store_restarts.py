@@ -135,7 +135,7 @@ def _all_have_ended(site: CoreSite) -> bool:
 @pytest.mark.service
 @pytest.mark.parametrize(
     ("runs", "restarts", "rest"),
-    [(24, 4, (0.3, 1.0)), pytest.param(500, 0, (2.0, 5.0), marks=pytest.mark.soak)],
+    [(16, 3, (0.3, 1.0)), pytest.param(500, 0, (2.0, 5.0), marks=pytest.mark.soak)],
 )
 def test_runs_under_a_server_that_goes_away_again_and_again_all_succeed_once(
     server: OwnPostgres, tmp_path: Path, runs: int, restarts: int, rest: tuple[float, float]
