@@ -89,7 +89,7 @@ openapi: $(STAMP)
 	@$(BIN)/python -m tests.api.openapi_file $(BREAKING)
 
 lock: $(STAMP)
-	@$(BIN)/uv pip compile pyproject.toml --extra minilm --extra production --extra report --extra tracing --group dev --universal --generate-hashes \
+	@$(BIN)/uv pip compile pyproject.toml --extra light --extra minilm --extra production --extra report --extra tracing --group dev --universal --generate-hashes \
 		--no-header --python-version 3.11 --quiet --output-file requirements.lock
 	@$(BIN)/uv pip compile --group pyproject.toml:peers --universal --generate-hashes \
 		--no-header --python-version 3.11 --quiet --output-file requirements-peers.lock

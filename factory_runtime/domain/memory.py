@@ -8,14 +8,37 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from factory_runtime.domain.ids import digest_of
+
 
 class Collection(StrEnum):
-    """The kinds of vector index."""
+    """The four vector indexes of a tenant."""
 
     TEMPLATES = "templates"
     RUNS = "runs"
     CODE = "code"
     DOMAIN = "domain"
+
+
+class Kind(StrEnum):
+    """What a memory tells of."""
+
+    TEMPLATE = "template"
+    RUN = "run"
+    FAILURE = "failure"
+    SUCCESS = "success"
+    CODE = "code"
+    DOCUMENT = "document"
+
+
+COLLECTION_OF: Mapping[Kind, Collection] = {
+    Kind.TEMPLATE: Collection.TEMPLATES,
+    Kind.RUN: Collection.RUNS,
+    Kind.FAILURE: Collection.RUNS,
+    Kind.SUCCESS: Collection.RUNS,
+    Kind.CODE: Collection.CODE,
+    Kind.DOCUMENT: Collection.DOMAIN,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +48,18 @@ class Memory:
     Attributes:
         id: derived from what it is about, so learning it twice is learning it once.
         text: what is embedded and shown; redacted already.
-        vector: embedding of ``text``; None until embedded.
+        text_digest: of ``text``: its vectors are kept under it.
+        changed_at: when it last became another one than before.
+        artifact_id, commit, path, first_line, last_line: where it was cut from; lines count from 1.
+        superseded_by: the id of the memory that stands in its place; it is still found, further
+            down.
+        revision: one more each time it changes; the store counts.
+        indexed_at: when the index got this revision; None while it has not.
     """
 
     id: str
     tenant_id: str
-    collection: Collection
+    kind: Kind
     title: str
     text: str
     created_at: datetime
@@ -38,22 +67,210 @@ class Memory:
     module_id: str | None = None
     run_id: str | None = None
     step: str | None = None
+    artifact_id: str | None = None
+    commit: str | None = None
+    path: str | None = None
+    first_line: int | None = None
+    last_line: int | None = None
     trace_id: str | None = None
     correlation_id: str | None = None
     template_id: str | None = None
     template_version: str | None = None
     outcome: str | None = None
     classification: str = "internal"
-    embedding_model: str | None = None
-    embedding_version: str | None = None
     superseded_by: str | None = None
-    vector: tuple[float, ...] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    text_digest: str = ""
+    changed_at: datetime | None = None
+    revision: int = 1
+    indexed_at: datetime | None = None
+
+    def __post_init__(self) -> None:
+        if not self.text_digest:
+            object.__setattr__(self, "text_digest", digest_of(["text", self.text]))
+        if self.changed_at is None:
+            object.__setattr__(self, "changed_at", self.created_at)
+
+    @property
+    def collection(self) -> Collection:
+        return COLLECTION_OF[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryVector:
+    """What an embedding model makes of a text, kept so that it is never computed again.
+
+    Attributes:
+        model: name and version, like ``all-MiniLM-L6-v2/1``.
+        text_digest: of the text, as memories have it.
+        vector: of unit length.
+    """
+
+    tenant_id: str
+    model: str
+    text_digest: str
+    vector: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A memory with its vector: what an index is given."""
+
+    memory: Memory
+    vector: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
-    """A memory that a search found, with its likeness (1 is the same, 0 unrelated)."""
+    """A memory that a search found.
+
+    Attributes:
+        score: what it is ordered by: likeness and words weighed, less where it is superseded.
+        likeness: of meaning: 1 is the same, 0 unrelated.
+        words: how well the words of the query stand in it, as a share of the best found.
+        superseded: why it stands further down: what has taken its place, like
+            ``microservice 1.3.0``; None where nothing has.
+        folded: ids of memories that say nearly the same, and are shown as this one.
+        shared_by: the tenant that shares it; None for one's own.
+    """
 
     memory: Memory
     score: float
+    likeness: float = 0.0
+    words: float = 0.0
+    superseded: str | None = None
+    folded: tuple[str, ...] = ()
+    shared_by: str | None = None
+
+
+class ObservationKind(StrEnum):
+    """What was seen of a run."""
+
+    FAILED = "failed"
+    TRIED = "tried"
+    ENDED = "ended"
+    FOUND = "found"
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Something that was seen once. What is seen often enough makes a pattern, worked out anew
+    from all that was seen: so a run that is forgotten is forgotten there too.
+
+    Attributes:
+        subject: what it tells of: a failure's fingerprint, a combination that succeeds, a piece of
+            code; the id of the memory that is made of it.
+        place: tells apart what one step of one cycle shows of one subject: the digest of a
+            difference that was tried, or a path.
+        worked: whether it ended well; None where that is no question.
+    """
+
+    tenant_id: str
+    subject: str
+    kind: ObservationKind
+    run_id: str
+    step: str
+    cycle: int
+    place: str
+    at: datetime
+    project_id: str | None = None
+    worked: bool | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUse:
+    """A memory that was shown to a run, and whether the run made use of it.
+
+    Attributes:
+        step: the step that recalled it; empty where it was shown before the run began.
+        rank: from 1, where it stood among what was shown.
+        used_at: when the run said that it used it; None while it has not.
+    """
+
+    tenant_id: str
+    run_id: str
+    step: str
+    memory_id: str
+    project_id: str
+    rank: int
+    score: float
+    shown_at: datetime
+    used_at: datetime | None = None
+
+
+class ForgetScope(StrEnum):
+    """What can be forgotten."""
+
+    RUN = "run"
+    PROJECT = "project"
+    TENANT = "tenant"
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What was to be forgotten, so that what is still on its way is not learned again.
+
+    Attributes:
+        key: of the run or the project; empty for the tenant.
+        at: runs that had ended by then are meant.
+    """
+
+    tenant_id: str
+    scope: ForgetScope
+    key: str
+    at: datetime
+
+
+class ModelStatus(StrEnum):
+    """How far a tenant's memory is with an embedding model."""
+
+    BUILDING = "building"
+    ACTIVE = "active"
+    KEPT = "kept"
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryModel:
+    """An embedding model that a tenant's memory has vectors of.
+
+    Attributes:
+        model: name and version, like ``all-MiniLM-L6-v2/1``.
+        embedder: how the settings name it, like ``minilm`` or ``openai:text-embedding-3-small``.
+        status: exactly one is active: what searches use. One that is building, and one that is
+            kept for going back, get the vectors of new memories too.
+    """
+
+    tenant_id: str
+    model: str
+    embedder: str
+    dimensions: int
+    status: ModelStatus
+    begun_at: datetime
+    switched_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ContextPackage:
+    """What was found for a task, to be handed to whoever does it: ids only, the texts are read
+    when it is read, so what is forgotten is gone from here too.
+
+    Attributes:
+        task_digest: of what was asked, in full.
+        memory_ids: in their order.
+        budget: tokens, at most.
+        newest_at: the newest memory's change, as far as the index had it.
+        lag_seconds: how old the oldest thing was that the index did not have.
+    """
+
+    tenant_id: str
+    id: str
+    task_digest: str
+    memory_ids: tuple[str, ...]
+    scores: tuple[float, ...]
+    budget: int
+    created_at: datetime
+    expires_at: datetime
+    newest_at: datetime | None = None
+    lag_seconds: float = 0.0
+    projects: tuple[str, ...] | None = None

@@ -1,0 +1,159 @@
+"""What the store keeps of what was learned, for good; the index is made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Protocol
+
+from factory_runtime.domain.memory import (
+    ContextPackage,
+    Forgotten,
+    ForgetScope,
+    Kind,
+    Memory,
+    MemoryModel,
+    MemoryUse,
+    MemoryVector,
+    Observation,
+    ObservationKind,
+)
+
+
+class MemoryRecords(Protocol):
+    """Part of ``RunTransaction``."""
+
+    # what was learned
+
+    def save_memories(self, memories: Iterable[Memory]) -> int:
+        """Insert or replace by id; how many were new or other than before.
+
+        One that is alike changes nothing. One that is not gets the next revision, keeps its
+        ``created_at``, and is to be indexed again.
+        """
+        ...
+
+    def find_memories(self, ids: Collection[str]) -> tuple[Memory, ...]:
+        """Those of them that are there, in the order of ids."""
+        ...
+
+    def list_memories(
+        self,
+        *,
+        kind: Kind | None = None,
+        run_id: str | None = None,
+        project_id: str | None = None,
+        template_id: str | None = None,
+        limit: int = 1000,
+        after_id: str | None = None,
+    ) -> tuple[Memory, ...]:
+        """In the order of ids; ``after_id`` continues."""
+        ...
+
+    def count_memories(self) -> Mapping[Kind, int]: ...
+
+    def delete_memories(self, ids: Collection[str]) -> None:
+        """With the vectors that no other memory of the tenant has the text of."""
+        ...
+
+    # what the index has of it
+
+    def unindexed_memories(self, limit: int) -> tuple[Memory, ...]:
+        """Those that the index does not have as they are now, the longest waiting first."""
+        ...
+
+    def mark_indexed(self, memories: Iterable[Memory], at: datetime) -> None:
+        """The index has them; not those that have changed since they were read."""
+        ...
+
+    def mark_unindexed(self) -> None:
+        """The index has lost everything."""
+        ...
+
+    # vectors
+
+    def save_vectors(self, vectors: Iterable[MemoryVector]) -> None:
+        """Insert those that are not there; one that is stays as it is."""
+        ...
+
+    def find_vectors(
+        self, model: str, digests: Collection[str]
+    ) -> Mapping[str, tuple[float, ...]]: ...
+
+    def memories_without_vector(self, model: str, limit: int) -> tuple[Memory, ...]:
+        """In the order of ids."""
+        ...
+
+    def count_vectors(self, model: str) -> int:
+        """How many memories have one."""
+        ...
+
+    def drop_vectors(self, model: str) -> None: ...
+
+    # models
+
+    def list_models(self) -> tuple[MemoryModel, ...]:
+        """In the order of their beginning."""
+        ...
+
+    def save_model(self, model: MemoryModel) -> None: ...
+
+    def drop_model(self, model: str) -> None: ...
+
+    # what was seen
+
+    def add_observations(self, observations: Iterable[Observation]) -> None:
+        """Those that are there already stay as they are."""
+        ...
+
+    def list_observations(
+        self,
+        *,
+        subject: str | None = None,
+        run_id: str | None = None,
+        project_id: str | None = None,
+        kind: ObservationKind | None = None,
+        limit: int = 1000,
+    ) -> tuple[Observation, ...]:
+        """The oldest first; with a limit, the newest so many."""
+        ...
+
+    def delete_observations(
+        self, *, run_id: str | None = None, project_id: str | None = None
+    ) -> tuple[str, ...]:
+        """Of the run, of the project, or all; the subjects they were of."""
+        ...
+
+    # what came of it
+
+    def add_uses(self, uses: Iterable[MemoryUse]) -> None:
+        """What was shown; shown again it stays as it was."""
+        ...
+
+    def mark_used(self, run_id: str, memory_ids: Collection[str], at: datetime) -> None: ...
+
+    def list_uses(
+        self, *, run_id: str | None = None, memory_id: str | None = None, limit: int = 1000
+    ) -> tuple[MemoryUse, ...]: ...
+
+    def delete_uses(self, *, run_id: str | None = None, project_id: str | None = None) -> None: ...
+
+    # what is to be forgotten
+
+    def add_forgotten(self, forgotten: Forgotten) -> None:
+        """Written over where it was forgotten before."""
+        ...
+
+    def find_forgotten(self, scope: ForgetScope, key: str) -> Forgotten | None: ...
+
+    # context packages
+
+    def add_package(self, package: ContextPackage) -> None: ...
+
+    def find_package(self, package_id: str) -> ContextPackage | None: ...
+
+    def find_package_of(self, task_digest: str, now: datetime) -> ContextPackage | None:
+        """The newest of the task that has not expired."""
+        ...
+
+    def drop_packages(self, expired_at: datetime) -> int: ...
