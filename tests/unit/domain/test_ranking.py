@@ -1,0 +1,214 @@
+"""The order of what a search found: weighed, demoted, folded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from factory_runtime.domain.memory import Kind, Memory, Recalled
+from factory_runtime.domain.ranking import (
+    FOLD_AMONG,
+    SUPERSEDED_FACTOR,
+    WORDS_WEIGHT,
+    Candidate,
+    rank,
+)
+
+QUICK = settings(max_examples=60, deadline=None)
+
+
+def a_memory(id_: str, **values: Any) -> Memory:
+    defaults: dict[str, Any] = {
+        "id": id_,
+        "tenant_id": "acme",
+        "kind": Kind.RUN,
+        "title": id_,
+        "text": f"the text of {id_}",
+        "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    return Memory(**{**defaults, **values})
+
+
+def found(id_: str, likeness: float, words: float | None = None, **values: Any) -> Candidate:
+    return Candidate(a_memory(id_, **values), likeness, words)
+
+
+def ids(recalled: Sequence[Recalled]) -> list[str]:
+    return [one.memory.id for one in recalled]
+
+
+def test_nothing_found_and_nothing_asked_for_are_nothing() -> None:
+    assert rank([], limit=5) == ()
+    assert rank([found("a", 0.9)], limit=0) == ()
+
+
+def test_a_score_weighs_meaning_and_words() -> None:
+    both, words, meaning = rank(
+        [found("meaning", 0.5), found("words", 0.2, 8.0), found("both", 0.6, 4.0)],
+        limit=5,
+        words_weight=0.5,
+    )
+    assert (both.memory.id, both.likeness, both.words) == ("words", 0.2, 1.0)
+    assert both.score == pytest.approx(0.6)
+    assert (words.memory.id, words.score) == ("both", pytest.approx(0.55))
+    assert (meaning.memory.id, meaning.score, meaning.words) == ("meaning", 0.25, 0.0)
+
+
+def test_a_query_that_says_no_weight_has_the_usual_one() -> None:
+    (one,) = rank([found("a", 0.5, 3.0)], limit=1)
+    assert one.score == pytest.approx((1 - WORDS_WEIGHT) * 0.5 + WORDS_WEIGHT)
+
+
+def test_meaning_alone_and_words_alone_do_not_see_each_other() -> None:
+    candidates = [found("a", 0.9), found("b", 0.1, 2.0), found("c", 0.2, 1.0)]
+    assert ids(rank(candidates, limit=5, words_weight=0)) == ["a", "c", "b"]
+    assert ids(rank(candidates, limit=5, words_weight=1)) == ["b", "c"]
+
+
+def test_the_opposite_is_no_worse_than_unrelated() -> None:
+    (a, b) = rank([found("b", -0.4), found("a", -0.1)], limit=5)
+    assert (a.memory.id, b.memory.id, a.likeness, b.likeness) == ("a", "b", 0.0, 0.0)
+    (more,) = rank([found("a", 1.0000001)], limit=5, words_weight=0)
+    assert more.score == 1.0
+
+
+def test_words_that_score_nothing_divide_by_nothing() -> None:
+    (one,) = rank([found("a", 0.5, 0.0)], limit=5)
+    assert one.words == 0.0
+
+
+# superseded
+
+
+def test_what_is_superseded_stands_further_down_and_says_by_what() -> None:
+    old, new = rank([found("old", 0.9, superseded_by="new"), found("new", 0.8)], limit=5)[::-1]
+    assert (old.memory.id, old.superseded) == ("old", "new")
+    assert old.score == pytest.approx(0.9 * (1 - WORDS_WEIGHT) * SUPERSEDED_FACTOR)
+    assert (old.likeness, new.superseded) == (0.9, None)
+
+
+@pytest.mark.parametrize("kind", [Kind.TEMPLATE, Kind.RUN, Kind.FAILURE, Kind.SUCCESS])
+def test_what_tells_of_an_older_version_of_a_template_is_superseded(kind: Kind) -> None:
+    one = found("a", 0.9, kind=kind, template_id="microservice", template_version="1.2.0")
+    (recalled,) = rank([one], limit=5, newest={"microservice": "1.3.0"})
+    assert recalled.superseded == "microservice 1.3.0"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"kind": Kind.CODE, "template_id": "microservice", "template_version": "1.2.0"},
+        {"kind": Kind.DOCUMENT, "template_id": "microservice", "template_version": "1.2.0"},
+        {"template_id": "microservice", "template_version": "1.3.0"},
+        {"template_id": "microservice"},
+        {"template_id": "report", "template_version": "1.0.0"},
+        {},
+    ],
+)
+def test_nothing_else_is(values: dict[str, Any]) -> None:
+    (recalled,) = rank([found("a", 0.9, **values)], limit=5, newest={"microservice": "1.3.0"})
+    assert recalled.superseded is None
+
+
+def test_a_memory_that_is_superseded_twice_is_demoted_once() -> None:
+    one = found("a", 1.0, superseded_by="b", template_id="microservice", template_version="1.2.0")
+    (recalled,) = rank([one], limit=5, words_weight=0, newest={"microservice": "1.3.0"})
+    assert (recalled.score, recalled.superseded) == (SUPERSEDED_FACTOR, "b")
+
+
+# folding
+
+
+def test_the_same_text_is_shown_once() -> None:
+    candidates = [found("b", 0.8, text="t"), found("a", 0.8, text="t"), found("c", 0.9, text="t")]
+    (one,) = rank(candidates, limit=5)
+    assert (one.memory.id, one.folded) == ("c", ("a", "b"))
+
+
+def test_near_duplicates_are_shown_as_the_best_of_them() -> None:
+    candidates = [found("a", 0.8), found("b", 0.9), found("c", 0.7), found("d", 0.6)]
+    near = {0: {0, 1, 2}, 1: {0, 1}, 2: {0, 2}, 3: {3}}
+    recalled = rank(candidates, limit=5, near=near.__getitem__)
+    # c is near a, which is not shown: it is compared with what is.
+    assert [(one.memory.id, one.folded) for one in recalled] == [
+        ("b", ("a",)),
+        ("c", ()),
+        ("d", ()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"outcome": "failed"}, {"outcome": "succeeded"}),
+        ({"outcome": "failed"}, {}),
+        ({"kind": Kind.FAILURE}, {"kind": Kind.RUN}),
+    ],
+)
+def test_what_ended_otherwise_or_is_something_else_is_never_folded(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    candidates = [found("a", 0.8, text="t", **one), found("b", 0.8, text="t", **other)]
+    recalled = rank(candidates, limit=5, near=lambda _: {0, 1})
+    assert [(one.memory.id, one.folded) for one in recalled] == [("a", ()), ("b", ())]
+
+
+def test_what_is_folded_leaves_room_for_the_next() -> None:
+    candidates = [found(f"same-{n}", 0.9, text="t") for n in range(3)]
+    candidates += [found("next", 0.5), found("last", 0.4)]
+    assert ids(rank(candidates, limit=2)) == ["same-0", "next"]
+
+
+def test_a_duplicate_below_the_last_that_is_shown_still_counts_as_one() -> None:
+    candidates = [found("a", 0.9, text="t"), found("b", 0.5), found("c", 0.4, text="t")]
+    assert rank(candidates, limit=1)[0].folded == ("c",)
+
+
+def test_duplicates_are_looked_for_among_the_best_only() -> None:
+    candidates = [found(f"m-{n:03}", 0.9 - n / 1000, text="t") for n in range(30)]
+    asked: list[int] = []
+
+    def near(place: int) -> tuple[int, ...]:
+        asked.append(place)
+        return ()
+
+    (one,) = rank(candidates, limit=1, near=near)
+    assert len(one.folded) == FOLD_AMONG - 1
+    assert asked == [0]
+
+
+CANDIDATES = st.lists(
+    st.tuples(
+        st.sampled_from("tuvwxyz"),
+        st.floats(-1, 1),
+        st.none() | st.floats(0, 50),
+        st.sampled_from([Kind.RUN, Kind.FAILURE]),
+        st.sampled_from([None, "failed", "succeeded"]),
+    ),
+    max_size=12,
+)
+
+
+@QUICK
+@given(CANDIDATES, st.floats(0, 1), st.integers(0, 6), st.randoms(use_true_random=False))
+def test_nobody_stands_twice_and_the_order_of_finding_is_no_matter(
+    drawn: list[Any], weight: float, limit: int, random: Any
+) -> None:
+    candidates = [
+        found(f"m-{n:02}", likeness, words, text=text, kind=kind, outcome=outcome)
+        for n, (text, likeness, words, kind, outcome) in enumerate(drawn)
+    ]
+    recalled = rank(candidates, limit=limit, words_weight=weight)
+    everyone = [id_ for one in recalled for id_ in (one.memory.id, *one.folded)]
+    assert len(everyone) == len(set(everyone))
+    assert len(recalled) <= limit
+    scores = [one.score for one in recalled]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= one.score <= 1 + 1e-9 for one in recalled)
+    random.shuffle(candidates)
+    assert rank(candidates, limit=limit, words_weight=weight) == recalled
