@@ -14,9 +14,9 @@ from unittest import mock
 
 from benchmarks.ratio import Ratio
 from factory_runtime.domain.memory import Collection, Memory
-from factory_runtime.memory import embedding
-from factory_runtime.memory.blas import blas_threads
-from factory_runtime.memory.embedding import MiniLmEmbedder
+from factory_runtime.memory.embedders import minilm
+from factory_runtime.memory.embedders.blas import blas_threads
+from factory_runtime.memory.embedders.minilm import MiniLmEmbedder
 from factory_runtime.memory.lance import LanceMemoryIndex
 from factory_runtime.ports import RecallQuery
 from factory_runtime.services.recall import recall
@@ -56,7 +56,7 @@ def embedding_figures(embedder: MiniLmEmbedder) -> Ratio:
     embedder.embed([QUERY])
     for _ in range(3):
         for name, found in rounds.items():
-            limit = mock.patch.object(embedding, "one_blas_thread", _default_threads)
+            limit = mock.patch.object(minilm, "one_blas_thread", _default_threads)
             with limit if name == "default" else _default_threads():
                 wall, cpu = _seconds(lambda: embedder.embed([QUERY]))
                 batch, _ = _seconds(lambda: embedder.embed(documents), 1)

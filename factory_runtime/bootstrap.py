@@ -109,7 +109,7 @@ class Runtime:
 
     @cached_property
     def embedder(self) -> Embedder:
-        from factory_runtime.memory.embedding import MiniLmEmbedder
+        from factory_runtime.memory.embedders.minilm import MiniLmEmbedder
 
         return MiniLmEmbedder()
 

@@ -202,7 +202,7 @@ def test_a_forked_process_is_told_instead_of_crashing(tmp_path: Path) -> None:
 def test_importing_the_memory_imports_nothing_heavy() -> None:
     script = """
         import sys
-        import factory_runtime.memory.embedding
+        import factory_runtime.memory.embedders.minilm
         import factory_runtime.memory.in_memory
         import factory_runtime.memory.lance
         import factory_runtime.services.recall

@@ -13,7 +13,7 @@ from factory_runtime.domain.errors import InputError
 from factory_runtime.domain.memory import Memory
 from factory_runtime.domain.records import TemplateRecord
 from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.memory.embedding import MiniLmEmbedder
+from factory_runtime.memory.embedders.minilm import MiniLmEmbedder
 from factory_runtime.memory.in_memory import InMemoryMemoryIndex, WordsEmbedder
 from factory_runtime.memory.lance import LanceMemoryIndex
 from factory_runtime.ports import MemoryIndex, RecallQuery

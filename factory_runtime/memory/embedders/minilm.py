@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module, resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory_runtime.domain.errors import MemoryUnavailableError
-from factory_runtime.memory.blas import one_blas_thread
+from factory_runtime.memory.embedders.blas import one_blas_thread
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from factory_runtime.memory.bert import Bert
+    from factory_runtime.memory.embedders.bert import Bert
 
 MAX_TOKENS = 256
 """What the model was trained to read; the rest of a text is not looked at."""
 MAX_CHARACTERS = 16 * MAX_TOKENS
 """A text is cut here first, so that a huge one costs no more to split than a long one."""
-BATCH = 16
+TOKENS_AT_ONCE = 512
+"""Of as many texts as that are: enough to keep the processor busy, few enough for its cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +71,32 @@ class MiniLmEmbedder:
             MemoryUnavailableError: the model is not installed, or damaged.
         """
         model = self._model()
-        tokens = [model.tokenizer.encode(_readable(text)).ids for text in texts]
-        vectors: list[tuple[float, ...]] = [()] * len(texts)
-        # Texts of like length together: padding is computed like any other token.
-        by_length = sorted(range(len(texts)), key=lambda i: len(tokens[i]))
+        tokens = (model.tokenizer.encode(_readable(text)).ids for text in texts)
         with one_blas_thread():
-            for begin in range(0, len(by_length), BATCH):
-                places = by_length[begin : begin + BATCH]
-                rows = model.bert.sentence_vectors([tokens[i] for i in places])
-                for place, row in zip(places, rows, strict=True):
-                    vectors[place] = tuple(row.tolist())
-        return vectors
+            return [
+                tuple(row)
+                for batch in _batches(tokens)
+                for row in model.bert.sentence_vectors(batch).tolist()
+            ]
 
     def _model(self) -> _Model:
         with self._lock:
             if self._loaded is None:
                 self._loaded = _load(self._find_model())
             return self._loaded
+
+
+def _batches(tokens: Iterable[list[int]]) -> Iterator[list[list[int]]]:
+    batch: list[list[int]] = []
+    size = 0
+    for ids in tokens:
+        if batch and size + len(ids) > TOKENS_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+        batch.append(ids)
+        size += len(ids)
+    if batch:
+        yield batch
 
 
 def _readable(text: str) -> str:
@@ -97,7 +107,7 @@ def _readable(text: str) -> str:
 def _load(folder: Path) -> _Model:
     from tokenizers import Tokenizer
 
-    from factory_runtime.memory.bert import Bert, map_weights
+    from factory_runtime.memory.embedders.bert import Bert, map_weights
 
     try:
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
