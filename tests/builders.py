@@ -23,7 +23,7 @@ from factory_runtime.domain.dead_letter import (
 from factory_runtime.domain.deployment import Deployment
 from factory_runtime.domain.ids import attempt_key, effect_key, new_id
 from factory_runtime.domain.job import Job, JobStatus
-from factory_runtime.domain.memory import Collection, Memory
+from factory_runtime.domain.memory import Kind, Memory
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.publication import Publication
 from factory_runtime.domain.records import (
@@ -263,7 +263,7 @@ def a_memory(**values: Any) -> Memory:
         Memory(
             id=new_id("mem"),
             tenant_id=TENANT,
-            collection=Collection.RUNS,
+            kind=Kind.RUN,
             title="orders",
             text="A microservice named orders was made.",
             created_at=NOON,

@@ -15,6 +15,17 @@ from factory_runtime.domain.api_key import ApiKey
 from factory_runtime.domain.body import Body, BodyReference
 from factory_runtime.domain.callback import Callback
 from factory_runtime.domain.dead_letter import LetterFilter, LetterStatus
+from factory_runtime.domain.memory import (
+    ContextPackage,
+    ForgetScope,
+    Forgotten,
+    MemoryModel,
+    MemoryUse,
+    MemoryVector,
+    ModelStatus,
+    Observation,
+    ObservationKind,
+)
 from factory_runtime.domain.records import EffectStatus, SetAside, TopicWait
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.domain.webhook import (
@@ -67,7 +78,15 @@ EFFECT = an_effect(RUN)
 MESSAGE = a_message()
 TEMPLATE = a_template_record()
 REQUEST = a_request_record()
-MEMORY = a_memory(run_id=RUN.id)
+MEMORY = a_memory(run_id=RUN.id, project_id=RUN.project_id)
+VECTOR = MemoryVector(TENANT, "minilm/1", MEMORY.text_digest, (1.0, 0.0))
+MODEL = MemoryModel(TENANT, VECTOR.model, "minilm", 2, ModelStatus.ACTIVE, after(0))
+SEEN = Observation(
+    TENANT, "mem-pattern", ObservationKind.FAILED, RUN.id, JOB.step, 0, "", after(0), RUN.project_id
+)
+USE = MemoryUse(TENANT, RUN.id, JOB.step, MEMORY.id, RUN.project_id, 1, 0.9, after(0))
+GONE = Forgotten(TENANT, ForgetScope.RUN, "run-0", after(0))
+PACKAGE = ContextPackage(TENANT, "ctx-1", "d" * 64, (MEMORY.id,), (0.9,), 2000, after(0), after(60))
 UNDOING = a_run(id="run-2", undoes=RUN.id)
 LETTER = a_letter(JOB)
 KIND = a_failure_kind()
@@ -191,7 +210,19 @@ EMPTY: dict[str, Call] = {
     "find_message": lambda tx: tx.find_message(MESSAGE.id),
     "find_request": lambda tx: tx.find_request(REQUEST.idempotency_key),
     "find_lock_holder": lambda tx: tx.find_lock_holder("cache", after(1)),
+    "find_memories": lambda tx: tx.find_memories([MEMORY.id]),
     "list_memories": lambda tx: tx.list_memories(),
+    "count_memories": lambda tx: tx.count_memories(),
+    "unindexed_memories": lambda tx: tx.unindexed_memories(9),
+    "find_vectors": lambda tx: tx.find_vectors(VECTOR.model, [VECTOR.text_digest]),
+    "memories_without_vector": lambda tx: tx.memories_without_vector("other/1", 9),
+    "count_vectors": lambda tx: tx.count_vectors(VECTOR.model),
+    "list_models": lambda tx: tx.list_models(),
+    "list_observations": lambda tx: tx.list_observations(subject=SEEN.subject),
+    "list_uses": lambda tx: tx.list_uses(run_id=RUN.id),
+    "find_forgotten": lambda tx: tx.find_forgotten(GONE.scope, GONE.key),
+    "find_package": lambda tx: tx.find_package(PACKAGE.id),
+    "find_package_of": lambda tx: tx.find_package_of(PACKAGE.task_digest, after(1)),
     "find_checkpoint": lambda tx: tx.find_checkpoint(RUN.id, JOB.step),
     "find_breaker": lambda tx: tx.find_breaker(BREAKER.host),
     "find_last_artifact": lambda tx: tx.find_last_artifact(
@@ -252,6 +283,21 @@ BESIDE: dict[str, Call] = {
     "lock_breaker": lambda tx: tx.lock_breaker(BREAKER.host),
     "save_breaker": lambda tx: tx.save_breaker(replace(foreign(BREAKER), failures=9)),
     "save_memories": lambda tx: tx.save_memories([replace(foreign(MEMORY), text="stolen")]),
+    "delete_memories": lambda tx: tx.delete_memories([MEMORY.id]),
+    "mark_indexed": lambda tx: tx.mark_indexed([MEMORY], after(9)),
+    "mark_unindexed": lambda tx: tx.mark_unindexed(),
+    "save_vectors": lambda tx: tx.save_vectors([replace(foreign(VECTOR), vector=(0.0, 1.0))]),
+    "drop_vectors": lambda tx: tx.drop_vectors(VECTOR.model),
+    "save_model": lambda tx: tx.save_model(replace(foreign(MODEL), dimensions=9)),
+    "drop_model": lambda tx: tx.drop_model(MODEL.model),
+    "add_observations": lambda tx: tx.add_observations([foreign(SEEN)]),
+    "delete_observations": lambda tx: tx.delete_observations(),
+    "add_uses": lambda tx: tx.add_uses([foreign(USE)]),
+    "mark_used": lambda tx: tx.mark_used(RUN.id, [MEMORY.id], after(9)),
+    "delete_uses": lambda tx: tx.delete_uses(),
+    "add_forgotten": lambda tx: tx.add_forgotten(replace(foreign(GONE), at=after(9))),
+    "add_package": lambda tx: tx.add_package(foreign(PACKAGE)),
+    "drop_packages": lambda tx: tx.drop_packages(after(99)),
     "add_failure_kind": lambda tx: tx.add_failure_kind(foreign(KIND)),
     "add_redrive_order": lambda tx: tx.add_redrive_order(foreign(ORDER)),
     "save_policy": lambda tx: tx.save_policy(foreign(POLICY)),
@@ -284,6 +330,12 @@ SMUGGLED: dict[str, Call] = {
     "register_template": lambda tx: tx.register_template(TEMPLATE),
     "add_request": lambda tx: tx.add_request(REQUEST),
     "save_memories": lambda tx: tx.save_memories([MEMORY]),
+    "save_vectors": lambda tx: tx.save_vectors([VECTOR]),
+    "save_model": lambda tx: tx.save_model(MODEL),
+    "add_observations": lambda tx: tx.add_observations([SEEN]),
+    "add_uses": lambda tx: tx.add_uses([USE]),
+    "add_forgotten": lambda tx: tx.add_forgotten(GONE),
+    "add_package": lambda tx: tx.add_package(PACKAGE),
     "save_breaker": lambda tx: tx.save_breaker(BREAKER),
     "add_dead_letter": lambda tx: tx.add_dead_letter(LETTER),
     "add_failure_kind": lambda tx: tx.add_failure_kind(a_failure_kind(fingerprint="0" * 64)),
@@ -328,6 +380,12 @@ def settle(store: RunStore) -> None:
         tx.register_template(TEMPLATE)
         tx.add_request(REQUEST)
         tx.save_memories([MEMORY])
+        tx.save_vectors([VECTOR])
+        tx.save_model(MODEL)
+        tx.add_observations([SEEN])
+        tx.add_uses([USE])
+        tx.add_forgotten(GONE)
+        tx.add_package(PACKAGE)
         tx.save_checkpoint(JOB, CHECKPOINT)
         tx.save_breaker(BREAKER)
         tx.add_run(UNDOING)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
-
-from factory_runtime.domain.ids import digest_of
 
 
 class Collection(StrEnum):
@@ -41,6 +40,11 @@ COLLECTION_OF: Mapping[Kind, Collection] = {
 }
 
 
+def digest_of_text(text: str) -> str:
+    """SHA-256 of what is embedded, as 64 hex digits."""
+    return hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """One thing that was learned.
@@ -48,13 +52,13 @@ class Memory:
     Attributes:
         id: derived from what it is about, so learning it twice is learning it once.
         text: what is embedded and shown; redacted already.
-        text_digest: of ``text``: its vectors are kept under it.
-        changed_at: when it last became another one than before.
+        changed_at: when it last became another one than before; None until it is kept.
         artifact_id, commit, path, first_line, last_line: where it was cut from; lines count from 1.
         superseded_by: the id of the memory that stands in its place; it is still found, further
             down.
         revision: one more each time it changes; the store counts.
         indexed_at: when the index got this revision; None while it has not.
+        text_digest: of ``text``: its vectors are kept under it.
     """
 
     id: str
@@ -80,20 +84,15 @@ class Memory:
     classification: str = "internal"
     superseded_by: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    text_digest: str = ""
     changed_at: datetime | None = None
     revision: int = 1
     indexed_at: datetime | None = None
+    collection: Collection = field(init=False)
+    text_digest: str = field(init=False)
 
     def __post_init__(self) -> None:
-        if not self.text_digest:
-            object.__setattr__(self, "text_digest", digest_of(["text", self.text]))
-        if self.changed_at is None:
-            object.__setattr__(self, "changed_at", self.created_at)
-
-    @property
-    def collection(self) -> Collection:
-        return COLLECTION_OF[self.kind]
+        object.__setattr__(self, "collection", COLLECTION_OF[self.kind])
+        object.__setattr__(self, "text_digest", digest_of_text(self.text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,8 +153,10 @@ class ObservationKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Something that was seen once. What is seen often enough makes a pattern, worked out anew
-    from all that was seen: so a run that is forgotten is forgotten there too.
+    """Something that was seen once.
+
+    What is seen often enough makes a pattern, worked out anew from all that was seen: so a run that
+    is forgotten is forgotten there too.
 
     Attributes:
         subject: what it tells of: a failure's fingerprint, a combination that succeeds, a piece of
@@ -252,8 +253,9 @@ class MemoryModel:
 
 @dataclass(frozen=True, slots=True)
 class ContextPackage:
-    """What was found for a task, to be handed to whoever does it: ids only, the texts are read
-    when it is read, so what is forgotten is gone from here too.
+    """What was found for a task, to be handed to whoever does it.
+
+    It has ids only. The texts are read when it is read, so what is forgotten is gone from it too.
 
     Attributes:
         task_digest: of what was asked, in full.

@@ -144,9 +144,9 @@ class MemoryIndex(Protocol):
         ...
 
     def optimize(self, tenant_id: str, keep: timedelta) -> None:
-        """Put small pieces together, index what has grown, and let go of what was replaced longer
-        ago than ``keep``.
+        """Put small pieces together, index what has grown, let go of what was replaced.
 
-        Who reads or writes meanwhile is not disturbed; two of these at once do the work twice.
+        What was replaced less than ``keep`` ago stays, for those who may still be reading it. Who
+        reads or writes meanwhile is not disturbed; two of these at once do the work twice.
         """
         ...

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from factory_runtime.domain.memory import (
     ContextPackage,
-    Forgotten,
     ForgetScope,
+    Forgotten,
     Kind,
     Memory,
     MemoryModel,

@@ -14,8 +14,6 @@ from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.dead_letter import LetterGroup
 from factory_runtime.domain.deployment import Deployment
 from factory_runtime.domain.job import Job
-from factory_runtime.domain.memory import Collection as MemoryCollection
-from factory_runtime.domain.memory import Memory
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import (
     Breaker,
@@ -32,6 +30,7 @@ from factory_runtime.domain.webhook import WebhookSource
 from factory_runtime.ports.access_records import AccessRecords
 from factory_runtime.ports.audit_records import AuditRecords
 from factory_runtime.ports.deployment_records import DeploymentRecords
+from factory_runtime.ports.memory_records import MemoryRecords
 from factory_runtime.ports.numbers import NumberRecords
 from factory_runtime.ports.operator_records import OperatorRecords
 from factory_runtime.ports.publication_records import PublicationRecords
@@ -94,6 +93,7 @@ class Page(Generic[T]):
 
 
 class RunTransaction(
+    MemoryRecords,
     OperatorRecords,
     QueueRecords,
     DeploymentRecords,
@@ -346,22 +346,6 @@ class RunTransaction(
 
     def find_lock_holder(self, name: str, now: datetime) -> str | None: ...
 
-    # memory records
-    def save_memories(self, memories: Iterable[Memory]) -> None:
-        """Insert or replace by id, vector and all."""
-        ...
-
-    def list_memories(
-        self,
-        *,
-        collection: MemoryCollection | None = None,
-        run_id: str | None = None,
-        limit: int = 1000,
-        after_id: str | None = None,
-    ) -> tuple[Memory, ...]:
-        """In the order of ids; ``after_id`` continues."""
-        ...
-
 
 class RunStore(NumberRecords, Protocol):
     """The record. Safe to use from many threads and processes."""
@@ -499,6 +483,14 @@ class RunStore(NumberRecords, Protocol):
 
         They are open, or have Failed and left dead letters that are open.
         """
+        ...
+
+    def unindexed_tenants(self) -> tuple[str, ...]:
+        """Those with memories that the index does not have as they are now."""
+        ...
+
+    def tenants_of_old_packages(self, expired_at: datetime) -> tuple[str, ...]:
+        """Those with context packages that had expired by then."""
         ...
 
     def next_unsealed_tenant(self, after: str) -> str | None:

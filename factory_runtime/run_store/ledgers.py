@@ -1,4 +1,4 @@
-"""The run store's transaction: artifacts, effects, outbox, templates, requests, locks, memories."""
+"""The run store's transaction: artifacts, effects, outbox, templates, requests, locks."""
 
 from __future__ import annotations
 
@@ -15,8 +15,6 @@ from factory_runtime.domain.errors import (
     NotFoundError,
     TemplateChangedError,
 )
-from factory_runtime.domain.memory import Collection as MemoryCollection
-from factory_runtime.domain.memory import Memory
 from factory_runtime.domain.records import (
     Breaker,
     Effect,
@@ -32,7 +30,6 @@ from factory_runtime.run_store.rows import (
     BREAKERS,
     EFFECTS,
     LOCKS,
-    MEMORIES,
     MESSAGES,
     REQUESTS,
     TEMPLATES,
@@ -43,7 +40,6 @@ from factory_runtime.run_store.tables import (
     artifacts,
     effects,
     locks,
-    memory_records,
     outbox,
     runs,
     templates,
@@ -282,26 +278,6 @@ class Ledgers:
     def find_lock_holder(self, name: str, now: datetime) -> str | None:
         lock = self._rows.find(LOCKS, name=name)
         return lock.holder if lock and lock.expires_at > now else None
-
-    # memory records
-
-    def save_memories(self, memories: Iterable[Memory]) -> None:
-        for memory in memories:
-            self._rows.put(MEMORIES, memory, key=("tenant_id", "id"))
-
-    def list_memories(
-        self,
-        *,
-        collection: MemoryCollection | None = None,
-        run_id: str | None = None,
-        limit: int = 1000,
-        after_id: str | None = None,
-    ) -> tuple[Memory, ...]:
-        columns = memory_records.c
-        where = equal((columns.collection, collection), (columns.run_id, run_id))
-        if after_id is not None:
-            where.append(columns.id > after_id)
-        return self._rows.list(MEMORIES, *where, order_by=(columns.id,), limit=limit)
 
 
 def _of_projects(projects: Collection[str]) -> Condition:

@@ -17,6 +17,7 @@ from sqlalchemy import (
     Dialect,
     Executable,
     Insert,
+    Row,
     RowMapping,
     Select,
     Table,
@@ -48,7 +49,15 @@ from factory_runtime.domain.dead_letter import (
 from factory_runtime.domain.deployment import Deployment
 from factory_runtime.domain.errors import InputError, PermanentError
 from factory_runtime.domain.job import Job
-from factory_runtime.domain.memory import Memory
+from factory_runtime.domain.memory import (
+    ContextPackage,
+    Forgotten,
+    Memory,
+    MemoryModel,
+    MemoryUse,
+    MemoryVector,
+    Observation,
+)
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.publication import Publication
 from factory_runtime.domain.records import (
@@ -97,7 +106,14 @@ class Record(Generic[T]):
         return {column.name: getattr(value, column.name) for column in self.columns}
 
     def value_of(self, row: RowMapping) -> T:
+        if self._derived:
+            return self.of(**{name: row[name] for name in row if name not in self._derived})
         return self.of(**row)
+
+    @cached_property
+    def _derived(self) -> frozenset[str]:
+        """Columns whose values follow from the others."""
+        return frozenset(field.name for field in fields(self.of) if not field.init)
 
     def changes(self, before: T, after: T) -> dict[str, Any]:
         """The columns in which the two differ, with what they become."""
@@ -161,6 +177,12 @@ MESSAGES = Record(tables.outbox, OutboxMessage)
 TEMPLATES = Record(tables.templates, TemplateRecord)
 REQUESTS = Record(tables.requests, RequestRecord)
 MEMORIES = Record(tables.memory_records, Memory)
+VECTORS = Record(tables.memory_vectors, MemoryVector)
+OBSERVATIONS = Record(tables.memory_observations, Observation)
+USES = Record(tables.memory_uses, MemoryUse)
+FORGOTTEN = Record(tables.memory_forgotten, Forgotten)
+MODELS = Record(tables.memory_models, MemoryModel)
+PACKAGES = Record(tables.memory_packages, ContextPackage)
 LOCKS = Record(tables.locks, Lock)
 LETTERS = Record(tables.dead_letters, DeadLetter)
 LETTER_COUNTS = Record(tables.letter_counts, LetterCount)
@@ -230,6 +252,12 @@ class TenantRows:
         self.flush()
         with translated(self._place):
             return tuple(record.value_of(row) for row in self._connection.execute(query).mappings())
+
+    def select(self, query: Select[Any]) -> Sequence[Row[Any]]:
+        """What a question finds that is none for whole values; it names the tenant itself."""
+        self.flush()
+        with translated(self._place):
+            return self._connection.execute(query).all()
 
     def count(self, record: Record[Any], *where: Condition) -> int:
         query = select(func.count()).select_from(record.table).where(self._mine(record, where))

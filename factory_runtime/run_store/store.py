@@ -58,6 +58,8 @@ from factory_runtime.run_store.stuck import (
 from factory_runtime.run_store.tables import (
     audit_unsealed,
     deployments,
+    memory_packages,
+    memory_records,
     outbox,
     webhook_deliveries,
     webhook_sources,
@@ -219,6 +221,16 @@ class SqlRunStore:
         with self._connected(read_only=True) as connection, translated(self._place):
             rows = connection.execute(unfinished_runs(after, limit)).mappings()
             return tuple(RUNS.value_of(row) for row in rows)
+
+    def unindexed_tenants(self) -> tuple[str, ...]:
+        columns = memory_records.c
+        waiting = select(columns.tenant_id).where(columns.indexed_at.is_(None)).distinct()
+        return tuple(tenant_id for (tenant_id,) in self._all(waiting.order_by(columns.tenant_id)))
+
+    def tenants_of_old_packages(self, expired_at: datetime) -> tuple[str, ...]:
+        columns = memory_packages.c
+        old = select(columns.tenant_id).where(columns.expires_at <= expired_at).distinct()
+        return tuple(tenant_id for (tenant_id,) in self._all(old))
 
     def next_unsealed_tenant(self, after: str) -> str | None:
         tenant_id = audit_unsealed.c.tenant_id

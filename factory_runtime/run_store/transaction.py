@@ -26,6 +26,7 @@ from factory_runtime.run_store.audits import Audits
 from factory_runtime.run_store.deployments import Deployments
 from factory_runtime.run_store.groups import LetterCounts
 from factory_runtime.run_store.ledgers import Ledgers
+from factory_runtime.run_store.memories import Memories
 from factory_runtime.run_store.operators import Operators
 from factory_runtime.run_store.paging import behind, conditions_of, cursor_of, place_of
 from factory_runtime.run_store.publications import Publications
@@ -50,7 +51,16 @@ _WITHOUT_VERSION = ("lease_expires_at", "progress", "phrase", "routed_flow_run_i
 
 
 class SqlTransaction(
-    Ledgers, Operators, Queues, Deployments, Publications, RoutedJobs, Audits, Webhooks, Access
+    Ledgers,
+    Memories,
+    Operators,
+    Queues,
+    Deployments,
+    Publications,
+    RoutedJobs,
+    Audits,
+    Webhooks,
+    Access,
 ):
     """``ports.RunTransaction`` on SQLAlchemy.
 

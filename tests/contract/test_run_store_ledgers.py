@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import replace
 
 import pytest
@@ -11,18 +10,15 @@ from factory_runtime.domain.artifact import ArtifactKind, Classification
 from factory_runtime.domain.errors import (
     ArtifactNotFoundError,
     ConflictError,
-    InputError,
     NotFoundError,
     StaleVersionError,
     TemplateChangedError,
 )
-from factory_runtime.domain.memory import Collection
 from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunStore
 from tests.builders import (
     TENANT,
-    a_memory,
     a_message,
     a_request_record,
     a_run,
@@ -316,61 +312,3 @@ def test_only_its_holder_gives_a_lock_back(run_store: RunStore) -> None:
         tx.unlock("cache", "ada")
         assert tx.find_lock_holder("cache", after(1)) is None
         assert tx.try_lock("cache", "bob", after(1), after(10))
-
-
-# --- memory records
-
-
-def test_a_memory_comes_back_with_its_vector_as_float32(run_store: RunStore) -> None:
-    vector = (0.5, -1.25, 1 / 3)
-    memory = a_memory(
-        project_id="shop",
-        module_id="m",
-        run_id="run-1",
-        step="s",
-        trace_id="t",
-        correlation_id="c",
-        template_id="microservice",
-        template_version="1.2.0",
-        outcome="Succeeded",
-        embedding_model="minilm",
-        embedding_version="1",
-        superseded_by="mem-2",
-        vector=vector,
-        facts={"files": 12},
-    )
-    with run_store.begin(TENANT) as tx:
-        tx.save_memories([memory])
-        (stored,) = tx.list_memories()
-    rounded = struct.unpack("<3f", struct.pack("<3f", *vector))
-    assert stored == replace(memory, vector=rounded)
-
-
-def test_a_memory_learned_again_is_replaced_whole(run_store: RunStore) -> None:
-    memory = a_memory(vector=(1.0,), outcome="Failed")
-    again = replace(memory, text="better", vector=None, outcome=None, created_at=after(1))
-    with run_store.begin(TENANT) as tx:
-        tx.save_memories([memory, again])
-        tx.save_memories([])
-        assert tx.list_memories() == (again,)
-
-
-def test_memories_are_listed_by_id_in_parts(run_store: RunStore) -> None:
-    # Code points, not an alphabet: the order must be the same on every database.
-    ids = ["B", "Z", "_", "a", "a-1", "aB", "ab", "é"]
-    memories = [a_memory(id=identity) for identity in ids]
-    with run_store.begin(TENANT) as tx:
-        tx.save_memories(reversed(memories))
-        assert [m.id for m in tx.list_memories()] == ids
-        assert [m.id for m in tx.list_memories(after_id="a", limit=2)] == ["a-1", "aB"]
-        with pytest.raises(InputError):
-            tx.list_memories(limit=0)
-
-
-def test_memories_are_listed_by_collection_and_run(run_store: RunStore) -> None:
-    of_run = a_memory(run_id="run-1")
-    of_template = a_memory(collection=Collection.TEMPLATES)
-    with run_store.begin(TENANT) as tx:
-        tx.save_memories([of_run, of_template])
-        assert tx.list_memories(collection=Collection.TEMPLATES) == (of_template,)
-        assert tx.list_memories(run_id="run-1") == (of_run,)

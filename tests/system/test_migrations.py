@@ -70,7 +70,7 @@ def schema_of(connection: Connection) -> list[tuple[Any, ...]]:
 def _lines(definition: str) -> list[str]:
     if not definition.startswith("CREATE TABLE"):
         return definition.splitlines()
-    columns = re.sub(r", (?=[a-z_]+ [A-Z]+)", "\n", definition)
+    columns = re.sub(r', (?="?[a-z_]+"? [A-Z]+)', "\n", definition)
     return columns.splitlines()
 
 
@@ -125,6 +125,7 @@ def test_the_code_knows_the_newest_migration() -> None:
 def test_every_row_names_its_tenant_and_tenants_come_first_in_every_key() -> None:
     over_all_tenants = {
         "ix_outbox_open",
+        "ix_memory_packages_expires_at",
         "ix_runs_open",
         "ix_runs_deadline",
         "ix_runs_ended",

@@ -19,10 +19,18 @@ from factory_runtime.run_store.tables.job import (
 )
 from factory_runtime.run_store.tables.ledger import (
     locks,
-    memory_records,
     outbox,
     requests,
     templates,
+)
+from factory_runtime.run_store.tables.memory import (
+    memory_forgotten,
+    memory_models,
+    memory_observations,
+    memory_packages,
+    memory_records,
+    memory_uses,
+    memory_vectors,
 )
 from factory_runtime.run_store.tables.operator import (
     approvals,
@@ -57,7 +65,13 @@ __all__ = [
     "jobs",
     "letter_counts",
     "locks",
+    "memory_forgotten",
+    "memory_models",
+    "memory_observations",
+    "memory_packages",
     "memory_records",
+    "memory_uses",
+    "memory_vectors",
     "metadata",
     "outbox",
     "policies",

@@ -1,27 +1,17 @@
-"""What stands beside the runs: requests, templates, messages, memories, locks."""
+"""What stands beside the runs: requests, templates, messages, locks."""
 
 from __future__ import annotations
 
 from sqlalchemy import Column, Index, Integer, PrimaryKeyConstraint, Table, UniqueConstraint
 
-from factory_runtime.domain.memory import Collection
-from factory_runtime.run_store.column_types import (
-    EnumText,
-    JsonText,
-    LongText,
-    UtcTime,
-    VectorBytes,
-)
+from factory_runtime.run_store.column_types import JsonText, LongText, UtcTime
 from factory_runtime.run_store.tables.schema import (
     DIGEST,
     ID,
     KEY,
     NAME,
-    OUTSIDE_ID,
-    STEP,
     TENANT,
     VERSION,
-    found_by,
     metadata,
 )
 
@@ -76,37 +66,6 @@ requests = Table(
     Column("created_at", UtcTime, nullable=False),
     PrimaryKeyConstraint("tenant_id", "idempotency_key"),
 )
-
-memory_records = Table(
-    "memory_records",
-    metadata,
-    Column("tenant_id", TENANT, nullable=False),
-    Column("id", KEY, nullable=False),
-    Column("collection", EnumText(Collection), nullable=False),
-    Column("title", LongText, nullable=False),
-    Column("text", LongText, nullable=False),
-    Column("created_at", UtcTime, nullable=False),
-    Column("project_id", NAME),
-    Column("module_id", NAME),
-    Column("run_id", ID),
-    Column("step", STEP),
-    Column("trace_id", OUTSIDE_ID),
-    Column("correlation_id", OUTSIDE_ID),
-    Column("template_id", NAME),
-    Column("template_version", VERSION),
-    Column("outcome", NAME),
-    Column("classification", NAME, nullable=False),
-    Column("embedding_model", NAME),
-    Column("embedding_version", VERSION),
-    Column("superseded_by", KEY),
-    Column("vector", VectorBytes),
-    Column("facts", JsonText, nullable=False),
-    # No foreign key to the run: what was learned outlives it.
-    PrimaryKeyConstraint("tenant_id", "id"),
-    Index("ix_memory_records_collection", "tenant_id", "collection", "id"),
-)
-
-found_by(memory_records, "run_id", "project_id", "module_id", "trace_id", "correlation_id")
 
 locks = Table(
     "locks",

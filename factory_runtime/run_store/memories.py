@@ -1,0 +1,337 @@
+"""The run store's transaction: what was learned, its vectors, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from sqlalchemy import and_, exists, select
+
+from factory_runtime.domain.errors import StaleVersionError
+from factory_runtime.domain.memory import Collection as MemoryCollection
+from factory_runtime.domain.memory import (
+    ContextPackage,
+    ForgetScope,
+    Forgotten,
+    Kind,
+    Memory,
+    MemoryModel,
+    MemoryUse,
+    MemoryVector,
+    Observation,
+    ObservationKind,
+    digest_of_text,
+)
+from factory_runtime.run_store.column_types import clean_text
+from factory_runtime.run_store.paging import equal
+from factory_runtime.run_store.rows import (
+    FORGOTTEN,
+    MEMORIES,
+    MODELS,
+    OBSERVATIONS,
+    PACKAGES,
+    USES,
+    VECTORS,
+    Condition,
+    TenantRows,
+)
+from factory_runtime.run_store.tables import (
+    memory_models,
+    memory_observations,
+    memory_packages,
+    memory_records,
+    memory_uses,
+    memory_vectors,
+)
+
+_AT_ONCE = 500
+"""Values in one question: SQLite takes some thousands, and each costs time to bind."""
+
+_COUNTED_BY_THE_STORE = ("created_at", "changed_at", "revision", "indexed_at")
+
+_columns = memory_records.c
+_KNOWN = _columns.kind.is_not(None)
+"""Not those that the release before has written since: ``_adopt`` makes them known."""
+
+
+class Memories:
+    """``ports.MemoryRecords``."""
+
+    def __init__(self, rows: TenantRows) -> None:
+        self._rows = rows
+
+    # what was learned
+
+    def save_memories(self, memories: Iterable[Memory]) -> int:
+        """See the port.
+
+        Raises:
+            StaleVersionError: somebody else changed one of them at the same moment.
+        """
+        latest = {memory.id: _clean(memory) for memory in memories}
+        before = {memory.id: memory for memory in self.find_memories(latest)}
+        changed = 0
+        for memory in sorted(latest.values(), key=lambda one: one.id):
+            old = before.get(memory.id)
+            if old is None:
+                new = replace(memory, revision=1, indexed_at=None, changed_at=_changed_at(memory))
+                changed += self._rows.insert_if_absent(MEMORIES, new) or self._save(new)
+            elif not self._rows.same(MEMORIES, old, memory, but_for=_COUNTED_BY_THE_STORE):
+                self._change(old, memory)
+                changed += 1
+        return changed
+
+    def find_memories(self, ids: Collection[str]) -> tuple[Memory, ...]:
+        found: list[Memory] = []
+        for some in _parts(ids):
+            found += self._rows.list(MEMORIES, _columns.id.in_(some), _KNOWN)
+        return tuple(sorted(found, key=lambda memory: memory.id))
+
+    def list_memories(
+        self,
+        *,
+        kind: Kind | None = None,
+        run_id: str | None = None,
+        project_id: str | None = None,
+        template_id: str | None = None,
+        limit: int = 1000,
+        after_id: str | None = None,
+    ) -> tuple[Memory, ...]:
+        where = equal(
+            (_columns.kind, kind),
+            (_columns.run_id, run_id),
+            (_columns.project_id, project_id),
+            (_columns.template_id, template_id),
+        )
+        if after_id is not None:
+            where.append(_columns.id > after_id)
+        return self._rows.list(MEMORIES, _KNOWN, *where, order_by=(_columns.id,), limit=limit)
+
+    def count_memories(self) -> Mapping[Kind, int]:
+        return {
+            kind: count
+            for kind in Kind
+            if (count := self._rows.count(MEMORIES, _columns.kind == kind))
+        }
+
+    def delete_memories(self, ids: Collection[str]) -> None:
+        for some in _parts(ids):
+            found = self._rows.list(MEMORIES, _columns.id.in_(some), _KNOWN)
+            self._rows.delete(MEMORIES, _columns.id.in_(some))
+            self._drop_orphans({memory.text_digest for memory in found})
+
+    def _change(self, old: Memory, memory: Memory) -> None:
+        """The next revision, of a memory that is still the one that was read."""
+        row = MEMORIES.row_of(memory)
+        changes = {name: row[name] for name in row if name not in {"tenant_id", "id", "created_at"}}
+        changes |= {
+            "revision": old.revision + 1,
+            "indexed_at": None,
+            "changed_at": _changed_at(memory),
+        }
+        if not self._rows.update(
+            MEMORIES, changes, _columns.id == old.id, _columns.revision == old.revision
+        ):
+            raise StaleVersionError(f"memory {old.id} changed meanwhile", hint="do it again")
+        if old.text_digest != memory.text_digest:
+            self._drop_orphans({old.text_digest})
+
+    def _save(self, memory: Memory) -> bool:
+        """One that somebody else has inserted since it was looked for."""
+        return self.save_memories([memory]) == 1
+
+    def _drop_orphans(self, digests: Collection[str]) -> None:
+        mine = and_(
+            _columns.tenant_id == memory_vectors.c.tenant_id,
+            _columns.text_digest == memory_vectors.c.text_digest,
+        )
+        self._rows.delete(VECTORS, memory_vectors.c.text_digest.in_(digests), ~exists().where(mine))
+
+    # what the index has of it
+
+    def unindexed_memories(self, limit: int) -> tuple[Memory, ...]:
+        self._adopt()
+        order = (_columns.changed_at, _columns.id)
+        return self._rows.list(
+            MEMORIES, _columns.indexed_at.is_(None), _KNOWN, order_by=order, limit=limit
+        )
+
+    def mark_indexed(self, memories: Iterable[Memory], at: datetime) -> None:
+        for memory in memories:
+            self._rows.change(MEMORIES, {"indexed_at": at}, id=memory.id, revision=memory.revision)
+
+    def mark_unindexed(self) -> None:
+        self._rows.update(MEMORIES, {"indexed_at": None}, _columns.indexed_at.is_not(None))
+
+    def _adopt(self) -> None:
+        """Fill in what the release before leaves empty: it may be at work until all are upgraded."""
+        unknown = (_columns.kind.is_(None), _columns.indexed_at.is_(None))
+        query = (
+            select(_columns.id, _columns.text, _columns.collection, _columns.created_at)
+            .where(_columns.tenant_id == self._rows.tenant_id, *unknown)
+            .limit(_AT_ONCE)
+        )
+        for id_, text, collection, created_at in self._rows.select(query):
+            is_template = collection is MemoryCollection.TEMPLATES
+            changes = {
+                "kind": Kind.TEMPLATE if is_template else Kind.RUN,
+                "text_digest": digest_of_text(text),
+                "changed_at": created_at,
+            }
+            self._rows.update(MEMORIES, changes, _columns.id == id_)
+
+    # vectors
+
+    def save_vectors(self, vectors: Iterable[MemoryVector]) -> None:
+        unique = {(one.model, one.text_digest): one for one in vectors}
+        self._rows.insert_where_absent(VECTORS, unique.values())
+
+    def find_vectors(self, model: str, digests: Collection[str]) -> Mapping[str, tuple[float, ...]]:
+        columns = memory_vectors.c
+        found: dict[str, tuple[float, ...]] = {}
+        for some in _parts(digests):
+            where = (columns.model == model, columns.text_digest.in_(some))
+            found |= {one.text_digest: one.vector for one in self._rows.list(VECTORS, *where)}
+        return found
+
+    def memories_without_vector(self, model: str, limit: int) -> tuple[Memory, ...]:
+        order = (_columns.id,)
+        without = ~_has_vector(model)
+        return self._rows.list(MEMORIES, _KNOWN, without, order_by=order, limit=limit)
+
+    def count_vectors(self, model: str) -> int:
+        return self._rows.count(MEMORIES, _KNOWN, _has_vector(model))
+
+    def drop_vectors(self, model: str) -> None:
+        self._rows.delete(VECTORS, memory_vectors.c.model == model)
+
+    # models
+
+    def list_models(self) -> tuple[MemoryModel, ...]:
+        order = (memory_models.c.begun_at, memory_models.c.model)
+        return self._rows.list(MODELS, order_by=order)
+
+    def save_model(self, model: MemoryModel) -> None:
+        self._rows.put(MODELS, model, key=("tenant_id", "model"))
+
+    def drop_model(self, model: str) -> None:
+        self._rows.delete(MODELS, memory_models.c.model == model)
+
+    # what was seen
+
+    def add_observations(self, observations: Iterable[Observation]) -> None:
+        self._rows.insert_where_absent(OBSERVATIONS, observations)
+
+    def list_observations(
+        self,
+        *,
+        subject: str | None = None,
+        run_id: str | None = None,
+        project_id: str | None = None,
+        kind: ObservationKind | None = None,
+        limit: int = 1000,
+    ) -> tuple[Observation, ...]:
+        columns = memory_observations.c
+        where = equal(
+            (columns.subject, subject),
+            (columns.run_id, run_id),
+            (columns.project_id, project_id),
+            (columns.kind, kind),
+        )
+        newest_first = (
+            columns.at.desc(),
+            columns.subject.desc(),
+            columns.run_id.desc(),
+            columns.step.desc(),
+            columns.cycle.desc(),
+            columns.place.desc(),
+        )
+        found = self._rows.list(OBSERVATIONS, *where, order_by=newest_first, limit=limit)
+        return tuple(reversed(found))
+
+    def delete_observations(
+        self, *, run_id: str | None = None, project_id: str | None = None
+    ) -> tuple[str, ...]:
+        columns = memory_observations.c
+        where = equal((columns.run_id, run_id), (columns.project_id, project_id))
+        mine = (columns.tenant_id == self._rows.tenant_id, *where)
+        query = select(columns.subject).where(*mine).distinct().order_by(columns.subject)
+        subjects = tuple(subject for (subject,) in self._rows.select(query))
+        self._rows.delete(OBSERVATIONS, *where)
+        return subjects
+
+    # what came of it
+
+    def add_uses(self, uses: Iterable[MemoryUse]) -> None:
+        self._rows.insert_where_absent(USES, uses)
+
+    def mark_used(self, run_id: str, memory_ids: Collection[str], at: datetime) -> None:
+        columns = memory_uses.c
+        where = (columns.run_id == run_id, columns.used_at.is_(None))
+        for some in _parts(memory_ids):
+            self._rows.update(USES, {"used_at": at}, *where, columns.memory_id.in_(some))
+
+    def list_uses(
+        self, *, run_id: str | None = None, memory_id: str | None = None, limit: int = 1000
+    ) -> tuple[MemoryUse, ...]:
+        columns = memory_uses.c
+        where = equal((columns.run_id, run_id), (columns.memory_id, memory_id))
+        order = (columns.shown_at, columns.run_id, columns.step, columns.rank, columns.memory_id)
+        return self._rows.list(USES, *where, order_by=order, limit=limit)
+
+    def delete_uses(self, *, run_id: str | None = None, project_id: str | None = None) -> None:
+        columns = memory_uses.c
+        self._rows.delete(USES, *equal((columns.run_id, run_id), (columns.project_id, project_id)))
+
+    # what is to be forgotten
+
+    def add_forgotten(self, forgotten: Forgotten) -> None:
+        self._rows.put(FORGOTTEN, forgotten, key=("tenant_id", "scope", "key"))
+
+    def find_forgotten(self, scope: ForgetScope, key: str) -> Forgotten | None:
+        return self._rows.find(FORGOTTEN, scope=scope, key=key)
+
+    # context packages
+
+    def add_package(self, package: ContextPackage) -> None:
+        self._rows.insert(PACKAGES, [package])
+
+    def find_package(self, package_id: str) -> ContextPackage | None:
+        return self._rows.find(PACKAGES, id=package_id)
+
+    def find_package_of(self, task_digest: str, now: datetime) -> ContextPackage | None:
+        columns = memory_packages.c
+        found = self._rows.list(
+            PACKAGES,
+            columns.task_digest == task_digest,
+            columns.expires_at > now,
+            order_by=(columns.created_at.desc(), columns.id.desc()),
+            limit=1,
+        )
+        return found[0] if found else None
+
+    def drop_packages(self, expired_at: datetime) -> int:
+        return self._rows.delete(PACKAGES, memory_packages.c.expires_at <= expired_at)
+
+
+def _has_vector(model: str) -> Condition:
+    return exists().where(
+        memory_vectors.c.tenant_id == _columns.tenant_id,
+        memory_vectors.c.model == model,
+        memory_vectors.c.text_digest == _columns.text_digest,
+    )
+
+
+def _changed_at(memory: Memory) -> datetime:
+    return memory.changed_at or memory.created_at
+
+
+def _clean(memory: Memory) -> Memory:
+    """As the database will give it back: a digest is of that text."""
+    return replace(memory, title=clean_text(memory.title), text=clean_text(memory.text))
+
+
+def _parts(values: Collection[str]) -> Iterable[Sequence[str]]:
+    in_order = sorted(set(values))
+    return (in_order[begin : begin + _AT_ONCE] for begin in range(0, len(in_order), _AT_ONCE))
