@@ -63,6 +63,8 @@ def _rules(policy: Policy) -> Iterator[tuple[str, str]]:
         yield "weight", f"{policy.weight:g}"
     if policy.max_deadline is not None:
         yield "max_deadline", duration(policy.max_deadline)
+    if policy.shared_memory is not None:
+        yield "memory.shared", ", ".join(policy.shared_memory) or "none"
     for notice in policy.notices:
         yield f"notify {notice.name}", f"{', '.join(notice.kinds) or 'all'} to {notice.to}"
 

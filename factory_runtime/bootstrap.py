@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from factory_runtime.services.policy import PolicyBook
     from factory_runtime.services.publish_template import Publisher
     from factory_runtime.services.read_standing import Onlooker
+    from factory_runtime.services.recall import Recaller
     from factory_runtime.services.redrive import Redriver
     from factory_runtime.services.request_desk import RequestDesk
     from factory_runtime.services.secret_box import SecretBox
@@ -118,6 +119,19 @@ class Runtime:
         from factory_runtime.memory.lance import LanceMemoryIndex
 
         return LanceMemoryIndex(self.settings.memory_folder, self.embedder)
+
+    @cached_property
+    def recaller(self) -> Recaller:
+        """Searches memories; an index is opened when there is something to look for."""
+        from factory_runtime.services.recall import Recaller
+
+        return Recaller(
+            self.find_store,
+            self.clock,
+            lambda tenant_id: (self.embedder, self.memory),
+            self.settings.memory_shared_tenant,
+            lambda tenant_id: self.policies.shared_memory_of(tenant_id),
+        )
 
     @cached_property
     def catalog(self) -> TemplateCatalog:

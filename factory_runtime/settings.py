@@ -14,6 +14,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 HOME_TENANT = "local"
 """The tenant of who names none."""
 
+_SLUG = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
+
 _WIDEST = {4: 8, 6: 7}
 """The fewest bits that name a network of proxies: those of 10.0.0.0/8, and of fc00::/7."""
 
@@ -32,7 +34,7 @@ class OidcIssuer(BaseModel):
 
     issuer: str
     audience: str = Field(min_length=1)
-    tenant: str | None = Field(default=None, pattern=r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$")
+    tenant: str | None = Field(default=None, pattern=_SLUG)
     tenant_claim: str = Field(default="factory_tenant", min_length=1)
     name_claim: str = Field(default="sub", min_length=1)
     groups_claim: str = Field(default="groups", min_length=1)
@@ -72,6 +74,8 @@ class Settings(BaseSettings):
             ``{"repo-generation": 8}``; a type that is not named has no cap.
         work_pool: where admitted runs are launched into, for Prefect's workers to execute; None is in
             the process that admits them.
+        memory_shared_tenant: whose memories of no project others search beside their own, where their
+            policy asks for it; None is nobody's.
         shared_folder: where artifacts, repositories and memory lie instead of below ``home``: seen by
             every machine of one run store.
         job_routes: the ``pool/queue`` of Prefect's whose workers do the jobs of a type, like
@@ -118,6 +122,7 @@ class Settings(BaseSettings):
     job_types: tuple[str, ...] = ()
     prefect_api_url: str | None = None
     policy_folder: Path | None = None
+    memory_shared_tenant: str | None = Field(default=None, pattern=_SLUG)
     shared_folder: Path | None = None
     work_pool: str | None = Field(default=None, min_length=1)
     start_minutes: float = Field(

@@ -16,7 +16,8 @@ from factory_runtime.compiler.work import EndlessError
 from factory_runtime.compiler.yaml_nodes import Node, read_yaml
 from factory_runtime.domain.errors import InvalidPolicyError, Problem
 from factory_runtime.domain.ids import is_slug
-from factory_runtime.domain.policy import ANY, Limits, Policy, TemplateRule
+from factory_runtime.domain.memory import Collection as MemoryCollection
+from factory_runtime.domain.policy import ANY, MAY_BE_SHARED, Limits, Policy, TemplateRule
 
 POLICY_KEYS = (
     "templates",
@@ -27,6 +28,7 @@ POLICY_KEYS = (
     "weight",
     "max_deadline",
     "notify",
+    "memory",
 )
 VERSIONS_HINT = 'like ">=1.2,<2" or "==1.4.*"'
 _WEIGHTS = (0.001, 1000)
@@ -126,6 +128,7 @@ class _PolicyReader:
             ),
             notices=read_notices(self.fields, self.findings),
             weight=weight,
+            shared_memory=self._shared_memory(),
         )
 
     def _inner(self, key: str, known: tuple[str, ...]) -> Fields | None:
@@ -207,6 +210,18 @@ class _PolicyReader:
         caps = Fields(node, key, self.findings, tuple(node.members))
         found = {name: _cap(caps, name) for name in node.members}
         return {name: cap for name, cap in found.items() if cap is not None}
+
+    def _shared_memory(self) -> tuple[MemoryCollection, ...] | None:
+        memory = self._inner("memory", ("shared",))
+        if memory is None or memory.node_of("shared") is None:
+            return None
+        known = [one.value for one in MAY_BE_SHARED]
+        named = memory.texts("shared")
+        for name, node in named:
+            if name not in known:
+                message = f"{name!r} is no collection that is shared"
+                self.findings.add(node, "bad-value", message, did_you_mean(name, known))
+        return tuple(dict.fromkeys(MemoryCollection(name) for name, _ in named if name in known))
 
     def _weight(self) -> float | None:
         node = self.fields.node_of("weight")

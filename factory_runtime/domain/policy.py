@@ -9,12 +9,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from factory_runtime.domain.approval import Question
+from factory_runtime.domain.memory import Collection
 
 ANY = "*"
 """Stands for every template that has no rule under its own name."""
 
 BLOCK = "block:"
 """Begins an address that Prefect keeps: behind it stands the name of a notification target."""
+
+MAY_BE_SHARED = (Collection.TEMPLATES, Collection.CODE, Collection.DOMAIN)
+"""Of a memory; never runs: they tell what somebody does."""
 
 _BLOCK = re.compile(re.escape(BLOCK) + r"[a-z0-9](?:[a-z0-9-]{0,126}[a-z0-9])?")
 
@@ -97,6 +101,8 @@ class Policy:
         runs_per_day: accepted in one day of UTC.
         max_deadline: the longest a run may ask for; one without a deadline gets this.
         weight: as this policy gives it; None is left to the others. ``limits`` has it as well.
+        shared_memory: collections that searches look into of what is shared with all tenants; None
+            is left to the others.
     """
 
     source: str
@@ -108,6 +114,7 @@ class Policy:
     limits: Limits = Limits()
     notices: tuple[NoticeRule, ...] = ()
     weight: float | None = None
+    shared_memory: tuple[Collection, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

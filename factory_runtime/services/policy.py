@@ -18,6 +18,7 @@ from factory_runtime.domain.errors import (
     StoreUnavailableError,
 )
 from factory_runtime.domain.ids import is_slug
+from factory_runtime.domain.memory import Collection
 from factory_runtime.domain.policy import Limits, NoticeRule, Policy, PolicyRecord
 from factory_runtime.ports import Clock, RunStore
 from factory_runtime.services.policy_check import (
@@ -138,6 +139,14 @@ class PolicyBook:
             PolicyUnavailableError: a policy is broken and none was read before.
         """
         return combined_notices(_whole(self._anew(tenant_id)).policies)
+
+    def shared_memory_of(self, tenant_id: str) -> frozenset[Collection]:
+        """What its searches look into of the memory that is shared; some seconds old at most.
+
+        Raises:
+            PolicyUnavailableError: a policy is broken and none was read before.
+        """
+        return combined_shared_memory(_whole(self._recent(tenant_id)).policies)
 
     def broken(self) -> tuple[str, ...]:
         """Why policies cannot be read, of any tenant: a line each."""
@@ -300,6 +309,12 @@ def combined_notices(policies: Iterable[Policy]) -> tuple[NoticeRule, ...]:
                 name = free_name(rule.name, found)
                 found[name] = replace(rule, name=name)
     return tuple(found.values())
+
+
+def combined_shared_memory(policies: Iterable[Policy]) -> frozenset[Collection]:
+    """What all of those want that say something of it; none where none does."""
+    wanted = [set(one.shared_memory) for one in policies if one.shared_memory is not None]
+    return frozenset(set[Collection].intersection(*wanted)) if wanted else frozenset()
 
 
 def _smaller(caps: Iterable[Mapping[str, int]]) -> dict[str, int]:

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from factory_runtime.domain.errors import InputError
-from factory_runtime.domain.memory import Recalled
-from factory_runtime.ports import Embedder, MemoryIndex, RecallQuery
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+from factory_runtime.domain.errors import (
+    InputError,
+    MemoryUnavailableError,
+    PolicyUnavailableError,
+)
+from factory_runtime.domain.memory import COLLECTION_OF, Collection, Memory, Recalled
+from factory_runtime.domain.policy import MAY_BE_SHARED
+from factory_runtime.domain.records import TemplateRecord
+from factory_runtime.ports import Clock, Embedder, MemoryIndex, RecallQuery, RunStore
 
 MAX_LIMIT = 1000
+MAX_QUERY = 4000
+"""Characters of a query that are looked at: a model reads less."""
+
+FRESH = timedelta(seconds=2)
+"""How long the newest versions of templates are taken as they were read."""
+
+_LOG = logging.getLogger("factory.memory")
+
+Opened = tuple[Embedder, MemoryIndex]
 
 
 def recall(
@@ -14,13 +35,181 @@ def recall(
 ) -> tuple[Recalled, ...]:
     """What the tenant knows that is most like the query's text, best first.
 
+    Of a long text its first ``MAX_QUERY`` characters are looked for.
+
     Raises:
         InputError: there is no text to look for, or the limit is not 1 to ``MAX_LIMIT``.
         MemoryUnavailableError: the model or the index cannot be used.
     """
-    if not query.text.strip():
+    bounded = _bounded(query)
+    if not bounded.collections:
+        return ()
+    (vector,) = embedder.embed([bounded.text])
+    return index.search(tenant_id, bounded, vector)
+
+
+@dataclass(frozen=True)
+class Recaller:
+    """Searches as people and steps do: what is found is confirmed by the record.
+
+    Nothing is embedded, and no index opened, for a tenant that remembers nothing.
+
+    Attributes:
+        store: opens the run store; it gives None where there is none yet.
+        open: a tenant's active model and its index.
+        shared_tenant: whose memories others may ask for; None is nobody's.
+        shared_of: which of its collections a tenant wants to see.
+    """
+
+    store: Callable[[], RunStore | None]
+    clock: Clock
+    open: Callable[[str], Opened]
+    shared_tenant: str | None = None
+    shared_of: Callable[[str], frozenset[Collection]] = lambda _tenant: frozenset()
+    _newest: dict[str, tuple[datetime, Mapping[str, str]]] = field(
+        default_factory=dict[str, "tuple[datetime, Mapping[str, str]]"]
+    )
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def recall(self, tenant_id: str, query: RecallQuery) -> tuple[Recalled, ...]:
+        """What is most like the query's text, best first: of the tenant's own, and what it shares.
+
+        What was forgotten since it was indexed is left out, and texts are those of the record.
+
+        Raises:
+            InputError: as ``recall``.
+            MemoryUnavailableError: the model or the index of the tenant cannot be used.
+        """
+        bounded = _bounded(query)
+        found = self._of(tenant_id, bounded)
+        shared = self._shared(tenant_id, bounded)
+        if not shared:
+            return found
+        known = {one.memory.text_digest for one in found}
+        both = [*found, *(one for one in shared if one.memory.text_digest not in known)]
+        return tuple(sorted(both, key=lambda one: (-one.score, one.memory.id))[: query.limit])
+
+    def sharing(self, tenant_id: str) -> tuple[str, frozenset[Collection]] | None:
+        """Whose memories the tenant sees beside its own, and which of them; None: nobody's."""
+        sharer = self.shared_tenant
+        if sharer is None or sharer == tenant_id:
+            return None
+        try:
+            wanted = self.shared_of(tenant_id).intersection(MAY_BE_SHARED)
+        except PolicyUnavailableError as error:
+            _LOG.warning("nothing shared is shown to %s: %s", tenant_id, error)
+            return None
+        return (sharer, wanted) if wanted else None
+
+    def find(self, tenant_id: str, ids: Sequence[str]) -> tuple[Recalled, ...]:
+        """The tenant's own memories of these ids, and those it may see of who shares; unscored."""
+        own = self._read(tenant_id, ids)
+        found = [Recalled(memory, 0.0) for memory in own.values()]
+        left = [id_ for id_ in ids if id_ not in own]
+        sharing = self.sharing(tenant_id) if left else None
+        if sharing is not None:
+            sharer, wanted = sharing
+            found += [
+                Recalled(memory, 0.0, shared_by=sharer)
+                for memory in self._read(sharer, left).values()
+                if _is_shared(memory, wanted)
+            ]
+        return tuple(found)
+
+    def _shared(self, tenant_id: str, query: RecallQuery) -> tuple[Recalled, ...]:
+        if (sharing := self.sharing(tenant_id)) is None:
+            return ()
+        sharer, wanted = sharing
+        collections = tuple(one for one in query.collections if one in wanted)
+        if not collections:
+            return ()
+        # What is of a project is that project's: of the others' projects none is named.
+        asked = replace(query, collections=collections, project_id=None, projects=())
+        try:
+            found = self._of(sharer, asked)
+        except MemoryUnavailableError as error:
+            # One's own memories are found all the same.
+            _LOG.warning("the memories that %s shares cannot be searched: %s", sharer, error)
+            return ()
+        return tuple(
+            replace(one, shared_by=sharer) for one in found if _is_shared(one.memory, wanted)
+        )
+
+    def _of(self, tenant_id: str, query: RecallQuery) -> tuple[Recalled, ...]:
+        """Of one tenant's own, as its record has them now."""
+        if not self._has_any(tenant_id):
+            return ()
+        asked = replace(query, newest={**self._newest_of(tenant_id), **query.newest})
+        embedder, index = self.open(tenant_id)
+        found = recall(index, embedder, tenant_id, asked)
+        ids = [id_ for one in found for id_ in (one.memory.id, *one.folded)]
+        kept = self._read(tenant_id, ids)
+        return tuple(
+            replace(
+                one,
+                memory=kept[one.memory.id],
+                folded=tuple(id_ for id_ in one.folded if id_ in kept),
+            )
+            for one in found
+            if one.memory.id in kept
+        )
+
+    def _has_any(self, tenant_id: str) -> bool:
+        if (store := self.store()) is None:
+            return False
+        with store.begin(tenant_id, read_only=True) as tx:
+            return bool(tx.list_memories(limit=1))
+
+    def _read(self, tenant_id: str, ids: Sequence[str]) -> Mapping[str, Memory]:
+        store = self.store() if ids else None
+        if store is None:
+            return {}
+        with store.begin(tenant_id, read_only=True) as tx:
+            return {memory.id: memory for memory in tx.find_memories(ids)}
+
+    def _newest_of(self, tenant_id: str) -> Mapping[str, str]:
+        now = self.clock.now()
+        with self._lock:
+            known = self._newest.get(tenant_id)
+        if known is not None and known[0] <= now < known[0] + FRESH:
+            return known[1]
+        if (store := self.store()) is None:
+            return {}
+        with store.begin(tenant_id, read_only=True) as tx:
+            newest = newest_versions(tx.list_templates())
+        with self._lock:
+            self._newest[tenant_id] = (now, newest)
+        return newest
+
+
+def newest_versions(templates: Sequence[TemplateRecord]) -> Mapping[str, str]:
+    """Of each template, the newest of its versions; the last that was published where none is one."""
+    from packaging.version import InvalidVersion, Version
+
+    newest: dict[str, tuple[Version, str]] = {}
+    for one in sorted(templates, key=lambda one: one.published_at):
+        try:
+            version = Version(one.version)
+        except InvalidVersion:
+            version = Version("0")
+        if one.template_id not in newest or version >= newest[one.template_id][0]:
+            newest[one.template_id] = (version, one.version)
+    return {template_id: version for template_id, (_, version) in newest.items()}
+
+
+def _bounded(query: RecallQuery) -> RecallQuery:
+    text = query.text[:MAX_QUERY].encode("utf-8", "replace").decode("utf-8").strip()
+    if not text:
         raise InputError("there is nothing to look for", hint="say in a few words what you need")
     if not 1 <= query.limit <= MAX_LIMIT:
         raise InputError(f"the limit is {query.limit}", hint=f"ask for 1 to {MAX_LIMIT}")
-    (vector,) = embedder.embed([query.text])
-    return index.search(tenant_id, query, vector)
+    if query.kinds is None:
+        return replace(query, text=text)
+    # A kind lies in one collection: to look into the others would find nothing.
+    of_kinds = {COLLECTION_OF[kind] for kind in query.kinds}
+    collections = tuple(one for one in query.collections if one in of_kinds)
+    return replace(query, text=text, collections=collections)
+
+
+def _is_shared(memory: Memory, wanted: frozenset[Collection]) -> bool:
+    return memory.project_id is None and memory.collection in wanted

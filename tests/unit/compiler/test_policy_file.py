@@ -11,6 +11,7 @@ import pytest
 from factory_runtime.compiler.policy_file import Known, load_policy, read_policy
 from factory_runtime.domain.approval import Question
 from factory_runtime.domain.errors import InvalidPolicyError, Problem
+from factory_runtime.domain.memory import Collection
 from factory_runtime.domain.policy import ApprovalRule, Limits, NoticeRule, Policy, TemplateRule
 
 FULL = """
@@ -40,6 +41,7 @@ max_deadline: 8h
 notify:
   - {name: ops, to: "jsons://hooks.example.com/factory", kinds: [dead-letter, run-stuck]}
   - {name: chat, to: $CHAT_URL}
+memory: {shared: [templates, domain, templates]}
 """
 
 
@@ -89,6 +91,7 @@ def test_every_key_is_read():
         NoticeRule("ops", "jsons://hooks.example.com/factory", ("dead-letter", "run-stuck")),
         NoticeRule("chat", "$CHAT_URL"),
     )
+    assert policy.shared_memory == (Collection.TEMPLATES, Collection.DOMAIN)
 
 
 def test_a_policy_without_rules_allows_everything():
@@ -152,6 +155,10 @@ def test_what_is_no_mapping_is_refused(body: bytes):
         "weight: 1e300",
         "weight: true",
         "weight: heavy",
+        "memory: {shared: [runs]}",
+        "memory: {shared: templates}",
+        "memory: [templates]",
+        "memory: {other: [templates]}",
         "max_deadline: 3",
         "max_deadline: 0s",
         "max_deadline: null",
