@@ -110,9 +110,24 @@ class Runtime:
 
     @cached_property
     def embedder(self) -> Embedder:
-        from factory_runtime.memory.embedders.minilm import MiniLmEmbedder
+        return self.open_embedder(self.settings.embedder)
 
-        return MiniLmEmbedder()
+    def open_embedder(self, name: str) -> Embedder:
+        """The embedder of that name, always the same one: a tenant may have two models at once.
+
+        Raises:
+            SettingsError: no embedder is called so, or it lacks a setting.
+        """
+        from factory_runtime.memory.embedders.opened import open_embedder
+
+        opened = self._embedders.get(name)
+        if opened is None:
+            opened = self._embedders.setdefault(name, open_embedder(name, self.settings))
+        return opened
+
+    @cached_property
+    def _embedders(self) -> dict[str, Embedder]:
+        return {}
 
     @cached_property
     def memory(self) -> MemoryIndex:

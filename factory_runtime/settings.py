@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +16,12 @@ HOME_TENANT = "local"
 """The tenant of who names none."""
 
 _SLUG = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
+
+EMBEDDER_NAMES = "minilm, light, openai:MODEL and azure:DEPLOYMENT"
+EMBEDDER_NAME = (
+    r"minilm|light|(?P<service>openai|azure):(?P<model>[A-Za-z0-9][A-Za-z0-9._:/-]{0,99})"
+    r"(@(?P<dimensions>[1-9][0-9]{0,3}))?"
+)
 
 _WIDEST = {4: 8, 6: 7}
 """The fewest bits that name a network of proxies: those of 10.0.0.0/8, and of fc00::/7."""
@@ -105,6 +112,13 @@ class Settings(BaseSettings):
         database_statement_seconds: what PostgreSQL gives one statement for one tenant; twenty times as
             long one that looks over all tenants.
         metrics_token: shown by who may read ``/metrics``, beside administrators.
+        embedder: what makes vectors of memories: ``minilm``, ``light``, ``openai:MODEL`` or
+            ``azure:DEPLOYMENT``.
+        embedding_url: of the endpoint; None is OpenAI's own.
+        embedding_dimensions: how long its vectors are to be; None is what the model is known for.
+        embedding_api_version: of Azure's older addresses, like ``2024-10-21``; None is its ``v1``.
+        embedding_batch: texts in one request.
+        embedding_plain_http: whether texts and key may go to another machine unencrypted.
         hooks: whether the hooks of flow runs drain the outbox; else the sweep does.
     """
 
@@ -152,6 +166,13 @@ class Settings(BaseSettings):
     api_body_kib: int = Field(default=1024, ge=1)
     redis_url: SecretStr | None = None
     metrics_token: SecretStr | None = None
+    embedder: str = "minilm"
+    embedding_url: str | None = None
+    embedding_key: SecretStr | None = None
+    embedding_dimensions: int | None = Field(default=None, ge=1, le=9999)
+    embedding_api_version: str | None = Field(default=None, min_length=1)
+    embedding_batch: int = Field(default=256, ge=1, le=2048)
+    embedding_plain_http: bool = False
     database_connections: int = Field(default=30, ge=1, le=1000)
     database_statement_seconds: float = Field(default=30, ge=0.1, le=86_400)
     lease_seconds: float = Field(
@@ -165,6 +186,13 @@ class Settings(BaseSettings):
     render_memory_mib: int = Field(default=1024, ge=64)
     render_size_mib: int = Field(default=256, ge=1, description="bytes one render may leave")
     render_files: int = Field(default=20_000, ge=1)
+
+    @field_validator("embedder")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if re.fullmatch(EMBEDDER_NAME, name) is None:
+            raise ValueError(f"no embedder is called {name!r}: there are {EMBEDDER_NAMES}")
+        return name
 
     @field_validator("oidc_issuers")
     @classmethod

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from factory_runtime.domain.errors import MemoryUnavailableError
 from factory_runtime.memory.embedders.blas import one_blas_thread
+from factory_runtime.memory.embedders.texts import readable
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -71,7 +72,7 @@ class MiniLmEmbedder:
             MemoryUnavailableError: the model is not installed, or damaged.
         """
         model = self._model()
-        tokens = (model.tokenizer.encode(_readable(text)).ids for text in texts)
+        tokens = (model.tokenizer.encode(readable(text, MAX_CHARACTERS)).ids for text in texts)
         with one_blas_thread():
             return [
                 tuple(row)
@@ -97,11 +98,6 @@ def _batches(tokens: Iterable[list[int]]) -> Iterator[list[list[int]]]:
         size += len(ids)
     if batch:
         yield batch
-
-
-def _readable(text: str) -> str:
-    """Cut, and without lone surrogates, which have no UTF-8."""
-    return text[:MAX_CHARACTERS].encode("utf-8", "replace").decode("utf-8")
 
 
 def _load(folder: Path) -> _Model:
