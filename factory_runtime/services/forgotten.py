@@ -1,0 +1,22 @@
+"""Whether a run is to be forgotten: what is still on its way of it is then not learned."""
+
+from __future__ import annotations
+
+from factory_runtime.domain.memory import ForgetScope
+from factory_runtime.domain.run import Run
+from factory_runtime.ports import RunTransaction
+
+
+def is_forgotten(tx: RunTransaction, run: Run) -> bool:
+    """Whether the run, its project or its tenant was forgotten after the run had ended.
+
+    One that went round again since, and ended later, is learned anew.
+    """
+    ended = run.completed_at or run.updated_at
+    scopes = (
+        (ForgetScope.RUN, run.id),
+        (ForgetScope.PROJECT, run.project_id),
+        (ForgetScope.TENANT, ""),
+    )
+    forgotten = (tx.find_forgotten(scope, key) for scope, key in scopes)
+    return any(one is not None and ended <= one.at for one in forgotten)
