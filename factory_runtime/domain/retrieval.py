@@ -13,6 +13,9 @@ from factory_runtime.domain.memory import Collection, Memory
 RIGHT = 2
 """The grade of a document that answers a question; 1 is one that helps."""
 
+EVALUATION_TENANT = "evaluation"
+"""Whose memories the documents of a labelled set are."""
+
 DEPTH = 10
 """How many documents are looked at for nDCG."""
 

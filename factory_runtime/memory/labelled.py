@@ -15,12 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from factory_runtime.domain.errors import InputError
 from factory_runtime.domain.memory import Collection, Kind, Memory
-from factory_runtime.domain.retrieval import RIGHT, Half, LabelledSet, Question
+from factory_runtime.domain.retrieval import EVALUATION_TENANT, RIGHT, Half, LabelledSet, Question
 
 SHIPPED = Path(__file__).parent / "evaluation"
-TENANT = "evaluation"
-"""Whose memories the documents are."""
-
 _KIND_OF: Mapping[Collection, Kind] = {
     Collection.TEMPLATES: Kind.TEMPLATE,
     Collection.RUNS: Kind.RUN,
@@ -71,7 +68,7 @@ def _documents(folder: Path, collection: Collection) -> Iterator[Memory]:
     for document in _lines(folder / f"{collection.value}.jsonl", _Document):
         yield Memory(
             id=document.id,
-            tenant_id=TENANT,
+            tenant_id=EVALUATION_TENANT,
             kind=_KIND_OF[collection],
             title=document.title,
             # What is learned of runs and templates begins with its title, too.
