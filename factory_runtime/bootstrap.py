@@ -38,10 +38,12 @@ if TYPE_CHECKING:
     from factory_runtime.services.drain_outbox import Drained
     from factory_runtime.services.engine import Engine
     from factory_runtime.services.health import FactoryHealth
-    from factory_runtime.services.index_memory import Librarian
+    from factory_runtime.services.index_memory import Indexer
     from factory_runtime.services.inventory import Inventory
     from factory_runtime.services.kept_templates import KeptTemplates
     from factory_runtime.services.lanes import Lanes
+    from factory_runtime.services.librarian import Librarian
+    from factory_runtime.services.memory_models import Models
     from factory_runtime.services.policy import PolicyBook
     from factory_runtime.services.publish_template import Publisher
     from factory_runtime.services.read_standing import Onlooker
@@ -131,9 +133,35 @@ class Runtime:
 
     @cached_property
     def memory(self) -> MemoryIndex:
+        """Of the vectors of the settings' embedder; a tenant's own may be another: see ``models``."""
+        return self.open_memory(self.embedder)
+
+    def open_memory(self, embedder: Embedder) -> MemoryIndex:
+        """The index of an embedder's vectors."""
         from factory_runtime.memory.lance import LanceMemoryIndex
 
-        return LanceMemoryIndex(self.settings.memory_folder, self.embedder)
+        return LanceMemoryIndex(self.settings.memory_folder, embedder)
+
+    @cached_property
+    def models(self) -> Models:
+        """The embedding models that tenants' memories have."""
+        from factory_runtime.ports.memory import model_name
+        from factory_runtime.services.memory_models import Models
+
+        default = self.settings.embedder
+        indexes: dict[str, MemoryIndex] = {}
+
+        def open_embedder(name: str) -> Embedder:
+            return self.embedder if name == default else self.open_embedder(name)
+
+        def open_index(embedder: Embedder) -> MemoryIndex:
+            name = model_name(embedder)
+            if name not in indexes:
+                is_default = name == model_name(self.embedder)
+                indexes[name] = self.memory if is_default else self.open_memory(embedder)
+            return indexes[name]
+
+        return Models(lambda: self.store, self.clock, default, open_embedder, open_index)
 
     @cached_property
     def recaller(self) -> Recaller:
@@ -143,7 +171,7 @@ class Runtime:
         return Recaller(
             self.find_store,
             self.clock,
-            lambda tenant_id: (self.embedder, self.memory),
+            lambda tenant_id: self.models.of(tenant_id).pair,
             self.settings.memory_shared_tenant,
             lambda tenant_id: self.policies.shared_memory_of(tenant_id),
         )
@@ -299,12 +327,17 @@ class Runtime:
         return check_routes(self.settings.job_routes, self.job_types)
 
     @cached_property
-    def librarian(self) -> Librarian:
-        from factory_runtime.services.index_memory import Librarian
+    def indexer(self) -> Indexer:
+        """Brings the memory's indexes up to its records."""
+        from factory_runtime.services.index_memory import Indexer
 
-        return Librarian(
-            self.store, self.storage, self.clock, lambda: self.embedder, lambda: self.memory
-        )
+        return Indexer(self.store, self.clock, self.models, worker_name())
+
+    @cached_property
+    def librarian(self) -> Librarian:
+        from factory_runtime.services.librarian import Librarian
+
+        return Librarian(self.store, self.storage, self.clock)
 
     @cached_property
     def launcher(self) -> Launcher:
@@ -337,13 +370,16 @@ class Runtime:
 
         handlers: dict[str, Callable[[Any], None]] = {
             **self.librarian.handlers,
+            **self.indexer.handlers,
             topics.SETTLE_EFFECTS: settler.settle,
             topics.UNDO_RUN: self.undoer.begin,
             topics.TAKE_INVENTORY: self.inventory.take,
             topics.GO_ON_REDRIVING: lambda message: self.redriver.handle(message),
             **shown,
         }
-        return drain_outbox(self.store, self.clock, handlers, worker_name())
+        drained = drain_outbox(self.store, self.clock, handlers, worker_name())
+        self.indexer.catch_up_all()
+        return drained
 
     @cached_property
     def notices(self) -> NoticeSender:

@@ -90,6 +90,10 @@ class MemoryRecords(Protocol):
 
     def drop_vectors(self, model: str) -> None: ...
 
+    def drop_unused_vectors(self, digests: Collection[str]) -> None:
+        """Those of them whose text no memory has."""
+        ...
+
     # models
 
     def list_models(self) -> tuple[MemoryModel, ...]:

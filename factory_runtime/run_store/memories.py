@@ -206,6 +206,10 @@ class Memories:
     def drop_vectors(self, model: str) -> None:
         self._rows.delete(VECTORS, memory_vectors.c.model == model)
 
+    def drop_unused_vectors(self, digests: Collection[str]) -> None:
+        for some in _parts(digests):
+            self._drop_orphans(some)
+
     # models
 
     def list_models(self) -> tuple[MemoryModel, ...]:

@@ -1,92 +1,216 @@
-"""Handlers of the outbox that turn what happened into memories, and index them."""
+"""Bring the index up to what the records say: by one process at a time for each tenant."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import datetime, timedelta
 
-from factory_runtime.domain.errors import TemplateNotFoundError
-from factory_runtime.domain.memory import Memory
-from factory_runtime.domain.records import OutboxMessage, TemplateRecord
-from factory_runtime.ports import ArtifactStorage, Clock, Embedder, MemoryIndex, RunStore
-from factory_runtime.services.bodies import from_body
-from factory_runtime.services.remember import embed_missing, memory_of_run, memory_of_template
-from factory_runtime.services.topics import MEMORY_OF_RUN, MEMORY_OF_TEMPLATE
+from factory_runtime.domain.errors import FactoryError, MemoryUnavailableError
+from factory_runtime.domain.ids import new_id
+from factory_runtime.domain.memory import Memory, MemoryModel, ModelStatus
+from factory_runtime.domain.records import OutboxMessage
+from factory_runtime.ports import Clock, RunStore
+from factory_runtime.services.embed_memories import (
+    embedded,
+    kept_vectors,
+    new_vectors,
+    save_vectors,
+)
+from factory_runtime.services.memory_lock import Held, try_memory
+from factory_runtime.services.memory_models import Models, OpenedModel
+from factory_runtime.services.outbox import leave
+from factory_runtime.services.topics import MEMORY_INDEX
+
+BATCH = 200
+"""Memories that are embedded together, and put in by one commit a collection."""
+
+OPTIMIZE_AFTER = 40
+"""Commits: each leaves files behind, and makes the next search a little slower."""
+
+KEEP = timedelta(days=1)
+"""What was replaced in the index stays as long as somebody may still be reading it."""
+
+_ALL_THERE_ARE = timedelta(days=1)
+"""No message is put off for longer."""
+
+_RETRY_BESIDE = timedelta(minutes=1)
+"""How long a model is left alone that searches do not use, and that failed."""
+
+_LOG = logging.getLogger("factory.memory")
 
 
-@dataclass(frozen=True)
-class Librarian:
-    """What indexing needs. The index and the embedder are opened at first use.
+@dataclass(frozen=True, slots=True)
+class CaughtUp:
+    """What was done of what the index did not have.
 
-    The record comes first and the index second: a crash between the two is healed by doing the
-    message again, under the same id.
+    Attributes:
+        indexed: memories.
+        busy: tenants that another process is at: it does what is left.
+        failed: tenants whose index or embedder cannot be used now; it is tried again later.
     """
 
-    store: RunStore
-    storage: ArtifactStorage
-    clock: Clock
-    embedder: Callable[[], Embedder]
-    index: Callable[[], MemoryIndex]
+    indexed: int = 0
+    busy: int = 0
+    failed: int = 0
+
+
+class Indexer:
+    """Brings indexes up to date.
+
+    The record was written first. Killed anywhere between that, the vectors and the index, whoever
+    comes next goes on from there: an upsert repeated is one row.
+    """
+
+    def __init__(self, store: RunStore, clock: Clock, models: Models, worker: str) -> None:
+        self._store = store
+        self._clock = clock
+        self._models = models
+        self._worker = worker
+        self._left_alone: dict[tuple[str, str], datetime] = {}
 
     @property
     def handlers(self) -> Mapping[str, Callable[[OutboxMessage], None]]:
-        """The topics of the outbox that are the memory's."""
-        return {MEMORY_OF_RUN: self.index_run, MEMORY_OF_TEMPLATE: self.index_template}
+        """The topic of tenants whose indexing has failed."""
+        return {MEMORY_INDEX: self._try_again}
 
-    def index_run(self, message: OutboxMessage) -> None:
-        """Remember one ended run.
+    def catch_up_all(self) -> CaughtUp:
+        """Catch up for every tenant that has something to index. One that fails hinders no other.
+
+        It is left to the outbox then, which waits longer with each try: no run pays for it.
+        """
+        indexed = busy = failed = 0
+        for tenant_id in self._due():
+            try:
+                caught = self.catch_up(tenant_id)
+            except Exception as error:
+                self._leave_for_later(tenant_id, error)
+                failed += 1
+            else:
+                indexed, busy = indexed + caught.indexed, busy + caught.busy
+        return CaughtUp(indexed, busy, failed)
+
+    def catch_up(self, tenant_id: str) -> CaughtUp:
+        """Index all that the tenant's index does not have as it is now.
+
+        Where another process is at it, that one does it: it looks again after it has given the lock
+        back, so nothing is left that was recorded meanwhile.
 
         Raises:
-            MemoryUnavailableError: the record stands; the index has to catch up.
+            MemoryUnavailableError: the embedder or the index cannot be used.
         """
-        tenant_id, run_id = message.tenant_id, str(message.payload["run_id"])
-        with self.store.begin(tenant_id) as tx:
-            run = tx.get_run(run_id)
-            jobs = tx.list_jobs(run_id)
-            artifacts = tx.list_artifacts(run_id=run_id)
-            template = _find(tx.list_templates(), run.template_id, run.template_version)
-        inputs = _in_order(from_body(self.storage, tenant_id, run.inputs), template)
-        title, description = (
-            (template.title, template.description) if template else (run.template_id, "")
+        indexed = 0
+        while True:
+            with try_memory(self._store, self._clock, tenant_id, self._worker) as held:
+                if held is None:
+                    return CaughtUp(indexed, busy=1)
+                indexed += self._index(held)
+            if tenant_id not in self._store.unindexed_tenants():
+                return CaughtUp(indexed)
+
+    def _try_again(self, message: OutboxMessage) -> None:
+        if self.catch_up(message.tenant_id).busy:
+            # Whoever is at it may fail as well, and trusts this message to be there then.
+            raise MemoryUnavailableError("another process is at the memory")
+
+    def _due(self) -> Sequence[str]:
+        waiting = self._store.unindexed_tenants()
+        put_off = self._put_off() if waiting else frozenset[str]()
+        return [one for one in waiting if one not in put_off]
+
+    def _put_off(self) -> frozenset[str]:
+        """Those that have failed: the outbox has them."""
+        later = self._clock.now() + _ALL_THERE_ARE
+        waiting = self._store.due_messages(later, limit=10_000, topics=(MEMORY_INDEX,))
+        return frozenset(message.tenant_id for message in waiting)
+
+    def _leave_for_later(self, tenant_id: str, error: Exception) -> None:
+        level = logging.WARNING if isinstance(error, FactoryError) else logging.ERROR
+        _LOG.log(
+            level, "the memory of %s is indexed later: %s", tenant_id, error, exc_info=level > 30
         )
-        memory = memory_of_run(run, jobs, artifacts, title, description, inputs, self.clock.now())
-        self._keep(tenant_id, memory)
+        if tenant_id in self._put_off():
+            return
+        with self._store.begin(tenant_id) as tx:
+            leave(tx, MEMORY_INDEX, new_id("index"), {}, self._clock.now(), timedelta(seconds=2))
 
-    def index_template(self, message: OutboxMessage) -> None:
-        """Remember one published template version.
+    def _index(self, held: Held) -> int:
+        """Index batch by batch until nothing is left; how many memories."""
+        indexed = 0
+        while memories := self._next(held.tenant_id):
+            held.renew()
+            models = self._models.ensure(held.tenant_id)
+            opened = [one for one in map(self._open, models) if one is not None]
+            put_in = [one for one in opened if self._put_in(held, one, memories)]
+            self._mark(held.tenant_id, put_in, memories)
+            indexed += len(memories)
+        if indexed:
+            self._tidy(held)
+        return indexed
 
-        Raises:
-            TemplateNotFoundError: it is not in the store.
-            MemoryUnavailableError: the record stands; the index has to catch up.
+    def _next(self, tenant_id: str) -> tuple[Memory, ...]:
+        with self._store.begin(tenant_id, durable=False) as tx:
+            return tx.unindexed_memories(BATCH)
+
+    def _open(self, model: MemoryModel) -> OpenedModel | None:
+        """The model; None where searches do not use it, and it cannot be used either."""
+        if model.status is ModelStatus.ACTIVE:
+            return self._models.open(model)
+        if self._clock.now() < self._left_alone.get(_key(model), self._clock.now()):
+            return None
+        try:
+            return self._models.open(model)
+        except FactoryError as error:
+            self._leave_alone(model, error)
+            return None
+
+    def _put_in(self, held: Held, model: OpenedModel, memories: Sequence[Memory]) -> bool:
+        """Put a batch into one model's index; False where searches do not use it, and it failed.
+
+        What it lacks then is made by whoever builds it, or before it is switched to.
         """
-        template_id, version = str(message.payload["template_id"]), str(message.payload["version"])
-        with self.store.begin(message.tenant_id) as tx:
-            template = _find(tx.list_templates(), template_id, version)
-        if template is None:
-            raise TemplateNotFoundError(f"no template {template_id} {version}")
-        self._keep(message.tenant_id, memory_of_template(template, self.clock.now()))
+        try:
+            kept = kept_vectors(self._store, held.tenant_id, model.name, memories)
+            new = new_vectors(model.embedder, memories, kept)
+            save_vectors(self._store, held.tenant_id, model.embedder, new)
+            held.renew()  # embedding may have taken a while
+            model.index.upsert(held.tenant_id, embedded(memories, {**kept, **new}))
+        except FactoryError as error:
+            if model.record.status is ModelStatus.ACTIVE:
+                raise
+            self._leave_alone(model.record, error)
+            return False
+        return True
 
-    def _keep(self, tenant_id: str, memory: Memory) -> None:
-        with self.store.begin(tenant_id) as tx:
-            tx.save_memories([memory])
-        embedded = embed_missing(self.embedder(), [memory])
-        with self.store.begin(tenant_id) as tx:
-            tx.save_memories(embedded)
-        self.index().upsert(tenant_id, embedded)
+    def _leave_alone(self, model: MemoryModel, error: FactoryError) -> None:
+        _LOG.warning("%s of %s lacks vectors for now: %s", model.model, model.tenant_id, error)
+        self._left_alone[_key(model)] = self._clock.now() + _RETRY_BESIDE
+
+    def _mark(
+        self, tenant_id: str, models: Sequence[OpenedModel], memories: Sequence[Memory]
+    ) -> None:
+        """The index has them; but not what was deleted meanwhile, or has another text by now."""
+        with self._store.begin(tenant_id) as tx:
+            tx.mark_indexed(memories, self._clock.now())
+            found = tx.find_memories([memory.id for memory in memories])
+            there = {memory.id: memory.text_digest for memory in found}
+            old = [one for one in memories if there.get(one.id) != one.text_digest]
+            tx.drop_unused_vectors({memory.text_digest for memory in old})
+        gone = [memory.id for memory in old if memory.id not in there]
+        for model in models if gone else ():
+            model.index.forget(tenant_id, gone)
+
+    def _tidy(self, held: Held) -> None:
+        """Put the index in order where it has got many commits; the upkeep does it if this fails."""
+        active = self._models.of(held.tenant_id)
+        try:
+            if active.index.commits(held.tenant_id) >= OPTIMIZE_AFTER:
+                held.renew()
+                active.index.optimize(held.tenant_id, KEEP)
+        except MemoryUnavailableError as error:
+            _LOG.warning("the memory of %s is put in order later: %s", held.tenant_id, error)
 
 
-def _in_order(inputs: Mapping[str, Any], template: TemplateRecord | None) -> dict[str, Any]:
-    """The inputs as the template's author ordered them: what matters most comes first."""
-    declared: Mapping[str, Any] = template.inputs_schema.get("properties", {}) if template else {}
-    known = [name for name in declared if name in inputs]
-    return {name: inputs[name] for name in [*known, *(n for n in inputs if n not in declared)]}
-
-
-def _find(
-    templates: tuple[TemplateRecord, ...], template_id: str, version: str
-) -> TemplateRecord | None:
-    for template in templates:
-        if template.template_id == template_id and template.version == version:
-            return template
-    return None
+def _key(model: MemoryModel) -> tuple[str, str]:
+    return model.tenant_id, model.model

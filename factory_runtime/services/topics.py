@@ -2,6 +2,11 @@
 
 MEMORY_OF_TEMPLATE = "memory.template"
 MEMORY_OF_RUN = "memory.run"
+MEMORY_OF_CODE = "memory.code"
+MEMORY_OF_TREE = "memory.tree"
+MEMORY_INDEX = "memory.index"
+MEMORY_FORGET = "memory.forget"
+MEMORY_DROP_MODEL = "memory.drop-model"
 SHOW_RUN = "prefect.show-run"
 SHOW_STATUS = "prefect.show-status"
 SETTLE_EFFECTS = "effects.settle"
