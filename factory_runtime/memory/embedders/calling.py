@@ -6,6 +6,7 @@ import json
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -118,10 +119,6 @@ class Caller:
         self._process = 0
         self._lock = threading.Lock()
 
-    def close(self) -> None:
-        if self._http is not None:
-            self._http.close()
-
     def post(self, body: Mapping[str, Any]) -> bytes:
         """What the endpoint answers.
 
@@ -201,6 +198,8 @@ class Caller:
                 self._http = httpx.Client(
                     timeout=_TIMEOUT, trust_env=is_tls, follow_redirects=False
                 )
+                # Nobody is told when an embedder is used for the last time.
+                weakref.finalize(self, self._http.close)
             return self._http
 
 

@@ -83,10 +83,6 @@ class EndpointEmbedder:
             for vector in self._embed_or_halve(batch)
         ]
 
-    def close(self) -> None:
-        """Let go of the connections."""
-        self._caller.close()
-
     def _embed_or_halve(self, texts: list[str]) -> list[tuple[float, ...]]:
         """Halve what is too much: how much that is, no endpoint tells beforehand."""
         try:
