@@ -12,7 +12,7 @@ from factory_runtime.ports.credentials import CredentialBook, Credentials, NoCre
 from factory_runtime.ports.deployment_records import DeploymentRecords
 from factory_runtime.ports.git_host import Commit, CommitOrder, GitHost, Repository
 from factory_runtime.ports.job_type import FileTree, JobContext, JobFacts, JobType, Undoing
-from factory_runtime.ports.memory import Embedder, MemoryIndex, RecallQuery
+from factory_runtime.ports.memory import Cutter, Embedder, IndexSize, MemoryIndex, RecallQuery
 from factory_runtime.ports.notifier import AddressBook, Notifier
 from factory_runtime.ports.numbers import (
     EndedJob,
@@ -52,6 +52,7 @@ __all__ = [
     "CommitOrder",
     "CredentialBook",
     "Credentials",
+    "Cutter",
     "DeploymentRecords",
     "DispatchTransaction",
     "Embedder",
@@ -61,6 +62,7 @@ __all__ = [
     "FetchedTemplate",
     "FileTree",
     "GitHost",
+    "IndexSize",
     "JobContext",
     "JobFacts",
     "JobKey",

@@ -12,6 +12,7 @@ from factory_runtime.services.leave_callbacks import leave_callbacks
 from factory_runtime.services.outbox import leave
 from factory_runtime.services.signals import signal_at_rest
 from factory_runtime.services.topics import (
+    MEMORY_OF_CODE,
     MEMORY_OF_RUN,
     NOTICE,
     PREFECT_EVENT,
@@ -47,6 +48,8 @@ def leave_endings(tx: RunTransaction, run: Run, now: datetime) -> None:
         leave(tx, SETTLE_EFFECTS, cycle, this, now, after=known_in)
     if run.undoes is None:
         leave(tx, MEMORY_OF_RUN, cycle, this, now)
+        if run.status is RunStatus.SUCCEEDED:
+            leave(tx, MEMORY_OF_CODE, cycle, this, now)
     else:
         leave(tx, TAKE_INVENTORY, cycle, {**this, "cycle": run.cycle}, now, after=known_in)
     if run.undo_requested_by is not None and run.status is not RunStatus.SUCCEEDED:
