@@ -27,7 +27,7 @@ _ANSWER_BYTES = 64 << 20
 _WORDS = 200
 """Characters of what an endpoint says, in a message of ours."""
 
-_BUSY = {408, 409, 425, 429}
+_BUSY = {408, 409, 429}
 _KEY_REFUSED = {401, 403}
 _BODY_REFUSED = {400, 413, 422}
 
@@ -106,7 +106,8 @@ class Endpoint:
     def without_key(self, words: str) -> str:
         """Something that the endpoint said, on one line, short, and without the key."""
         shown = words.replace(self.key, "***") if self.key else words
-        return " ".join(shown.split())[:_WORDS]
+        printable = "".join(c if c.isprintable() else " " for c in shown)
+        return " ".join(printable.split())[:_WORDS]
 
 
 class Caller:
