@@ -83,7 +83,7 @@ def rank(
     return _folded(placed[: FOLD_AMONG * limit], limit, near)
 
 
-def _superseded_by(memory: Memory, newest: Mapping[str, str]) -> str | None:
+def superseded_by(memory: Memory, newest: Mapping[str, str]) -> str | None:
     """What has taken its place, like ``microservice 1.3.0`` or the id of a memory; None: nothing."""
     if memory.superseded_by is not None:
         return memory.superseded_by
@@ -101,7 +101,7 @@ def _scored(
     likeness = min(max(candidate.likeness, 0.0), 1.0)
     words = (candidate.words or 0.0) / most_words if most_words > 0 else 0.0
     score = (1 - weight) * likeness + weight * words
-    superseded = _superseded_by(candidate.memory, newest)
+    superseded = superseded_by(candidate.memory, newest)
     return Recalled(
         candidate.memory,
         score if superseded is None else score * SUPERSEDED_FACTOR,
