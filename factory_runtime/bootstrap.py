@@ -313,6 +313,7 @@ class Runtime:
             topic_caps=self.settings.topic_caps,
             credentials=CredentialBlocks(),
             routes={name: str(route) for name, route in self.routes.items()},
+            recall=lambda tenant_id, query: self.recaller.recall(tenant_id, query),
         )
 
     @cached_property

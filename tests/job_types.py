@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from factory_runtime.domain.errors import (
     CancelledError,
     LeaseLostError,
 )
+from factory_runtime.domain.memory import Kind, Recalled
 from factory_runtime.domain.records import Effect
 from factory_runtime.domain.result import JobResult
 from factory_runtime.domain.tree import TreeFile, TreeReference
@@ -77,6 +78,10 @@ class Context:
     checks_until_cancelled: int = 1000
     lease_checks_until_lost: int = 1000
     other_host: GitHost | None = None
+    knows: tuple[Recalled, ...] = ()
+    recalled: list[tuple[str, Collection[Kind] | None, int]] = field(
+        default_factory=list[tuple[str, "Collection[Kind] | None", int]]
+    )
 
     @property
     def host(self) -> GitHost:
@@ -137,6 +142,12 @@ class Context:
 
     def find_last_copy(self, kind: ArtifactKind, name: str) -> Artifact | None:
         raise NotImplementedError((kind, name))
+
+    def recall(
+        self, query: str, kinds: Collection[Kind] | None = None, k: int = 5
+    ) -> tuple[Recalled, ...]:
+        self.recalled.append((query, kinds, k))
+        return self.knows[:k]
 
     def log(self, message: str) -> None:
         self.lines.append(message)

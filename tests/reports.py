@@ -15,6 +15,7 @@ from factory_runtime.artifacts.in_memory import InMemoryArtifactStorage
 from factory_runtime.artifacts.local import LocalArtifactStorage
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.errors import CancelledError, SuspendedError
+from factory_runtime.domain.memory import Recalled
 from factory_runtime.domain.result import JobResult, WaitUntil
 from factory_runtime.domain.run import Run
 from factory_runtime.jobs.report.chart import Chart
@@ -79,6 +80,9 @@ class Lent:
     def find_last_copy(self, kind: ArtifactKind, name: str) -> Artifact | None:
         assert kind is ArtifactKind.FILE
         return self.copies.get(name)
+
+    def recall(self, query: str, kinds: Any = None, k: int = 5) -> tuple[Recalled, ...]:
+        raise NotImplementedError((query, kinds, k))
 
     def log(self, message: str) -> None:
         self.lines.append(message)

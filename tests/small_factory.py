@@ -352,7 +352,7 @@ def busy(seconds: float | None = None) -> TransientError:
     return TransientError("the host is busy", hint="wait", retry_after=wait)
 
 
-def raises(error: Exception) -> Any:
+def raises(error: BaseException) -> Any:
     """What a test puts in the place of something that breaks."""
 
     def broken(*_arguments: Any) -> Any:

@@ -157,6 +157,10 @@ class SettingsError(InputError):
     """A setting that makes no sense, or a folder that cannot be used."""
 
 
+class UnknownMemoryError(InputError):
+    """A request says that it drew from memories that its project does not have."""
+
+
 class DataRefusedError(InputError):
     """A location of data that the settings do not allow, or data larger than is allowed."""
 
@@ -228,6 +232,10 @@ class ApprovalNotFoundError(NotFoundError):
 
 class RouteNotFoundError(NotFoundError):
     """Prefect does not have the pool, the queue or the deployment that a route names."""
+
+
+class ContextPackageNotFoundError(NotFoundError):
+    """No such context package for this tenant, or none that can be read any more."""
 
 
 class RedriveOrderNotFoundError(NotFoundError):
@@ -377,6 +385,10 @@ class StoreFullError(StoreUnavailableError, StorageFullError):
 
 class SecretLeakError(PermanentError):
     """A job would have left a secret where others read it."""
+
+
+class UnshownMemoryError(PermanentError):
+    """A job says that it made use of a memory that its run was never shown."""
 
 
 class HostRejectedError(PermanentError):

@@ -68,6 +68,7 @@ class JobResult:
         degraded: in what way this is less than was asked for, for people: "from the copy of
             2026-11-20", "charts left out: latency". None where it is whole.
         undone: of an undo: one for each effect it was given.
+        used: ids of memories that were shown to this run and that it made use of.
     """
 
     outputs: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -76,6 +77,7 @@ class JobResult:
     external_ids: Mapping[str, str] = field(default_factory=dict[str, str])
     degraded: str | None = None
     undone: tuple[Undone, ...] = ()
+    used: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

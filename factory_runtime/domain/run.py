@@ -74,6 +74,7 @@ class RunRequest:
             a conflict.
         flow_run_id: set where the run began in Prefect and adopts that flow run.
         delivery_id: set where a webhook's delivery began it.
+        drawn_from: ids of memories that whoever asks has made use of.
     """
 
     tenant_id: str
@@ -91,6 +92,7 @@ class RunRequest:
     flow_run_id: str | None = None
     delivery_id: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    drawn_from: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import IO, Any, Protocol, runtime_checkable
 
 from factory_runtime.domain.approval import Approval, Question, Vote
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
+from factory_runtime.domain.memory import Kind, Recalled
 from factory_runtime.domain.records import Effect
 from factory_runtime.domain.result import JobResult, RenderOrder, WaitUntil
 from factory_runtime.domain.template import JobTypeFacts
@@ -156,6 +157,26 @@ class JobContext(Protocol):
 
     def find_last_copy(self, kind: ArtifactKind, name: str) -> Artifact | None:
         """The newest artifact of this kind and name that a run of the same project left."""
+        ...
+
+    def recall(
+        self, query: str, kinds: Collection[Kind] | None = None, k: int = 5
+    ) -> tuple[Recalled, ...]:
+        """What the tenant's memory knows that is most like the query, the best first.
+
+        It sees what is of the run's own project or of none. That it was shown is recorded when the
+        attempt ends; say in ``JobResult.used`` what was made use of. A memory that does not answer
+        in ten seconds gives nothing, and a line in the job's log.
+
+        Args:
+            query: in words.
+            kinds: of one of them; None is any.
+            k: how many at most, 1 to 100.
+
+        Raises:
+            InputError: ``k`` is another number.
+            CancelledError: somebody asked the run to stop.
+        """
         ...
 
     def log(self, message: str) -> None:

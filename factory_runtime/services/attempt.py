@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
@@ -18,6 +18,7 @@ from factory_runtime.domain.attempt import Attempt, Outcome
 from factory_runtime.domain.errors import CancelledError, FactoryError, SuspendedError
 from factory_runtime.domain.ids import digest_of, effect_key
 from factory_runtime.domain.job import Job
+from factory_runtime.domain.memory import Kind, Recalled
 from factory_runtime.domain.plan import PlannedJob
 from factory_runtime.domain.progress import ancestors, compensates
 from factory_runtime.domain.records import Checkpoint, Effect
@@ -25,6 +26,7 @@ from factory_runtime.domain.result import RenderOrder
 from factory_runtime.domain.secrets import Secrets
 from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.ports import ArtifactStorage, Credentials, GitHost, JobFacts
+from factory_runtime.services.ask_memory import ask_memory, query_of
 from factory_runtime.services.ask_people import ask
 from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.bodies import from_body, to_body
@@ -38,6 +40,7 @@ from factory_runtime.services.credentials import (
 from factory_runtime.services.engine import Engine, Walk
 from factory_runtime.services.hide_in_logs import hide_in_logs
 from factory_runtime.services.intend import intend
+from factory_runtime.services.memory_uses import Drawing
 from factory_runtime.services.steadily import steadily
 
 LogLine = tuple[datetime, str]
@@ -58,6 +61,7 @@ class Begun:
         asked: what its type asked of people, as it stood when it was told.
         refusal: why its render failed: Prefect keeps only that it did.
         secrets: what its type was lent, and may not leave anywhere.
+        drawing: what its type was shown of the memory.
     """
 
     planned: PlannedJob
@@ -76,6 +80,7 @@ class Begun:
     asked: Approval | None = None
     refusal: FactoryError | None = None
     secrets: Secrets = field(default_factory=Secrets)
+    drawing: Drawing = field(default_factory=Drawing)
     _progress_told: bool = True
     _taking: threading.Lock = field(default_factory=threading.Lock)
 
@@ -306,6 +311,19 @@ class AttemptContext:
         mine = self.facts
         with self._engine.store.begin(mine.tenant_id, read_only=True) as tx:
             return tx.find_last_artifact(mine.project_id, kind, name)
+
+    def recall(
+        self, query: str, kinds: Collection[Kind] | None = None, k: int = 5
+    ) -> tuple[Recalled, ...]:
+        wanted = query_of(self.facts, self._begun.secrets.hide_in(query), kinds, k)
+        self.check_cancelled()
+        ask, stopped = self._engine.recall, self._begun.stopped
+        told = ask_memory(ask, self.facts.tenant_id, wanted, stopped)
+        self.check_cancelled()
+        if told.trouble is not None:
+            self.log(f"recalled nothing: {told.trouble}")
+        self._begun.drawing.note(self.facts, told.found, self.now())
+        return told.found
 
     def log(self, message: str) -> None:
         self._begun.logs.append((self.now(), self._begun.secrets.hide_in(message)))

@@ -29,6 +29,7 @@ from factory_runtime.ports import (
     RunStore,
     RunTransaction,
 )
+from factory_runtime.services.ask_memory import Recall
 from factory_runtime.services.locks import is_dispatcher, take_lock, walk_lock
 from factory_runtime.services.signals import RUN_STARTED, signal_run
 from factory_runtime.services.steadily import steadily
@@ -50,6 +51,7 @@ class Engine:
         topic_caps: jobs of a type at once, over all tenants, by its name.
         routes: the ``pool/queue`` whose workers do the jobs of a type, by its name; the others are
             done by whoever walks the run.
+        recall: searches a tenant's memory for its jobs; None where there is none.
     """
 
     store: RunStore
@@ -64,6 +66,7 @@ class Engine:
     credentials: CredentialBook = field(default_factory=NoCredentials)
     topic_caps: Mapping[str, int] = field(default_factory=dict[str, int])
     routes: Mapping[str, str] = field(default_factory=dict[str, str])
+    recall: Recall | None = None
 
 
 @dataclass

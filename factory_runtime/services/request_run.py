@@ -25,6 +25,7 @@ from factory_runtime.ports import RunTransaction
 from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.bodies import to_body
 from factory_runtime.services.dispatch import leave_to_beginner
+from factory_runtime.services.memory_uses import refuse_unknown, write_drawn_from
 from factory_runtime.services.plan_request import plan_under_policy, refuse_bad_names
 from factory_runtime.services.policy_check import Ruling, hold_quota
 from factory_runtime.services.request_desk import RequestDesk
@@ -54,7 +55,8 @@ def request_run(desk: RequestDesk, request: RunRequest) -> Run:
 
     Raises:
         InputError: unknown template, invalid inputs (all of them), an invalid template; or the
-            tenant's policy refuses it (with all rules that do).
+            tenant's policy refuses it (with all rules that do); or it draws from memories that its
+            project does not have.
         TransientError: the store, the disk or a broken policy; nothing is recorded and the request
             may come again.
         ConflictError: an edited published version, or an idempotency key with another body.
@@ -64,6 +66,7 @@ def request_run(desk: RequestDesk, request: RunRequest) -> Run:
     try:
         if (known := _known_run(desk, request, body_digest)) is not None:
             return known
+        refuse_unknown(desk.store, request)
         ground, tenant_id = desk.ground_of(request), request.tenant_id
         template = ground.template
         plan, ruling = plan_under_policy(
@@ -100,6 +103,8 @@ def _body_digest(request: RunRequest) -> str:
             "priority": request.priority,
             "deadline": None if request.deadline is None else request.deadline.total_seconds(),
             "inputs": _storable_inputs(request),
+            # Left out where there are none: keys of before are of the same requests still.
+            **({"drawn_from": sorted(set(request.drawn_from))} if request.drawn_from else {}),
         }
     )
 
@@ -160,8 +165,10 @@ def _commit(
         _leave_request(tx, run, now, "run.request")
         if run.flow_run_id is not None:
             leave_to_beginner(tx, run, now)
+        write_drawn_from(tx, run, request.drawn_from, now)
 
-    desk.commit(run.tenant_id, write, rows=_ROWS + len(jobs), place=key or "")
+    rows = _ROWS + len(jobs) + len(request.drawn_from)
+    desk.commit(run.tenant_id, write, rows=rows, place=key or "")
     tell_request(run, desk.clock.now())
     return run
 

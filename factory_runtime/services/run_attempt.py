@@ -33,6 +33,7 @@ from factory_runtime.services.bodies import to_body
 from factory_runtime.services.end_job import end_job, stands
 from factory_runtime.services.engine import Engine, Walk
 from factory_runtime.services.letters import Failure, bury, resolve
+from factory_runtime.services.memory_uses import take_used
 from factory_runtime.services.notes import write_logs
 from factory_runtime.services.signals import JOB_RETRIED, Signal, signal_job
 from factory_runtime.services.steadily import steadily
@@ -79,6 +80,7 @@ def publish_attempt(
     context.check_cancelled()  # its type may not have seen that its programs were killed
     if isinstance(result, WaitUntil):
         return _wait(engine, walk, begun, result)
+    take_used(engine.store, walk.run, begun.drawing, result.used)
     return _succeed(engine, walk, begun, result)
 
 
@@ -240,6 +242,7 @@ def _come_back(
             also(tx)
             if run is not None:  # its walk is elsewhere
                 wake_run(tx, run, job.not_before or now, now)
+            begun.drawing.write(tx, job.run_id, now)
             write_logs(tx, begun, lines)
 
     try:
@@ -266,6 +269,7 @@ def _close(
 
     def everything(tx: RunTransaction) -> None:
         also(tx)
+        begun.drawing.write(tx, ended.run_id, ended.updated_at)
         write_logs(tx, begun, lines)
 
     ending = Ending(ended.status)

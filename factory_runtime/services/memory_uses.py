@@ -1,0 +1,164 @@
+"""Which memories a run was shown and which it made use of: what the knowledge reuse rate counts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from factory_runtime.domain.errors import InputError, UnknownMemoryError, UnshownMemoryError
+from factory_runtime.domain.memory import ForgetScope, Memory, MemoryUse, Recalled
+from factory_runtime.domain.run import Run, RunRequest
+from factory_runtime.ports import JobFacts, RunStore, RunTransaction
+
+MOST_DRAWN_FROM = 50
+LONGEST_ID = 64
+"""Characters of a memory's id that a request may name."""
+
+_ID = re.compile(f"[!-~]{{1,{LONGEST_ID}}}")
+
+
+@dataclass
+class Drawing:
+    """What an attempt was shown, known to this process alone until the attempt ends.
+
+    Attributes:
+        shown: by the memory's id, as it was shown first.
+        used: of these, or of those that the run was shown before: what its job made use of.
+    """
+
+    shown: dict[str, MemoryUse] = field(default_factory=dict[str, MemoryUse])
+    used: frozenset[str] = frozenset()
+    _lent: set[str] = field(default_factory=set[str])
+
+    def note(self, facts: JobFacts, found: Sequence[Recalled], at: datetime) -> None:
+        """These were shown, in this order."""
+        for rank, one in enumerate(found, start=1):
+            use = MemoryUse(
+                tenant_id=facts.tenant_id,
+                run_id=facts.run_id,
+                step=facts.step,
+                memory_id=one.memory.id,
+                project_id=facts.project_id,
+                rank=rank,
+                score=one.score,
+                shown_at=at,
+            )
+            self.shown.setdefault(use.memory_id, use)
+            if one.shared_by is not None:
+                self._lent.add(use.memory_id)
+
+    def write(self, tx: RunTransaction, run_id: str, at: datetime) -> None:
+        """Write it down. What was forgotten since it was shown leaves no trace here either."""
+        if self.shown:
+            kept = {memory.id for memory in tx.find_memories(self.shown)} | self._lent
+            tx.add_uses([use for use in self.shown.values() if use.memory_id in kept])
+        if self.used:
+            tx.mark_used(run_id, self.used, at)
+
+
+def take_used(store: RunStore, run: Run, drawing: Drawing, used: Collection[str]) -> None:
+    """Take a job's word for what it made use of: of what its run was shown.
+
+    Raises:
+        UnshownMemoryError: the run was never shown one of them.
+    """
+    unshown = set(used).difference(drawing.shown)
+    if unshown:
+        with store.begin(run.tenant_id, read_only=True) as tx:
+            unshown = {id_ for id_ in unshown if not tx.list_uses(run_id=run.id, memory_id=id_)}
+            if unshown and not _was_forgotten(tx, run):
+                raise UnshownMemoryError(
+                    f"the run was never shown {_spelled(unshown)}",
+                    hint="a job uses what it, or a job before it, has recalled",
+                )
+    drawing.used = frozenset(used)
+
+
+def _was_forgotten(tx: RunTransaction, run: Run) -> bool:
+    """Whether somebody had something forgotten since the run was asked for.
+
+    What a run was shown is forgotten with it, and a job that used it did nothing wrong.
+    """
+    wholes = ((ForgetScope.TENANT, ""), (ForgetScope.PROJECT, run.project_id))
+    found = (tx.find_forgotten(scope, key) for scope, key in wholes)
+    return any(one is not None and one.at >= run.requested_at for one in found)
+
+
+# --- what a request says that it drew from
+
+
+def refuse_unknown(store: RunStore, request: RunRequest) -> None:
+    """Nothing is asked of the store for a request that says that it drew from nothing.
+
+    Raises:
+        InputError: it names too many, or what can be no id.
+        UnknownMemoryError: there are none of these ids that its project may see.
+    """
+    wanted = set(request.drawn_from)
+    if not wanted:
+        return
+    if len(request.drawn_from) > MOST_DRAWN_FROM:
+        raise InputError(
+            f"a request draws from {len(request.drawn_from)} memories",
+            hint=f"name {MOST_DRAWN_FROM} at most",
+        )
+    if odd := sorted(id_ for id_ in wanted if not _ID.fullmatch(id_)):
+        raise InputError(
+            f"{odd[0][:LONGEST_ID]!r} is no id of a memory",
+            hint="`factory memory search` shows them",
+        )
+    with store.begin(request.tenant_id, read_only=True) as tx:
+        unknown = wanted.difference(_in_sight(tx, request.project_id, wanted))
+    if unknown:
+        raise UnknownMemoryError(
+            f"the project {request.project_id} has no memory {_spelled(unknown)}",
+            hint="name what `factory memory search` has shown",
+        )
+
+
+def write_drawn_from(tx: RunTransaction, run: Run, ids: Sequence[str], at: datetime) -> None:
+    """What somebody drew from before they asked for the run: no step was shown it."""
+    if not ids:
+        return
+    kept = _in_sight(tx, run.project_id, ids)
+    tx.add_uses(
+        [
+            MemoryUse(run.tenant_id, run.id, "", id_, run.project_id, rank, 0.0, at, used_at=at)
+            for rank, id_ in enumerate(dict.fromkeys(ids), start=1)
+            if id_ in kept
+        ]
+    )
+
+
+def _in_sight(tx: RunTransaction, project_id: str, ids: Collection[str]) -> set[str]:
+    found = tx.find_memories(ids)
+    return {one.id for one in found if one.project_id in (None, project_id)}
+
+
+# --- what a run was shown
+
+
+@dataclass(frozen=True, slots=True)
+class ShownMemory:
+    """A memory that a run was shown.
+
+    Attributes:
+        memory: None where it is forgotten by now, or is somebody else's.
+    """
+
+    use: MemoryUse
+    memory: Memory | None
+
+
+def shown_to(tx: RunTransaction, run_id: str) -> tuple[ShownMemory, ...]:
+    """What a run was shown: what it used before the rest, each in the order of showing."""
+    uses = tx.list_uses(run_id=run_id)
+    found = {memory.id: memory for memory in tx.find_memories({use.memory_id for use in uses})}
+    in_order = sorted(uses, key=lambda use: use.used_at is None)
+    return tuple(ShownMemory(use, found.get(use.memory_id)) for use in in_order)
+
+
+def _spelled(ids: Collection[str]) -> str:
+    return ", ".join(sorted(ids))
