@@ -144,6 +144,10 @@ class MemoryRecords(Protocol):
 
     # what is to be forgotten
 
+    def overwrite_deleted(self) -> None:
+        """Write over what this transaction deletes, where it would otherwise lie hidden."""
+        ...
+
     def add_forgotten(self, forgotten: Forgotten) -> None:
         """Written over where it was forgotten before."""
         ...

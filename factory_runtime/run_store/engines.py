@@ -40,6 +40,8 @@ _SQLITE_KEPT = 5
 _WRITES = "factory_writes"
 _DURABLE = "factory_durable"
 _STATEMENT_WAIT = "factory_statement_wait"
+_OVERWRITES = "factory_overwrites"
+_LOG_WAIT_MILLISECONDS = 1000
 
 
 def parse_url(text: str) -> URL:
@@ -116,6 +118,29 @@ def for_writing(connection: Connection, *, durable: bool = True) -> Connection:
     and an executor that outlives the server would go on from what nobody knows of any more.
     """
     return connection.execution_options(**{_WRITES: True, _DURABLE: durable})
+
+
+def overwrite_deleted(connection: Connection) -> None:
+    """Have SQLite write zeros over what this transaction deletes: it would only be hidden.
+
+    PostgreSQL leaves that to its vacuum.
+    """
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql("PRAGMA secure_delete = ON")
+        connection.info[_OVERWRITES] = True
+
+
+def after_commit(connection: Connection) -> None:
+    """Where something was overwritten, empty the log of what was written lately of it as well.
+
+    Not where somebody goes on reading for so long: then it stands there until others write there.
+    """
+    if connection.info.pop(_OVERWRITES, False):
+        raw: Any = connection.connection.driver_connection
+        raw.execute("PRAGMA secure_delete = OFF")
+        raw.execute(f"PRAGMA busy_timeout = {_LOG_WAIT_MILLISECONDS}")
+        raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        raw.execute(f"PRAGMA busy_timeout = {int(LOCK_WAIT.total_seconds() * 1000)}")
 
 
 def refuse_if_broken(connection: Connection) -> None:

@@ -290,6 +290,9 @@ class Memories:
 
     # what is to be forgotten
 
+    def overwrite_deleted(self) -> None:
+        self._rows.overwrite_deleted()
+
     def add_forgotten(self, forgotten: Forgotten) -> None:
         self._rows.put(FORGOTTEN, forgotten, key=("tenant_id", "scope", "key"))
 

@@ -78,6 +78,7 @@ from factory_runtime.domain.run_words import RunWord
 from factory_runtime.domain.webhook import WebhookDelivery, WebhookSource
 from factory_runtime.run_store import tables
 from factory_runtime.run_store.column_types import CleanText, VectorBytes
+from factory_runtime.run_store.engines import overwrite_deleted
 from factory_runtime.run_store.translate import translated
 
 if TYPE_CHECKING:
@@ -287,6 +288,13 @@ class TenantRows:
         self.flush()
         with translated(self._place):
             return self._connection.execute(query, self._bound(key)).first() is not None
+
+    def overwrite_deleted(self) -> None:
+        """Leave nothing lying of what is deleted from now on."""
+        self._refuse_if_read_only()
+        self.flush()
+        with translated(self._place):
+            overwrite_deleted(self._connection)
 
     def same(self, record: Record[T], one: T, other: T, *, but_for: Sequence[str] = ()) -> bool:
         """Whether the two lie in the table alike: a list is then as good as a tuple."""

@@ -30,6 +30,7 @@ from factory_runtime.run_store.access import API_KEY_OF_PREFIX
 from factory_runtime.run_store.dispatch import SqlDispatch, waiting_runs
 from factory_runtime.run_store.engines import (
     LOCK_WAIT,
+    after_commit,
     engine_beside,
     for_writing,
     refuse_if_broken,
@@ -323,6 +324,8 @@ class SqlRunStore:
                         transaction.commit()
                 except StoreUnavailableError as exc:
                     raise LostCommitError(str(exc), hint=exc.hint) from exc
+                with translated(self._place):
+                    after_commit(connection)
             finally:
                 connection.close()
 
