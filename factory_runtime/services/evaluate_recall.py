@@ -21,6 +21,7 @@ from factory_runtime.ports import Embedder, MemoryIndex, RecallQuery
 from factory_runtime.ports.memory import model_name
 
 _BATCH = 64
+_KEEP = timedelta(days=1)
 
 
 class Way(StrEnum):
@@ -100,7 +101,7 @@ def _fill(index: MemoryIndex, labelled: LabelledSet, embedder: Embedder) -> None
     for start in range(0, len(rows), _BATCH):
         index.upsert(EVALUATION_TENANT, rows[start : start + _BATCH])
     # An index that is kept up answers as those of users do.
-    index.optimize(EVALUATION_TENANT, timedelta(0))
+    index.optimize(EVALUATION_TENANT, _KEEP)
 
 
 def _embedded(texts: Sequence[str], embedder: Embedder) -> list[tuple[float, ...]]:
