@@ -24,6 +24,7 @@ OURS = {
     "chart",
     "document",
     "saas-scaffolding",
+    "recall",
 }
 SERIAL = itertools.count()
 GOOD = """
