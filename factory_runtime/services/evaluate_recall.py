@@ -32,7 +32,7 @@ class Way(StrEnum):
     MEANING = "meaning"
 
 
-WORDS_WEIGHTS: Mapping[Way, float | None] = {Way.DEFAULT: None, Way.WORDS: 1.0, Way.MEANING: 0.0}
+_WORDS_WEIGHTS: Mapping[Way, float | None] = {Way.DEFAULT: None, Way.WORDS: 1.0, Way.MEANING: 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,7 @@ def _search(index: MemoryIndex, question: Question, vector: Sequence[float], way
         question.query,
         collections=tuple(Collection),
         limit=DEPTH,
-        words_weight=WORDS_WEIGHTS[way],
+        words_weight=_WORDS_WEIGHTS[way],
     )
     return [one.memory.id for one in index.search(EVALUATION_TENANT, query, vector)]
 
