@@ -52,6 +52,7 @@ class Memory:
     Attributes:
         id: derived from what it is about, so learning it twice is learning it once.
         text: what is embedded and shown; redacted already.
+        prose: the text as a language model has put it, for people; never what is searched or counted.
         changed_at: when it last became another one than before; None until it is kept.
         artifact_id, commit, path, first_line, last_line: where it was cut from; lines count from 1.
         superseded_by: the id of the memory that stands in its place; it is still found, further
@@ -84,6 +85,7 @@ class Memory:
     classification: str = "internal"
     superseded_by: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    prose: str | None = None
     changed_at: datetime | None = None
     revision: int = 1
     indexed_at: datetime | None = None

@@ -29,7 +29,7 @@ class MemoryRecords(Protocol):
         """Insert or replace by id; how many were new or other than before.
 
         One that is alike changes nothing. One that is not gets the next revision, keeps its
-        ``created_at``, and is to be indexed again.
+        ``created_at``, and is to be indexed again. Its ``prose`` stays while its text does.
         """
         ...
 
@@ -54,6 +54,17 @@ class MemoryRecords(Protocol):
 
     def delete_memories(self, ids: Collection[str]) -> None:
         """With the vectors that no other memory of the tenant has the text of."""
+        ...
+
+    def save_prose(self, memory: Memory, prose: str, at: datetime) -> None:
+        """Keep what a language model made of it, where it is still the one that was read.
+
+        Where its text becomes another, that is gone.
+        """
+        ...
+
+    def memories_without_prose(self, kinds: Collection[Kind], limit: int) -> tuple[Memory, ...]:
+        """The newest first."""
         ...
 
     # what the index has of it

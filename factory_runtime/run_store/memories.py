@@ -48,7 +48,7 @@ from factory_runtime.run_store.tables import (
 _AT_ONCE = 500
 """Values in one question: SQLite takes some thousands, and each costs time to bind."""
 
-_COUNTED_BY_THE_STORE = ("created_at", "changed_at", "revision", "indexed_at")
+_KEPT_BY_THE_STORE = ("created_at", "changed_at", "revision", "indexed_at", "prose")
 
 _columns = memory_records.c
 _KNOWN = _columns.kind.is_not(None)
@@ -77,7 +77,7 @@ class Memories:
             if old is None:
                 new = replace(memory, revision=1, indexed_at=None, changed_at=_changed_at(memory))
                 changed += self._rows.insert_if_absent(MEMORIES, new) or self._save(new)
-            elif not self._rows.same(MEMORIES, old, memory, but_for=_COUNTED_BY_THE_STORE):
+            elif not self._rows.same(MEMORIES, old, memory, but_for=_KEPT_BY_THE_STORE):
                 self._change(old, memory)
                 changed += 1
         return changed
@@ -121,6 +121,16 @@ class Memories:
             self._rows.delete(MEMORIES, _columns.id.in_(some))
             self._drop_orphans({memory.text_digest for memory in found})
 
+    def save_prose(self, memory: Memory, prose: str, at: datetime) -> None:
+        changes = {"prose": clean_text(prose), "revision": memory.revision + 1}
+        changes |= {"indexed_at": None, "changed_at": at}
+        self._rows.change(MEMORIES, changes, id=memory.id, revision=memory.revision)
+
+    def memories_without_prose(self, kinds: Collection[Kind], limit: int) -> tuple[Memory, ...]:
+        without = (_columns.kind.in_(kinds), _columns.prose.is_(None))
+        order = (_columns.changed_at.desc(), _columns.id)
+        return self._rows.list(MEMORIES, *without, order_by=order, limit=limit)
+
     def _change(self, old: Memory, memory: Memory) -> None:
         """The next revision, of a memory that is still the one that was read."""
         row = MEMORIES.row_of(memory)
@@ -129,6 +139,7 @@ class Memories:
             "revision": old.revision + 1,
             "indexed_at": None,
             "changed_at": _changed_at(memory),
+            "prose": old.prose if old.text_digest == memory.text_digest else None,
         }
         if not self._rows.update(
             MEMORIES, changes, _columns.id == old.id, _columns.revision == old.revision

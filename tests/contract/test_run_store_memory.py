@@ -154,6 +154,24 @@ def test_more_memories_than_fit_one_question_are_found(run_store: RunStore) -> N
         assert [memory.id for memory in tx.find_memories(ids)] == ids
 
 
+def test_prose_stays_beside_a_text_until_that_is_another(run_store: RunStore) -> None:
+    memory = a_memory()
+    with run_store.begin(TENANT) as tx:
+        tx.save_memories([memory])
+        read = kept(tx, memory)
+        assert tx.memories_without_prose([Kind.RUN], 9) == (read,)
+        tx.save_prose(read, "Well told.", after(1))
+        tx.save_prose(read, "Too late.", after(2))
+        told = kept(tx, memory)
+        assert (told.prose, told.revision, told.indexed_at) == ("Well told.", 2, None)
+        assert tx.memories_without_prose([Kind.RUN], 9) == ()
+        assert tx.save_memories([memory]) == 0
+        tx.save_memories([replace(memory, outcome="failed")])
+        assert kept(tx, memory).prose == "Well told."
+        tx.save_memories([replace(memory, text="another")])
+        assert kept(tx, memory).prose is None
+
+
 # --- what the index has
 
 

@@ -77,6 +77,7 @@ memory_records = Table(
     Column("first_line", Integer),
     Column("last_line", Integer),
     Column("text_digest", DIGEST),
+    Column("prose", LongText),
     Column("changed_at", UtcTime),
     Column("revision", Integer, nullable=False, server_default="1"),
     Column("indexed_at", UtcTime),

@@ -52,6 +52,7 @@ def _memory_records() -> None:
         Column("first_line", sa.Integer()),
         Column("last_line", sa.Integer()),
         Column("text_digest", _text(64)),
+        Column("prose", sa.Text()),
         Column("changed_at", _TIME),
         Column("revision", sa.Integer(), nullable=False, server_default="1"),
         Column("indexed_at", _TIME),
