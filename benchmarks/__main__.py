@@ -27,6 +27,7 @@ NAMES = (
     "cached_render",
     "render",
     "compile",
+    "embed",
     "recall",
     "sweep",
     "dispatch",
