@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from factory_runtime.domain.errors import InputError, PermanentError
 from factory_runtime.domain.ids import is_slug
-from factory_runtime.domain.memory import Memory
+from factory_runtime.domain.memory import Embedded
 from factory_runtime.ports import Embedder
 
 
@@ -23,24 +23,19 @@ def check_tenant(tenant_id: str) -> None:
         )
 
 
-def check_memories(tenant_id: str, memories: Sequence[Memory], embedder: Embedder) -> None:
-    """Every memory is the tenant's own, and has a vector that this embedder made.
+def check_rows(tenant_id: str, rows: Sequence[Embedded], embedder: Embedder) -> None:
+    """Every row is the tenant's own, with a vector as this embedder makes them.
 
     Raises:
         InputError: the tenant's id is not a slug.
-        PermanentError: a memory that must not be indexed as it is.
+        PermanentError: a row that must not be indexed as it is.
     """
     check_tenant(tenant_id)
-    for memory in memories:
+    for row in rows:
+        memory = row.memory
         if memory.tenant_id != tenant_id:
             raise PermanentError(f"memory {memory.id} is not of the tenant {tenant_id}")
-        made_by = (memory.embedding_model, memory.embedding_version)
-        if memory.vector is None or made_by != (embedder.model, embedder.version):
-            raise PermanentError(
-                f"memory {memory.id} has no vector by {embedder.model} {embedder.version}",
-                hint="embed it first: `embed_missing`",
-            )
-        check_vector(memory.vector, embedder, f"memory {memory.id}")
+        check_vector(row.vector, embedder, f"memory {memory.id}")
 
 
 def check_vector(vector: Sequence[float], embedder: Embedder, of: str) -> None:

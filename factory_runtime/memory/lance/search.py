@@ -1,0 +1,156 @@
+"""Search a tenant's tables: by meaning and by words, all at once, and ranked together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib import import_module
+from typing import Any
+
+from factory_runtime.domain.memory import Collection, Recalled
+from factory_runtime.domain.ranking import WORDS_WEIGHT
+from factory_runtime.memory.lance.filters import wanted
+from factory_runtime.memory.lance.library import lancedb, session, wait_for
+from factory_runtime.memory.lance.rows import MEMORY_COLUMNS
+from factory_runtime.memory.lance.tables import Tables, check_nothing_left, is_missing
+from factory_runtime.memory.words import words_of
+from factory_runtime.ports import RecallQuery
+
+CANDIDATES = 50
+"""At least so many of each way and collection are looked at; more where more are asked for."""
+
+REFINE = 10
+"""Of so many times the candidates that a vector index names, the true distance is computed."""
+
+MAX_WORDS = 64
+"""Of a query, the first so many: a whole log as a query costs no more than a paragraph."""
+
+OPEN_TENANTS = 256
+"""Of so many tenants the tables stay open."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A table, and which columns of a memory it has."""
+
+    table: Any
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sought:
+    """What is looked for, as LanceDB takes it."""
+
+    vector: list[float]
+    words: str
+    where: Any
+    count: int
+    weight: float
+
+
+class Searches:
+    """Searches over tables that stay open; each asks whether somebody has written since."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self._open: OrderedDict[str, dict[Collection, _Open]] = OrderedDict()
+
+    def search(
+        self, tenant_id: str, query: RecallQuery, vector: Sequence[float]
+    ) -> tuple[Recalled, ...]:
+        """The best first."""
+        if not self._tables.place.has(tenant_id):
+            self._open.pop(tenant_id, None)
+            return ()
+        from factory_runtime.memory.lance.found import ranked
+
+        sought = _sought(query, vector)
+        collections = tuple(dict.fromkeys(query.collections))
+        try:
+            found = wait_for(self._find(tenant_id, collections, sought))
+        except Exception:
+            # What was open may have been made anew by another process.
+            self._open.pop(tenant_id, None)
+            found = wait_for(self._find(tenant_id, collections, sought))
+        return ranked(found, tenant_id, query, vector)
+
+    async def _find(
+        self, tenant_id: str, collections: tuple[Collection, ...], sought: _Sought
+    ) -> list[Any]:
+        opened = await self._opened(tenant_id, collections)
+        ways = [
+            way(one, sought)
+            for one in opened
+            for way in (_by_meaning, _by_words)
+            if (sought.weight < 1 if way is _by_meaning else sought.weight > 0 and sought.words)
+        ]
+        return list(await asyncio.gather(*ways))
+
+    async def _opened(self, tenant_id: str, collections: tuple[Collection, ...]) -> list[_Open]:
+        known = self._open.setdefault(tenant_id, {})
+        self._open.move_to_end(tenant_id)
+        missing = [collection for collection in collections if collection not in known]
+        if missing:
+            database = await lancedb().connect_async(
+                self._tables.place.of(tenant_id),
+                # A handle without this never sees what others wrote since it was opened.
+                read_consistency_interval=timedelta(0),
+                storage_options=dict(self._tables.place.options) or None,
+                session=session(),
+            )
+            for collection in missing:
+                found = await self._open_table(database, tenant_id, self._tables.name(collection))
+                if found is not None:
+                    known[collection] = found
+        while len(self._open) > OPEN_TENANTS:
+            self._open.popitem(last=False)
+        return [known[collection] for collection in collections if collection in known]
+
+    async def _open_table(self, database: Any, tenant_id: str, name: str) -> _Open | None:
+        try:
+            table = await database.open_table(name)
+        except ValueError as exc:
+            if not is_missing(exc):
+                raise
+            check_nothing_left(self._tables.place, tenant_id, name)
+            return None
+        names = set((await table.schema()).names)
+        return _Open(table, tuple(column for column in MEMORY_COLUMNS if column in names))
+
+
+def _sought(query: RecallQuery, vector: Sequence[float]) -> _Sought:
+    words = dict.fromkeys(words_of(query.text))
+    return _Sought(
+        vector=list(vector),
+        words=" ".join(list(words)[:MAX_WORDS]),
+        where=wanted(query),
+        count=max(CANDIDATES, 3 * query.limit),
+        weight=WORDS_WEIGHT if query.words_weight is None else query.words_weight,
+    )
+
+
+async def _by_meaning(one: _Open, sought: _Sought) -> Any:
+    search = (
+        one.table.query()
+        .nearest_to(sought.vector)
+        .column("vector")
+        .distance_type("cosine")
+        .refine_factor(REFINE)
+    )
+    return await _answer(search, one, sought, "_distance")
+
+
+async def _by_words(one: _Open, sought: _Sought) -> Any:
+    queries: Any = import_module("lancedb.query")
+    search = one.table.query().nearest_to_text(queries.MatchQuery(sought.words, "words"))
+    return await _answer(search, one, sought, "_score")
+
+
+async def _answer(search: Any, one: _Open, sought: _Sought, score: str) -> Any:
+    if sought.where is not None:
+        search = search.where(sought.where)
+    columns = [*one.columns, "vector", score]
+    return await search.limit(sought.count).select(columns).to_arrow()

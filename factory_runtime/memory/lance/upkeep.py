@@ -1,0 +1,154 @@
+"""Keep tables small and quick, make them anew, and take rows out of them for good."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import islice
+from typing import Any
+
+from factory_runtime.domain.memory import Collection, Embedded
+from factory_runtime.memory.lance.indexes import (
+    index_vectors,
+    index_words,
+    rows_without_vector_index,
+)
+from factory_runtime.memory.lance.migrate import drop_old, migrate
+from factory_runtime.memory.lance.rows import schema, table_of
+from factory_runtime.memory.lance.spool import Spool
+from factory_runtime.memory.lance.tables import Tables
+from factory_runtime.ports import IndexSize
+
+BATCH = 500
+"""Rows that are made at once: some megabytes."""
+
+_AT_ONCE = timedelta(milliseconds=1)
+"""LanceDB warns of none at all."""
+_OPTIMIZED_KEY = "factory-optimized-version"
+_NOTED_AT = "facts"
+"""The column that the note is put to: any but the key, whose own must stay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """The upkeep of one model's tables.
+
+    Attributes:
+        vector_index_from: rows of a collection, from which on exact search is too slow.
+    """
+
+    tables: Tables
+    vector_index_from: int
+
+    def optimize(self, tenant_id: str, keep: timedelta) -> None:
+        """Other models' tables too."""
+        migrate(self.tables, tenant_id)
+        for table in self.tables.all(tenant_id):
+            changed = commits_of(table) > 0
+            # Compacts, adds to the indexes what came after them, and lets go of old versions.
+            table.optimize(cleanup_older_than=max(keep, _AT_ONCE))
+            if changed:
+                index_vectors(table, self.vector_index_from)
+                _note_optimized(table)
+
+    def forget(self, tenant_id: str, ids: Sequence[str]) -> None:
+        """Out of every table, of other models too, and out of all that is left of its past.
+
+        A table that has one of the rows is written anew: taken out only, it stays in its file.
+        """
+        from lancedb.expr import col
+
+        migrate(self.tables, tenant_id)
+        known = col("id").isin(list(ids))
+        for table in self.tables.all(tenant_id):
+            left = table
+            if table.search().where(known).select(["id"]).limit(1).to_arrow().num_rows:
+                with Spool(table.schema) as rest:
+                    rest.write(table.search().where(~known).to_batches())
+                    left = self._overwrite(tenant_id, table.name, rest)
+            # Also what a kill left behind of an earlier try.
+            left.optimize(cleanup_older_than=_AT_ONCE, delete_unverified=True)
+
+    def replace(self, tenant_id: str, rows: Iterable[Embedded]) -> int:
+        """Nothing changes before all rows are there; then one table after the other does."""
+        form = schema(self.tables.dimensions)
+        with ExitStack() as stack:
+            spools = {one: stack.enter_context(Spool(form)) for one in Collection}
+            for batch in _batches(rows):
+                for collection, spool in spools.items():
+                    own = [row for row in batch if row.memory.collection is collection]
+                    spool.write(self.arrow(own).to_batches())
+            for collection, spool in spools.items():
+                name = self.tables.name(collection)
+                self.tables.drop_damaged(tenant_id, name)
+                if spool.rows or self.tables.find(tenant_id, collection) is not None:
+                    self._overwrite(tenant_id, name, spool)
+            drop_old(self.tables, tenant_id)
+            return sum(spool.rows for spool in spools.values())
+
+    def arrow(self, rows: Sequence[Embedded]) -> Any:
+        """The rows as a table of this model has them."""
+        tables = self.tables
+        return table_of(rows, tables.model, tables.version, tables.dimensions)
+
+    def drop(self, tenant_id: str) -> None:
+        """This model's tables, and those of earlier forms; with the last of all, the database."""
+        for collection in Collection:
+            self.tables.drop(tenant_id, self.tables.name(collection))
+        drop_old(self.tables, tenant_id)
+        self.tables.drop_if_empty(tenant_id)
+
+    def size(self, tenant_id: str) -> IndexSize:
+        """Files, bytes and versions of other models' tables too."""
+        own = dict(self.tables.own(tenant_id))
+        files = self.tables.place.file_sizes(tenant_id)
+        return IndexSize(
+            rows={one: own[one].count_rows() if one in own else 0 for one in Collection},
+            unindexed_rows=sum(map(rows_without_vector_index, own.values())),
+            files=None if files is None else len(files),
+            bytes_used=None if files is None else sum(files),
+            versions=sum(len(table.list_versions()) for table in self.tables.all(tenant_id)),
+        )
+
+    def commits(self, tenant_id: str) -> int:
+        """Of all tables together."""
+        return sum(commits_of(table) for table in self.tables.all(tenant_id))
+
+    def _overwrite(self, tenant_id: str, name: str, rows: Spool) -> Any:
+        """One commit: who reads sees all of what was there, or all of what is there now."""
+        table = self.tables.connect(tenant_id).create_table(
+            name, data=rows.read(), schema=rows.schema, mode="overwrite"
+        )
+        index_words(table)
+        index_vectors(table, self.vector_index_from)
+        _note_optimized(table)
+        return table
+
+
+def commits_of(table: Any) -> int:
+    """How many there were since it was noted that it is in order."""
+    notes: dict[bytes, bytes] = table.schema.field(_NOTED_AT).metadata or {}
+    noted = notes.get(_OPTIMIZED_KEY.encode(), b"0")
+    return max(0, int(table.version) - int(noted))
+
+
+def _note_optimized(table: Any) -> None:
+    # The note is a commit itself.
+    note = {_OPTIMIZED_KEY: str(int(table.version) + 1)}
+    table.update_field_metadata({"path": _NOTED_AT, "metadata": note})
+
+
+def _batches(rows: Iterable[Embedded]) -> Iterator[list[Embedded]]:
+    left = _each_once(rows)
+    while batch := list(islice(left, BATCH)):
+        yield batch
+
+
+def _each_once(rows: Iterable[Embedded]) -> Iterator[Embedded]:
+    seen: set[str] = set()
+    for row in rows:
+        if row.memory.id not in seen:
+            seen.add(row.memory.id)
+            yield row
