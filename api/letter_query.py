@@ -9,7 +9,6 @@ from typing import Annotated
 from pydantic import Field
 
 from api.parts import PartChoice
-from api.query import Time
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.access import Principal, Right
 from factory_runtime.domain.dead_letter import DeadLetter, LetterFilter, LetterStatus
@@ -18,6 +17,7 @@ from factory_runtime.services.dead_letters import find_fingerprint
 from factory_runtime.services.visible import visible_letter, visible_projects
 from factory_runtime.wire.base import Question
 from factory_runtime.wire.run import Name
+from factory_runtime.wire.times import Time
 
 
 class LetterChoice(Question):

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field
+from pydantic import Field
 
 from factory_runtime.domain.access import Principal, Right
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import RunFilter
 from factory_runtime.wire.base import Question
 from factory_runtime.wire.run import Name
+from factory_runtime.wire.times import Time
 
-
-def _written(value: object) -> object:
-    if isinstance(value, str) and _DATE.match(value) is None:  # Pydantic reads numbers as times too
-        raise ValueError("write it like 2026-01-31T12:00:00Z")
-    return value
-
-
-def _utc(at: datetime) -> datetime:
-    try:
-        return at.astimezone(UTC)
-    except OverflowError as exc:
-        raise ValueError("that is before or after all times") from exc
-
-
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]")
 Standing = Annotated[bool, Field(description="whether to tell why open ones wait")]
-Time = Annotated[AwareDatetime, BeforeValidator(_written), AfterValidator(_utc)] | None
 
 
 class RunChoice(Question):

@@ -6,11 +6,12 @@ import sys
 
 from cli.as_json import print_json
 from cli.door import Door
-from cli.memory import made_by, recalled_as_json
+from cli.recalled import recalled_as_json
 from cli.run_facts import facts_as_json, flow_run_url, read_run, show_failures, show_made
 from cli.screen import status_style
 from cli.similar import Similar, SimilarRuns
 from cli.text import one_line
+from factory_runtime.domain.citation import made_by
 from factory_runtime.domain.run import Run
 
 
@@ -60,7 +61,7 @@ def _show_similar(door: Door, recalled: Similar) -> None:
                 f"{one.score:.2f}",
                 one.memory.run_id or "",
                 one.memory.outcome or "",
-                made_by(one.memory),
+                one_line(made_by(one.memory)),
                 one_line(one.memory.title),
             )
             for one in recalled.found

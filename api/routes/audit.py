@@ -9,7 +9,6 @@ from pydantic import Field
 
 from api.access import Admin
 from api.context import Here
-from api.query import Time
 from factory_runtime.domain.access import Right
 from factory_runtime.domain.audit import AuditFilter
 from factory_runtime.services.read_audit import read_audit
@@ -18,6 +17,7 @@ from factory_runtime.wire.audit import AuditEntryAnswer, AuditHead
 from factory_runtime.wire.base import Question
 from factory_runtime.wire.page import Part
 from factory_runtime.wire.run import Name
+from factory_runtime.wire.times import Time
 
 router = APIRouter(prefix="/audit", tags=["audit"])
 

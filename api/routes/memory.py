@@ -7,8 +7,6 @@ from fastapi import APIRouter
 from api.access import Reader
 from api.context import Here
 from factory_runtime.domain.access import Right
-from factory_runtime.ports import RecallQuery
-from factory_runtime.services.recall import recall
 from factory_runtime.services.visible import require_in, visible_projects
 from factory_runtime.wire.memory import MemoryQuestion, RecalledAnswer
 from factory_runtime.wire.page import Part
@@ -21,14 +19,7 @@ def search(asked: MemoryQuestion, reader: Reader, api: Here) -> Part[RecalledAns
     """What the factory knows that is most like the query, best first."""
     if asked.project is not None:
         require_in(reader, Right.READ, asked.project)
-    query = RecallQuery(
-        text=asked.query,
-        collections=asked.collections,
-        project_id=asked.project,
-        outcome=asked.outcome,
-        limit=asked.limit,
-        projects=visible_projects(reader),
-    )
+    query = asked.told(api.runtime.clock.now(), visible_projects(reader))
     # The first search of a process imports the index here, on a thread of its own, for seconds.
-    found = recall(api.runtime.memory, api.runtime.embedder, reader.tenant_id, query)
+    found = api.runtime.recaller.recall(reader.tenant_id, query)
     return Part(items=tuple(map(RecalledAnswer.of, found)))

@@ -153,7 +153,14 @@ class Looks(Protocol):
         """The address of the Prefect UI, if its stack is up here."""
         ...
 
-    def recall(self, asked: RecallQuery) -> tuple[Recalled, ...]: ...
+    def recall(self, asked: RecallQuery, where: str | None = None) -> tuple[Recalled, ...]:
+        """The best first; ``where`` is a filter as somebody typed it.
+
+        Raises:
+            InputError: there is nothing to look for, or the filter says what none can.
+            MemoryUnavailableError: the model or the index cannot be used.
+        """
+        ...
 
     def body_of(self, artifact: Artifact) -> AbstractContextManager[BinaryIO]:
         """An artifact's bytes, found to match their digest; that they were read is recorded.

@@ -60,7 +60,8 @@ if TYPE_CHECKING:
 
 def _made(kind: type[D], answer: BaseModel, /, **given: Any) -> D:
     """The value, of what is given and of the answer's fields that have the same names."""
-    names = {field.name for field in fields(kind)} & type(answer).model_fields.keys()
+    given_to_it = {field.name for field in fields(kind) if field.init}
+    names = given_to_it & type(answer).model_fields.keys()
     return kind(**{name: getattr(answer, name) for name in names} | given)
 
 
@@ -211,8 +212,9 @@ def callback_of(answer: CallbackAnswer, tenant: str) -> Callback:
 
 
 def recalled_of(answer: RecalledAnswer, tenant: str) -> Recalled:
-    """A memory, with its likeness."""
-    return Recalled(_made(Memory, answer, id=answer.memory_id, tenant_id=tenant), answer.score)
+    """A memory, with its scores."""
+    memory = _made(Memory, answer, id=answer.memory_id, tenant_id=tenant)
+    return _made(Recalled, answer, memory=memory)
 
 
 def plan_of(answer: PlanAnswer) -> Plan:

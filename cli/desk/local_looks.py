@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cli.desk.desk import Offer, Person
@@ -154,10 +154,11 @@ class LocalLooks:
         state = find_stack(self.runtime.settings)
         return state.ui_url if state is not None and state.ready else None
 
-    def recall(self, asked: RecallQuery) -> tuple[Recalled, ...]:
-        from factory_runtime.services.recall import recall
+    def recall(self, asked: RecallQuery, where: str | None = None) -> tuple[Recalled, ...]:
+        from factory_runtime.wire.where import parse_where
 
-        return recall(self.runtime.memory, self.runtime.embedder, self.tenant, asked)
+        condition = None if where is None else parse_where(where, self.now())
+        return self.runtime.recaller.recall(self.tenant, replace(asked, where=condition))
 
     @contextmanager
     def body_of(self, artifact: Artifact) -> Generator[BinaryIO]:

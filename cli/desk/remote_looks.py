@@ -136,15 +136,26 @@ class RemoteLooks:
     def ui_url(self) -> str | None:
         return None
 
-    def recall(self, asked: RecallQuery) -> tuple[Recalled, ...]:
+    def recall(self, asked: RecallQuery, where: str | None = None) -> tuple[Recalled, ...]:
+        from factory_runtime.services.recall import bounded
         from factory_runtime.wire.memory import MemoryQuestion
+        from factory_runtime.wire.where import MAX_LENGTH, parse_where
 
+        asked = bounded(asked)
+        if where is not None and not 1 <= len(where) <= MAX_LENGTH:
+            parse_where(where, self.now())  # it says why that is none
         # Not told of over HTTP, so that many are found that one more is.
         beside = len(asked.exclude_run_ids)
         question = MemoryQuestion(
             query=asked.text,
             collections=asked.collections,
+            kinds=asked.kinds,
             project=asked.project_id,
+            template=asked.template_id,
+            outcome=asked.outcome,
+            since=asked.since,
+            until=asked.until,
+            where=where,
             limit=min(asked.limit + beside, 100),
         )
         found = self.client.send(calls.search_memory(question)).items

@@ -15,6 +15,7 @@ from factory_runtime.domain.errors import (
 )
 from factory_runtime.domain.memory import COLLECTION_OF, Collection, Memory, Recalled
 from factory_runtime.domain.policy import MAY_BE_SHARED
+from factory_runtime.domain.ranking import superseded_by
 from factory_runtime.domain.records import TemplateRecord
 from factory_runtime.ports import Clock, Embedder, MemoryIndex, RecallQuery, RunStore
 
@@ -41,11 +42,11 @@ def recall(
         InputError: there is no text to look for, or the limit is not 1 to ``MAX_LIMIT``.
         MemoryUnavailableError: the model or the index cannot be used.
     """
-    bounded = _bounded(query)
-    if not bounded.collections:
+    asked = bounded(query)
+    if not asked.collections:
         return ()
-    (vector,) = embedder.embed([bounded.text])
-    return index.search(tenant_id, bounded, vector)
+    (vector,) = embedder.embed([asked.text])
+    return index.search(tenant_id, asked, vector)
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,9 @@ class Recaller:
             InputError: as ``recall``.
             MemoryUnavailableError: the model or the index of the tenant cannot be used.
         """
-        bounded = _bounded(query)
-        found = self._of(tenant_id, bounded)
-        shared = self._shared(tenant_id, bounded)
+        asked = bounded(query)
+        found = self._of(tenant_id, asked)
+        shared = self._shared(tenant_id, asked)
         if not shared:
             return found
         known = {one.memory.text_digest for one in found}
@@ -104,17 +105,21 @@ class Recaller:
     def find(self, tenant_id: str, ids: Sequence[str]) -> tuple[Recalled, ...]:
         """The tenant's own memories of these ids, and those it may see of who shares; unscored."""
         own = self._read(tenant_id, ids)
-        found = [Recalled(memory, 0.0) for memory in own.values()]
+        found = [self._unscored(memory) for memory in own.values()]
         left = [id_ for id_ in ids if id_ not in own]
         sharing = self.sharing(tenant_id) if left else None
         if sharing is not None:
             sharer, wanted = sharing
             found += [
-                Recalled(memory, 0.0, shared_by=sharer)
+                replace(self._unscored(memory), shared_by=sharer)
                 for memory in self._read(sharer, left).values()
                 if _is_shared(memory, wanted)
             ]
         return tuple(found)
+
+    def _unscored(self, memory: Memory) -> Recalled:
+        newest = self._newest_of(memory.tenant_id)
+        return Recalled(memory, 0.0, superseded=superseded_by(memory, newest))
 
     def _shared(self, tenant_id: str, query: RecallQuery) -> tuple[Recalled, ...]:
         if (sharing := self.sharing(tenant_id)) is None:
@@ -197,7 +202,12 @@ def newest_versions(templates: Sequence[TemplateRecord]) -> Mapping[str, str]:
     return {template_id: version for template_id, (_, version) in newest.items()}
 
 
-def _bounded(query: RecallQuery) -> RecallQuery:
+def bounded(query: RecallQuery) -> RecallQuery:
+    """The query as it is looked for: no longer than ``MAX_QUERY``, and only where its kinds lie.
+
+    Raises:
+        InputError: as ``recall``.
+    """
     text = query.text[:MAX_QUERY].encode("utf-8", "replace").decode("utf-8").strip()
     if not text:
         raise InputError("there is nothing to look for", hint="say in a few words what you need")

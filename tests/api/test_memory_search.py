@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
 from factory_runtime.domain.access import Role
-from factory_runtime.domain.memory import Collection
-from factory_runtime.memory.in_memory import InMemoryMemoryIndex, WordsEmbedder
+from factory_runtime.domain.memory import Kind
+from factory_runtime.memory.in_memory import WordsEmbedder
 from factory_runtime.memory.lance import LanceMemoryIndex
 from tests.api.site import ApiSite, somebody
-from tests.builders import a_memory
+from tests.builders import NOON, a_memory
+from tests.remembering import remembering_of
 
 SEARCH = "/api/v1/memory/search"
 
 
 def remember(site: ApiSite) -> None:
-    embedder = WordsEmbedder()
-    index = InMemoryMemoryIndex(embedder)
-    site.runtime.__dict__.update(embedder=embedder, memory=index)
+    known = remembering_of(site.runtime)
     for tenant_id, project_id, kind in (
-        ("acme", "shop", Collection.RUNS),
-        ("acme", "mill", Collection.RUNS),
-        ("acme", None, Collection.TEMPLATES),
-        ("umbrella", "shop", Collection.RUNS),
+        ("acme", "shop", Kind.RUN),
+        ("acme", "mill", Kind.FAILURE),
+        ("acme", None, Kind.TEMPLATE),
+        ("umbrella", "shop", Kind.RUN),
     ):
-        text = f"orders service of {project_id}"
-        (vector,) = embedder.embed([text])
         one = a_memory(
             id=f"mem-{tenant_id}-{project_id}",
             tenant_id=tenant_id,
             project_id=project_id,
-            collection=kind,
-            text=text,
-            vector=vector,
-            embedding_model=embedder.model,
-            embedding_version=embedder.version,
+            kind=kind,
+            text=f"orders service of {project_id}",
+            outcome="succeeded" if kind is Kind.RUN else None,
+            template_id="demo",
+            template_version="1.0.0",
         )
-        index.upsert(tenant_id, [one])
+        known.remember(one)
+
+
+def ids(client: TestClient, **asked: Any) -> set[str]:
+    answer = client.post(SEARCH, json={"query": "orders service", **asked})
+    assert answer.status_code == 200, answer.text
+    return {one["memoryId"] for one in answer.json()["items"]}
 
 
 def test_each_finds_what_belongs_to_their_projects_and_to_none(small_site: ApiSite):
@@ -42,29 +51,68 @@ def test_each_finds_what_belongs_to_their_projects_and_to_none(small_site: ApiSi
     app = small_site.app()
     admin = small_site.client(somebody(), app)
     bob = small_site.client(somebody(role=Role.VIEWER, project_id="mill", name="bob"), app)
-
-    def found(client: object, **asked: object) -> set[str]:
-        assert client is admin or client is bob
-        body = {"query": "orders service", **asked}
-        answer = (admin if client is admin else bob).post(SEARCH, json=body)
-        assert answer.status_code == 200, answer.text
-        return {one["memoryId"] for one in answer.json()["items"]}
-
-    assert found(admin) == {"mem-acme-shop", "mem-acme-mill", "mem-acme-None"}
-    assert found(admin, project="shop") == {"mem-acme-shop", "mem-acme-None"}
-    assert found(admin, collections=["templates"]) == {"mem-acme-None"}
-    assert found(bob) == found(bob, project="mill") == {"mem-acme-mill", "mem-acme-None"}
+    assert ids(admin) == {"mem-acme-shop", "mem-acme-mill", "mem-acme-None"}
+    assert ids(admin, project="shop") == {"mem-acme-shop", "mem-acme-None"}
+    assert ids(admin, collections=["templates"]) == {"mem-acme-None"}
+    assert ids(bob) == ids(bob, project="mill") == {"mem-acme-mill", "mem-acme-None"}
+    assert ids(bob, where="project = 'shop' or run is null") == ids(bob)
     assert bob.post(SEARCH, json={"query": "orders", "project": "shop"}).status_code == 403
     assert bob.post(SEARCH, json={"query": " "}).status_code == 422
 
 
+def test_all_that_is_said_must_hold(small_site: ApiSite):
+    remember(small_site)
+    admin = small_site.client(somebody())
+    assert ids(admin, kinds=["failure"]) == {"mem-acme-mill"}
+    assert ids(admin, kinds=["template", "run"]) == {"mem-acme-None", "mem-acme-shop"}
+    assert ids(admin, outcome="succeeded") == {"mem-acme-shop"}
+    assert ids(admin, template="other") == set()
+    assert ids(admin, where="kind = 'run' and outcome <> 'failed'") == {"mem-acme-shop"}
+    later = (NOON + timedelta(hours=1)).isoformat()
+    assert ids(admin, since=later) == set()
+    assert len(ids(admin, until=later)) == 3
+
+
+def test_a_hit_says_where_it_comes_from_how_it_scored_and_what_became_of_it(small_site: ApiSite):
+    known = remembering_of(small_site.runtime)
+    known.remember(
+        a_memory(
+            id="mem-code",
+            kind=Kind.CODE,
+            text="def order(): ...",
+            path="src/orders.py",
+            first_line=3,
+            last_line=9,
+            commit="c0ffee",
+            superseded_by="mem-newer",
+        )
+    )
+    admin = small_site.client(somebody())
+    (hit,) = admin.post(SEARCH, json={"query": "def order", "kinds": ["code"]}).json()["items"]
+    assert (hit["path"], hit["firstLine"], hit["lastLine"]) == ("src/orders.py", 3, 9)
+    assert (hit["commit"], hit["superseded"], hit["sharedBy"]) == ("c0ffee", "mem-newer", None)
+    assert 0 < hit["score"] < hit["likeness"] <= 1
+    assert hit["words"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["tenant_id = 'umbrella'", "1=1; DROP TABLE runs", "outcome = 'a", "kind = (SELECT 1)", "''"],
+)
+def test_a_filter_that_is_none_is_refused_in_words(small_site: ApiSite, where: str):
+    remember(small_site)
+    asked = {"query": "orders", "where": where}
+    answer = small_site.client(somebody()).post(SEARCH, json=asked)
+    assert answer.status_code == 422
+    assert answer.json()["type"].endswith(":input")
+
+
 def test_a_memory_that_is_away_is_one_to_ask_again(small_site: ApiSite):
-    embedder = WordsEmbedder()
+    remember(small_site)
     folder = small_site.runtime.settings.memory_folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     folder.write_text("no folder")
-    away = LanceMemoryIndex(folder, embedder)
-    small_site.runtime.__dict__.update(embedder=embedder, memory=away)
+    small_site.runtime.__dict__.update(memory=LanceMemoryIndex(folder, WordsEmbedder()))
     answer = small_site.client(somebody()).post(SEARCH, json={"query": "orders"})
     assert answer.status_code == 503
     assert answer.json()["type"].endswith(":memory-unavailable")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -34,9 +35,7 @@ from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.body import Body
 from factory_runtime.domain.errors import CorruptArtifactError
 from factory_runtime.domain.job import JobStatus
-from factory_runtime.domain.memory import Collection
 from factory_runtime.domain.run import RunRequest, RunStatus
-from factory_runtime.memory.in_memory import InMemoryMemoryIndex, WordsEmbedder
 from factory_runtime.ports import RunFilter
 from factory_runtime.run_store import open_run_store
 from factory_runtime.services.end_run import end_run
@@ -46,6 +45,7 @@ from tests.api.site import ApiSite, somebody
 from tests.builders import a_checkpoint, a_memory, an_attempt, an_event
 from tests.cli_home import Said
 from tests.factory import until
+from tests.remembering import remembering_of
 
 MAKES = ("--set", "service_name=orders")
 HURRY = timedelta(seconds=0.2)
@@ -167,13 +167,8 @@ def furnish(site: ApiSite) -> LaidOut:
         tx.save_checkpoint(claimed, a_checkpoint(claimed, saved_at=now))
         said = {"message": "asked the host"}
         tx.add_event(an_event(run, at=now, kind="log", step="make", detail=said))
-    embedder = WordsEmbedder()
-    index = InMemoryMemoryIndex(embedder)
-    (vector,) = embedder.embed(["orders service"])
-    one = a_memory(id="mem-1", tenant_id="acme", project_id="shop", collection=Collection.RUNS)
-    made_by = {"embedding_model": embedder.model, "embedding_version": embedder.version}
-    index.upsert("acme", [replace(one, text="orders service", vector=vector, **made_by)])
-    site.runtime.__dict__.update(embedder=embedder, memory=index)
+    one = a_memory(id="mem-1", project_id="shop", outcome="succeeded", text="orders service")
+    remembering_of(site.runtime).remember(one)
     return laid
 
 
@@ -253,10 +248,29 @@ def test_templates_are_listed_and_shown_without_where_they_lie(far: Far):
     assert [line.split() for line in page.splitlines()] == [line.split() for line in told]
 
 
-def test_what_is_remembered_is_found(far: Far):
-    search = ("memory", "search", "orders", "--project", "shop")
-    assert far.typed(*search).out == far.here(*search).out
-    assert "orders" in far.typed(*search).out
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--project shop",
+        "--kind run --outcome succeeded --since 99999d",
+        "--where outcome='succeeded' --limit 1",
+        "--collection templates",
+        "--where tenant='acme'",
+        "--where ''",
+        "--since yesterday",
+    ],
+)
+@pytest.mark.parametrize("more", [[], ["--json"]])
+def test_what_is_remembered_is_found(far: Far, options: str, more: list[str]):
+    search = ("memory", "search", "orders", *shlex.split(options, posix=False), *more)
+    near, by_api = far.here(*search), far.typed(*search)
+    assert (by_api.out, by_api.code) == (near.out, near.code)
+    assert ("mem-1" in near.out, near.code) in {(True, 0), (False, 0), (False, 2)}
+
+
+def test_a_query_of_any_length_is_looked_for_by_the_api_too(far: Far):
+    assert "mem-1" in far.typed("memory", "search", "orders " * 10_000).out
+    assert far.typed("memory", "search", " ").code == far.here("memory", "search", " ").code == 2
 
 
 def test_an_artifact_is_got_and_must_match_its_digest(far: Far, tmp_path: Path):
