@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from factory_runtime.domain.conditions import Condition
 from factory_runtime.domain.memory import Collection, Embedded, Kind, Recalled
@@ -30,6 +30,21 @@ class Embedder(Protocol):
         Raises:
             MemoryUnavailableError: the model cannot be used now.
             PermanentError: it will not take these texts.
+        """
+        ...
+
+
+@runtime_checkable
+class TokenCounter(Protocol):
+    """What an embedder may be besides: one that says how long a text is to it."""
+
+    model: str
+
+    def count_tokens(self, text: str) -> int:
+        """All of them, also those that it would not read.
+
+        Raises:
+            MemoryUnavailableError: the model cannot be used now.
         """
         ...
 

@@ -80,6 +80,15 @@ class MiniLmEmbedder:
                 for row in model.bert.sentence_vectors(batch).tolist()
             ]
 
+    def count_tokens(self, text: str) -> int:
+        """All of them, also those behind the first ``MAX_TOKENS``.
+
+        Raises:
+            MemoryUnavailableError: as ``embed``.
+        """
+        read = self._model().tokenizer.encode(readable(text, len(text)), add_special_tokens=False)
+        return len(read.ids) + sum(len(rest.ids) for rest in read.overflowing)
+
     def _model(self) -> _Model:
         with self._lock:
             if self._loaded is None:

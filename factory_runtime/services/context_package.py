@@ -1,0 +1,296 @@
+"""Context packages: what is known about a task, for whoever does it, within so many tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from factory_runtime.domain.citation import source_of
+from factory_runtime.domain.errors import (
+    ContextPackageNotFoundError,
+    InputError,
+    MemoryUnavailableError,
+)
+from factory_runtime.domain.ids import digest_of, new_id
+from factory_runtime.domain.memory import (
+    COLLECTION_OF,
+    Collection,
+    ContextPackage,
+    Kind,
+    Recalled,
+)
+from factory_runtime.ports import Clock, Embedder, RecallQuery, RunStore
+from factory_runtime.ports.memory import TokenCounter
+from factory_runtime.services.recall import Recaller, bounded
+
+BUDGETS = (50, 100_000)
+"""Tokens: the least and the most that a package is made for."""
+
+TTLS = (timedelta(seconds=1), timedelta(days=1))
+
+_LOOKED_AT = 60
+"""Memories that are recalled for one package; more would only be less alike."""
+
+_CHARACTERS_OF_TOKEN = 4
+BY_CHARACTERS = f"characters/{_CHARACTERS_OF_TOKEN}"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a package is asked for.
+
+    Attributes:
+        budget: tokens, at most.
+        kinds: None is any.
+        project_id: what this project learned, and what belongs to none; None is all that is seen.
+        projects: those that whoever asks may see; None is all.
+        ttl: how old the package may be, and how long it can be read.
+    """
+
+    text: str
+    budget: int = 2000
+    kinds: tuple[Kind, ...] | None = None
+    project_id: str | None = None
+    projects: tuple[str, ...] | None = None
+    ttl: timedelta = timedelta(minutes=5)
+
+    @property
+    def sight(self) -> tuple[str, ...] | None:
+        """Projects whose memories may be in it."""
+        return self.projects if self.project_id is None else (self.project_id,)
+
+
+@dataclass(frozen=True, slots=True)
+class Cited:
+    """A memory in a package.
+
+    Attributes:
+        text: as it stands in the package, with its citation.
+        tokens: of ``text``.
+        is_cut: whether the budget had no room for all of it.
+    """
+
+    recalled: Recalled
+    text: str
+    tokens: int
+    is_cut: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A package as it reads now.
+
+    Attributes:
+        counted_by: the model whose tokens were counted, or ``BY_CHARACTERS``.
+    """
+
+    package: ContextPackage
+    cited: tuple[Cited, ...]
+    counted_by: str
+
+    @property
+    def tokens(self) -> int:
+        return sum(one.tokens for one in self.cited)
+
+    @property
+    def text(self) -> str:
+        return "\n\n".join(one.text for one in self.cited)
+
+
+@dataclass(frozen=True)
+class ContextDesk:
+    """Makes packages and reads them out."""
+
+    store: RunStore
+    clock: Clock
+    recaller: Recaller
+
+    def build(self, tenant_id: str, task: Task) -> Bundle:
+        """The package for the task: one that is young enough still, or else a new one.
+
+        Raises:
+            InputError: there is no task, or the budget or the time is out of bounds.
+            MemoryUnavailableError: the model or the index cannot be used.
+        """
+        query, now = _query(task), self.clock.now()
+        digest = _digest(task, query.text)
+        with self.store.begin(tenant_id, read_only=True) as tx:
+            package = tx.find_package_of(digest, now)
+        if package is None or package.created_at + task.ttl <= now:
+            package = self._make(tenant_id, task, query, digest, now)
+        return self._bundle(package)
+
+    def read(
+        self, tenant_id: str, package_id: str, projects: tuple[str, ...] | None = None
+    ) -> Bundle:
+        """A package as it reads now: what was forgotten since is gone from it.
+
+        Args:
+            tenant_id: whose.
+            package_id: of one that has not expired.
+            projects: those that whoever asks may see; None is all.
+
+        Raises:
+            ContextPackageNotFoundError: there is none, it has expired, or it was made for a sight
+                of more than theirs: nobody can tell which.
+        """
+        with self.store.begin(tenant_id, read_only=True) as tx:
+            package = tx.find_package(package_id)
+        if (
+            package is None
+            or package.expires_at <= self.clock.now()
+            or not _covers(projects, package.projects)
+        ):
+            raise ContextPackageNotFoundError(
+                f"no context package {package_id[:64]}",
+                hint="they expire: ask for the task again, by `factory memory context`",
+            )
+        return self._bundle(package)
+
+    def _make(
+        self, tenant_id: str, task: Task, query: RecallQuery, digest: str, now: datetime
+    ) -> ContextPackage:
+        found = self.recaller.recall(tenant_id, query)
+        cited, _ = self._cited(tenant_id, found, task.budget)
+        chosen = [one.recalled for one in cited]
+        changes = [one.memory.changed_at or one.memory.created_at for one in chosen]
+        with self.store.begin(tenant_id) as tx:
+            waiting = [one.changed_at or one.created_at for one in tx.unindexed_memories(1)]
+            package = ContextPackage(
+                tenant_id=tenant_id,
+                id=new_id("ctx"),
+                task_digest=digest,
+                memory_ids=tuple(one.memory.id for one in chosen),
+                scores=tuple(one.score for one in chosen),
+                budget=task.budget,
+                created_at=now,
+                expires_at=now + task.ttl,
+                newest_at=max(changes, default=None),
+                lag_seconds=max(((now - at).total_seconds() for at in waiting), default=0.0),
+                projects=task.sight,
+            )
+            tx.add_package(package)
+        return package
+
+    def _bundle(self, package: ContextPackage) -> Bundle:
+        """Its texts, from the record: neither ids nor an index has any."""
+        found = {
+            one.memory.id: one
+            for one in self.recaller.find(package.tenant_id, package.memory_ids)
+            if _covers(package.projects, _of_project(one))
+        }
+        scored = zip(package.memory_ids, package.scores, strict=True)
+        recalled = [_scored(found[id_], score) for id_, score in scored if id_ in found]
+        cited, counted_by = self._cited(package.tenant_id, recalled, package.budget)
+        return Bundle(package, tuple(cited), counted_by)
+
+    def _cited(
+        self, tenant_id: str, found: Sequence[Recalled], budget: int
+    ) -> tuple[list[Cited], str]:
+        """What there is room for, the best first; of the very best a part rather than nothing."""
+        if not found:
+            return [], BY_CHARACTERS
+        counter = _Counter(self.recaller.open(tenant_id)[0])
+        cited: list[Cited] = []
+        left = budget
+        for one in _unlike(found):
+            text = _spelled(len(cited) + 1, one, one.memory.text)
+            tokens = counter.count(text)
+            if tokens <= left:
+                cited.append(Cited(one, text, tokens))
+                left -= tokens
+        if not cited:
+            cited = [counter.cut(found[0], budget)]
+        return cited, counter.name
+
+
+class _Counter:
+    """Counts tokens as the embedder would read them, or guesses where it cannot say."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self.name = BY_CHARACTERS
+        self._by: TokenCounter | None = None
+        if isinstance(embedder, TokenCounter):
+            self._by, self.name = embedder, embedder.model
+
+    def count(self, text: str) -> int:
+        if self._by is not None:
+            try:
+                return self._by.count_tokens(text)
+            except MemoryUnavailableError:
+                # A package can be read without the model; from here on all of it is guessed.
+                self._by, self.name = None, BY_CHARACTERS
+        return -(-len(text) // _CHARACTERS_OF_TOKEN)
+
+    def cut(self, one: Recalled, budget: int) -> Cited:
+        """As much of it as there is room for."""
+        text = whole = one.memory.text
+        while True:
+            spelled = _spelled(1, one, f"{text}…" if text != whole else text)
+            tokens = self.count(spelled)
+            if tokens <= budget or not text:
+                return Cited(one, spelled, tokens, is_cut=text != whole)
+            text = text[: min(len(text) - 1, len(text) * budget // tokens)].rstrip()
+
+
+def _query(task: Task) -> RecallQuery:
+    """Raises InputError."""
+    least, most = BUDGETS
+    if not least <= task.budget <= most:
+        raise InputError(f"the budget is {task.budget} tokens", hint=f"ask for {least} to {most}")
+    if not TTLS[0] <= task.ttl <= TTLS[1]:
+        seconds = task.ttl.total_seconds()
+        raise InputError(
+            f"the package would be good for {seconds:g} s", hint="ask for 1 s to 1 d, 86400 s"
+        )
+    kinds = task.kinds
+    places = Collection if kinds is None else dict.fromkeys(COLLECTION_OF[kind] for kind in kinds)
+    return bounded(
+        RecallQuery(
+            text=task.text,
+            collections=tuple(places),
+            kinds=kinds,
+            project_id=task.project_id,
+            projects=task.projects,
+            limit=_LOOKED_AT,
+        )
+    )
+
+
+def _digest(task: Task, text: str) -> str:
+    kinds = None if task.kinds is None else sorted(task.kinds)
+    sight = None if task.sight is None else sorted(task.sight)
+    return digest_of([text, task.budget, kinds, sight])
+
+
+def _covers(sight: tuple[str, ...] | None, projects: tuple[str, ...] | None) -> bool:
+    """Whether who sees these projects sees all of those; None is all there are."""
+    return sight is None or (projects is not None and set(projects) <= set(sight))
+
+
+def _of_project(one: Recalled) -> tuple[str, ...]:
+    return () if one.memory.project_id is None else (one.memory.project_id,)
+
+
+def _scored(one: Recalled, score: float) -> Recalled:
+    return Recalled(one.memory, score, superseded=one.superseded, shared_by=one.shared_by)
+
+
+def _unlike(found: Sequence[Recalled]) -> Iterator[Recalled]:
+    """Each text once."""
+    seen: set[str] = set()
+    for one in found:
+        if one.memory.text_digest not in seen:
+            seen.add(one.memory.text_digest)
+            yield one
+
+
+def _spelled(number: int, one: Recalled, text: str) -> str:
+    """A memory with what it is, what became of it, and where it comes from."""
+    said = [f"{one.memory.kind}, score {one.score:.2f}", *source_of(one.memory)]
+    if one.memory.outcome is not None:
+        said.append(one.memory.outcome)
+    if one.superseded is not None:
+        said.append(f"superseded by {one.superseded}")
+    return f"[{number}] {one.memory.title}\n{text}\n({'; '.join(said)}; {one.memory.id})"
