@@ -76,8 +76,13 @@ class Node:
         return self.scalar
 
 
-def read_yaml(body: bytes, file: str) -> tuple[Node | None, list[Problem]]:
-    """The one document in ``body``. The node is None where there is nothing to go on with."""
+def read_yaml(
+    body: bytes, file: str, *, number_keys: bool = False
+) -> tuple[Node | None, list[Problem]]:
+    """The one document in ``body``. The node is None where there is nothing to go on with.
+
+    With ``number_keys``, a key that is a number counts as text, like the ``200:`` of an answer.
+    """
     if len(body) > MAX_BYTES:
         message = f"the file is larger than {MAX_BYTES // 1024 // 1024} MiB"
         return None, [Problem(file, 1, 1, "too-large", message, "move data out into files")]
@@ -91,7 +96,7 @@ def read_yaml(body: bytes, file: str) -> tuple[Node | None, list[Problem]]:
         column = error.start - body.rfind(b"\n", 0, error.start)
         message = "the file is not UTF-8 text"
         return None, [Problem(file, line, column, "yaml-encoding", message, "save it as UTF-8")]
-    builder = _Builder(file)
+    builder = _Builder(file, number_keys)
     try:
         for event in yaml.parse(text, Loader=yaml.CSafeLoader):
             builder.take(event)
@@ -119,8 +124,9 @@ class _Open:
 class _Builder:
     """Puts events together; knows its open lists and mappings, and what anchors name."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, number_keys: bool) -> None:
         self.file = file
+        self._number_keys = number_keys
         self.problems: list[Problem] = []
         self.root: Node | None = None
         self._open: list[_Open] = []
@@ -203,6 +209,8 @@ class _Builder:
     def _key(self, parent: Node, node: Node, event: Any) -> str | None:
         line, column = (node.line, node.column) if event is None else _place_of(event)
         key = node.scalar
+        if self._number_keys and type(key) is int:
+            key = str(key)
         if not isinstance(key, str):
             is_scalar = node.items is None and node.members is None
             hint = "put it in quotes" if is_scalar else None

@@ -1,0 +1,1 @@
+"""Files cut into pieces along the borders that their language has."""
