@@ -23,7 +23,8 @@ _PAUSES = (0.5, 2.0, 5.0)
 _PATIENCE = 20.0
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _ANSWER_SECONDS = 60.0
-_ANSWER_BYTES = 64 << 20
+_ANSWER_BYTES = 256 << 20
+"""The most texts of one request, with the longest vectors that are usual, have half of it."""
 _WORDS = 200
 """Characters of what an endpoint says, in a message of ours."""
 
@@ -168,14 +169,14 @@ class Caller:
         host, status = self._endpoint.host, answer.status_code
         if answer.is_success:
             return
+        message = f"{host} answers {status}: {self._said(body)}".rstrip(": ")
         if status in _BUSY or status >= 500:
-            raise _BusyError(f"{host} answers {status}", _retry_after(answer.headers))
+            raise _BusyError(message, _retry_after(answer.headers))
         if status in _KEY_REFUSED:
             raise MemoryUnavailableError(
                 f"{host} does not let us in: it answers {status}",
                 hint="look at FACTORY_EMBEDDING_KEY, and at what it may be used for",
             )
-        message = f"{host} answers {status}: {self._said(body)}".rstrip(": ")
         if status in _BODY_REFUSED:
             raise BodyRefusedError(message)
         raise MemoryUnavailableError(

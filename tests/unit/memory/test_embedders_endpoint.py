@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Generator
 from datetime import timedelta
 from typing import Any
@@ -177,6 +179,12 @@ def test_one_that_never_has_time_is_given_up(
     assert KEY not in shown(caught.value)
 
 
+def test_why_one_has_no_time_is_told(server: EmbeddingServer, embedder: EndpointEmbedder) -> None:
+    server.next(*[says(429, '{"error": {"message": "You exceeded your quota"}}')] * ALWAYS)
+    with pytest.raises(MemoryUnavailableError, match="429: You exceeded your quota"):
+        embedder.embed(["x"])
+
+
 def test_nobody_there_is_memory_that_is_away(slept: list[float]) -> None:
     with embedding_server() as gone:
         pass
@@ -207,7 +215,7 @@ def test_a_wrong_setting_is_named_and_asked_once(
     assert len(server.asked) == 1
 
 
-@pytest.mark.parametrize("status", [400, 404, 422])
+@pytest.mark.parametrize("status", [400, 404, 422, 429, 500])
 def test_an_endpoint_that_repeats_the_key_does_not_show_it(
     server: EmbeddingServer, embedder: EndpointEmbedder, status: int
 ) -> None:
@@ -264,6 +272,15 @@ def test_an_answer_without_end_is_not_read_to_its_end(
         embedder.embed(["x"] * 10)
 
 
+def test_an_answer_that_trickles_is_not_waited_for(
+    server: EmbeddingServer, embedder: EndpointEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calling, "_ANSWER_SECONDS", -1.0)
+    with pytest.raises(MemoryUnavailableError, match="takes longer"):
+        embedder.embed(["x"])
+    assert len(server.asked) == 4
+
+
 def test_a_model_is_asked_for_shorter_vectors(server: EmbeddingServer, slept: list[float]) -> None:
     embedder = an_embedder(server, slept, 16, says_length=True)
     assert len(embedder.embed(["x"])[0]) == 16
@@ -304,14 +321,23 @@ def test_texts_go_past_the_environments_proxy_where_it_could_read_them(
     assert len(embedder.embed(["x"])) == 1
 
 
-def test_a_forked_process_opens_a_connection_of_its_own(
-    server: EmbeddingServer, embedder: EndpointEmbedder
-) -> None:
-    expected = embedder.embed(["x"])
-    # As after a fork: the client is one that another process has made.
-    caller = embedder._caller  # pyright: ignore[reportPrivateUsage]
-    caller._process -= 1  # pyright: ignore[reportPrivateUsage]
-    assert embedder.embed(["x"]) == expected
+def test_a_forked_process_opens_a_connection_of_its_own(server: EmbeddingServer) -> None:
+    script = """
+import os, sys
+from factory_runtime.memory.embedders.calling import Caller, Endpoint
+from factory_runtime.memory.embedders.endpoint import EndpointEmbedder
+
+caller = Caller(Endpoint(sys.argv[1], key=sys.argv[2]))
+embedder = EndpointEmbedder(caller, "openai:small", 64, named="small", says_length=False)
+expected = embedder.embed(["x"])
+child = os.fork()
+if child == 0:
+    os._exit(embedder.embed(["x"]) != expected)
+_, failed = os.waitpid(child, 0)
+sys.exit(failed or embedder.embed(["x"]) != expected)
+"""
+    command = [sys.executable, "-c", script, f"{server.url}/embeddings", KEY]
+    assert subprocess.run(command, check=False).returncode == 0
     assert server.connections == 2
 
 
