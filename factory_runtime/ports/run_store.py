@@ -489,6 +489,10 @@ class RunStore(NumberRecords, Protocol):
         """Those with memories that the index does not have as they are now."""
         ...
 
+    def remembering_tenants(self) -> tuple[str, ...]:
+        """Those that have memories, in the order of names."""
+        ...
+
     def tenants_of_old_packages(self, expired_at: datetime) -> tuple[str, ...]:
         """Those with context packages that had expired by then."""
         ...

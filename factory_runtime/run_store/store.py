@@ -228,6 +228,10 @@ class SqlRunStore:
         waiting = select(columns.tenant_id).where(columns.indexed_at.is_(None)).distinct()
         return tuple(tenant_id for (tenant_id,) in self._all(waiting.order_by(columns.tenant_id)))
 
+    def remembering_tenants(self) -> tuple[str, ...]:
+        tenant_id = memory_records.c.tenant_id
+        return tuple(one for (one,) in self._all(select(tenant_id).distinct().order_by(tenant_id)))
+
     def tenants_of_old_packages(self, expired_at: datetime) -> tuple[str, ...]:
         columns = memory_packages.c
         old = select(columns.tenant_id).where(columns.expires_at <= expired_at).distinct()

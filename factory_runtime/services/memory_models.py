@@ -156,10 +156,29 @@ class Models:
                 hint=exc.hint or "set FACTORY_EMBEDDER and what belongs to it",
             ) from exc
 
+    def open_or_stand_in(self, record: MemoryModel) -> OpenedModel:
+        """A model; with ``Unopened`` for its embedder where that cannot be used here."""
+        try:
+            return self.open(record)
+        except MemoryUnavailableError:
+            stand_in = _stand_in(record.model, record.dimensions)
+            return OpenedModel(record, stand_in, self._open_index(stand_in))
+
     def index_of(self, record: MemoryModel) -> MemoryIndex:
         """The index alone: it can be read and taken away where the model is no longer installed."""
-        model, _, version = record.model.rpartition("/")
-        return self._open_index(Unopened(model, version, record.dimensions))
+        return self.index_of_name(record.model, record.dimensions)
+
+    def index_of_name(self, model: str, dimensions: int) -> MemoryIndex:
+        """Likewise, of a model that the tenant has no more."""
+        return self._open_index(_stand_in(model, dimensions))
+
+    def index_of_default(self) -> MemoryIndex:
+        """The index that a tenant without a model would have.
+
+        Raises:
+            MemoryUnavailableError: the settings' embedder cannot be used.
+        """
+        return self._open_index(self.embedder(self.default))
 
     def record_of(self, tenant_id: str, embedder_name: str, status: ModelStatus) -> MemoryModel:
         """What is kept of a model that begins now.
@@ -185,6 +204,11 @@ class Models:
     def _opened_default(self, tenant_id: str) -> OpenedModel:
         record = self.record_of(tenant_id, self.default, ModelStatus.ACTIVE)
         return self.open(record)
+
+
+def _stand_in(model: str, dimensions: int) -> Unopened:
+    name, _, version = model.rpartition("/")
+    return Unopened(name, version, dimensions)
 
 
 def active_of(models: Sequence[MemoryModel]) -> MemoryModel | None:
