@@ -17,6 +17,7 @@ from factory_runtime.ports.notifier import AddressBook, Notifier
 from factory_runtime.ports.numbers import (
     EndedJob,
     EndedRun,
+    EndedUse,
     FactoryNumbers,
     Line,
     NumberRecords,
@@ -58,6 +59,7 @@ __all__ = [
     "Embedder",
     "EndedJob",
     "EndedRun",
+    "EndedUse",
     "FactoryNumbers",
     "FetchedTemplate",
     "FileTree",

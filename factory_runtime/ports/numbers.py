@@ -38,6 +38,14 @@ class EndedJob(NamedTuple):
     completed_at: datetime | None
 
 
+class EndedUse(NamedTuple):
+    """Such a run that was shown memories: how many, and how many of them it used."""
+
+    status: str
+    shown: int
+    used: int
+
+
 @dataclass(frozen=True, slots=True)
 class FactoryNumbers:
     """The factory at one moment. Statuses are as the rows say them.
@@ -54,6 +62,7 @@ class FactoryNumbers:
         open_breakers: hosts that nothing is asked of now, by name; of how many tenants.
         ended_runs: the latest first: those since the time that was asked for, or as many as were.
         ended_jobs: of these runs.
+        ended_uses: of those of these runs that were shown anything.
     """
 
     open_runs: Mapping[str, int]
@@ -67,6 +76,7 @@ class FactoryNumbers:
     open_breakers: Mapping[str, int]
     ended_runs: tuple[EndedRun, ...]
     ended_jobs: tuple[EndedJob, ...]
+    ended_uses: tuple[EndedUse, ...] = ()
 
 
 class NumberRecords(Protocol):

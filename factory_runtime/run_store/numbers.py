@@ -6,15 +6,26 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, String, and_, func, select, type_coerce
+from sqlalchemy import (
+    Connection,
+    Select,
+    String,
+    and_,
+    case,
+    distinct,
+    func,
+    select,
+    type_coerce,
+)
 
 from factory_runtime.domain.job import JobStatus
-from factory_runtime.ports import EndedJob, EndedRun, FactoryNumbers, Line
+from factory_runtime.ports import EndedJob, EndedRun, EndedUse, FactoryNumbers, Line
 from factory_runtime.run_store.tables import (
     breakers,
     failure_kinds,
     jobs,
     letter_counts,
+    memory_uses,
     outbox,
     runs,
     stands_in_queue,
@@ -41,6 +52,7 @@ def factory_numbers(
         open_breakers=_counts(connection, open_breakers(now)),
         ended_runs=tuple(EndedRun(*row[2:]) for row in connection.execute(ended)),
         ended_jobs=tuple(EndedJob(*row) for row in connection.execute(jobs_of(ended))),
+        ended_uses=tuple(EndedUse(*row) for row in connection.execute(uses_of(ended))),
     )
 
 
@@ -135,6 +147,17 @@ def jobs_of(ended: Select[Any]) -> Select[Any]:
     return select(*columns, jobs.c.started_at, jobs.c.completed_at).select_from(
         run.join(jobs, of_run)
     )
+
+
+def uses_of(ended: Select[Any]) -> Select[Any]:
+    """What an ``EndedUse`` has, of those of these runs that were shown a memory."""
+    run = ended.subquery()
+    by_run = and_(memory_uses.c.tenant_id == run.c.tenant_id, memory_uses.c.run_id == run.c.id)
+    memory_id = memory_uses.c.memory_id  # one that two steps were shown is one memory
+    used = case((memory_uses.c.used_at.is_not(None), memory_id))
+    counts = (func.count(distinct(memory_id)), func.count(distinct(used)))
+    of_run = select(run.c.status, *counts).select_from(run.join(memory_uses, by_run))
+    return of_run.group_by(run.c.tenant_id, run.c.id, run.c.status)
 
 
 def _counts(connection: Connection, query: Select[Any]) -> dict[str, int]:

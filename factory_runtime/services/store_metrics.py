@@ -83,6 +83,7 @@ class StoreMetrics(Collector):
             yield from _of_queues(reading.numbers, reading.at)
             yield from _of_work(reading.numbers)
             yield from _of_ended(reading.numbers, reading.at, frozenset(self._templates()))
+            yield from _of_reuse(reading.numbers)
 
     def _read(self) -> Reading:
         now = self._clock.now()
@@ -163,6 +164,28 @@ def _of_ended(
             if one.started_at is not None and one.completed_at is not None
         ),
     )
+
+
+def _of_reuse(numbers: FactoryNumbers) -> Iterator[Metric]:
+    shown = numbers.ended_uses
+    used = [one for one in shown if one.used]
+    memories = {"shown": sum(one.shown for one in shown), "used": sum(one.used for one in shown)}
+    about = "Memories that runs that ended lately were shown, and that they used."
+    yield _counts("recent_memories", about, "use", memories)
+    by_end = Counter(("shown", one.status) for one in shown)
+    by_end.update(("used", one.status) for one in used)
+    about = "Runs that ended lately and were shown memories, and that used some."
+    yield _gauge("recent_memory_runs", about, ("use", "status"), by_end.items())
+    about = "Of the runs that ended lately, the share that used a memory."
+    yield _share("recent_knowledge_reuse_rate", about, len(used), len(numbers.ended_runs))
+    succeeded = sum(one.status == RunStatus.SUCCEEDED for one in used)
+    about = "Of the runs that ended lately and used a memory, the share that succeeded."
+    yield _share("recent_reuse_success_rate", about, succeeded, len(used))
+
+
+def _share(name: str, about: str, part: int, whole: int) -> Metric:
+    """Nothing where there is nothing to be a part of."""
+    return _gauge(name, about, (), [((), part / whole)] if whole else [])
 
 
 def _told(template_id: str, templates: Collection[str]) -> str:

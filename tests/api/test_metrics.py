@@ -18,6 +18,7 @@ from api.streams import Streams
 from factory_runtime.bootstrap import open_runtime
 from factory_runtime.domain.access import Role
 from factory_runtime.domain.job import JobStatus
+from factory_runtime.domain.memory import MemoryUse
 from factory_runtime.domain.records import TopicWait
 from factory_runtime.domain.run import Priority, RunStatus
 from factory_runtime.run_store import SqlRunStore
@@ -108,6 +109,56 @@ def test_what_ended_within_the_hour_is_told_by_template_and_outcome(site: ApiSit
     assert of(found, "factory_recent_job_seconds_bucket", type="repo-generation", le="5.0") == 0
     assert of(found, "factory_recent_job_seconds_bucket", type="repo-generation", le="15.0") == 1
     assert of(found, "factory_recent_reach_seconds") == 3600
+
+
+def a_use(run_id: str, memory_id: str, *, used: bool, **values: Any) -> MemoryUse:
+    used_at = NOON if used else None
+    use = MemoryUse(TENANT, run_id, "plan", memory_id, "shop", 1, 0.9, NOON, used_at)
+    return replace(use, **values)
+
+
+def test_how_much_of_what_ended_used_what_was_known_is_told(small_site: ApiSite) -> None:
+    have_it_be(small_site, 100)
+    ended: dict[str, Any] = {"completed_at": NOON}
+    add(small_site, id="run-good", status=RunStatus.SUCCEEDED, **ended)
+    add(small_site, id="run-bad", status=RunStatus.FAILED, **ended)
+    add(small_site, id="run-shown", status=RunStatus.SUCCEEDED, **ended)
+    add(small_site, id="run-alone", status=RunStatus.SUCCEEDED, **ended)
+    add(small_site, id="run-open", status=RunStatus.RUNNING)
+    add(small_site, id="run-old", status=RunStatus.SUCCEEDED, completed_at=after(-4000))
+    add(small_site, id="run-good", tenant_id="umbrella", status=RunStatus.FAILED, **ended)
+    with small_site.store.begin(TENANT) as tx:
+        tx.add_uses(
+            [
+                a_use("run-good", "mem-1", used=True),
+                a_use("run-good", "mem-1", used=True, step="other"),
+                a_use("run-good", "mem-2", used=False),
+                a_use("run-bad", "mem-1", used=True, step=""),
+                a_use("run-shown", "mem-3", used=False),
+                a_use("run-open", "mem-1", used=True),
+                a_use("run-old", "mem-1", used=True),
+            ]
+        )
+    found = numbers_of(small_site)
+    assert found["factory_recent_memory_runs"] == {
+        frozenset({("use", "shown"), ("status", "Succeeded")}): 2,
+        frozenset({("use", "shown"), ("status", "Failed")}): 1,
+        frozenset({("use", "used"), ("status", "Succeeded")}): 1,
+        frozenset({("use", "used"), ("status", "Failed")}): 1,
+    }
+    assert of(found, "factory_recent_memories", use="shown") == 4
+    assert of(found, "factory_recent_memories", use="used") == 2
+    assert of(found, "factory_recent_knowledge_reuse_rate") == 2 / 5
+    assert of(found, "factory_recent_reuse_success_rate") == 1 / 2
+
+
+def test_of_no_runs_no_share_is_told(small_site: ApiSite) -> None:
+    found = numbers_of(small_site)
+    assert of(found, "factory_recent_memories", use="used") == 0
+    assert not found.keys() & {
+        "factory_recent_knowledge_reuse_rate",
+        "factory_recent_reuse_success_rate",
+    }
 
 
 def test_of_many_runs_the_latest_are_told_of_and_how_far_back_they_reach(

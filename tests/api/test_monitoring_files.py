@@ -24,6 +24,7 @@ from promql_parser import (
 )
 
 from factory_runtime.domain.job import JobStatus
+from factory_runtime.domain.memory import MemoryUse
 from factory_runtime.domain.records import TopicWait
 from factory_runtime.domain.run import Priority, RunStatus
 from tests.api.numbers import add, have_it_be, numbers_of
@@ -94,7 +95,7 @@ def told(small_site: ApiSite) -> Mapping[str, set[str]]:
         "started_at": NOON,
         "completed_at": after(9),
     }
-    add(site, a_job(**ended), status=RunStatus.SUCCEEDED, completed_at=after(9))
+    add(site, a_job(**ended), id="run-9", status=RunStatus.SUCCEEDED, completed_at=after(9))
     job = a_claimed_job(run := a_run(status=RunStatus.RUNNING))
     with site.store.begin(TENANT) as tx:
         tx.add_run(run, [job])
@@ -103,6 +104,7 @@ def told(small_site: ApiSite) -> Mapping[str, set[str]]:
         tx.add_dead_letter(a_letter(job))
         tx.save_breaker(a_breaker(open_until=after(200)))
         tx.save_topic_wait(TopicWait(TENANT, "r", "s", "chart", Priority.LOW, NOON, after(99)))
+        tx.add_uses([MemoryUse(TENANT, "run-9", "s", "mem-1", "shop", 1, 0.9, NOON, NOON)])
     numbers_of(site)  # a first request, which the second counts
     return {
         name: {label for labels in samples for label, _ in labels}
