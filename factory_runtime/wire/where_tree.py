@@ -24,6 +24,8 @@ from factory_runtime.domain.conditions import (
 from factory_runtime.domain.errors import InputError
 from factory_runtime.wire.where import COLUMNS, MAX_CONDITIONS, MAX_DEPTH, WHERE_HINT
 from factory_runtime.wire.where_values import (
+    NO_COLUMNS,
+    UNITS,
     begins,
     check_ordered,
     column_of,
@@ -37,7 +39,7 @@ from factory_runtime.wire.where_values import (
 
 _ALLOWED = frozenset(
     {
-        *(TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER),
+        *(TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER),
         *(TokenType.EQ, TokenType.NEQ, TokenType.LT, TokenType.LTE, TokenType.GT, TokenType.GTE),
         *(TokenType.AND, TokenType.OR, TokenType.NOT, TokenType.L_PAREN, TokenType.R_PAREN),
         *(TokenType.IN, TokenType.BETWEEN, TokenType.LIKE, TokenType.IS, TokenType.NULL),
@@ -45,6 +47,7 @@ _ALLOWED = frozenset(
         *(TokenType.DATE, TokenType.TIMESTAMP, TokenType.TIMESTAMPTZ),
     }
 )
+_WORDS = frozenset({*COLUMNS, *NO_COLUMNS, *UNITS, *(f"{unit}s" for unit in UNITS), "now"})
 _PREFIXES = frozenset({TokenType.NOT, TokenType.DASH, TokenType.INTERVAL})
 
 _COMPARISONS: Mapping[type[exp.Expr], Comparison] = {
@@ -100,7 +103,7 @@ def _check_tokens(tokens: Sequence[Token]) -> None:
     for token in tokens:
         if token.comments:
             raise _commented()
-        if token.token_type not in _ALLOWED and token.text.lower() not in COLUMNS:
+        if token.token_type not in _ALLOWED and token.text.lower() not in _WORDS:
             raise unknown(token.text)
         if token.token_type is TokenType.L_PAREN:
             opened.append(prefixes + 1)

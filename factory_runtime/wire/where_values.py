@@ -24,12 +24,17 @@ from factory_runtime.domain.errors import InputError
 from factory_runtime.domain.memory import Kind
 from factory_runtime.wire.where import COLUMNS, WHERE_HINT
 
-_UNITS = {
-    "MINUTE": timedelta(minutes=1),
-    "HOUR": timedelta(hours=1),
-    "DAY": timedelta(days=1),
-    "WEEK": timedelta(weeks=1),
+UNITS = {
+    "minute": timedelta(minutes=1),
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(weeks=1),
 }
+"""Of an interval, one of each."""
+
+NO_COLUMNS = frozenset({"tenant", "tenant_id"})
+"""What somebody may take for a column, and is none."""
+
 _LAST_CHARACTER = chr(0x10FFFF)
 _SHOWN_NODES = 20
 _SHOWN_CHARACTERS = 60
@@ -64,7 +69,7 @@ def column_of(node: exp.Expr) -> str:
     if type(node) is not exp.Column or type(only(node, "this").this) is not exp.Identifier:
         raise unknown(node)
     name = node.name.lower()
-    if name in {"tenant", "tenant_id"}:
+    if name in NO_COLUMNS:
         raise InputError(
             f"{name} is no column of a filter",
             hint="a search sees what its own tenant may see, and nothing else",
@@ -171,7 +176,7 @@ def _interval(node: exp.Expr) -> timedelta:
     if type(node) is not exp.Interval or type(node.args.get("unit")) is not exp.Var:
         raise _no_time(node)
     count = re.fullmatch(r"[0-9]{1,6}", node.name)
-    unit = _UNITS.get(node.args["unit"].name.upper().removesuffix("S"))
+    unit = UNITS.get(node.args["unit"].name.lower().removesuffix("s"))
     if count is None or unit is None:
         raise _no_time(node)
     return int(node.name) * unit
