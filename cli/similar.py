@@ -62,7 +62,7 @@ class SimilarRuns:
 
     def _text(self) -> str:
         """The run in the words that memory will keep it in."""
-        from factory_runtime.services.remember import memory_of_run
+        from factory_runtime.services.run_memory import memory_of_run
 
         run = self._run
         title, description = self._door.desk.title_of(run)

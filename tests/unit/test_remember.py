@@ -14,8 +14,8 @@ from factory_runtime.domain.memory import Collection, Memory
 from factory_runtime.domain.records import TemplateRecord
 from factory_runtime.domain.redaction import REDACTED
 from factory_runtime.domain.run import Run, RunStatus
-from factory_runtime.memory.in_memory import WordsEmbedder
-from factory_runtime.services.remember import embed_missing, memory_of_run, memory_of_template
+from factory_runtime.services.run_memory import memory_of_run
+from factory_runtime.services.template_memory import memories_of_template, memory_of_template
 
 AT = datetime(2026, 5, 6, tzinfo=UTC)
 TEMPLATE = TemplateRecord(
@@ -181,12 +181,11 @@ def test_a_run_memory_carries_the_runs_ids() -> None:
     assert (memory.template_id, memory.template_version) == ("microservice", "1.2.0")
     assert memory.created_at == AT
     assert remember(a_run(repo_id="r-1")).facts["external_ids"] == {"repo_id": "r-1"}
-    assert memory.vector is None
 
 
 def test_made_again_it_is_the_same_memory() -> None:
     assert remember() == remember()
-    assert memory_of_template(TEMPLATE, AT) == memory_of_template(TEMPLATE, AT)
+    assert memory_of_template(TEMPLATE) == memory_of_template(TEMPLATE)
 
 
 def test_an_id_stands_for_one_thing_of_one_tenant() -> None:
@@ -194,10 +193,10 @@ def test_an_id_stands_for_one_thing_of_one_tenant() -> None:
         remember(),
         remember(a_run(id="run-2")),
         remember(a_run(tenant_id="globex")),
-        memory_of_template(TEMPLATE, AT),
-        memory_of_template(replace(TEMPLATE, version="1.2.1"), AT),
-        memory_of_template(replace(TEMPLATE, template_id="library"), AT),
-        memory_of_template(replace(TEMPLATE, tenant_id="globex"), AT),
+        memory_of_template(TEMPLATE),
+        memory_of_template(replace(TEMPLATE, version="1.2.1")),
+        memory_of_template(replace(TEMPLATE, template_id="library")),
+        memory_of_template(replace(TEMPLATE, tenant_id="globex")),
     ]
     assert len({memory.id for memory in memories}) == len(memories)
 
@@ -208,7 +207,7 @@ def test_an_id_does_not_change_with_what_was_learned() -> None:
 
 
 def test_a_template_reads_as_what_it_is_for_and_asks() -> None:
-    memory = memory_of_template(TEMPLATE, AT)
+    memory = memory_of_template(TEMPLATE)
     assert memory.title == "Microservice (microservice 1.2.0)"
     assert memory.text == (
         "Microservice. A service repository with pipelines and docs.\n"
@@ -220,7 +219,7 @@ def test_a_template_reads_as_what_it_is_for_and_asks() -> None:
 
 @pytest.mark.parametrize("schema", [{}, {"properties": None}, {"properties": {"a": True}}])
 def test_a_template_with_a_bare_schema_is_remembered(schema: dict[str, Any]) -> None:
-    assert memory_of_template(replace(TEMPLATE, inputs_schema=schema), AT).text
+    assert memory_of_template(replace(TEMPLATE, inputs_schema=schema)).text
 
 
 def test_no_secret_is_remembered_from_wherever_it_comes() -> None:
@@ -242,7 +241,7 @@ def test_no_secret_is_remembered_from_wherever_it_comes() -> None:
     template = replace(
         TEMPLATE, title=f"token={secret}", description=f"postgres://app:{secret}@db/orders"
     )
-    assert secret not in everything_in(memory_of_template(template, AT))
+    assert secret not in everything_in(memory_of_template(template))
 
 
 def test_a_secret_is_not_kept_in_half_by_a_cut() -> None:
@@ -280,31 +279,21 @@ def test_control_characters_and_lone_surrogates_do_not_get_through() -> None:
     memory.title.encode()
 
 
-def test_only_memories_without_this_embedders_vector_are_embedded() -> None:
-    asked: list[str] = []
+def test_all_but_the_newest_version_are_superseded_whichever_was_heard_of_first() -> None:
+    versions = [replace(TEMPLATE, version=version) for version in ("1.10.0", "1.9.0", "1.2.0")]
+    newest = memory_of_template(versions[0]).id
+    for order in (versions, versions[::-1]):
+        by = {m.template_version: m.superseded_by for m in memories_of_template(order)}
+        assert by == {"1.10.0": None, "1.9.0": newest, "1.2.0": newest}
+    assert memories_of_template([TEMPLATE])[0].superseded_by is None
 
-    class Listening(WordsEmbedder):
-        def embed(self, texts: Any) -> list[tuple[float, ...]]:
-            asked.extend(texts)
-            return super().embed(texts)
 
-    embedder = Listening()
-    done = replace(
-        remember(), text="done", vector=(1.0,), embedding_model="words", embedding_version="1"
+def test_a_secret_input_is_told_by_no_error_of_the_run() -> None:
+    canary = "correct horse battery"
+    memory = remember(
+        a_run(status=RunStatus.FAILED, error=f"cannot log in with {canary}"),
+        jobs=(a_job("push", status=JobStatus.FAILED, error=f"{canary} was refused"),),
+        artifacts=(an_artifact(f"of {canary}", id="art-1"),),
+        inputs={"name": "orders", "db_password": canary, "note": f"it is {canary}"},
     )
-    old = replace(done, text="old", embedding_version="0")
-    new = replace(remember(), text="new")
-    embedded = embed_missing(embedder, [done, new, old])
-    assert asked == ["new", "old"]
-    assert embedded[0] is done
-    assert [m.text for m in embedded] == ["done", "new", "old"]
-    assert embedded[1].vector == embedder.embed(["new"])[0]
-    assert {(m.embedding_model, m.embedding_version) for m in embedded} == {("words", "1")}
-
-
-def test_nothing_to_embed_needs_no_model() -> None:
-    class Broken(WordsEmbedder):
-        def embed(self, texts: Any) -> list[tuple[float, ...]]:
-            raise AssertionError("asked for nothing")
-
-    assert embed_missing(Broken(), []) == []
+    assert canary not in everything_in(memory)

@@ -1,0 +1,81 @@
+"""Work patterns out anew from what was observed, when more was, or something is forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from datetime import datetime
+
+from factory_runtime.domain.failure_pattern import fold_failure
+from factory_runtime.domain.memory import Kind, Memory, Observation, ObservationKind
+from factory_runtime.domain.success_pattern import fold_success
+from factory_runtime.ports import RunTransaction
+from factory_runtime.services.failure_lines import LINES, is_line, line_id, tries_behind
+from factory_runtime.services.failure_patterns import memory_of_failure
+from factory_runtime.services.success_patterns import memory_of_success
+
+NEWEST = 1000
+"""Observations of a kind that a pattern is made of: what is older tells of another time."""
+
+_K = ObservationKind
+_PATTERNS = (Kind.FAILURE, Kind.SUCCESS)
+
+
+def refold(tx: RunTransaction, subjects: Iterable[str], now: datetime) -> tuple[str, ...]:
+    """Make the patterns of these subjects anew, after observations of theirs were deleted.
+
+    What a forgotten run had shown another one may show too: that is looked for again. Subjects that
+    are no pattern's, like a piece of code, are left alone. Call ``take_turn`` before anything else.
+
+    Returns:
+        Ids of memories that are no more.
+    """
+    subjects = list(subjects)
+    for subject in subjects:
+        if not is_line(subject):
+            tx.add_observations(_lost_tries(tx, subject))
+    return fold(tx, subjects, now)
+
+
+def fold(tx: RunTransaction, subjects: Iterable[str], now: datetime) -> tuple[str, ...]:
+    """As ``refold``, where nothing was deleted."""
+    write: list[Memory] = []
+    gone: list[str] = []
+    for subject in sorted({one for one in subjects if not is_line(one)}):
+        memory = _memory_of(tx, subject, now)
+        if memory is None:
+            gone.append(subject)
+        else:
+            write.append(memory)
+    tx.save_memories(write)
+    return _delete(tx, gone)
+
+
+def _memory_of(tx: RunTransaction, subject: str, now: datetime) -> Memory | None:
+    failure = fold_failure([*_seen(tx, subject, _K.FAILED), *_seen(tx, subject, _K.TRIED)])
+    if failure is not None:
+        return memory_of_failure(failure, now)
+    success = fold_success(_seen(tx, subject, _K.ENDED))
+    if success is None or not success.holds:
+        return None
+    return memory_of_success(success, now)
+
+
+def _seen(tx: RunTransaction, subject: str, kind: ObservationKind) -> tuple[Observation, ...]:
+    return tx.list_observations(subject=subject, kind=kind, limit=NEWEST)
+
+
+def _lost_tries(tx: RunTransaction, subject: str) -> list[Observation]:
+    failed = _seen(tx, subject, _K.FAILED)
+    lines = {line_id(one.tenant_id, one.project_id, str(one.facts["template"])) for one in failed}
+    return [
+        one
+        for line in sorted(lines)
+        for one in tries_behind(tx.list_observations(subject=line, limit=LINES), subject)
+    ]
+
+
+def _delete(tx: RunTransaction, ids: Collection[str]) -> tuple[str, ...]:
+    """Of the memories, those that are patterns."""
+    stale = tuple(memory.id for memory in tx.find_memories(ids) if memory.kind in _PATTERNS)
+    tx.delete_memories(stale)
+    return stale
