@@ -129,22 +129,32 @@ class _Cutting:
         for place, child in enumerate(children):
             if is_comment(child) or child.type in self.grammar.attached:
                 continue
-            first = self._first_attached(children, place)
+            first = self._first_attached(scope, children, place)
             last = ends[child.id]
             is_apart = max(after.get(child.id, 0), scope.after) < first_line(child)
             is_apart = is_apart and last < min(before.get(child.id, last + 1), scope.before)
             yield _Member(child, first, last, is_apart)
 
-    def _first_attached(self, children: Sequence[Node], place: int) -> int:
+    def _first_attached(self, scope: _Scope, children: Sequence[Node], place: int) -> int:
         first = first_line(children[place])
-        for above in range(place - 1, -1, -1):
-            child = children[above]
-            belongs = is_comment(child) or child.type in self.grammar.attached
-            indent = self.source.line(first_line(child))[: child.start_point.column]
-            if not belongs or last_line(child) < first - 1 or indent.strip():
+        above = place - 1
+        while above >= 0 and self._belongs(children[above], first):
+            first = first_line(children[above])
+            above -= 1
+        # A comment above the first thing in a body may count as standing before the body.
+        before = scope.node.prev_sibling if above < 0 else None
+        while before is not None and is_comment(before) and self._belongs(before, first):
+            if first_line(before) <= scope.after:
                 break
-            first = first_line(child)
+            first = first_line(before)
+            before = before.prev_sibling
         return first
+
+    def _belongs(self, node: Node, below: int) -> bool:
+        is_attached = is_comment(node) or node.type in self.grammar.attached
+        line = self.source.line(first_line(node))
+        is_apart = not line[: node.start_point.column].strip() and not line.startswith("#!")
+        return is_attached and is_apart and last_line(node) >= below - 1
 
     def _take(self, scope: _Scope, member: _Member) -> _Scope | None:
         """Cut a member out if it is worth it; what is to be looked into next, if anything."""
@@ -162,8 +172,7 @@ class _Cutting:
         if definition.type in self.grammar.shells:
             return self._open(scope, definition)
         lines = range(member.first, member.last + 1)
-        said = sum(is_meaningful(self.source.line(number)) for number in lines)
-        if said < _TINY or not member.is_apart:
+        if not member.is_apart or self._is_tiny(definition, member):
             return None
         share = _Share(self._kind(definition), scope.prefix + name, set(lines))
         self.shares.append(share)
@@ -178,6 +187,12 @@ class _Cutting:
         after = header_end(definition)
         return _Scope(body, share, f"{share.name}.", after, before, scope.depth + 1)
 
+    def _is_tiny(self, definition: Node, member: _Member) -> bool:
+        """Attributes and decorators above do not make it any larger."""
+        lines = map(self.source.line, range(first_line(definition), member.last + 1))
+        said = [s for s in lines if is_meaningful(s) and not s.lstrip().startswith(("@", "["))]
+        return len(said) < _TINY
+
     def _kind(self, definition: Node) -> PieceKind:
         if definition.type in self.grammar.functions:
             return PieceKind.FUNCTION
@@ -185,13 +200,15 @@ class _Cutting:
         return PieceKind.CLASS if is_class else PieceKind.SECTION
 
     def _open(self, scope: _Scope, shell: Node) -> _Scope:
-        """A namespace: its own two lines say nothing of what stands in it."""
+        """A namespace: the lines that it begins and ends with say nothing of what stands in it."""
         body = body_of(shell)
         if body is None or not is_braced(body):
             return replace(scope, node=body or shell)
         inside = range(first_line(body) + 1, last_line(body))
         if all(inside.start <= first_line(child) for child in body.named_children):
             scope.share.lines -= set(range(first_line(shell), inside.start))
+            if self.source.line(inside.stop).strip() == "}":
+                scope.share.lines -= {inside.stop}
         return replace(scope, node=body, after=inside.start - 1, before=inside.stop)
 
     def _signature(self, member: _Member, definition: Node) -> set[int]:

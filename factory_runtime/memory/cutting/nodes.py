@@ -61,6 +61,8 @@ def header_end(definition: Node) -> int:
     """The last line of what stands before the body."""
     body = body_of(definition)
     before = body.prev_sibling if body is not None else None
+    while before is not None and is_comment(before):
+        before = before.prev_sibling
     if body is None:
         return first_line(definition)
     if is_braced(body) or before is None:

@@ -9,6 +9,7 @@ from itertools import pairwise
 LEFT_OUT = "…"
 """A line that stands for lines of the file which are not in the piece."""
 _LEVELS = 8
+_SLACK = 1.1
 _COMMENTS = ("#", "//", "-- ", "/*", "* ", "*/", "<!--")
 
 
@@ -90,7 +91,7 @@ def split(
     units = _units(counted, borders, whole)
     # Parts of like size are better than a long one and what is left of it.
     count = max(-(-total[0] // wanted.lines), -(-total[1] // wanted.characters))
-    enough = Size(-(-total[0] // count), -(-total[1] // count))
+    enough = Size(int(_SLACK * total[0] / count), int(_SLACK * total[1] / count))
     parts: list[Sequence[int]] = []
     begin = 0
     for start, end in units:
