@@ -14,6 +14,7 @@ from factory_runtime.domain.piece import Piece
 from factory_runtime.domain.redaction import redact_text
 from factory_runtime.ports import Clock, Cutter, RunStore, RunTransaction
 from factory_runtime.services.audit import leave_audit
+from factory_runtime.services.memory_turn import take_turn
 
 MAX_BYTES = 1024 * 1024
 MAX_SOURCE = 500
@@ -77,6 +78,7 @@ def add_document(
     now = clock.now()
     sections = [_memory(tenant_id, document, piece, now) for piece in pieces]
     with store.begin(tenant_id) as tx:
+        take_turn(tx, now)
         gone = _superseded(tx, document, {section.id: section for section in sections})
         changed = tx.save_memories(sections)
         tx.save_memories(gone)

@@ -19,6 +19,7 @@ from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.domain.tree import TreeReference
 from factory_runtime.ports import ArtifactStorage, Clock, Cutter, RunStore, RunTransaction
 from factory_runtime.services.forgotten import is_forgotten
+from factory_runtime.services.memory_turn import take_turn
 from factory_runtime.services.outbox import leave
 from factory_runtime.services.stored_tree import StoredTree
 from factory_runtime.services.topics import MEMORY_OF_CODE, MEMORY_OF_TREE
@@ -82,9 +83,10 @@ class CodeLearner:
         found = self._pieces(run, tree, commit)
         while some := list(islice(found, _AT_ONCE)):
             with self.store.begin(tenant_id) as tx:
+                take_turn(tx, now := self.clock.now())
                 if is_forgotten(tx, run):
                     return
-                _keep(tx, some, self.clock.now())
+                _keep(tx, some, now)
 
     def _pieces(self, run: Run, tree: Artifact, commit: Artifact | None) -> Iterator[_Found]:
         cutter = self.cutter()
