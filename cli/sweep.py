@@ -93,7 +93,9 @@ def tidy(door: StoreDoor) -> Tidied:
         runtime.look_for_stuck()
         runtime.seal_audit()
         told = runtime.tell(patience=_TELL_WITHIN)
-    done, failed = drained.done + told.done, drained.failed + told.failed
+        learned = runtime.learn_code()
+    did = (drained, told, learned)
+    done, failed = sum(one.done for one in did), sum(one.failed for one in did)
     return Tidied(swept.cancelled, swept.left, swept.jobs, stopped, done, failed, prefect)
 
 

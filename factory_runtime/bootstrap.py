@@ -19,6 +19,7 @@ from factory_runtime.domain.errors import StorageFullError
 from factory_runtime.ports import (
     ArtifactStorage,
     Clock,
+    Cutter,
     Embedder,
     GitHost,
     JobType,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from factory_runtime.domain.run import Run
     from factory_runtime.services.callbacks import Callbacks
     from factory_runtime.services.catalog import TemplateCatalog
+    from factory_runtime.services.context_package import ContextDesk
     from factory_runtime.services.drain_outbox import Drained
     from factory_runtime.services.engine import Engine
     from factory_runtime.services.health import FactoryHealth
@@ -175,6 +177,13 @@ class Runtime:
             self.settings.memory_shared_tenant,
             lambda tenant_id: self.policies.shared_memory_of(tenant_id),
         )
+
+    @cached_property
+    def context_desk(self) -> ContextDesk:
+        """Puts together what is known about a task."""
+        from factory_runtime.services.context_package import ContextDesk
+
+        return ContextDesk(self.store, self.clock, self.recaller)
 
     @cached_property
     def catalog(self) -> TemplateCatalog:
@@ -339,6 +348,23 @@ class Runtime:
         from factory_runtime.services.librarian import Librarian
 
         return Librarian(self.store, self.storage, self.clock)
+
+    @cached_property
+    def cutter(self) -> Cutter:
+        """Cuts files into pieces."""
+        from factory_runtime.memory.cutting.cutter import FileCutter
+
+        return FileCutter()
+
+    def learn_code(self) -> Drained:
+        """Learn what runs have generated: it may take long, and is for who waits for nothing."""
+        from factory_runtime.services.drain_outbox import drain_outbox
+        from factory_runtime.services.learn_code import CodeLearner
+
+        learner = CodeLearner(self.store, self.storage, self.clock, lambda: self.cutter)
+        drained = drain_outbox(self.store, self.clock, learner.handlers, worker_name())
+        self.indexer.catch_up_all()
+        return drained
 
     @cached_property
     def launcher(self) -> Launcher:
