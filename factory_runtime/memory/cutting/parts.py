@@ -78,11 +78,11 @@ def split(
     wanted: Size = LARGEST,
     whole: Size = LARGEST,
 ) -> list[Sequence[int]]:
-    """Parts in their order, none larger than ``LARGEST``, all of ``kept`` in one of them.
+    """Parts in their order, all of ``kept`` in one of them, none of more characters than LARGEST.
 
     ``borders`` are the lines before which may be cut: the lower the number, the better the place.
     What lies between two of them is cut at worse places only where it is larger than ``whole``, and
-    at none only where it is larger than ``LARGEST``. Parts become as large as ``wanted``.
+    anywhere only where it has too many characters. Parts become as large as ``wanted``.
     """
     counted = _Counted(lines, kept)
     total = counted.size(0, len(kept))
@@ -138,7 +138,9 @@ def _units(counted: _Counted, borders: Mapping[int, int], whole: Size) -> list[t
 
 def _by_lines(counted: _Counted, unit: tuple[int, int]) -> Iterable[tuple[int, int]]:
     start, end = unit
-    return (unit,) if LARGEST.holds(*counted.size(start, end)) else pairwise(range(start, end + 1))
+    if counted.size(start, end)[1] <= LARGEST.characters:
+        return (unit,)
+    return pairwise(range(start, end + 1))
 
 
 def _says_something(lines: Sequence[str], first: int, end: int) -> bool:
