@@ -7,11 +7,12 @@ from datetime import timedelta
 
 from factory_runtime.domain.memory import Collection, Embedded, Memory
 from factory_runtime.memory.in_memory import InMemoryMemoryIndex, WordsEmbedder
-from factory_runtime.ports import Clock, Embedder, RunStore
+from factory_runtime.ports import Embedder, MemoryIndex, RunStore
 from factory_runtime.ports.memory import model_name
 from factory_runtime.services.index_memory import Indexer
 from factory_runtime.services.memory_models import Models
 from tests.builders import TENANT, a_memory
+from tests.small_factory import SettableClock
 
 HERE = "here:1"
 
@@ -69,14 +70,19 @@ class Index(InMemoryMemoryIndex):
 class Library:
     """The memory of a store: embedders ``first``, ``second`` and so on, as a test adds them."""
 
-    def __init__(self, store: RunStore, clock: Clock) -> None:
+    def __init__(self, store: RunStore, clock: SettableClock) -> None:
         self.store = store
         self.clock = clock
         self.embedder = Words()
         self.embedders: dict[str, Embedder] = {"first": self.embedder}
         self.indexes: dict[str, Index] = {}
+        self.open_index: Callable[[Embedder], MemoryIndex] = self._index_of
         self.models = Models(
-            lambda: store, clock, "first", self.embedders.__getitem__, self._index_of
+            lambda: store,
+            clock,
+            "first",
+            lambda name: self.embedders[name],
+            lambda embedder: self.open_index(embedder),
         )
         self.index = self._index_of(self.embedder)
         self.indexer = self.another_indexer()

@@ -10,8 +10,9 @@ import pytest
 from factory_runtime.domain.errors import MemoryUnavailableError, PermanentError
 from factory_runtime.domain.memory import Kind, ModelStatus
 from factory_runtime.memory.in_memory import WordsEmbedder
+from factory_runtime.services import index_memory
 from factory_runtime.services.drain_outbox import Drained, drain_outbox
-from factory_runtime.services.index_memory import BATCH, OPTIMIZE_AFTER, CaughtUp
+from factory_runtime.services.index_memory import BATCH, CaughtUp
 from factory_runtime.services.memory_lock import HOLD, NAME
 from tests.builders import TENANT, a_memory
 from tests.memories import HERE, Library
@@ -256,8 +257,11 @@ def test_one_whose_lock_was_taken_over_stops(library: Library, factory: SmallFac
         assert tx.find_lock_holder(NAME, factory.clock.now()) == "there:2-1"
 
 
-def test_after_many_commits_the_index_is_put_in_order(library: Library) -> None:
-    for number in range(OPTIMIZE_AFTER + 1):
+def test_after_many_commits_the_index_is_put_in_order(
+    library: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_memory, "OPTIMIZE_AFTER", 3)
+    for number in range(4):
         library.learn(a_memory(text=f"number {number}"))
         library.indexer.catch_up(TENANT)
     assert library.index.optimized == 1

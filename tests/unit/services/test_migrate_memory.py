@@ -62,7 +62,11 @@ def test_one_is_built_switched_to_gone_back_from_and_dropped(
     assert moving.migrator.begin(TENANT, "second", ADA) == begun, "once more it is the same"
     assert moving.active() == OLD
     told: list[tuple[str, int, int]] = []
-    assert moving.migrator.build(TENANT, NEW, lambda *at: told.append(at))
+
+    def tell(model: str, done: int, total: int) -> None:
+        told.append((model, done, total))
+
+    assert moving.migrator.build(TENANT, NEW, tell)
     assert told == [(NEW, 3, 3)]
     assert moving.new_index.ids() == moving.index.ids()
 

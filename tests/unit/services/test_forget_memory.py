@@ -1,0 +1,287 @@
+"""What is forgotten is nowhere any more: no record, no vector, no row of any index."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from factory_runtime.domain.audit import AuditFilter
+from factory_runtime.domain.errors import InputError, MemoryUnavailableError, NotFoundError
+from factory_runtime.domain.memory import (
+    ForgetScope,
+    Kind,
+    Memory,
+    MemoryUse,
+    Observation,
+    ObservationKind,
+)
+from factory_runtime.memory.lance import LanceMemoryIndex
+from factory_runtime.ports import RunStore, RunTransaction
+from factory_runtime.run_store import open_run_store
+from factory_runtime.services import drop_memories, topics
+from factory_runtime.services.drain_outbox import Drained, drain_outbox
+from factory_runtime.services.forget_memory import Erased, Forgetter, forget
+from factory_runtime.services.memory_lock import HOLD, NAME
+from factory_runtime.services.migrate_memory import Migrator
+from tests.builders import NOON, TENANT, a_memory
+from tests.memories import HERE, Library
+from tests.small_factory import SmallFactory, steps
+
+RUN, PROJECT, EVERYTHING = ForgetScope.RUN, ForgetScope.PROJECT, ForgetScope.TENANT
+CANARY = "zzcanaryzz"
+
+
+def refold(tx: RunTransaction, subjects: Collection[str], now: datetime) -> None:
+    """Patterns stand while anything is seen of them, and say how often."""
+    for pattern in tx.find_memories(subjects):
+        seen = tx.list_observations(subject=pattern.id)
+        if pattern.kind is Kind.CODE:
+            continue
+        if seen:
+            tx.save_memories([replace(pattern, text=f"seen {len(seen)}", run_id=None)])
+        else:
+            tx.delete_memories([pattern.id])
+
+
+class Forgetful(Library):
+    """Two runs of one project, a pattern that both showed and one that one did."""
+
+    def __init__(self, factory: SmallFactory) -> None:
+        super().__init__(factory.store, factory.clock)
+        self.forgetter = Forgetter(factory.store, factory.clock, self.models, HERE)
+        of_one = {"run_id": "run-1", "project_id": "shop"}
+        of_two = {"run_id": "run-2", "project_id": "shop"}
+        self.one, self.two = a_memory(text=CANARY, **of_one), a_memory(text="two", **of_two)
+        self.both = a_memory(kind=Kind.FAILURE, text=f"seen 2 {CANARY}")
+        self.only = a_memory(kind=Kind.FAILURE, text=f"seen 1 {CANARY}")
+        self.code = a_memory(kind=Kind.CODE, text="def f(): ...", **of_one)
+        self.template = a_memory(kind=Kind.TEMPLATE, text="template")
+        self.learn(self.one, self.two, self.both, self.only, self.code, self.template)
+        with factory.store.begin(TENANT) as tx:
+            tx.add_observations(
+                [
+                    seen(self.both, "run-1"),
+                    seen(self.both, "run-2"),
+                    seen(self.only, "run-1"),
+                    seen(self.code, "run-1", ObservationKind.FOUND),
+                    seen(self.code, "run-2", ObservationKind.FOUND),
+                ]
+            )
+            tx.add_uses([a_use("run-1", self.two), a_use("run-2", self.one)])
+        self.indexer.catch_up(TENANT)
+
+    def forget(self, scope: ForgetScope, key: str = "", tenant_id: str = TENANT) -> Erased:
+        return forget(self.store, self.clock, refold, tenant_id, scope, key, "ada")
+
+    def drain(self) -> Drained:
+        drained = drain_outbox(self.store, self.clock, self.forgetter.handlers, HERE)
+        self.indexer.catch_up_all()
+        return drained
+
+
+def seen(
+    memory: Memory, run_id: str, kind: ObservationKind = ObservationKind.FAILED
+) -> Observation:
+    facts = {"run_id": run_id, "path": "a.py", "canary": CANARY}
+    return Observation(TENANT, memory.id, kind, run_id, "a", 0, "here", NOON, "shop", facts=facts)
+
+
+def a_use(run_id: str, memory: Memory) -> MemoryUse:
+    return MemoryUse(TENANT, run_id, "a", memory.id, "shop", 1, 0.5, NOON)
+
+
+@pytest.fixture
+def library(factory: SmallFactory) -> Forgetful:
+    return Forgetful(factory)
+
+
+def test_of_a_run_all_is_forgotten_but_what_others_showed_too(library: Forgetful) -> None:
+    assert library.forget(RUN, "run-1") == Erased(RUN, "run-1", memories=2, changed=2)
+    assert library.drain().failed == 0
+    left = {memory.id: memory for memory in library.all()}
+    assert left.keys() == {
+        library.two.id,
+        library.both.id,
+        library.code.id,
+        library.template.id,
+    }
+    assert left[library.both.id].text == "seen 1"
+    assert (left[library.code.id].run_id, left[library.code.id].path) == ("run-2", "a.py")
+    assert library.index.ids() == sorted(left)
+    assert all(CANARY not in row.memory.text for row in library.index.rows())
+    assert library.vectors([CANARY, library.both.text, library.only.text]) == 0
+    with library.store.begin(TENANT, read_only=True) as tx:
+        assert tx.list_uses(run_id="run-1") == ()
+        assert len(tx.list_uses(run_id="run-2")) == 1
+        assert {one.run_id for one in tx.list_observations()} == {"run-2"}
+
+
+def test_of_a_project_all_is_forgotten(library: Forgetful) -> None:
+    assert library.forget(PROJECT, "shop").memories == 5
+    library.drain()
+    assert [memory.id for memory in library.all()] == [library.template.id]
+    assert library.index.ids() == [library.template.id]
+
+
+def test_of_a_tenant_all_is_forgotten_and_of_no_other(library: Forgetful) -> None:
+    other = a_memory(tenant_id="umbrella")
+    library.learn(other, tenant_id="umbrella")
+    library.indexer.catch_up("umbrella")
+    assert library.forget(EVERYTHING) == Erased(EVERYTHING, "", memories=6, changed=0)
+    late = a_memory(text="late")
+    library.learn(late)
+    library.indexer.catch_up(TENANT)
+    library.drain()
+    assert library.index.ids() == [late.id], "what was learned since is there"
+    assert library.index.ids("umbrella") == [other.id]
+
+
+def test_forgotten_twice_is_forgotten_once_and_both_are_audited(library: Forgetful) -> None:
+    library.forget(RUN, "run-1")
+    library.drain()
+    assert library.forget(RUN, "run-1") == Erased(RUN, "run-1", 0, 0)
+    library.drain()
+    with library.store.begin(TENANT, read_only=True) as tx:
+        entries = tx.list_audit(AuditFilter(action="memory.forget"), limit=9)
+        assert tx.find_forgotten(RUN, "run-1") is not None
+    assert [one.subject for one in entries] == ["run-1", "run-1"]
+    assert {one.detail["memories"] for one in entries} == {0, 2}
+
+
+def test_a_misspelt_name_is_not_forgotten(library: Forgetful) -> None:
+    with pytest.raises(NotFoundError):
+        library.forget(RUN, "run-0")
+    with pytest.raises(NotFoundError, match="no project shap"):
+        library.forget(PROJECT, "shap")
+    with pytest.raises(InputError):
+        library.forget(RUN)
+    with pytest.raises(InputError):
+        library.forget(EVERYTHING, TENANT)
+    with pytest.raises(NotFoundError):
+        library.forget(RUN, "run-1", tenant_id="umbrella")
+
+
+def test_a_run_that_is_not_learned_yet_can_be_forgotten(factory: SmallFactory) -> None:
+    library = Library(factory.store, factory.clock)
+    run = factory.complete(steps("a:"))
+    assert forget(factory.store, factory.clock, refold, TENANT, RUN, run.id, "ada").memories == 0
+    assert (
+        forget(
+            factory.store, factory.clock, refold, TENANT, PROJECT, run.project_id, "ada"
+        ).memories
+        == 0
+    )
+    assert library.all() == ()
+
+
+def test_while_the_index_cannot_be_written_the_record_is_gone_and_the_index_follows(
+    library: Forgetful, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryUnavailableError("the disk is on fire")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(library.index, "forget", fail)
+        library.forget(RUN, "run-1")
+        assert library.drain().failed == 2
+    assert library.one.id in library.index.ids()
+    library.clock.pass_time(HOLD)
+    assert library.drain() == Drained(done=2)
+    assert library.one.id not in library.index.ids()
+
+
+def test_while_another_is_at_the_index_it_is_forgotten_later(library: Forgetful) -> None:
+    now = library.clock.now()
+    with library.store.begin(TENANT) as tx:
+        assert tx.try_lock(NAME, "there:2-1", now, now + HOLD)
+    library.forget(RUN, "run-1")
+    assert library.drain().failed == 2
+    library.clock.pass_time(HOLD)
+    assert library.drain().failed == 0
+    assert library.one.id not in library.index.ids()
+
+
+def test_it_is_forgotten_in_the_indexes_of_all_models(library: Forgetful) -> None:
+    migrator = Migrator(library.store, library.clock, library.models, HERE)
+    _, index = library.add_model("second", "2")
+    migrator.begin(TENANT, "second", "ada")
+    migrator.build(TENANT, "words/2")
+    library.embedders.pop("second")  # and where the model is not installed any more
+    library.forget(RUN, "run-1")
+    library.drain()
+    assert library.one.id not in index.ids()
+    assert library.both.id not in index.ids() or all(
+        CANARY not in row.memory.text for row in index.rows()
+    )
+
+
+def test_of_what_is_forgotten_no_byte_is_left_in_the_index_or_the_record(
+    tmp_path: Path,
+) -> None:
+    file = tmp_path / "factory.db"
+    store: RunStore = open_run_store(f"sqlite:///{file}")
+    factory = SmallFactory(tmp_path / "templates", store)
+    library = Library(store, factory.clock)
+    index = LanceMemoryIndex(tmp_path / "memory", library.embedder)
+    library.open_index = lambda _: index
+    long = f"{CANARY} " * 2000
+    library.learn(
+        a_memory(run_id="run-1", title=CANARY, text=long, facts={"error": CANARY}),
+        *(a_memory(run_id="run-2", text=f"number {i}") for i in range(5)),
+    )
+    with store.begin(TENANT) as tx:
+        (of_run,) = tx.list_memories(run_id="run-1")
+        tx.add_observations([seen(of_run, "run-1")])
+    library.indexer.catch_up(TENANT)
+    folder = tmp_path / "memory"
+    assert files_with(folder, CANARY), "or the test shows nothing"
+    assert files_with(file.parent, CANARY)
+
+    forgetter = Forgetter(store, factory.clock, library.models, HERE)
+    forget(store, factory.clock, refold, TENANT, RUN, "run-1", "ada")
+    assert drain_outbox(store, factory.clock, forgetter.handlers, HERE).failed == 0
+    library.indexer.catch_up_all()
+    assert files_with(folder, CANARY) == []
+    assert rows_with(file, CANARY) == []
+    store.close()
+    assert files_with(file.parent, CANARY) == []
+
+
+def files_with(folder: Path, text: str) -> list[str]:
+    return [
+        str(one.relative_to(folder))
+        for one in folder.rglob("*")
+        if one.is_file() and text.encode() in one.read_bytes()
+    ]
+
+
+def rows_with(file: Path, text: str) -> list[str]:
+    with sqlite3.connect(file) as database:
+        tables = [
+            name
+            for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type='table'")
+        ]
+        return [
+            name
+            for name in tables
+            if any(text in str(row) for row in database.execute(f"SELECT * FROM {name}"))  # noqa: S608
+        ]
+
+
+def test_messages_name_a_bounded_number_of_memories(
+    library: Forgetful, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drop_memories, "_AT_ONCE", 2)
+    library.learn(*(a_memory(run_id="run-3", text="same") for _ in range(5)))
+    library.forget(RUN, "run-3")
+    left = [
+        message
+        for message in library.store.due_messages(library.clock.now(), limit=1000)
+        if message.topic == topics.MEMORY_FORGET
+    ]
+    assert [len(message.payload["ids"]) for message in left] == [2, 2, 1]
