@@ -13,7 +13,7 @@ from factory_runtime.domain.secrets import SHORTEST, Secrets
 LINE = 120
 """Characters of a line, where nothing else is said."""
 
-_READ = 64 * 1024
+_READ = 16 * 1024
 """Characters of one text that are looked at."""
 
 _SECRETS = 64

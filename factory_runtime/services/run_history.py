@@ -127,7 +127,8 @@ def cycles_of(
 def _read(events: Iterable[RunEvent]) -> Iterator[_Open]:
     cycle = _Open()
     for event in events:
-        if event.kind == "job" and event.step is not None and event.to_status is not None:
+        # Jobs are Pending again before their run is Queued: by then the cycle has ended.
+        if event.kind == "job" and event.step is not None and cycle.ended is None:
             cycle.jobs[event.step] = event
         if event.kind != "run":
             continue

@@ -103,7 +103,7 @@ def _first_clause(description: str) -> str:
 def _made(artifacts: Sequence[Artifact], said: str, secrets: Secrets) -> str:
     """The repositories, where the inputs did not name them; pipelines and docs every run has."""
     repositories = (a for a in artifacts if a.kind is ArtifactKind.REPOSITORY)
-    names = dict.fromkeys(one_line(a.name, 60, secrets) for a in repositories)
+    names = dict.fromkeys(one_line(a.name, 60, secrets) for a in islice(repositories, _FACTS_SHOWN))
     new = [name for name in names if name not in said]
     return f"Made: {', '.join(new[:_NAMES_SHOWN])}." if new else ""
 
