@@ -39,16 +39,18 @@ if TYPE_CHECKING:
     from factory_runtime.services.context_package import ContextDesk
     from factory_runtime.services.drain_outbox import Drained
     from factory_runtime.services.engine import Engine
+    from factory_runtime.services.forget_memory import Forgetter
     from factory_runtime.services.health import FactoryHealth
     from factory_runtime.services.index_memory import Indexer
     from factory_runtime.services.inventory import Inventory
     from factory_runtime.services.kept_templates import KeptTemplates
     from factory_runtime.services.lanes import Lanes
-    from factory_runtime.services.librarian import Librarian
     from factory_runtime.services.memory_models import Models
+    from factory_runtime.services.migrate_memory import Migrator
     from factory_runtime.services.policy import PolicyBook
     from factory_runtime.services.publish_template import Publisher
     from factory_runtime.services.read_standing import Onlooker
+    from factory_runtime.services.rebuild_memory import Rebuilder
     from factory_runtime.services.recall import Recaller
     from factory_runtime.services.redrive import Redriver
     from factory_runtime.services.request_desk import RequestDesk
@@ -244,6 +246,7 @@ class Runtime:
             self.clock,
             self.policies,
             find_effect=lambda type_name, effect: self.inventory.find(type_name, effect),
+            find_memories=lambda tenant_id, ids: self.recaller.find(tenant_id, ids),
         )
 
     @cached_property
@@ -344,10 +347,37 @@ class Runtime:
         return Indexer(self.store, self.clock, self.models, worker_name())
 
     @cached_property
-    def librarian(self) -> Librarian:
-        from factory_runtime.services.librarian import Librarian
+    def forgetter(self) -> Forgetter:
+        """Takes what was forgotten out of the memory's indexes."""
+        from factory_runtime.services.forget_memory import Forgetter
 
-        return Librarian(self.store, self.storage, self.clock)
+        return Forgetter(self.store, self.clock, self.models, worker_name())
+
+    @cached_property
+    def rebuilder(self) -> Rebuilder:
+        """Makes the memory's indexes anew."""
+        from factory_runtime.services.rebuild_memory import Rebuilder
+
+        return Rebuilder(self.store, self.clock, self.models, worker_name())
+
+    @cached_property
+    def migrator(self) -> Migrator:
+        """Changes the memory's embedding models."""
+        from factory_runtime.services.migrate_memory import Migrator
+
+        return Migrator(self.store, self.clock, self.models, worker_name())
+
+    @property
+    def memory_handlers(self) -> Mapping[str, Callable[[Any], None]]:
+        """The memory's part of the outbox, but for what may take long: see ``learn_code``."""
+        from factory_runtime.services.learn_run import Learner
+
+        return {
+            **Learner(self.store, self.storage, self.clock).handlers,
+            **self.indexer.handlers,
+            **self.forgetter.handlers,
+            **self.migrator.handlers,
+        }
 
     @cached_property
     def cutter(self) -> Cutter:
@@ -396,8 +426,7 @@ class Runtime:
         settler = EffectSettler(self.store, self.host, self.job_types, self.clock)
 
         handlers: dict[str, Callable[[Any], None]] = {
-            **self.librarian.handlers,
-            **self.indexer.handlers,
+            **self.memory_handlers,
             topics.SETTLE_EFFECTS: settler.settle,
             topics.UNDO_RUN: self.undoer.begin,
             topics.TAKE_INVENTORY: self.inventory.take,
@@ -407,6 +436,17 @@ class Runtime:
         drained = drain_outbox(self.store, self.clock, handlers, worker_name())
         self.indexer.catch_up_all()
         return drained
+
+    def work_on_memory(self) -> MemoryWork:
+        """Do the memory's part of the outbox, index what is left, and build models for a while."""
+        from factory_runtime.services.drain_outbox import drain_outbox
+        from factory_runtime.services.memory_work import MemoryWork
+
+        drained = drain_outbox(self.store, self.clock, self.memory_handlers, worker_name())
+        learned = self.learn_code()
+        caught = self.indexer.catch_up_all()
+        done, failed = drained.done + learned.done, drained.failed + learned.failed
+        return MemoryWork(done, failed + caught.failed, caught.indexed, self.migrator.build_a_while())
 
     @cached_property
     def notices(self) -> NoticeSender:

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from factory_runtime.domain.errors import InputError, UnknownMemoryError, UnshownMemoryError
-from factory_runtime.domain.memory import ForgetScope, Memory, MemoryUse, Recalled
+from factory_runtime.domain.memory import ForgetScope, MemoryUse, Recalled
 from factory_runtime.domain.run import Run, RunRequest
+from factory_runtime.domain.shown_memory import MEMORY_ID, MOST_DRAWN_FROM, ShownMemory
 from factory_runtime.ports import JobFacts, RunStore, RunTransaction
 
-MOST_DRAWN_FROM = 50
-LONGEST_ID = 64
-"""Characters of a memory's id that a request may name."""
-
-_ID = re.compile(f"[!-~]{{1,{LONGEST_ID}}}")
+Find = Callable[[str, Sequence[str]], Sequence[Recalled]]
+"""Gives those of a tenant's memories, and of what it is lent, that have these ids."""
 
 
 @dataclass
@@ -89,28 +86,35 @@ def _was_forgotten(tx: RunTransaction, run: Run) -> bool:
 # --- what a request says that it drew from
 
 
-def refuse_unknown(store: RunStore, request: RunRequest) -> None:
-    """Nothing is asked of the store for a request that says that it drew from nothing.
+def refuse_unknown(find: Find, request: RunRequest) -> None:
+    """Nothing is looked for where a request says that it drew from nothing.
+
+    Args:
+        find: looks for memories by their ids, and no further than the tenant may see.
+        request: as it came.
 
     Raises:
         InputError: it names too many, or what can be no id.
         UnknownMemoryError: there are none of these ids that its project may see.
     """
-    wanted = set(request.drawn_from)
+    wanted = tuple(dict.fromkeys(request.drawn_from))
     if not wanted:
         return
-    if len(request.drawn_from) > MOST_DRAWN_FROM:
+    if len(wanted) > MOST_DRAWN_FROM:
         raise InputError(
-            f"a request draws from {len(request.drawn_from)} memories",
+            f"a request draws from {len(wanted)} memories",
             hint=f"name {MOST_DRAWN_FROM} at most",
         )
-    if odd := sorted(id_ for id_ in wanted if not _ID.fullmatch(id_)):
+    if odd := [id_ for id_ in wanted if not MEMORY_ID.fullmatch(id_)]:
         raise InputError(
-            f"{odd[0][:LONGEST_ID]!r} is no id of a memory",
+            f"{odd[0][:80]!r} is no id of a memory",
             hint="`factory memory search` shows them",
         )
-    with store.begin(request.tenant_id, read_only=True) as tx:
-        unknown = wanted.difference(_in_sight(tx, request.project_id, wanted))
+    sight = (None, request.project_id)
+    found = find(request.tenant_id, wanted)
+    unknown = set(wanted).difference(
+        one.memory.id for one in found if one.shared_by or one.memory.project_id in sight
+    )
     if unknown:
         raise UnknownMemoryError(
             f"the project {request.project_id} has no memory {_spelled(unknown)}",
@@ -122,42 +126,33 @@ def write_drawn_from(tx: RunTransaction, run: Run, ids: Sequence[str], at: datet
     """What somebody drew from before they asked for the run: no step was shown it."""
     if not ids:
         return
-    kept = _in_sight(tx, run.project_id, ids)
     tx.add_uses(
         [
             MemoryUse(run.tenant_id, run.id, "", id_, run.project_id, rank, 0.0, at, used_at=at)
             for rank, id_ in enumerate(dict.fromkeys(ids), start=1)
-            if id_ in kept
         ]
     )
 
 
-def _in_sight(tx: RunTransaction, project_id: str, ids: Collection[str]) -> set[str]:
-    found = tx.find_memories(ids)
-    return {one.id for one in found if one.project_id in (None, project_id)}
+def find_own(store: RunStore, tenant_id: str, ids: Sequence[str]) -> tuple[Recalled, ...]:
+    """The tenant's own memories of these ids, unscored."""
+    with store.begin(tenant_id, read_only=True) as tx:
+        return tuple(Recalled(memory, 0.0) for memory in tx.find_memories(ids))
 
 
 # --- what a run was shown
 
 
-@dataclass(frozen=True, slots=True)
-class ShownMemory:
-    """A memory that a run was shown.
-
-    Attributes:
-        memory: None where it is forgotten by now, or is somebody else's.
-    """
-
-    use: MemoryUse
-    memory: Memory | None
-
-
-def shown_to(tx: RunTransaction, run_id: str) -> tuple[ShownMemory, ...]:
-    """What a run was shown: what it used before the rest, each in the order of showing."""
-    uses = tx.list_uses(run_id=run_id)
-    found = {memory.id: memory for memory in tx.find_memories({use.memory_id for use in uses})}
-    in_order = sorted(uses, key=lambda use: use.used_at is None)
-    return tuple(ShownMemory(use, found.get(use.memory_id)) for use in in_order)
+def told_of(find: Find, tenant_id: str, uses: Sequence[MemoryUse]) -> tuple[ShownMemory, ...]:
+    """What a run was shown, and what that is: what it used before the rest."""
+    ids = tuple(dict.fromkeys(use.memory_id for use in uses))
+    found = {one.memory.id: one.memory for one in find(tenant_id, ids)} if ids else {}
+    return tuple(
+        ShownMemory(use, memory.title, memory.kind, memory.run_id)
+        if (memory := found.get(use.memory_id)) is not None
+        else ShownMemory(use)
+        for use in sorted(uses, key=lambda use: use.used_at is None)
+    )
 
 
 def _spelled(ids: Collection[str]) -> str:

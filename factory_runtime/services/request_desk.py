@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context, copy_context
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from factory_runtime.domain.template import Template
 from factory_runtime.ports import ArtifactStorage, Clock, RunStore, RunTransaction
 from factory_runtime.services.catalog import TemplateCatalog
 from factory_runtime.services.coalesce import Coalesced
+from factory_runtime.services.memory_uses import Find, find_own
 from factory_runtime.services.policy import PolicyBook
 from factory_runtime.services.source_shelf import SourceShelf
 
@@ -51,6 +52,8 @@ class RequestDesk:
         policies: None allows everything.
         find_effect: looks for an effect of a job, by the name of its type. Without it a retry with
             other inputs is asked for in vain where the job finds what was made with the old ones.
+        find_memories: looks for memories by their ids, as ``memories``; without it there are the
+            tenant's own alone.
     """
 
     store: RunStore
@@ -59,6 +62,12 @@ class RequestDesk:
     clock: Clock
     policies: PolicyBook | None = None
     find_effect: Callable[[str, Effect], Found] | None = None
+    find_memories: Find | None = None
+
+    @property
+    def memories(self) -> Find:
+        """Looks for memories by their ids, no further than their tenant may see."""
+        return self.find_memories or partial(find_own, self.store)
 
     @cached_property
     def shelf(self) -> SourceShelf:

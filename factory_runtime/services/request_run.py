@@ -66,7 +66,7 @@ def request_run(desk: RequestDesk, request: RunRequest) -> Run:
     try:
         if (known := _known_run(desk, request, body_digest)) is not None:
             return known
-        refuse_unknown(desk.store, request)
+        refuse_unknown(desk.memories, request)
         ground, tenant_id = desk.ground_of(request), request.tenant_id
         template = ground.template
         plan, ruling = plan_under_policy(

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from factory_runtime.run_store import InMemoryRunStore
 from factory_runtime.run_store.transaction import SqlTransaction
 from factory_runtime.services import ask_memory, run_attempt
 from factory_runtime.services.attempt import AnotherAttempt
-from factory_runtime.services.memory_uses import shown_to
+from factory_runtime.services.memory_uses import find_own, told_of
 from factory_runtime.services.run_attempt import fail_attempt, publish_attempt
 from tests.builders import NOON, TENANT, a_memory, a_run, after
 from tests.small_factory import THRICE, SmallFactory, busy, gives, raises, steps
@@ -327,9 +328,13 @@ def test_what_another_tenant_shares_is_shown_and_may_be_used(
     factory.drive(walk)
     assert uses(factory, walk.run)[-1] == ("a", "mem-theirs", 3, True)
     with factory.store.begin(TENANT, read_only=True) as tx:
-        used, *rest = shown_to(tx, walk.run.id)
-    assert (used.use.memory_id, used.memory) == ("mem-theirs", None)
-    assert [one.memory.id for one in rest if one.memory] == ["mem-1", "mem-2"]
+        found = tx.list_uses(run_id=walk.run.id)
+    used, *rest = told_of(partial(find_own, factory.store), TENANT, found)
+    assert (used.use.memory_id, used.title) == ("mem-theirs", None)
+    assert [one.kind for one in rest] == [Kind.RUN, Kind.FAILURE]
+    lent = {"mem-theirs": Recalled(theirs, 0.0, shared_by="library")}
+    used, *_ = told_of(lambda _, ids: [lent[id_] for id_ in ids if id_ in lent], TENANT, found)
+    assert (used.title, used.kind) == (theirs.title, Kind.TEMPLATE)
 
 
 # --- a memory that is broken, missing or silent
@@ -474,9 +479,32 @@ def test_a_request_draws_from_what_its_project_may_see(
     assert uses(factory, refused) == []
 
 
+def test_a_request_may_draw_from_what_another_tenant_shares(
+    factory: SmallFactory, shelf: Shelf
+) -> None:
+    theirs = memory("mem-theirs", tenant_id="library", project_id=None)
+    lent = (Recalled(theirs, 0.0, shared_by="library"),)
+
+    def find(_tenant: str, _ids: Sequence[str]) -> Sequence[Recalled]:
+        return lent
+
+    factory.desk = replace(factory.desk, find_memories=find)
+    factory.template(steps("a:"))
+    run = factory.request(drawn_from=("mem-theirs",))
+    assert uses(factory, run) == [("", "mem-theirs", 1, True)]
+
+
 @pytest.mark.parametrize(
     "given",
-    [("",), ("m" * 65,), ("mem 1",), ("mem-\0",), ("mem-\udcff",), ("é",), ("x",) * 51],
+    [
+        ("",),
+        ("m" * 65,),
+        ("mem 1",),
+        ("mem-\0",),
+        ("mem-\udcff",),
+        ("é",),
+        tuple(f"mem-{n}" for n in range(51)),
+    ],
     ids=ascii,
 )
 def test_what_can_be_no_memory_is_refused(
