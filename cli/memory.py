@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from cli.memory_context import context
 from cli.memory_search import search
 
 app = typer.Typer(help="Search what was learned.", no_args_is_help=True)
-app.command()(search)
+for command in (search, context):
+    app.command()(command)
 
 
 @app.callback()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from factory_runtime.domain.artifact import Artifact
     from factory_runtime.domain.audit import AuditFilter
     from factory_runtime.domain.body import Body
+    from factory_runtime.domain.context import Bundle, Task
     from factory_runtime.domain.dead_letter import DeadLetter, LetterGroup
     from factory_runtime.domain.job import Job
     from factory_runtime.domain.memory import Recalled

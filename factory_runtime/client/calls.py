@@ -29,6 +29,7 @@ from factory_runtime.wire.bulk import (
     Count,
 )
 from factory_runtime.wire.callback import CallbackAnswer, CallbackWithSecret, NewCallback
+from factory_runtime.wire.context import ContextAnswer, ContextQuestion
 from factory_runtime.wire.effect import EffectAnswer, Undoing
 from factory_runtime.wire.health import HealthAnswer
 from factory_runtime.wire.history import ArtifactAnswer, EventAnswer, LogLine
@@ -381,6 +382,16 @@ def search_memory(asked: MemoryQuestion) -> Call[Part[RecalledAnswer]]:
 def list_keys(*, limit: int = 200, cursor: str | None = None) -> Call[Part[KeyAnswer]]:
     """Keys, the newest first; also those that are good no longer."""
     return Call("GET", "/keys", Part[KeyAnswer], query_of(limit=limit, cursor=cursor))
+def make_context(asked: ContextQuestion) -> Call[ContextAnswer]:
+    """What is known about a task."""
+    return Call("POST", "/memory/context", ContextAnswer, body=body_of(asked))
+
+
+def get_context(package_id: str) -> Call[ContextAnswer]:
+    """A context package, until it expires."""
+    return Call("GET", path_of("memory", "context", package_id), ContextAnswer)
+
+
 
 
 def add_key(asked: NewKey) -> Call[GivenKey]:

@@ -4,98 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from factory_runtime.domain.citation import source_of
+from factory_runtime.domain.context import BUDGETS, BY_CHARACTERS, TTLS, Bundle, Cited, Task
 from factory_runtime.domain.errors import (
     ContextPackageNotFoundError,
     InputError,
     MemoryUnavailableError,
 )
 from factory_runtime.domain.ids import digest_of, new_id
-from factory_runtime.domain.memory import (
-    COLLECTION_OF,
-    Collection,
-    ContextPackage,
-    Kind,
-    Recalled,
-)
+from factory_runtime.domain.memory import COLLECTION_OF, Collection, ContextPackage, Recalled
 from factory_runtime.ports import Clock, Embedder, RecallQuery, RunStore
 from factory_runtime.ports.memory import TokenCounter
 from factory_runtime.services.recall import Recaller, bounded
-
-BUDGETS = (50, 100_000)
-"""Tokens: the least and the most that a package is made for."""
-
-TTLS = (timedelta(seconds=1), timedelta(days=1))
 
 _LOOKED_AT = 60
 """Memories that are recalled for one package; more would only be less alike."""
 
 _CHARACTERS_OF_TOKEN = 4
-BY_CHARACTERS = f"characters/{_CHARACTERS_OF_TOKEN}"
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What a package is asked for.
-
-    Attributes:
-        budget: tokens, at most.
-        kinds: None is any.
-        project_id: what this project learned, and what belongs to none; None is all that is seen.
-        projects: those that whoever asks may see; None is all.
-        ttl: how old the package may be, and how long it can be read.
-    """
-
-    text: str
-    budget: int = 2000
-    kinds: tuple[Kind, ...] | None = None
-    project_id: str | None = None
-    projects: tuple[str, ...] | None = None
-    ttl: timedelta = timedelta(minutes=5)
-
-    @property
-    def sight(self) -> tuple[str, ...] | None:
-        """Projects whose memories may be in it."""
-        return self.projects if self.project_id is None else (self.project_id,)
-
-
-@dataclass(frozen=True, slots=True)
-class Cited:
-    """A memory in a package.
-
-    Attributes:
-        text: as it stands in the package, with its citation.
-        tokens: of ``text``.
-        is_cut: whether the budget had no room for all of it.
-    """
-
-    recalled: Recalled
-    text: str
-    tokens: int
-    is_cut: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Bundle:
-    """A package as it reads now.
-
-    Attributes:
-        counted_by: the model whose tokens were counted, or ``BY_CHARACTERS``.
-    """
-
-    package: ContextPackage
-    cited: tuple[Cited, ...]
-    counted_by: str
-
-    @property
-    def tokens(self) -> int:
-        return sum(one.tokens for one in self.cited)
-
-    @property
-    def text(self) -> str:
-        return "\n\n".join(one.text for one in self.cited)
 
 
 @dataclass(frozen=True)
@@ -113,7 +40,7 @@ class ContextDesk:
             InputError: there is no task, or the budget or the time is out of bounds.
             MemoryUnavailableError: the model or the index cannot be used.
         """
-        query, now = _query(task), self.clock.now()
+        query, now = query_of(task), self.clock.now()
         digest = _digest(task, query.text)
         with self.store.begin(tenant_id, read_only=True) as tx:
             package = tx.find_package_of(digest, now)
@@ -234,8 +161,12 @@ class _Counter:
             text = text[: min(len(text) - 1, len(text) * budget // tokens)].rstrip()
 
 
-def _query(task: Task) -> RecallQuery:
-    """Raises InputError."""
+def query_of(task: Task) -> RecallQuery:
+    """What is recalled for the task.
+
+    Raises:
+        InputError: there is none, or its budget or its time is out of bounds.
+    """
     least, most = BUDGETS
     if not least <= task.budget <= most:
         raise InputError(f"the budget is {task.budget} tokens", hint=f"ask for {least} to {most}")

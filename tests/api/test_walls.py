@@ -27,7 +27,7 @@ from factory_runtime.wire.webhook import SourceOptions
 from tests.api.laid_out import lay_out
 from tests.api.site import TEMPLATE, ApiSite, somebody
 from tests.builders import FINGERPRINT, TENANT
-from tests.two_tenants import CALLBACK, DELIVERY, INTRUDER, KEY
+from tests.two_tenants import CALLBACK, DELIVERY, INTRUDER, KEY, PACKAGE, after
 
 _NOTHING: Mapping[str, Any] = {}
 BY_ID: Mapping[str, Any] = {
@@ -58,6 +58,7 @@ BY_ID: Mapping[str, Any] = {
     "GET /artifacts/{artifactId}/body": None,
     "GET /templates/{templateId}": None,
     "GET /templates/{templateId}/versions/{version}": None,
+    "GET /memory/context/{contextPackageId}": None,
     "POST /webhooks/deliveries/{deliveryId}/again": None,
     "POST /webhooks/{source}/rotate": _NOTHING,
     "POST /webhooks/{source}/disable": None,
@@ -110,6 +111,7 @@ OF_NO_TENANT = {
     "POST /runs",  # names templates alone, as GET /templates/{templateId} does
     "POST /runs/preview",
     "POST /memory/search",  # tests/contract/test_memory_index.py
+    "POST /memory/context",
     "POST /webhooks",
     "POST /callbacks",
     "POST /keys",
@@ -123,6 +125,7 @@ OF_NO_TENANT = {
     "GET /docs/{asset}",
 }
 TEMPLATE_ID = "of-their-own"
+_PACKAGE = replace(PACKAGE, memory_ids=(), scores=(), projects=("shop",), expires_at=after(10**9))
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,7 @@ def scene(tmp_path: Path, database_url: str, database_store: SqlRunStore) -> Sce
         tx.add_delivery(replace(DELIVERY, source_id=source.id))
         tx.add_callback(replace(CALLBACK, run_id=None, project_id="shop"))
         tx.add_api_key(KEY)
+        tx.add_package(_PACKAGE)
         trace_id = tx.get_run(there.failed).trace_id
     theirs = {
         "runId": there.failed,
@@ -217,6 +221,7 @@ def scene(tmp_path: Path, database_url: str, database_store: SqlRunStore) -> Sce
         "source": source.id,
         "callbackId": CALLBACK.id,
         "keyId": KEY.id,
+        "contextPackageId": _PACKAGE.id,
         "traceId": trace_id,
     }
     kept = {"step", "version"}
@@ -274,8 +279,8 @@ def test_what_is_another_s_is_what_never_was(scene: Scene) -> None:
 
 def test_who_looks_over_many_sees_and_changes_nothing_of_another_s(scene: Scene) -> None:
     admin, site = scene.site.client(somebody()), scene.site
-    not_theirs_alone = {"step", "version", "traceId"}
-    ids = {id_ for name, id_ in scene.theirs.items() if name not in not_theirs_alone}
+    of_no_list = {"step", "version", "traceId", "contextPackageId"}
+    ids = {id_ for name, id_ in scene.theirs.items() if name not in of_no_list}
     words = {*ids, FINGERPRINT, "shop"}
 
     def shown(client: TestClient, route: str, body: Any) -> tuple[str, set[str]]:

@@ -268,6 +268,27 @@ def test_what_is_remembered_is_found(far: Far, options: str, more: list[str]):
     assert ("mem-1" in near.out, near.code) in {(True, 0), (False, 0), (False, 2)}
 
 
+def test_a_context_package_is_the_same_here_and_by_the_api(far: Far):
+    asked = ("memory", "context", "add a queue to orders", "--budget", "500", "--json")
+    near, by_api = far.here(*asked), far.typed(*asked)
+    assert (near.code, by_api.out) == (0, near.out)
+    package = near.json["context_package_id"]
+    assert far.typed("memory", "context", "--package", package, "--json").out == near.out
+    page = far.typed("memory", "context", "--package", package).out
+    assert "[1] orders\norders service\n(run, score " in page
+    assert f"{package}: 1 memory, " in page
+    for words, code in (
+        (("--package", "ctx-none"), 3),
+        ((), 2),
+        (("orders", "--package", package), 2),
+        (("orders", "--budget", "1"), 2),
+        (("orders", "--ttl", "2d"), 2),
+        (("orders", "--ttl", "soon"), 2),
+    ):
+        both = [say("memory", "context", *words) for say in (far.here, far.typed)]
+        assert [said.code for said in both] == [code, code], words
+
+
 def test_a_query_of_any_length_is_looked_for_by_the_api_too(far: Far):
     assert "mem-1" in far.typed("memory", "search", "orders " * 10_000).out
     assert far.typed("memory", "search", " ").code == far.here("memory", "search", " ").code == 2
