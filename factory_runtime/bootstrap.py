@@ -386,6 +386,14 @@ class Runtime:
 
         return FileCutter()
 
+    def learn(self) -> Drained:
+        """Do the memory's part of the outbox, and index what is left."""
+        from factory_runtime.services.drain_outbox import drain_outbox
+
+        drained = drain_outbox(self.store, self.clock, self.memory_handlers, worker_name())
+        self.indexer.catch_up_all()
+        return drained
+
     def learn_code(self) -> Drained:
         """Learn what runs have generated: it may take long, and is for who waits for nothing."""
         from factory_runtime.services.drain_outbox import drain_outbox
@@ -436,17 +444,6 @@ class Runtime:
         drained = drain_outbox(self.store, self.clock, handlers, worker_name())
         self.indexer.catch_up_all()
         return drained
-
-    def work_on_memory(self) -> MemoryWork:
-        """Do the memory's part of the outbox, index what is left, and build models for a while."""
-        from factory_runtime.services.drain_outbox import drain_outbox
-        from factory_runtime.services.memory_work import MemoryWork
-
-        drained = drain_outbox(self.store, self.clock, self.memory_handlers, worker_name())
-        learned = self.learn_code()
-        caught = self.indexer.catch_up_all()
-        done, failed = drained.done + learned.done, drained.failed + learned.failed
-        return MemoryWork(done, failed + caught.failed, caught.indexed, self.migrator.build_a_while())
 
     @cached_property
     def notices(self) -> NoticeSender:

@@ -1,21 +1,25 @@
-"""The scheduled indexing: what ended runs and published templates taught goes into the memory."""
+"""The scheduled work on the memory: what was learned is indexed, and new models get their vectors."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 from prefect import flow
 
-from factory_runtime.services.drain_outbox import drain_outbox
-from factory_runtime.telemetry import worker_name
 from flows.hooks import shared_runtime
 from tasks.threads import in_thread
 
 
 @flow(name="index-memory", persist_result=False, log_prints=False)
 async def index_memory() -> dict[str, int]:
-    """Drain the memory's part of the outbox; how many messages were done, and how many failed."""
+    """Do the memory's part of the outbox, and build models for a while.
+
+    How many messages were done, how many failed, and how many models have all their vectors.
+    """
     runtime = shared_runtime()
-    handlers = runtime.librarian.handlers
-    drained = await in_thread(drain_outbox, runtime.store, runtime.clock, handlers, worker_name())
-    return asdict(drained)
+    learned = await in_thread(runtime.learn)
+    code = await in_thread(runtime.learn_code)
+    built = await in_thread(runtime.migrator.build_a_while)
+    return {
+        "done": learned.done + code.done,
+        "failed": learned.failed + code.failed,
+        "built": built,
+    }

@@ -489,6 +489,10 @@ class RunStore(NumberRecords, Protocol):
         """Those with memories that the index does not have as they are now."""
         ...
 
+    def migrating_tenants(self) -> tuple[str, ...]:
+        """Those whose memory has a model that searches do not use, in the order of names."""
+        ...
+
     def remembering_tenants(self) -> tuple[str, ...]:
         """Those that have memories, in the order of names."""
         ...

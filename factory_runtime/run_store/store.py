@@ -21,6 +21,7 @@ from factory_runtime.domain.errors import (
     PermanentError,
     StoreUnavailableError,
 )
+from factory_runtime.domain.memory import ModelStatus
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
@@ -59,6 +60,7 @@ from factory_runtime.run_store.stuck import (
 from factory_runtime.run_store.tables import (
     audit_unsealed,
     deployments,
+    memory_models,
     memory_packages,
     memory_records,
     outbox,
@@ -227,6 +229,12 @@ class SqlRunStore:
         columns = memory_records.c
         waiting = select(columns.tenant_id).where(columns.indexed_at.is_(None)).distinct()
         return tuple(tenant_id for (tenant_id,) in self._all(waiting.order_by(columns.tenant_id)))
+
+    def migrating_tenants(self) -> tuple[str, ...]:
+        columns = memory_models.c
+        beside = columns.status != ModelStatus.ACTIVE
+        query = select(columns.tenant_id).where(beside).distinct().order_by(columns.tenant_id)
+        return tuple(tenant_id for (tenant_id,) in self._all(query))
 
     def remembering_tenants(self) -> tuple[str, ...]:
         tenant_id = memory_records.c.tenant_id

@@ -24,6 +24,7 @@ from factory_runtime.services.embed_memories import embedded, kept_vectors
 from factory_runtime.services.learn_code import found_elsewhere
 from factory_runtime.services.memory_lock import Held, hold_memory
 from factory_runtime.services.memory_models import Models
+from factory_runtime.services.memory_turn import take_turn
 from factory_runtime.services.outbox import leave
 from factory_runtime.services.topics import MEMORY_FORGET
 
@@ -84,6 +85,7 @@ def forget(
         raise InputError(f"say which {scope.value} is to be forgotten")
     now = clock.now()
     with store.begin(tenant_id) as tx:
+        take_turn(tx, now)
         tx.overwrite_deleted()
         before = tx.find_forgotten(scope, key)
         erased = _erase(tx, refold, scope, key, now)

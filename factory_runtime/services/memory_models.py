@@ -5,20 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
 from factory_runtime.domain.errors import FactoryError, MemoryUnavailableError
-from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.memory import MemoryModel, ModelStatus
-from factory_runtime.ports import Clock, Embedder, MemoryIndex, RunStore, RunTransaction
+from factory_runtime.ports import Clock, Embedder, MemoryIndex, RunStore
 from factory_runtime.ports.memory import model_name
-from factory_runtime.services.locks import take_lock
+from factory_runtime.services.memory_turn import take_turn
 
 _FRESH_SECONDS = 1.0
 """How long a search takes the active model as it was read: a switch is seen as soon as that."""
-
-_LOCK = "memory-models"
-_HOLD = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,22 +104,11 @@ class Models:
             # Opened before the transaction: it may take seconds.
             default = self._opened_default(tenant_id).record
             with self._store().begin(tenant_id) as tx:
-                self.lock(tx)
+                take_turn(tx, self._clock.now())
                 if active_of(found := tx.list_models()) is None:
                     tx.save_model(default)
                     found = tx.list_models()
         return tuple(sorted(found, key=lambda one: one.status is not ModelStatus.ACTIVE))
-
-    def lock(self, tx: RunTransaction) -> None:
-        """Be the only one to change the tenant's models until the transaction ends.
-
-        Raises:
-            MemoryUnavailableError: somebody else is at it.
-        """
-        holder, now = new_id("models"), self._clock.now()
-        if not take_lock(tx, _LOCK, holder, now, now + _HOLD):
-            raise MemoryUnavailableError("somebody else is changing the memory's models")
-        tx.unlock(_LOCK, holder)  # the row stays locked, or is gone, with the whole transaction
 
     def open(self, record: MemoryModel) -> OpenedModel:
         """A model with its embedder.

@@ -5,11 +5,12 @@ Searches use the active model all the while.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
-from factory_runtime.domain.errors import ConflictError, NotFoundError
+from factory_runtime.domain.errors import ConflictError, FactoryError, NotFoundError
 from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.memory import Collection, MemoryModel, ModelStatus
 from factory_runtime.domain.records import OutboxMessage
@@ -24,9 +25,12 @@ from factory_runtime.services.embed_memories import (
 from factory_runtime.services.index_memory import BATCH
 from factory_runtime.services.memory_lock import Held, hold_memory
 from factory_runtime.services.memory_models import Models, OpenedModel, active_of
+from factory_runtime.services.memory_turn import take_turn
 from factory_runtime.services.outbox import leave
 from factory_runtime.services.rebuild_memory import Progress, replace_index, tell_nobody
 from factory_runtime.services.topics import MEMORY_DROP_MODEL
+
+_LOG = logging.getLogger("factory.memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ class Migrator:
         self._models.ensure(tenant_id)
         wanted = self._models.record_of(tenant_id, embedder, ModelStatus.BUILDING)
         with self._store.begin(tenant_id) as tx:
-            self._models.lock(tx)
+            take_turn(tx, self._clock.now())
             for known in tx.list_models():
                 if known.model == wanted.model:
                     return known
@@ -112,13 +116,24 @@ class Migrator:
             tell(model, at.done, at.total)
         return False
 
-    def build_all(self, tenant_id: str, most: int) -> int:
-        """Make so many batches, at most, of what each model lacks; how many are complete."""
-        return sum(
-            self.build(tenant_id, model.model, most=most)
-            for model in self._models.list(tenant_id)
-            if model.status is not ModelStatus.ACTIVE
-        )
+    def build_a_while(self, most: int = 20) -> int:
+        """Make so many batches, at most, of what each model of each tenant lacks.
+
+        How many are complete. One that cannot be built now hinders no other.
+        """
+        complete = 0
+        for tenant_id in self._store.migrating_tenants():
+            for model in self._models.list(tenant_id):
+                if model.status is not ModelStatus.ACTIVE:
+                    complete += self._try_to_build(model, most)
+        return complete
+
+    def _try_to_build(self, model: MemoryModel, most: int) -> bool:
+        try:
+            return self.build(model.tenant_id, model.model, most=most)
+        except FactoryError as error:
+            _LOG.warning("%s of %s is built later: %s", model.model, model.tenant_id, error)
+            return False
 
     def switch(self, tenant_id: str, model: str, by: str) -> MemoryModel:
         """Have searches use a model that has all vectors; the one they used is kept.
@@ -159,7 +174,7 @@ class Migrator:
             ConflictError: searches use it.
         """
         with self._store.begin(tenant_id) as tx:
-            self._models.lock(tx)
+            take_turn(tx, self._clock.now())
             dropped = _get(tx, model)
             if dropped.status is ModelStatus.ACTIVE:
                 raise ConflictError(f"searches use {model}", hint="switch to another one first")
@@ -219,7 +234,7 @@ class Migrator:
     def _switch(self, tenant_id: str, model: str, by: str) -> MemoryModel:
         now = self._clock.now()
         with self._store.begin(tenant_id) as tx:
-            self._models.lock(tx)
+            take_turn(tx, self._clock.now())
             wanted, before = _get(tx, model), active_of(tx.list_models())
             if wanted.status is ModelStatus.ACTIVE:
                 return wanted

@@ -9,6 +9,7 @@ from factory_runtime.domain.failure_pattern import fold_failure
 from factory_runtime.domain.memory import Kind, Memory, Observation, ObservationKind
 from factory_runtime.domain.success_pattern import fold_success
 from factory_runtime.ports import RunTransaction
+from factory_runtime.services.drop_memories import drop_memories
 from factory_runtime.services.failure_lines import LINES, is_line, line_id, tries_behind
 from factory_runtime.services.failure_patterns import memory_of_failure
 from factory_runtime.services.success_patterns import memory_of_success
@@ -47,7 +48,7 @@ def fold(tx: RunTransaction, subjects: Iterable[str], now: datetime) -> tuple[st
         else:
             write.append(memory)
     tx.save_memories(write)
-    return _delete(tx, gone)
+    return _delete(tx, gone, now)
 
 
 def _memory_of(tx: RunTransaction, subject: str, now: datetime) -> Memory | None:
@@ -74,8 +75,8 @@ def _lost_tries(tx: RunTransaction, subject: str) -> list[Observation]:
     ]
 
 
-def _delete(tx: RunTransaction, ids: Collection[str]) -> tuple[str, ...]:
-    """Of the memories, those that are patterns."""
-    stale = tuple(memory.id for memory in tx.find_memories(ids) if memory.kind in _PATTERNS)
-    tx.delete_memories(stale)
-    return stale
+def _delete(tx: RunTransaction, ids: Collection[str], now: datetime) -> tuple[str, ...]:
+    """Of the memories, those that are patterns; the indexes follow by the outbox."""
+    stale = [memory for memory in tx.find_memories(ids) if memory.kind in _PATTERNS]
+    drop_memories(tx, stale, now)
+    return tuple(memory.id for memory in stale)
