@@ -14,10 +14,11 @@ from factory_runtime.domain.memory import (
     Forgotten,
     Kind,
     Memory,
+    MemoryModel,
     ObservationKind,
 )
 from factory_runtime.domain.records import OutboxMessage
-from factory_runtime.ports import Clock, RunFilter, RunStore, RunTransaction
+from factory_runtime.ports import Clock, MemoryIndex, RunFilter, RunStore, RunTransaction
 from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.drop_memories import drop_memories, leave_forget
 from factory_runtime.services.embed_memories import embedded, kept_vectors
@@ -192,14 +193,21 @@ class Forgetter:
             # An indexer that was at them may have kept one since.
             tx.drop_unused_vectors(digests)
             indexed = [one for one in tx.find_memories(ids) if one.indexed_at is not None]
-        for model in self._models.list(held.tenant_id):
+        models = self._models.list(held.tenant_id)
+        for index in self._indexes(models):
             held.renew()
-            index = self._models.index_of(model)
             index.forget(held.tenant_id, ids)
+        # After all of them: an index may take rows out of those of other models too.
+        for model in models if indexed else ():
+            held.renew()
             vectors = kept_vectors(self._store, held.tenant_id, model.model, indexed)
             there = [one for one in indexed if one.text_digest in vectors]
-            if there:
-                index.upsert(held.tenant_id, embedded(there, vectors))
+            self._models.index_of(model).upsert(held.tenant_id, embedded(there, vectors))
+
+    def _indexes(self, models: Sequence[MemoryModel]) -> list[MemoryIndex]:
+        """Of a tenant without models as well: an earlier release may have left it one."""
+        indexes = [self._models.index_of(model) for model in models]
+        return indexes or [self._models.index_of_default()]
 
     def _drop_all(self, held: Held) -> None:
         models = self._models.list(held.tenant_id)
@@ -208,6 +216,6 @@ class Forgetter:
             tx.mark_unindexed()  # what was learned since
             for model in models:
                 tx.drop_vectors(model.model)
-        for model in models:
+        for index in self._indexes(models):
             held.renew()
-            self._models.index_of(model).drop(held.tenant_id)
+            index.drop(held.tenant_id)

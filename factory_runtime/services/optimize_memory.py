@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
-from datetime import timedelta
 
 from factory_runtime.domain.errors import MemoryUnavailableError
-from factory_runtime.domain.ids import new_id
 from factory_runtime.ports import Clock, MemoryIndex, RunStore
-from factory_runtime.services.locks import take_lock
+from factory_runtime.services.index_memory import KEEP
+from factory_runtime.services.memory_lock import try_memory
 
-KEEP = timedelta(days=1)
-"""What was replaced stays as long as somebody may still be reading it."""
-
-_HOLD = timedelta(hours=1)
-"""One that takes longer, or was stopped without dying, no longer keeps others from it."""
-
-_LOCK = "optimize-memory"
+_LOG = logging.getLogger("factory.memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +33,16 @@ def optimize_memory(store: RunStore, clock: Clock, index: MemoryIndex, worker: s
     Raises:
         MemoryUnavailableError: the index cannot be read at all.
     """
-    holder = new_id(worker)
     done = busy = failed = 0
     for tenant_id in index.tenants():
-        now = clock.now()
-        with store.begin(tenant_id) as tx:
-            if not take_lock(tx, _LOCK, holder, now, now + _HOLD):
+        with try_memory(store, clock, tenant_id, worker) as held:
+            if held is None:
                 busy += 1
                 continue
-        try:
-            index.optimize(tenant_id, KEEP)
-            done += 1
-        except MemoryUnavailableError:
-            failed += 1
-        finally:
-            with store.begin(tenant_id) as tx:
-                tx.unlock(_LOCK, holder)
+            try:
+                index.optimize(tenant_id, KEEP)
+                done += 1
+            except MemoryUnavailableError as error:
+                _LOG.warning("the memory of %s is not put in order: %s", tenant_id, error)
+                failed += 1
     return Optimized(done, busy, failed)

@@ -7,7 +7,9 @@ from datetime import timedelta
 
 from factory_runtime.domain.errors import MemoryUnavailableError
 from factory_runtime.memory.in_memory import InMemoryMemoryIndex, WordsEmbedder
-from factory_runtime.services.optimize_memory import KEEP, Optimized, optimize_memory
+from factory_runtime.services.index_memory import KEEP
+from factory_runtime.services.memory_lock import NAME
+from factory_runtime.services.optimize_memory import Optimized, optimize_memory
 from tests.small_factory import SmallFactory
 
 HERE = "here:1"
@@ -56,5 +58,5 @@ def test_one_at_a_time_is_at_a_memory(factory: SmallFactory) -> None:
 def test_one_that_was_killed_keeps_nobody_from_it(factory: SmallFactory, dead: str) -> None:
     now = factory.clock.now()
     with factory.store.begin("acme") as tx:
-        assert tx.try_lock("optimize-memory", f"{dead}-1", now, now + timedelta(hours=1))
+        assert tx.try_lock(NAME, f"{dead}-1", now, now + timedelta(hours=1))
     assert optimize_memory(factory.store, factory.clock, Watched(), HERE) == Optimized(2, 0, 1)
