@@ -31,6 +31,7 @@ _MAX_LINES = 50_000
 """A megabyte of more lines than that is no code that somebody wrote."""
 _TINY = 3
 """Fewer lines that say something stay with what they stand in: getters, an empty constructor."""
+_ATTRIBUTE = re.compile(r"\s*(?:@[\w.]+(?:\(.*\))?|\[.*\])\s*")
 _SHORT_CLASS = Size(lines=40, characters=2_000)
 """Such a class is better understood whole."""
 _MAX_DEPTH = 8
@@ -122,12 +123,13 @@ class _Cutting:
 
     def _members(self, scope: _Scope) -> Iterator[_Member]:
         children = scope.node.named_children
-        solid = [child for child in children if not is_comment(child)]
+        attached = self.grammar.attached
+        solid = [c for c in children if not is_comment(c) and c.type not in attached]
         ends = {child.id: last_line(child) for child in solid}
         after = {b.id: ends[a.id] for a, b in pairwise(solid)}
         before = {a.id: first_line(b) for a, b in pairwise(solid)}
         for place, child in enumerate(children):
-            if is_comment(child) or child.type in self.grammar.attached:
+            if child.id not in ends:
                 continue
             first = self._first_attached(scope, children, place)
             last = ends[child.id]
@@ -183,14 +185,15 @@ class _Cutting:
         is_cut = share.kind is PieceKind.CLASS and not self._is_short(lines)
         if body is None or not is_cut or scope.depth >= _MAX_DEPTH:
             return None
-        before = member.last + 1 if not is_braced(body) else last_line(body)
-        after = header_end(definition)
+        after, before = header_end(definition), member.last + 1
+        if is_braced(body):
+            after, before = first_line(body), last_line(body)
         return _Scope(body, share, f"{share.name}.", after, before, scope.depth + 1)
 
     def _is_tiny(self, definition: Node, member: _Member) -> bool:
         """Attributes and decorators above do not make it any larger."""
         lines = map(self.source.line, range(first_line(definition), member.last + 1))
-        said = [s for s in lines if is_meaningful(s) and not s.lstrip().startswith(("@", "["))]
+        said = [s for s in lines if is_meaningful(s) and not _ATTRIBUTE.fullmatch(s)]
         return len(said) < _TINY
 
     def _kind(self, definition: Node) -> PieceKind:
@@ -212,10 +215,7 @@ class _Cutting:
         return replace(scope, node=body, after=inside.start - 1, before=inside.stop)
 
     def _signature(self, member: _Member, definition: Node) -> set[int]:
-        body = body_of(definition)
         last = min(header_end(definition), member.last)
-        if body is not None and is_braced(body) and self.source.line(last).strip() == "{":
-            last -= 1
         return set(range(first_line(member.node), last + 1))
 
     def _is_short(self, lines: Sequence[int]) -> bool:

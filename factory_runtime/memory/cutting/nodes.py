@@ -63,11 +63,7 @@ def header_end(definition: Node) -> int:
     before = body.prev_sibling if body is not None else None
     while before is not None and is_comment(before):
         before = before.prev_sibling
-    if body is None:
-        return first_line(definition)
-    if is_braced(body) or before is None:
-        return max(first_line(body), first_line(definition))
-    return last_line(before)
+    return first_line(definition) if before is None else last_line(before)
 
 
 def is_braced(body: Node) -> bool:

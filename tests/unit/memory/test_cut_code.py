@@ -81,6 +81,46 @@ def test_short_class_stays_whole() -> None:
     assert "Put one more in." in piece.text
 
 
+def test_outline_has_signatures_in_languages_with_braces() -> None:
+    steps = "".join(f"        Step{n}();\n" for n in range(40))
+    text = f"""\
+public class Basket
+{{
+    // Puts one in.
+    [Audited]
+    public void Add(
+        Item item)
+    {{
+{steps}    }}
+
+    public void Clear() {{
+{steps}    }}
+}}
+"""
+    pieces = cut("Basket.cs", text)
+    assert list(pieces) == ["Basket", "Basket.Add", "Basket.Clear"]
+    assert pieces["Basket"].text == (
+        "public class Basket\n{\n…\n    [Audited]\n    public void Add(\n        Item item)\n…\n"
+        "    public void Clear() {\n…\n}"
+    )
+    assert pieces["Basket.Add"].text.startswith("// Puts one in.\n[Audited]\npublic void Add(\n")
+    assert pieces["Basket.Clear"].text.endswith("    Step39();\n}")
+
+
+def test_decorator_on_the_same_line_belongs_to_its_method() -> None:
+    fields = "  field: string;\n" * 40
+    method = "  @Listen('x') onEvent(): void {\n    a();\n    b();\n  }\n"
+    pieces = cut("a.ts", f"export class Page {{\n{fields}{method}}}\n")
+    assert pieces["Page.onEvent"].text.startswith("@Listen('x') onEvent(): void {")
+
+
+def test_alternative_stays_with_its_condition() -> None:
+    choice = "    if a:\n        b()\n        c()\n    else:\n        d()\n        e()\n"
+    pieces = FileCutter().cut("a.py", f"def work(a):\n{choice * 50}".encode())
+    assert len(pieces) == 3
+    assert all(piece.text.startswith("if a:") for piece in pieces[1:])
+
+
 def test_idle_lines_beside_functions_are_no_piece() -> None:
     pieces = cut(
         "a.py",
