@@ -40,6 +40,10 @@ def run(
     idempotency_key: Annotated[
         str | None, typer.Option(metavar="KEY", help="The same key gives the same run.")
     ] = None,
+    drawn_from: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MEMORY", help="A memory that you drew from; repeat it for more."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the plan; record and start nothing.")
     ] = False,
@@ -58,6 +62,7 @@ def run(
         version=version,
         deadline=duration_option(deadline, "--deadline"),
         idempotency_key=idempotency_key,
+        drawn_from=tuple(drawn_from or ()),
     )
     if dry_run:
         return _preview(door, request)

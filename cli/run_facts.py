@@ -9,15 +9,18 @@ from typing import Any
 from cli.as_json import to_json, without
 from cli.door import Door
 from cli.screen import status_style
-from cli.text import duration, first_line, local_time, size
+from cli.text import duration, first_line, local_time, one_line, size
 from factory_runtime.domain.approval import Approval
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.records import Effect
 from factory_runtime.domain.run import Run
+from factory_runtime.domain.shown_memory import ShownMemory
 
 _MANY = 10_000
+_NAMED = 3
+"""Memories that a line names."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class RunFacts:
 
     Attributes:
         undoing: the run that undoes it, if one does.
+        memories: that it was shown.
     """
 
     run: Run
@@ -37,6 +41,7 @@ class RunFacts:
     effects: tuple[Effect, ...]
     approvals: tuple[Approval, ...] = ()
     undoing: Run | None = None
+    memories: tuple[ShownMemory, ...] = ()
 
     @property
     def repositories(self) -> tuple[Artifact, ...]:
@@ -45,6 +50,12 @@ class RunFacts:
     @property
     def commits(self) -> tuple[Artifact, ...]:
         return tuple(a for a in self.artifacts if a.kind is ArtifactKind.COMMIT)
+
+    @property
+    def used(self) -> tuple[ShownMemory, ...]:
+        """What it drew on: each memory once, whichever steps used it."""
+        of_id = {one.use.memory_id: one for one in self.memories if one.use.used_at is not None}
+        return tuple(of_id.values())
 
     @property
     def failed_jobs(self) -> tuple[Job, ...]:
@@ -73,7 +84,8 @@ def read_run(door: Door, run_id: str) -> RunFacts:
         approvals = tx.list_approvals(run_id=run_id)
         undoing = tx.find_undoing_run(run_id)
     inputs, outputs = door.desk.value_of(run.inputs), door.desk.value_of(run.outputs)
-    return RunFacts(run, inputs, outputs, jobs, attempts, artifacts, effects, approvals, undoing)
+    made = (jobs, attempts, artifacts, effects, approvals)
+    return RunFacts(run, inputs, outputs, *made, undoing, door.desk.memories_of(run_id))
 
 
 def facts_as_json(facts: RunFacts, flow_run_url: str | None) -> dict[str, Any]:
@@ -91,6 +103,7 @@ def facts_as_json(facts: RunFacts, flow_run_url: str | None) -> dict[str, Any]:
         "artifacts": to_json(facts.artifacts),
         "effects": to_json(facts.effects),
         "approvals": to_json(facts.approvals),
+        "memories": [_shown_as_json(one) for one in facts.memories],
         "repositories": [{"name": a.name, "url": a.uri} for a in facts.repositories],
         "commits": [{"step": a.step, "sha": sha_of(a), "url": a.uri} for a in facts.commits],
     }
@@ -153,6 +166,7 @@ def show_run_facts(door: Door, facts: RunFacts, ui_url: str | None, standing: st
                 "completed",
                 local_time(run.completed_at) + (f", took {facts.took}" if facts.took else ""),
             ),
+            ("drew on", _drew_on(facts)),
             ("deadline", _deadline(run)),
             ("priority", run.priority),
             ("trace", run.trace_id),
@@ -165,6 +179,27 @@ def _deadline(run: Run) -> str:
     stands_still = run.deadline_at is not None and run.people_asked_at is not None
     still = ": it stands still while people are asked" if stands_still else ""
     return f"{local_time(run.deadline_at)}{still}"
+
+
+def _drew_on(facts: RunFacts) -> str:
+    """What it used of the memory, and of how many that it was shown."""
+    if not facts.memories:
+        return ""
+    shown = len({one.use.memory_id for one in facts.memories})
+    names = [_memory_name(one) for one in facts.used]
+    left = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{'; '.join(names[:_NAMED]) or 'nothing'}{left}, of {shown} that it was shown"
+
+
+def _memory_name(shown: ShownMemory) -> str:
+    """A memory's id and title; the id alone where no more is known of it."""
+    title = f" {one_line(shown.title)}" if shown.title else ""
+    return f"{shown.use.memory_id}{title}"
+
+
+def _shown_as_json(shown: ShownMemory) -> dict[str, Any]:
+    """In one piece: what was shown, and what that is."""
+    return {**without(shown, "use"), **without(shown.use, "tenant_id", "run_id", "project_id")}
 
 
 def _undone_by(facts: RunFacts) -> str:

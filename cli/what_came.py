@@ -7,7 +7,14 @@ import sys
 from cli.as_json import print_json
 from cli.door import Door
 from cli.recalled import recalled_as_json
-from cli.run_facts import facts_as_json, flow_run_url, read_run, show_failures, show_made
+from cli.run_facts import (
+    RunFacts,
+    facts_as_json,
+    flow_run_url,
+    read_run,
+    show_failures,
+    show_made,
+)
 from cli.screen import status_style
 from cli.similar import Similar, SimilarRuns
 from cli.text import one_line
@@ -35,6 +42,7 @@ def show_what_came(
     screen.line(f"{_spoken(facts.run)}{took}", status_style(facts.run.status))
     show_failures(door, facts)
     show_made(door, facts)
+    _show_used(door, facts)
     if url is not None:
         screen.heading("Prefect")
         screen.line(url)
@@ -42,6 +50,17 @@ def show_what_came(
             screen.line("`factory up` keeps the Prefect server up; `factory runs show` finds it")
     _show_similar(door, recalled)
     sys.stdout.flush()
+
+
+def _show_used(door: Door, facts: RunFacts) -> None:
+    if not facts.used:
+        return
+    door.screen.heading("What it drew on")
+    rows = [
+        (one.use.memory_id, one.kind or "", one.use.step, one_line(one.title or ""))
+        for one in facts.used
+    ]
+    door.screen.table(("memory", "kind", "recalled by", "what"), rows, flexible=("what",))
 
 
 def _spoken(run: Run) -> str:

@@ -11,12 +11,14 @@ from api.routes.runs import RunId, request_of
 from factory_runtime.domain.access import Right
 from factory_runtime.domain.dead_letter import LetterFilter
 from factory_runtime.domain.errors import NotFoundError
+from factory_runtime.services.memory_uses import told_of
 from factory_runtime.services.plans import read_plan, record_of
 from factory_runtime.services.preview import preview_run
 from factory_runtime.services.visible import visible_run
 from factory_runtime.wire.approval import ApprovalAnswer
 from factory_runtime.wire.effect import EffectAnswer, Undoing
 from factory_runtime.wire.letter import LetterAnswer
+from factory_runtime.wire.memory_use import ShownMemoryAnswer
 from factory_runtime.wire.page import Part
 from factory_runtime.wire.plan import AskedFirst, PlanAnswer, PreviewAnswer
 from factory_runtime.wire.run import NewRun
@@ -87,6 +89,16 @@ def list_letters(run_id: RunId, reader: Reader, api: Here) -> Part[LetterAnswer]
         visible_run(tx, reader, run_id)
         letters = tx.list_dead_letters(where, limit=_MANY)
     return Part(items=tuple(map(LetterAnswer.of, letters)))
+
+
+@router.get("/{runId}/memories", responses=documented(404))
+def list_memories(run_id: RunId, reader: Reader, api: Here) -> Part[ShownMemoryAnswer]:
+    """What a run was shown of the memory, what it made use of first."""
+    with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
+        visible_run(tx, reader, run_id)
+        uses = tx.list_uses(run_id=run_id)
+    shown = told_of(api.runtime.recaller.find, reader.tenant_id, uses)
+    return Part(items=tuple(map(ShownMemoryAnswer.of, shown)))
 
 
 @router.post("/{runId}/undo", status_code=202, responses=documented(404, 409))

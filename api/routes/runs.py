@@ -181,6 +181,7 @@ def request_of(runtime: Runtime, asked: NewRun, requester: Principal) -> RunRequ
         trace_id=current_trace_id(),
         correlation_id=asked.correlation_id,
         metadata=asked.metadata,
+        drawn_from=asked.drawn_from,
     )
 
 

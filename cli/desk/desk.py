@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         EffectStatus,
     )
     from factory_runtime.domain.run import RunRequest
+    from factory_runtime.domain.shown_memory import ShownMemory
     from factory_runtime.domain.template import Template
     from factory_runtime.ports import Page, RecallQuery, RunFilter
     from factory_runtime.services.api_keys import WantedKey
@@ -161,6 +162,10 @@ class Looks(Protocol):
             InputError: there is nothing to look for, or the filter says what none can.
             MemoryUnavailableError: the model or the index cannot be used.
         """
+        ...
+
+    def memories_of(self, run_id: str) -> tuple[ShownMemory, ...]:
+        """What a run was shown of the memory, what it made use of first."""
         ...
 
     def body_of(self, artifact: Artifact) -> AbstractContextManager[BinaryIO]:

@@ -27,6 +27,7 @@ from factory_runtime.domain.policy import ApprovalRule
 from factory_runtime.domain.publication import Publication
 from factory_runtime.domain.records import AuditEntry, Checkpoint, Effect, RunEvent
 from factory_runtime.domain.run import Run
+from factory_runtime.domain.shown_memory import ShownMemory
 from factory_runtime.domain.template import Step, Template
 from factory_runtime.domain.webhook import Begun, SourceSecret, WebhookDelivery, WebhookSource
 from factory_runtime.services.standing import Reason, ReasonKind
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         TriedAnswer,
     )
     from factory_runtime.wire.memory import RecalledAnswer
+    from factory_runtime.wire.memory_use import ShownMemoryAnswer
     from factory_runtime.wire.plan import PlanAnswer, PreviewAnswer
     from factory_runtime.wire.standing import ReasonAnswer
     from factory_runtime.wire.template import PublicationAnswer, TemplateDetail
@@ -217,6 +219,13 @@ def recalled_of(answer: RecalledAnswer, tenant: str) -> Recalled:
     """A memory, with its scores."""
     memory = _made(Memory, answer, id=answer.memory_id, tenant_id=tenant)
     return _made(Recalled, answer, memory=memory)
+
+
+def shown_of(answer: ShownMemoryAnswer, tenant: str, run_id: str) -> ShownMemory:
+    """A memory that a run was shown."""
+    given: dict[str, Any] = {"tenant_id": tenant, "run_id": run_id, "project_id": ""}
+    use = _made(MemoryUse, answer, step=answer.step or "", **given)
+    return _made(ShownMemory, answer, use=use)
 
 
 def plan_of(answer: PlanAnswer) -> Plan:

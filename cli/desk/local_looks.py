@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from factory_runtime.domain.publication import Publication
     from factory_runtime.domain.records import AuditEntry, Effect, EffectStatus
     from factory_runtime.domain.run import Run
+    from factory_runtime.domain.shown_memory import ShownMemory
     from factory_runtime.domain.template import Template
     from factory_runtime.ports import Page, RecallQuery, RunFilter, RunTransaction
     from factory_runtime.services.read_standing import Onlooker
@@ -160,6 +161,15 @@ class LocalLooks:
 
         condition = None if where is None else parse_where(where, self.now())
         return self.runtime.recaller.recall(self.tenant, replace(asked, where=condition))
+
+    def memories_of(self, run_id: str) -> tuple[ShownMemory, ...]:
+        with self.reading() as tx:
+            uses = tx.list_uses(run_id=run_id)
+        if not uses:
+            return ()
+        from factory_runtime.services.memory_uses import told_of
+
+        return told_of(self.runtime.recaller.find, self.tenant, uses)
 
     @contextmanager
     def body_of(self, artifact: Artifact) -> Generator[BinaryIO]:

@@ -13,6 +13,7 @@ from cli.desk.remote_reading import letter_choice
 from factory_runtime.client import calls
 from factory_runtime.domain.durations import spell_duration
 from factory_runtime.domain.errors import ConflictError
+from factory_runtime.domain.shown_memory import check_drawn_from
 from factory_runtime.wire import bulk, key, letter
 from factory_runtime.wire.run import NewRun
 
@@ -129,6 +130,7 @@ class RemoteDesk(RemoteLooks):
 
 
 def _asked(request: RunRequest) -> NewRun:
+    check_drawn_from(request.drawn_from)
     return NewRun(
         template_recipe_id=request.template,
         template_version=request.version,
@@ -137,6 +139,7 @@ def _asked(request: RunRequest) -> NewRun:
         inputs=request.inputs,
         priority=request.priority,
         deadline=_spelled(request.deadline),
+        drawn_from=request.drawn_from,
     )
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from factory_runtime.domain.publication import Publication
     from factory_runtime.domain.records import AuditEntry, Effect, EffectStatus
     from factory_runtime.domain.run import Run
+    from factory_runtime.domain.shown_memory import ShownMemory
     from factory_runtime.domain.template import Template
     from factory_runtime.ports import RecallQuery, RunFilter
     from factory_runtime.services.standing import Reason
@@ -163,6 +164,10 @@ class RemoteLooks:
         found = self.client.send(calls.search_memory(question)).items
         others = (one for one in found if one.run_id not in asked.exclude_run_ids)
         return tuple(from_wire.recalled_of(one, self.tenant) for one in others)[: asked.limit]
+
+    def memories_of(self, run_id: str) -> tuple[ShownMemory, ...]:
+        found = self.client.send(calls.list_run_memories(run_id)).items
+        return tuple(from_wire.shown_of(one, self.tenant, run_id) for one in found)
 
     @contextmanager
     def body_of(self, artifact: Artifact) -> Generator[BinaryIO]:

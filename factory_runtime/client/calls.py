@@ -48,6 +48,7 @@ from factory_runtime.wire.letter import (
     StopOrder,
 )
 from factory_runtime.wire.memory import MemoryQuestion, RecalledAnswer
+from factory_runtime.wire.memory_use import ShownMemoryAnswer
 from factory_runtime.wire.page import Part
 from factory_runtime.wire.plan import PlanAnswer, PreviewAnswer
 from factory_runtime.wire.run import NewRun, RunDetail, RunSummary
@@ -139,6 +140,11 @@ def list_run_artifacts(run_id: str) -> Call[Part[ArtifactAnswer]]:
 def list_run_effects(run_id: str) -> Call[Part[EffectAnswer]]:
     """What a run did outside."""
     return Call("GET", path_of("runs", run_id, "effects"), Part[EffectAnswer])
+
+
+def list_run_memories(run_id: str) -> Call[Part[ShownMemoryAnswer]]:
+    """What a run was shown of the memory."""
+    return Call("GET", path_of("runs", run_id, "memories"), Part[ShownMemoryAnswer])
 
 
 def list_events(run_id: str, *, after: int = 0, limit: int = 200) -> Call[Part[EventAnswer]]:

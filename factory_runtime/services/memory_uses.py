@@ -6,10 +6,10 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from factory_runtime.domain.errors import InputError, UnknownMemoryError, UnshownMemoryError
+from factory_runtime.domain.errors import UnknownMemoryError, UnshownMemoryError
 from factory_runtime.domain.memory import ForgetScope, MemoryUse, Recalled
 from factory_runtime.domain.run import Run, RunRequest
-from factory_runtime.domain.shown_memory import MEMORY_ID, MOST_DRAWN_FROM, ShownMemory
+from factory_runtime.domain.shown_memory import ShownMemory, check_drawn_from
 from factory_runtime.ports import JobFacts, RunStore, RunTransaction
 
 Find = Callable[[str, Sequence[str]], Sequence[Recalled]]
@@ -100,16 +100,7 @@ def refuse_unknown(find: Find, request: RunRequest) -> None:
     wanted = tuple(dict.fromkeys(request.drawn_from))
     if not wanted:
         return
-    if len(wanted) > MOST_DRAWN_FROM:
-        raise InputError(
-            f"a request draws from {len(wanted)} memories",
-            hint=f"name {MOST_DRAWN_FROM} at most",
-        )
-    if odd := [id_ for id_ in wanted if not MEMORY_ID.fullmatch(id_)]:
-        raise InputError(
-            f"{odd[0][:80]!r} is no id of a memory",
-            hint="`factory memory search` shows them",
-        )
+    check_drawn_from(wanted)
     sight = (None, request.project_id)
     found = find(request.tenant_id, wanted)
     unknown = set(wanted).difference(

@@ -10,11 +10,13 @@ from pydantic import ConfigDict, Field, JsonValue
 
 from factory_runtime.domain.ids import SLUG
 from factory_runtime.domain.run import Priority, Run, RunStatus
+from factory_runtime.domain.shown_memory import MEMORY_ID, MOST_DRAWN_FROM
 from factory_runtime.wire.base import Answer, Question
 from factory_runtime.wire.standing import ReasonAnswer
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Slug = Annotated[str, Field(min_length=1, max_length=63, pattern=f"^{SLUG.pattern}$")]
+MemoryId = Annotated[str, Field(pattern=f"^{MEMORY_ID.pattern}$")]
 JsonObject = Mapping[str, JsonValue]
 
 _ASKED: dict[str, JsonValue] = {
@@ -44,6 +46,9 @@ class NewRun(Question):
     )
     correlation_id: Name | None = None
     metadata: JsonObject = Field(default_factory=dict)
+    drawn_from: Annotated[tuple[MemoryId, ...], Field(max_length=MOST_DRAWN_FROM)] = Field(
+        default=(), description="memories that whoever asks has made use of, by their ids"
+    )
     callback_url: Annotated[str, Field(max_length=2000)] | None = Field(
         default=None, description="told when the run has ended, by a signed POST"
     )

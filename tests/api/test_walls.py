@@ -40,6 +40,7 @@ BY_ID: Mapping[str, Any] = {
     "GET /runs/{runId}/dead-letters": None,
     "GET /runs/{runId}/artifacts": None,
     "GET /runs/{runId}/logs": None,
+    "GET /runs/{runId}/memories": None,
     "POST /runs/{runId}/pause": None,
     "POST /runs/{runId}/resume": None,
     "POST /runs/{runId}/jobs/{step}/retry": _NOTHING,
@@ -108,7 +109,7 @@ TOLD_TO_ADMINS = {
 }
 """An admin of one project can tell those of the tenant's other projects from none."""
 OF_NO_TENANT = {
-    "POST /runs",  # names templates alone, as GET /templates/{templateId} does
+    "POST /runs",  # names templates, as GET /templates/{templateId} does, and its own memories
     "POST /runs/preview",
     "POST /memory/search",  # tests/contract/test_memory_index.py
     "POST /memory/context",
