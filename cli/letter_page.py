@@ -9,10 +9,12 @@ from typing import Any, cast
 
 from cli.as_json import to_json, without
 from cli.door import Door
+from cli.letter_hints import hints_as_json, show_hints
 from cli.run_page import show_attempts
 from cli.text import local_time
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.dead_letter import DeadLetter, LetterFilter, LetterStatus
+from factory_runtime.domain.failure_hints import FailureHints
 from factory_runtime.domain.records import AuditEntry
 from factory_runtime.domain.redaction import redact
 from factory_runtime.domain.run import Run, RunStatus
@@ -28,6 +30,7 @@ class LetterFacts:
     Attributes:
         alike: open letters of its kind, itself among them.
         tried: what people did with it, the oldest first.
+        hints: what is known of failures like it.
         next: what can be done now: a command, and what it does.
     """
 
@@ -38,6 +41,7 @@ class LetterFacts:
     attempts: tuple[Attempt, ...]
     alike: int
     tried: tuple[AuditEntry, ...]
+    hints: FailureHints
     next: tuple[tuple[str, str], ...]
 
 
@@ -64,6 +68,7 @@ def read_letter(door: Door, letter_id: str) -> LetterFacts:
         attempts=attempts,
         alike=alike,
         tried=tried,
+        hints=door.desk.hints_of(letter),
         next=tuple(
             (door.desk.typed(for_tenant(command, letter.tenant_id)), what)
             for command, what in _next(letter, run, alike, undone=undone)
@@ -81,6 +86,7 @@ def letter_as_json(facts: LetterFacts) -> dict[str, Any]:
         "attempts": [without(attempt, "traceback") for attempt in facts.attempts],
         "alike": facts.alike,
         "tried": to_json(facts.tried),
+        "hints": hints_as_json(facts.hints),
         "next": [{"command": command, "what": what} for command, what in facts.next],
     }
 
@@ -105,6 +111,7 @@ def show_letter(door: Door, facts: LetterFacts) -> None:
     if facts.tried:
         screen.heading("What was tried")
         screen.facts((local_time(entry.at), _entry_words(entry)) for entry in facts.tried)
+    show_hints(screen, facts.hints)
     if facts.next:
         screen.heading("What can be done")
         screen.facts(facts.next)

@@ -16,8 +16,10 @@ from api.routes.runs import value_of
 from api.routes.runs_steering import change_of
 from factory_runtime.domain.access import Right
 from factory_runtime.services.dead_letters import discard
+from factory_runtime.services.letter_hints import hints_of, look_up
 from factory_runtime.services.repeats import discarded_before, or_as_before, redriven_before
 from factory_runtime.services.visible import visible_letter, visible_projects
+from factory_runtime.wire.hints import HintsAnswer
 from factory_runtime.wire.letter import (
     Discard,
     GroupAnswer,
@@ -74,6 +76,16 @@ def get_letter(letter_id: LetterId, reader: Reader, api: Here) -> LetterDetail:
         traceback=value_of(api.runtime, letter.tenant_id, letter.traceback),
         tried=tuple(map(TriedAnswer.of, tried)),
     )
+
+
+@router.get("/{letterId}/hints", responses=documented(404))
+def get_hints(letter_id: LetterId, reader: Reader, api: Here) -> HintsAnswer:
+    """Failures of its kind and similar ones, with what was otherwise when they were got over."""
+    projects = visible_projects(reader)
+    with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
+        letter = visible_letter(tx, reader, letter_id)
+        looked = look_up(tx, letter, projects)
+    return HintsAnswer.of(hints_of(letter, looked, api.runtime.recaller.recall, projects))
 
 
 @router.post("/{letterId}/retry", responses=documented(404, 409))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         LetterGroup,
         RedriveOrder,
     )
+    from factory_runtime.domain.failure_hints import FailureHints
     from factory_runtime.domain.job import Job
     from factory_runtime.domain.memory import Recalled
     from factory_runtime.domain.plan import Plan
@@ -164,6 +165,19 @@ class Looks(Protocol):
         """
         ...
 
+    def context(self, task: Task) -> Bundle:
+        """What is known about a task.
+
+        Raises:
+            InputError: there is no task, or its budget or time is out of bounds.
+            MemoryUnavailableError: the model or the index cannot be used.
+        """
+        ...
+
+    def read_context(self, package_id: str) -> Bundle:
+        """Raises ContextPackageNotFoundError: there is none, or it has expired."""
+        ...
+
     def memories_of(self, run_id: str) -> tuple[ShownMemory, ...]:
         """What a run was shown of the memory, what it made use of first."""
         ...
@@ -196,6 +210,10 @@ class Looks(Protocol):
 
     def tried_with(self, letter: DeadLetter) -> tuple[AuditEntry, ...]:
         """What people did with a letter, the oldest first."""
+        ...
+
+    def hints_of(self, letter: DeadLetter) -> FailureHints:
+        """What is known of failures like it; it never fails, and says why where it cannot tell."""
         ...
 
     def read_audit(

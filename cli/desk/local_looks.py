@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from factory_runtime.domain.body import Body
     from factory_runtime.domain.context import Bundle, Task
     from factory_runtime.domain.dead_letter import DeadLetter, LetterGroup
+    from factory_runtime.domain.failure_hints import FailureHints
     from factory_runtime.domain.job import Job
     from factory_runtime.domain.memory import Recalled
     from factory_runtime.domain.plan import Plan
@@ -162,6 +163,12 @@ class LocalLooks:
         condition = None if where is None else parse_where(where, self.now())
         return self.runtime.recaller.recall(self.tenant, replace(asked, where=condition))
 
+    def context(self, task: Task) -> Bundle:
+        return self.runtime.context_desk.build(self.tenant, task)
+
+    def read_context(self, package_id: str) -> Bundle:
+        return self.runtime.context_desk.read(self.tenant, package_id)
+
     def memories_of(self, run_id: str) -> tuple[ShownMemory, ...]:
         with self.reading() as tx:
             uses = tx.list_uses(run_id=run_id)
@@ -202,6 +209,13 @@ class LocalLooks:
     def tried_with(self, letter: DeadLetter) -> tuple[AuditEntry, ...]:
         with self.reading() as tx:
             return tuple(reversed(tx.list_audit(subject=letter.id)))
+
+    def hints_of(self, letter: DeadLetter) -> FailureHints:
+        from factory_runtime.services.letter_hints import hints_of, look_up
+
+        with self.reading() as tx:
+            looked = look_up(tx, letter)
+        return hints_of(letter, looked, self.runtime.recaller.recall)
 
     def read_audit(self, where: AuditFilter, *, limit: int, cursor: str | None) -> Page[AuditEntry]:
         from factory_runtime.services.read_audit import read_audit

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from factory_runtime.domain.body import Body
     from factory_runtime.domain.context import Bundle, Task
     from factory_runtime.domain.dead_letter import DeadLetter, LetterGroup
+    from factory_runtime.domain.failure_hints import FailureHints
     from factory_runtime.domain.job import Job
     from factory_runtime.domain.memory import Recalled
     from factory_runtime.domain.plan import Plan
@@ -165,6 +166,23 @@ class RemoteLooks:
         others = (one for one in found if one.run_id not in asked.exclude_run_ids)
         return tuple(from_wire.recalled_of(one, self.tenant) for one in others)[: asked.limit]
 
+    def context(self, task: Task) -> Bundle:
+        from factory_runtime.services.context_package import query_of
+        from factory_runtime.wire.context import ContextQuestion
+
+        asked = query_of(task)  # which says what is out of bounds
+        question = ContextQuestion(
+            task=asked.text,
+            budget_tokens=task.budget,
+            kinds=task.kinds,
+            project=task.project_id,
+            ttl_seconds=math.ceil(task.ttl.total_seconds()),
+        )
+        return from_wire.bundle_of(self.client.send(calls.make_context(question)), self.tenant)
+
+    def read_context(self, package_id: str) -> Bundle:
+        return from_wire.bundle_of(self.client.send(calls.get_context(package_id)), self.tenant)
+
     def memories_of(self, run_id: str) -> tuple[ShownMemory, ...]:
         found = self.client.send(calls.list_run_memories(run_id)).items
         return tuple(from_wire.shown_of(one, self.tenant, run_id) for one in found)
@@ -197,6 +215,16 @@ class RemoteLooks:
     def tried_with(self, letter: DeadLetter) -> tuple[AuditEntry, ...]:
         tried = self.client.send(calls.get_letter(letter.id)).tried
         return tuple(from_wire.tried_of(one, letter.id, self.tenant) for one in tried)
+
+    def hints_of(self, letter: DeadLetter) -> FailureHints:
+        from cli.desk import learned_from_wire
+        from factory_runtime.domain.failure_hints import FailureHints
+
+        try:
+            told = self.client.send(calls.get_hints(letter.id))
+        except FactoryError as error:  # of a server that does not know how
+            return FailureHints(trouble=str(error))
+        return learned_from_wire.hints_of(told, self.tenant)
 
     def read_audit(self, where: AuditFilter, *, limit: int, cursor: str | None) -> Page[AuditEntry]:
         call = calls.list_audit(

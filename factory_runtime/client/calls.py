@@ -32,6 +32,7 @@ from factory_runtime.wire.callback import CallbackAnswer, CallbackWithSecret, Ne
 from factory_runtime.wire.context import ContextAnswer, ContextQuestion
 from factory_runtime.wire.effect import EffectAnswer, Undoing
 from factory_runtime.wire.health import HealthAnswer
+from factory_runtime.wire.hints import HintsAnswer
 from factory_runtime.wire.history import ArtifactAnswer, EventAnswer, LogLine
 from factory_runtime.wire.job import JobAnswer
 from factory_runtime.wire.key import GivenKey, KeyAnswer, Me, NewKey, Rotate
@@ -257,6 +258,11 @@ def get_letter(letter_id: str) -> Call[LetterDetail]:
     return Call("GET", path_of("dead-letters", letter_id), LetterDetail)
 
 
+def get_hints(letter_id: str) -> Call[HintsAnswer]:
+    """What is known of failures like a letter's."""
+    return Call("GET", path_of("dead-letters", letter_id, "hints"), HintsAnswer)
+
+
 def redrive_letter(letter_id: str, change: Redrive | None = None) -> Call[RunSummary]:
     """Send the job of a letter round again."""
     path = path_of("dead-letters", letter_id, "retry")
@@ -382,12 +388,6 @@ def search_memory(asked: MemoryQuestion) -> Call[Part[RecalledAnswer]]:
     return Call("POST", "/memory/search", Part[RecalledAnswer], body=body_of(asked))
 
 
-# access, and what is written of it
-
-
-def list_keys(*, limit: int = 200, cursor: str | None = None) -> Call[Part[KeyAnswer]]:
-    """Keys, the newest first; also those that are good no longer."""
-    return Call("GET", "/keys", Part[KeyAnswer], query_of(limit=limit, cursor=cursor))
 def make_context(asked: ContextQuestion) -> Call[ContextAnswer]:
     """What is known about a task."""
     return Call("POST", "/memory/context", ContextAnswer, body=body_of(asked))
@@ -398,6 +398,12 @@ def get_context(package_id: str) -> Call[ContextAnswer]:
     return Call("GET", path_of("memory", "context", package_id), ContextAnswer)
 
 
+# access, and what is written of it
+
+
+def list_keys(*, limit: int = 200, cursor: str | None = None) -> Call[Part[KeyAnswer]]:
+    """Keys, the newest first; also those that are good no longer."""
+    return Call("GET", "/keys", Part[KeyAnswer], query_of(limit=limit, cursor=cursor))
 
 
 def add_key(asked: NewKey) -> Call[GivenKey]:

@@ -50,6 +50,7 @@ BY_ID: Mapping[str, Any] = {
     "GET /redrive-orders/{orderId}": None,
     "POST /redrive-orders/{orderId}/stop": {"reason": "enough"},
     "GET /dead-letters/{letterId}": None,
+    "GET /dead-letters/{letterId}/hints": None,
     "POST /dead-letters/{letterId}/retry": _NOTHING,
     "POST /dead-letters/{letterId}/discard": {"reason": "nobody wants it"},
     "GET /approvals/{approvalId}": None,

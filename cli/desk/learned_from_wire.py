@@ -1,0 +1,37 @@
+"""Answers of the Factory API about what was learned, as the values that the pages show."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cli.desk.from_wire import recalled_of
+from factory_runtime.domain.difference import Difference
+from factory_runtime.domain.failure_hints import FailureHints, KnownFailure
+from factory_runtime.domain.failure_pattern import Resolution
+
+if TYPE_CHECKING:
+    from factory_runtime.wire.hints import FailureHint, HintsAnswer, ResolutionAnswer
+
+
+def hints_of(answer: HintsAnswer, tenant: str) -> FailureHints:
+    """What may help with a dead letter."""
+    return FailureHints(
+        same=None if answer.same is None else _failure_of(answer.same, tenant),
+        similar=tuple(_failure_of(one, tenant) for one in answer.similar),
+        trouble=answer.trouble,
+    )
+
+
+def _failure_of(answer: FailureHint, tenant: str) -> KnownFailure:
+    resolutions = tuple(map(_resolution_of, answer.resolutions))
+    return KnownFailure(recalled_of(answer, tenant), resolutions)
+
+
+def _resolution_of(answer: ResolutionAnswer) -> Resolution:
+    return Resolution(
+        digest=answer.digest,
+        difference=Difference.from_facts([dict(one) for one in answer.changes]),
+        tried=answer.tried,
+        worked=answer.worked,
+        last_at=answer.last_at,
+    )
