@@ -161,6 +161,9 @@ class FaultyStore:
     def outbox_lines(self) -> Mapping[str, Line]:
         return self._store.outbox_lines()
 
+    def unindexed_line(self) -> Line | None:
+        return self._store.unindexed_line()
+
     def numbers(
         self, now: datetime, *, since: datetime, most: int, seen_after: datetime
     ) -> FactoryNumbers:
@@ -171,6 +174,18 @@ class FaultyStore:
 
     def tenants_of_old_deliveries(self, before: datetime) -> tuple[str, ...]:
         return self._store.tenants_of_old_deliveries(before)
+
+    def unindexed_tenants(self) -> tuple[str, ...]:
+        return self._store.unindexed_tenants()
+
+    def remembering_tenants(self) -> tuple[str, ...]:
+        return self._store.remembering_tenants()
+
+    def migrating_tenants(self) -> tuple[str, ...]:
+        return self._store.migrating_tenants()
+
+    def tenants_of_old_packages(self, expired_at: datetime) -> tuple[str, ...]:
+        return self._store.tenants_of_old_packages(expired_at)
 
     def close(self) -> None:
         self._store.close()

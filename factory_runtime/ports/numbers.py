@@ -63,6 +63,7 @@ class FactoryNumbers:
         ended_runs: the latest first: those since the time that was asked for, or as many as were.
         ended_jobs: of these runs.
         ended_uses: of those of these runs that were shown anything.
+        unindexed: memories that the index does not have as they are now; None is none.
     """
 
     open_runs: Mapping[str, int]
@@ -77,6 +78,7 @@ class FactoryNumbers:
     ended_runs: tuple[EndedRun, ...]
     ended_jobs: tuple[EndedJob, ...]
     ended_uses: tuple[EndedUse, ...] = ()
+    unindexed: Line | None = None
 
 
 class NumberRecords(Protocol):
@@ -104,6 +106,10 @@ class NumberRecords(Protocol):
             most: how many runs of these, the latest first.
             seen_after: jobs that nobody saw in line since then wait no longer.
         """
+        ...
+
+    def unindexed_line(self) -> Line | None:
+        """Memories that the index does not have as they are now; None is none."""
         ...
 
     def outbox_lines(self) -> Mapping[str, Line]:

@@ -25,6 +25,7 @@ from factory_runtime.run_store.tables import (
     failure_kinds,
     jobs,
     letter_counts,
+    memory_records,
     memory_uses,
     outbox,
     runs,
@@ -53,7 +54,17 @@ def factory_numbers(
         ended_runs=tuple(EndedRun(*row[2:]) for row in connection.execute(ended)),
         ended_jobs=tuple(EndedJob(*row) for row in connection.execute(jobs_of(ended))),
         ended_uses=tuple(EndedUse(*row) for row in connection.execute(uses_of(ended))),
+        unindexed=unindexed_line(connection),
     )
+
+
+def unindexed_line(connection: Connection) -> Line | None:
+    """As ``NumberRecords.unindexed_line``."""
+    # What the release before has written has no time of a change yet.
+    since = func.min(func.coalesce(memory_records.c.changed_at, memory_records.c.created_at))
+    query = select(func.count(), since).where(memory_records.c.indexed_at.is_(None))
+    count, waits_since = connection.execute(query).one()
+    return Line(count, waits_since) if count else None
 
 
 def outbox_lines(connection: Connection) -> Mapping[str, Line]:

@@ -37,7 +37,7 @@ from factory_runtime.run_store.engines import (
     refuse_if_broken,
 )
 from factory_runtime.run_store.groups import letter_groups
-from factory_runtime.run_store.numbers import factory_numbers, outbox_lines
+from factory_runtime.run_store.numbers import factory_numbers, outbox_lines, unindexed_line
 from factory_runtime.run_store.routed_jobs import job_of_flow_run, routed_jobs
 from factory_runtime.run_store.rows import (
     API_KEYS,
@@ -265,6 +265,10 @@ class SqlRunStore:
     def outbox_lines(self) -> Mapping[str, Line]:
         with self._connected(read_only=True) as connection, translated(self._place):
             return outbox_lines(connection)
+
+    def unindexed_line(self) -> Line | None:
+        with self._connected(read_only=True) as connection, translated(self._place):
+            return unindexed_line(connection)
 
     def close(self) -> None:
         self.engine.dispose()

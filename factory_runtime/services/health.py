@@ -11,7 +11,7 @@ from factory_runtime.domain.health import GOOD, RUN_STORE, Finding, Health
 from factory_runtime.ports import ArtifactStorage, Clock, RunKey, RunStore
 from factory_runtime.services.executor_sign import find_executor
 from factory_runtime.services.look import Look
-from factory_runtime.services.topics import MEMORY_OF_RUN, MEMORY_OF_TEMPLATE
+from factory_runtime.services.topics import MEMORY_FORGET, MEMORY_OF_RUN, MEMORY_OF_TEMPLATE
 
 PATIENCE = timedelta(seconds=1)
 """What has not answered by then does not answer."""
@@ -82,10 +82,14 @@ class FactoryHealth:
         late = self._clock.now() - _INDEXING
         with suppress(SettingsError):  # as above
             lines = self._store_of().outbox_lines()
-            for topic in (MEMORY_OF_RUN, MEMORY_OF_TEMPLATE):
+            for topic in (MEMORY_OF_RUN, MEMORY_OF_TEMPLATE, MEMORY_FORGET):
                 if topic in lines and lines[topic].since < late:
-                    about = f"{lines[topic].length} {topic} are not indexed"
+                    about = f"{lines[topic].length} {topic} are not done"
                     return Finding(Health.DEGRADED, about)
+            line = self._store_of().unindexed_line()
+            if line is not None and line.since < late:
+                about = f"{line.length} memories are not indexed"
+                return Finding(Health.DEGRADED, about)
         return GOOD
 
 

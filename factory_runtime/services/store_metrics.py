@@ -84,6 +84,7 @@ class StoreMetrics(Collector):
             yield from _of_work(reading.numbers)
             yield from _of_ended(reading.numbers, reading.at, frozenset(self._templates()))
             yield from _of_reuse(reading.numbers)
+            yield from _of_indexing(reading.numbers, reading.at)
 
     def _read(self) -> Reading:
         now = self._clock.now()
@@ -164,6 +165,15 @@ def _of_ended(
             if one.started_at is not None and one.completed_at is not None
         ),
     )
+
+
+def _of_indexing(numbers: FactoryNumbers, now: datetime) -> Iterator[Metric]:
+    line = numbers.unindexed or Line(0, now)
+    about = "Memories that the index does not have as they are now."
+    yield _gauge("memory_unindexed", about, (), [((), line.length)])
+    about = "How long the oldest of them has waited."
+    age = max(0.0, (now - line.since).total_seconds())
+    yield _gauge("memory_unindexed_oldest_seconds", about, (), [((), age)])
 
 
 def _of_reuse(numbers: FactoryNumbers) -> Iterator[Metric]:

@@ -108,7 +108,7 @@ def test_an_index_that_does_not_keep_up_is_degraded(site: ApiSite) -> None:
     assert part(site, "knowledgeSystem") == ("healthy", "")
     with site.store.begin(TENANT) as tx:
         tx.add_message(a_message(topic=MEMORY_OF_RUN, **old(site)))
-    assert part(site, "knowledgeSystem") == ("degraded", f"1 {MEMORY_OF_RUN} are not indexed")
+    assert part(site, "knowledgeSystem") == ("degraded", f"1 {MEMORY_OF_RUN} are not done")
 
 
 def test_nothing_is_sent_to_a_process_whose_store_has_older_tables(

@@ -271,6 +271,11 @@ OVER_ALL: dict[str, Look] = {
     "unfinished_runs": lambda store: store.unfinished_runs(),
     "next_unsealed_tenant": lambda store: store.next_unsealed_tenant(""),
     "tenants_of_old_deliveries": lambda store: store.tenants_of_old_deliveries(after(9)),
+    "unindexed_tenants": lambda store: store.unindexed_tenants(),
+    "remembering_tenants": lambda store: store.remembering_tenants(),
+    "migrating_tenants": lambda store: store.migrating_tenants(),
+    "tenants_of_old_packages": lambda store: store.tenants_of_old_packages(after(9)),
+    "unindexed_line": lambda store: store.unindexed_line(),
     "outbox_lines": lambda store: store.outbox_lines(),
     "numbers": lambda store: store.numbers(after(9), since=after(0), most=9, seen_after=after(0)),
 }
