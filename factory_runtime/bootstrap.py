@@ -34,6 +34,7 @@ from factory_runtime.telemetry.tracing import start_tracing
 if TYPE_CHECKING:
     from factory_runtime.domain.route import Route
     from factory_runtime.domain.run import Run
+    from factory_runtime.memory.disk import MemoryDisk
     from factory_runtime.services.callbacks import Callbacks
     from factory_runtime.services.catalog import TemplateCatalog
     from factory_runtime.services.context_package import ContextDesk
@@ -500,14 +501,27 @@ class Runtime:
             "knowledgeSystem": lambda: check_folder(settings.memory_folder),
             "artifactStorage": lambda: check_storage(self.storage, settings.tenant),
         }
-        return FactoryHealth(lambda: self.store, self.clock, checks)
+        return FactoryHealth(lambda: self.store, self.clock, checks, self.memory_disk.complaint)
+
+    @cached_property
+    def memory_disk(self) -> MemoryDisk:
+        """What the memory's index takes."""
+        from factory_runtime.memory.disk import MemoryDisk
+
+        return MemoryDisk(self.settings.memory_folder, self.settings.memory_disk_mib)
 
     @cached_property
     def store_metrics(self) -> StoreMetrics:
         """Tells Prometheus what is in the store."""
         from factory_runtime.services.store_metrics import StoreMetrics
 
-        return StoreMetrics(lambda: self.store, self.clock, lambda: self.catalog.names())
+        disk = self.memory_disk
+        return StoreMetrics(
+            lambda: self.store,
+            self.clock,
+            lambda: self.catalog.names(),
+            lambda: (disk.used(), disk.limit),
+        )
 
     def has_render(self, tenant_id: str, key: str) -> bool:
         """Whether the cache holds a render of this key whose tree is still there."""

@@ -166,6 +166,9 @@ class Settings(BaseSettings):
     api_body_kib: int = Field(default=1024, ge=1)
     redis_url: SecretStr | None = None
     metrics_token: SecretStr | None = None
+    memory_disk_mib: int | None = Field(
+        default=None, ge=1, description="what the memory's index should take; more is told of"
+    )
     embedder: str = "minilm"
     embedding_url: str | None = None
     embedding_key: SecretStr | None = None

@@ -37,6 +37,7 @@ class FactoryHealth:
         store_of: opens the run store, or gives it.
         clock: the time.
         checks: of other parts by name; each raises where its part cannot be used.
+        complaint: what to tell of the memory, that can be used all the same.
     """
 
     def __init__(
@@ -44,7 +45,9 @@ class FactoryHealth:
         store_of: Callable[[], RunStore],
         clock: Clock,
         checks: Mapping[str, Callable[[], None]],
+        complaint: Callable[[], str | None] = lambda: None,
     ) -> None:
+        self._complaint = complaint
         self._store_of = store_of
         self._clock = clock
         parts: dict[str, Callable[[], Finding]] = {
@@ -90,7 +93,8 @@ class FactoryHealth:
             if line is not None and line.since < late:
                 about = f"{line.length} memories are not indexed"
                 return Finding(Health.DEGRADED, about)
-        return GOOD
+        complaint = self._complaint()
+        return GOOD if complaint is None else Finding(Health.DEGRADED, complaint)
 
 
 def check_storage(storage: ArtifactStorage, tenant_id: str) -> None:

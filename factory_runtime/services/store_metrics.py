@@ -60,6 +60,7 @@ class StoreMetrics(Collector):
         store_of: opens the run store, or gives it.
         clock: the time.
         templates: names that may be told: what a tenant has published for itself is ``other``.
+        memory_bytes: what the memory's index takes of the disk, and what it should at most.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class StoreMetrics(Collector):
         store_of: Callable[[], RunStore],
         clock: Clock,
         templates: Callable[[], Collection[str]],
+        memory_bytes: Callable[[], tuple[int, int | None]] | None = None,
     ) -> None:
+        self._memory_bytes = memory_bytes
         self._store_of = store_of
         self._clock = clock
         self._templates = templates
@@ -79,6 +82,8 @@ class StoreMetrics(Collector):
         except TimeoutError:
             reading = Reading(self._clock.now())
         yield from _of_parts(reading)
+        if self._memory_bytes is not None:
+            yield from _of_disk(*self._memory_bytes())
         if reading.numbers is not None:
             yield from _of_queues(reading.numbers, reading.at)
             yield from _of_work(reading.numbers)
@@ -165,6 +170,13 @@ def _of_ended(
             if one.started_at is not None and one.completed_at is not None
         ),
     )
+
+
+def _of_disk(used: int, limit: int | None) -> Iterator[Metric]:
+    yield _gauge("memory_disk_bytes", "What the memory's index takes.", (), [((), used)])
+    if limit is not None:
+        about = "What the memory's index should take at most."
+        yield _gauge("memory_disk_limit_bytes", about, (), [((), limit)])
 
 
 def _of_indexing(numbers: FactoryNumbers, now: datetime) -> Iterator[Metric]:
