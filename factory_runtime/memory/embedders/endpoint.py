@@ -9,13 +9,15 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from factory_runtime.domain.errors import MemoryUnavailableError, PermanentError
-from factory_runtime.memory.embedders.calling import BodyRefusedError, Caller
 from factory_runtime.memory.embedders.texts import readable
+from factory_runtime.memory.endpoints.calling import BodyRefusedError, Caller
 
 MAX_CHARACTERS = 24_000
 """Of a text: most of what such models read, which is 8,192 tokens. The rest is not sent."""
 BATCH_CHARACTERS = 200_000
 """Of one request: no more than 300,000 tokens are taken, and few characters are several."""
+ANSWER_BYTES = 256 << 20
+"""The most texts of one request, with the longest vectors that are usual, have half of it."""
 SHORT = 1000
 """Characters that every model reads: who refuses so short a text does not refuse its length."""
 

@@ -18,13 +18,14 @@ from factory_runtime.domain.errors import (
     PermanentError,
     SettingsError,
 )
-from factory_runtime.memory.embedders import calling
-from factory_runtime.memory.embedders.calling import Caller, Endpoint
 from factory_runtime.memory.embedders.endpoint import (
+    ANSWER_BYTES,
     MAX_CHARACTERS,
     SHORT,
     EndpointEmbedder,
 )
+from factory_runtime.memory.endpoints import calling
+from factory_runtime.memory.endpoints.calling import EMBEDDINGS, Caller, Endpoint
 from tests.embedding_server import (
     KEY,
     NATURAL,
@@ -57,9 +58,14 @@ def embedder(server: EmbeddingServer, slept: list[float]) -> EndpointEmbedder:
 
 
 def an_embedder(
-    server: EmbeddingServer, slept: list[float], dimensions: int = NATURAL, **how: Any
+    server: EmbeddingServer,
+    slept: list[float],
+    dimensions: int = NATURAL,
+    answer_bytes: int = ANSWER_BYTES,
+    **how: Any,
 ) -> EndpointEmbedder:
-    caller = Caller(Endpoint(f"{server.url}/embeddings", key=KEY), slept.append)
+    at = Endpoint(f"{server.url}/embeddings", EMBEDDINGS, key=KEY)
+    caller = Caller(at, answer_bytes, slept.append)
     given: dict[str, Any] = {"named": "small", "says_length": False, **how}
     return EndpointEmbedder(caller, "openai:small", dimensions, **given)
 
@@ -265,11 +271,10 @@ def test_what_is_no_answer_makes_no_vector(
 
 
 def test_an_answer_without_end_is_not_read_to_its_end(
-    server: EmbeddingServer, embedder: EndpointEmbedder, monkeypatch: pytest.MonkeyPatch
+    server: EmbeddingServer, slept: list[float]
 ) -> None:
-    monkeypatch.setattr(calling, "_ANSWER_BYTES", 1000)
     with pytest.raises(MemoryUnavailableError, match="more than is asked for"):
-        embedder.embed(["x"] * 10)
+        an_embedder(server, slept, answer_bytes=1000).embed(["x"] * 10)
 
 
 def test_an_answer_that_trickles_is_not_waited_for(
@@ -324,10 +329,10 @@ def test_texts_go_past_the_environments_proxy_where_it_could_read_them(
 def test_a_forked_process_opens_a_connection_of_its_own(server: EmbeddingServer) -> None:
     script = """
 import os, sys
-from factory_runtime.memory.embedders.calling import Caller, Endpoint
-from factory_runtime.memory.embedders.endpoint import EndpointEmbedder
+from factory_runtime.memory.embedders.endpoint import ANSWER_BYTES, EndpointEmbedder
+from factory_runtime.memory.endpoints.calling import EMBEDDINGS, Caller, Endpoint
 
-caller = Caller(Endpoint(sys.argv[1], key=sys.argv[2]))
+caller = Caller(Endpoint(sys.argv[1], EMBEDDINGS, key=sys.argv[2]), ANSWER_BYTES)
 embedder = EndpointEmbedder(caller, "openai:small", 64, named="small", says_length=False)
 expected = embedder.embed(["x"])
 child = os.fork()
@@ -351,22 +356,23 @@ sys.exit(failed or embedder.embed(["x"]) != expected)
 )
 def test_an_address_that_would_not_be_safe_is_refused(url: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        Endpoint(url, key=KEY)
+        Endpoint(url, EMBEDDINGS, key=KEY)
     assert "secret" not in shown(caught.value)
     assert KEY not in shown(caught.value)
 
 
 @pytest.mark.parametrize("url", ["https://host/v1", "http://localhost/v1", "http://[::1]:80/v1"])
 def test_tls_and_this_machine_are_safe(url: str) -> None:
-    assert KEY not in repr(Endpoint(url, key=KEY))
+    assert KEY not in repr(Endpoint(url, EMBEDDINGS, key=KEY))
 
 
 def test_an_operator_may_say_that_a_network_is_safe() -> None:
-    assert Endpoint("http://models.internal/v1", plain_http=True).host == "models.internal"
+    endpoint = Endpoint("http://models.internal/v1", EMBEDDINGS, plain_http=True)
+    assert endpoint.host == "models.internal"
 
 
 @pytest.mark.parametrize("key", ["with\nline", "schlüssel"])
 def test_a_key_that_no_header_takes_is_refused_before_it_is_shown(key: str) -> None:
     with pytest.raises(SettingsError, match="FACTORY_EMBEDDING_KEY") as caught:
-        Endpoint("https://host/v1", key=key)
+        Endpoint("https://host/v1", EMBEDDINGS, key=key)
     assert key not in shown(caught.value)

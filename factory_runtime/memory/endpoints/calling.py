@@ -1,4 +1,4 @@
-"""Asks an endpoint for embeddings over HTTP: again where that may help, within a bounded time."""
+"""Asks an endpoint over HTTP: again where that may help, within a bounded time."""
 
 from __future__ import annotations
 
@@ -23,8 +23,6 @@ _PAUSES = (0.5, 2.0, 5.0)
 _PATIENCE = 20.0
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _ANSWER_SECONDS = 60.0
-_ANSWER_BYTES = 256 << 20
-"""The most texts of one request, with the longest vectors that are usual, have half of it."""
 _WORDS = 200
 """Characters of what an endpoint says, in a message of ours."""
 
@@ -54,11 +52,29 @@ class _Problem(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """Where embeddings are asked for.
+class Purpose:
+    """What an endpoint is asked for, and which settings say so.
 
     Attributes:
-        url: of the embeddings themselves.
+        settings: what their names begin with.
+        model: the one that names the model.
+    """
+
+    settings: str
+    model: str
+
+
+EMBEDDINGS = Purpose("FACTORY_EMBEDDING", "FACTORY_EMBEDDER")
+SUMMARIES = Purpose("FACTORY_SUMMARY", "FACTORY_SUMMARY_MODEL")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a model is asked.
+
+    Attributes:
+        url: of what is asked for, whole.
+        purpose: whose settings are named where something is wrong.
         header: what the key goes in.
         key: shown in no message; None where none is needed.
         plain_http: whether texts and key may go to another machine unencrypted.
@@ -68,6 +84,7 @@ class Endpoint:
     """
 
     url: str
+    purpose: Purpose
     header: str = "Authorization"
     key: str | None = field(default=None, repr=False)
     plain_http: bool = False
@@ -79,7 +96,7 @@ class Endpoint:
             parts = httpx.URL("")
         if parts.scheme not in ("http", "https") or not parts.host or parts.userinfo:
             raise SettingsError(
-                "FACTORY_EMBEDDING_URL is no address of an endpoint",
+                f"{self.purpose.settings}_URL is no address of an endpoint",
                 hint="it is like https://api.openai.com/v1, or https://NAME.openai.azure.com; a key"
                 " is no part of it",
             )
@@ -88,10 +105,10 @@ class Endpoint:
                 f"whoever is on the way to {parts.host} could read every text: they would go by"
                 " plain http",
                 hint="use https; where nobody else is on the way, set"
-                " FACTORY_EMBEDDING_PLAIN_HTTP=true",
+                f" {self.purpose.settings}_PLAIN_HTTP=true",
             )
         if self.key is not None and not (self.key.isascii() and self.key.isprintable()):
-            raise SettingsError("FACTORY_EMBEDDING_KEY has characters that no key has")
+            raise SettingsError(f"{self.purpose.settings}_KEY has characters that no key has")
 
     @property
     def host(self) -> str:
@@ -112,10 +129,22 @@ class Endpoint:
 
 
 class Caller:
-    """Keeps the connections to one endpoint. Safe to use from many threads, and after a fork."""
+    """Keeps the connections to one endpoint. Safe to use from many threads, and after a fork.
 
-    def __init__(self, endpoint: Endpoint, sleep: Callable[[float], object] = time.sleep) -> None:
+    Args:
+        endpoint: which.
+        answer_bytes: no longer answer is read.
+        sleep: how it waits before another try, in seconds.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        answer_bytes: int,
+        sleep: Callable[[float], object] = time.sleep,
+    ) -> None:
         self._endpoint = endpoint
+        self._answer_bytes = answer_bytes
         self._sleep = sleep
         self._http: httpx.Client | None = None
         self._process = 0
@@ -152,7 +181,7 @@ class Caller:
                 body = bytearray()
                 for chunk in answer.iter_bytes():
                     body += chunk
-                    if len(body) > _ANSWER_BYTES:
+                    if len(body) > self._answer_bytes:
                         raise MemoryUnavailableError(f"{host} answers with more than is asked for")
                     if time.monotonic() > until:
                         raise _BusyError(f"{host} takes longer than {_ANSWER_SECONDS:g} s")
@@ -166,7 +195,7 @@ class Caller:
 
     def _refuse(self, answer: httpx.Response, body: bytes) -> None:
         """Return where the answer is one to the question."""
-        host, status = self._endpoint.host, answer.status_code
+        host, status, purpose = self._endpoint.host, answer.status_code, self._endpoint.purpose
         if answer.is_success:
             return
         message = f"{host} answers {status}: {self._said(body)}".rstrip(": ")
@@ -175,12 +204,12 @@ class Caller:
         if status in _KEY_REFUSED:
             raise MemoryUnavailableError(
                 f"{host} does not let us in: it answers {status}",
-                hint="look at FACTORY_EMBEDDING_KEY, and at what it may be used for",
+                hint=f"look at {purpose.settings}_KEY, and at what it may be used for",
             )
         if status in _BODY_REFUSED:
             raise BodyRefusedError(message)
         raise MemoryUnavailableError(
-            message, hint="look at FACTORY_EMBEDDING_URL and at the model in FACTORY_EMBEDDER"
+            message, hint=f"look at {purpose.settings}_URL and at the model in {purpose.model}"
         )
 
     def _said(self, body: bytes) -> str:
@@ -200,7 +229,7 @@ class Caller:
                 self._http = httpx.Client(
                     timeout=_TIMEOUT, trust_env=is_tls, follow_redirects=False
                 )
-                # Nobody is told when an embedder is used for the last time.
+                # Nobody is told when a model is used for the last time.
                 weakref.finalize(self, self._http.close)
             return self._http
 

@@ -1,0 +1,1 @@
+"""Models that others keep, asked over HTTP: where they are, and how they are asked."""
