@@ -128,7 +128,8 @@ class Recalled:
     Attributes:
         score: what it is ordered by: likeness and words weighed, less where it is superseded.
         likeness: of meaning: 1 is the same, 0 unrelated.
-        words: how well the words of the query stand in it, as a share of the best found.
+        words: how well the words of the query stand in it: 1 where all do that are rare elsewhere,
+            0 where none does.
         superseded: why it stands further down: what has taken its place, like
             ``microservice 1.3.0``; None where nothing has.
         folded: ids of memories that say nearly the same, and are shown as this one.
@@ -200,6 +201,21 @@ class MemoryUse:
     score: float
     shown_at: datetime
     used_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """What came of the memories that runs were shown.
+
+    Attributes:
+        shown: runs that were shown any.
+        used: of them, those that used one.
+        succeeded: of these, those that Succeeded.
+    """
+
+    shown: int
+    used: int
+    succeeded: int
 
 
 class ForgetScope(StrEnum):

@@ -17,7 +17,9 @@ from factory_runtime.domain.memory import (
     MemoryVector,
     Observation,
     ObservationKind,
+    Reuse,
 )
+from factory_runtime.ports.numbers import Line
 
 
 class MemoryRecords(Protocol):
@@ -71,6 +73,10 @@ class MemoryRecords(Protocol):
 
     def unindexed_memories(self, limit: int) -> tuple[Memory, ...]:
         """Those that the index does not have as they are now, the longest waiting first."""
+        ...
+
+    def unindexed_line(self) -> Line | None:
+        """How many those are, and since when the one waits that waits longest; None is none."""
         ...
 
     def mark_indexed(self, memories: Iterable[Memory], at: datetime) -> None:
@@ -150,6 +156,8 @@ class MemoryRecords(Protocol):
     def list_uses(
         self, *, run_id: str | None = None, memory_id: str | None = None, limit: int = 1000
     ) -> tuple[MemoryUse, ...]: ...
+
+    def count_reuse(self) -> Reuse: ...
 
     def delete_uses(self, *, run_id: str | None = None, project_id: str | None = None) -> None: ...
 

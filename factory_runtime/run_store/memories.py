@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import and_, exists, select
+from sqlalchemy import and_, case, distinct, exists, func, select
 
 from factory_runtime.domain.errors import StaleVersionError
 from factory_runtime.domain.memory import Collection as MemoryCollection
@@ -21,8 +21,11 @@ from factory_runtime.domain.memory import (
     MemoryVector,
     Observation,
     ObservationKind,
+    Reuse,
     digest_of_text,
 )
+from factory_runtime.domain.run import RunStatus
+from factory_runtime.ports import Line
 from factory_runtime.run_store.column_types import clean_text
 from factory_runtime.run_store.paging import equal
 from factory_runtime.run_store.rows import (
@@ -43,6 +46,7 @@ from factory_runtime.run_store.tables import (
     memory_records,
     memory_uses,
     memory_vectors,
+    runs,
 )
 
 _AT_ONCE = 500
@@ -167,6 +171,14 @@ class Memories:
         return self._rows.list(
             MEMORIES, _columns.indexed_at.is_(None), _KNOWN, order_by=order, limit=limit
         )
+
+    def unindexed_line(self) -> Line | None:
+        since = func.min(func.coalesce(_columns.changed_at, _columns.created_at))
+        query = select(func.count(), since).where(
+            _columns.tenant_id == self._rows.tenant_id, _columns.indexed_at.is_(None)
+        )
+        ((count, waits_since),) = self._rows.select(query)
+        return Line(count, waits_since) if count else None
 
     def mark_indexed(self, memories: Iterable[Memory], at: datetime) -> None:
         for memory in memories:
@@ -294,6 +306,23 @@ class Memories:
         where = equal((columns.run_id, run_id), (columns.memory_id, memory_id))
         order = (columns.shown_at, columns.run_id, columns.step, columns.rank, columns.memory_id)
         return self._rows.list(USES, *where, order_by=order, limit=limit)
+
+    def count_reuse(self) -> Reuse:
+        columns = memory_uses.c
+        of_run = and_(runs.c.tenant_id == columns.tenant_id, runs.c.id == columns.run_id)
+        used = columns.used_at.is_not(None)
+        well = and_(used, runs.c.status == RunStatus.SUCCEEDED)
+        counts = (
+            func.count(distinct(columns.run_id)),
+            func.count(distinct(case((used, columns.run_id)))),
+            func.count(distinct(case((well, columns.run_id)))),
+        )
+        joined = memory_uses.outerjoin(runs, of_run)
+        mine = columns.tenant_id == self._rows.tenant_id
+        ((shown, used_by, succeeded),) = self._rows.select(
+            select(*counts).select_from(joined).where(mine)
+        )
+        return Reuse(shown, used_by, succeeded)
 
     def delete_uses(self, *, run_id: str | None = None, project_id: str | None = None) -> None:
         columns = memory_uses.c
