@@ -17,11 +17,10 @@ from factory_runtime.domain.artifact import Artifact
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.body import Body
 from factory_runtime.domain.callback import Callback
-from factory_runtime.domain.context import Bundle, Cited
 from factory_runtime.domain.dead_letter import DeadLetter, LetterGroup, RedriveOrder
 from factory_runtime.domain.durations import parse_duration
 from factory_runtime.domain.job import Job
-from factory_runtime.domain.memory import ContextPackage, Memory, MemoryUse, Recalled
+from factory_runtime.domain.memory import Memory, MemoryUse, Recalled
 from factory_runtime.domain.plan import Plan
 from factory_runtime.domain.policy import ApprovalRule
 from factory_runtime.domain.publication import Publication
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from factory_runtime.wire.audit import AuditEntryAnswer
     from factory_runtime.wire.callback import CallbackAnswer
     from factory_runtime.wire.effect import EffectAnswer
-    from factory_runtime.wire.context import ContextAnswer
     from factory_runtime.wire.history import ArtifactAnswer, EventAnswer
     from factory_runtime.wire.job import AttemptAnswer, CheckpointAnswer, JobAnswer
     from factory_runtime.wire.key import KeyAnswer

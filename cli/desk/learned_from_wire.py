@@ -5,12 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cli.desk.from_wire import recalled_of
+from factory_runtime.domain.context import Bundle, Cited
 from factory_runtime.domain.difference import Difference
 from factory_runtime.domain.failure_hints import FailureHints, KnownFailure
 from factory_runtime.domain.failure_pattern import Resolution
+from factory_runtime.domain.memory import ContextPackage
 
 if TYPE_CHECKING:
+    from factory_runtime.wire.context import ContextAnswer
     from factory_runtime.wire.hints import FailureHint, HintsAnswer, ResolutionAnswer
+
+
+def bundle_of(answer: ContextAnswer, tenant: str) -> Bundle:
+    """What is known about a task."""
+    told = answer.freshness
+    package = ContextPackage(
+        tenant_id=tenant,
+        id=answer.context_package_id,
+        task_digest="",
+        memory_ids=tuple(one.memory_id for one in answer.items),
+        scores=tuple(one.score for one in answer.items),
+        budget=answer.budget_tokens,
+        created_at=told.created_at,
+        expires_at=told.expires_at,
+        newest_at=told.newest_at,
+        lag_seconds=told.index_lag_seconds,
+    )
+    cited = (
+        Cited(recalled_of(one, tenant), one.cited_text, one.tokens, is_cut=one.is_cut)
+        for one in answer.items
+    )
+    return Bundle(package, tuple(cited), answer.counted_by)
 
 
 def hints_of(answer: HintsAnswer, tenant: str) -> FailureHints:

@@ -167,6 +167,7 @@ class RemoteLooks:
         return tuple(from_wire.recalled_of(one, self.tenant) for one in others)[: asked.limit]
 
     def context(self, task: Task) -> Bundle:
+        from cli.desk import learned_from_wire
         from factory_runtime.services.context_package import query_of
         from factory_runtime.wire.context import ContextQuestion
 
@@ -178,10 +179,15 @@ class RemoteLooks:
             project=task.project_id,
             ttl_seconds=math.ceil(task.ttl.total_seconds()),
         )
-        return from_wire.bundle_of(self.client.send(calls.make_context(question)), self.tenant)
+        return learned_from_wire.bundle_of(
+            self.client.send(calls.make_context(question)), self.tenant
+        )
 
     def read_context(self, package_id: str) -> Bundle:
-        return from_wire.bundle_of(self.client.send(calls.get_context(package_id)), self.tenant)
+        from cli.desk import learned_from_wire
+
+        told = self.client.send(calls.get_context(package_id))
+        return learned_from_wire.bundle_of(told, self.tenant)
 
     def memories_of(self, run_id: str) -> tuple[ShownMemory, ...]:
         found = self.client.send(calls.list_run_memories(run_id)).items
