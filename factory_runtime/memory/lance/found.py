@@ -13,7 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from factory_runtime.domain.memory import Kind, Memory, Recalled
-from factory_runtime.domain.ranking import ALIKE, FOLD_AMONG, WORDS_WEIGHT, Candidate, rank
+from factory_runtime.domain.ranking import (
+    ALIKE,
+    FOLD_AMONG,
+    WORDS_WEIGHT,
+    Candidate,
+    full_words,
+    rank,
+)
 from factory_runtime.memory.lance.rows import MEMORY_COLUMNS, memory_of
 from factory_runtime.ports import RecallQuery
 
@@ -36,12 +43,16 @@ class _Rows:
 
 
 def ranked(
-    answers: Sequence[Any], tenant_id: str, query: RecallQuery, vector: Sequence[float]
+    answers: Sequence[Any],
+    tenant_id: str,
+    query: RecallQuery,
+    vector: Sequence[float],
+    words_asked: int,
 ) -> tuple[Recalled, ...]:
     """The best first. Answers are Arrow's tables; those of a search for words have ``_score``."""
     rows = _together(answers, len(vector))
     likeness = rows.vectors @ _unit(np.asarray([vector], dtype=np.float64))[0]
-    chosen = _promising(likeness, rows.words, query)
+    chosen = _promising(likeness, rows.words, query, words_asked)
     vectors = rows.vectors[chosen]
 
     def near(place: int) -> Collection[int]:
@@ -57,6 +68,7 @@ def ranked(
         limit=query.limit,
         words_weight=query.words_weight,
         newest=query.newest,
+        words_asked=words_asked,
         near=near,
     )
 
@@ -93,12 +105,14 @@ def _unit(vectors: Floats) -> Floats:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def _promising(likeness: Floats, words: list[float | None], query: RecallQuery) -> list[int]:
+def _promising(
+    likeness: Floats, words: list[float | None], query: RecallQuery, words_asked: int
+) -> list[int]:
     """The rows that can be among the best: only these are made into memories."""
     weight = WORDS_WEIGHT if query.words_weight is None else query.words_weight
     stood = np.asarray([score or 0.0 for score in words])
-    most = max(float(stood.max(initial=0.0)), np.finfo(np.float64).tiny)
-    scores = (1 - weight) * np.clip(likeness, 0.0, 1.0) + weight * stood / most
+    full = full_words(words, words_asked) or 1.0
+    scores = (1 - weight) * np.clip(likeness, 0.0, 1.0) + weight * stood / full
     count = FOLD_AMONG * query.limit
     return [int(row) for row in np.argsort(-scores, kind="stable")[:count]]
 

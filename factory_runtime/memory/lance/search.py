@@ -45,7 +45,7 @@ class _Sought:
     """What is looked for, as LanceDB takes it."""
 
     vector: list[float]
-    words: str
+    words: tuple[str, ...]
     where: Any
     count: int
     weight: float
@@ -75,7 +75,7 @@ class Searches:
             # What was open may have been made anew by another process.
             self._open.pop(tenant_id, None)
             found = wait_for(self._find(tenant_id, collections, sought))
-        return ranked(found, tenant_id, query, vector)
+        return ranked(found, tenant_id, query, vector, len(sought.words))
 
     async def _find(
         self, tenant_id: str, collections: tuple[Collection, ...], sought: _Sought
@@ -122,10 +122,10 @@ class Searches:
 
 
 def _sought(query: RecallQuery, vector: Sequence[float]) -> _Sought:
-    words = dict.fromkeys(words_of(query.text))
+    words = tuple(dict.fromkeys(words_of(query.text)))
     return _Sought(
         vector=list(vector),
-        words=" ".join(list(words)[:MAX_WORDS]),
+        words=words[:MAX_WORDS],
         where=wanted(query),
         count=max(CANDIDATES, 3 * query.limit),
         weight=WORDS_WEIGHT if query.words_weight is None else query.words_weight,
@@ -145,7 +145,8 @@ async def _by_meaning(one: _Open, sought: _Sought) -> Any:
 
 async def _by_words(one: _Open, sought: _Sought) -> Any:
     queries: Any = import_module("lancedb.query")
-    search = one.table.query().nearest_to_text(queries.MatchQuery(sought.words, "words"))
+    words = queries.MatchQuery(" ".join(sought.words), "words")
+    search = one.table.query().nearest_to_text(words)
     return await _answer(search, one, sought, "_score")
 
 

@@ -64,6 +64,15 @@ def test_a_query_that_says_no_weight_has_the_usual_one() -> None:
     assert one.score == pytest.approx((1 - WORDS_WEIGHT) * 0.5 + WORDS_WEIGHT)
 
 
+def test_the_best_of_words_that_hardly_stand_anywhere_is_not_raised_to_the_top() -> None:
+    """A BM25 score counts beside what so many words could have had, not beside the best found."""
+    candidates = [found("a", 0.5, 9.0), found("b", 0.5, 4.5)]
+    first, second = rank(candidates, limit=5, words_asked=4)
+    assert (first.words, second.words) == (0.5, 0.25)
+    first, second = rank(candidates, limit=5, words_asked=1)
+    assert (first.words, second.words) == (1.0, 0.5)
+
+
 def test_meaning_alone_and_words_alone_do_not_see_each_other() -> None:
     candidates = [found("a", 0.9), found("b", 0.1, 2.0), found("c", 0.2, 1.0)]
     assert ids(rank(candidates, limit=5, words_weight=0)) == ["a", "c", "b"]
