@@ -15,6 +15,9 @@ from factory_runtime.domain.memory import Observation, ObservationKind
 WITHIN = timedelta(days=30)
 """A success of another run, later than this after a failure, has nothing to do with it."""
 
+OWN = "own"
+"""Fact of a success: the jobs that had failed in an earlier cycle of the run are those that did it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Try:
@@ -76,7 +79,8 @@ def _own_tries(line: Sequence[_Seen]) -> tuple[list[Try], list[_Seen]]:
     left: list[_Seen] = []
     by_run: dict[str, list[_Seen]] = defaultdict(list)
     for seen in line:
-        by_run[seen.one.run_id].append(seen)
+        if seen.failed or seen.one.facts.get(OWN):
+            by_run[seen.one.run_id].append(seen)
     for cycles in by_run.values():
         failure: _Seen | None = None
         for seen in sorted(cycles, key=lambda seen: seen.one.cycle):

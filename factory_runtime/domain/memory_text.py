@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any, cast
 
-from factory_runtime.domain.redaction import is_secret_key, redact_text
+from factory_runtime.domain.redaction import REDACTED, is_secret_key, redact, redact_text
 from factory_runtime.domain.secrets import SHORTEST, Secrets
 
 LINE = 120
@@ -15,6 +15,9 @@ LINE = 120
 
 _READ = 16 * 1024
 """Characters of one text that are looked at."""
+
+_VALUE = 4096
+"""Characters of one value, and a tenth as many members of one list: more are never shown."""
 
 _SECRETS = 64
 _SECRET_LENGTH = 4096
@@ -52,12 +55,37 @@ def spoken(inputs: Mapping[str, Any], length: int, most: int) -> list[str]:
     return [line for line in lines if not line.endswith(": ")]
 
 
+def clean(inputs: Mapping[str, Any], secrets: Secrets) -> dict[str, Any]:
+    """Inputs without secrets; of values that are very large, the beginning and how large they are.
+
+    To look through a megabyte for secrets takes seconds.
+    """
+    return secrets.hide(redact(_bounded(inputs, 0)))
+
+
 def secrets_in(inputs: Any) -> Secrets:
     """What stands in inputs under names of secrets, so that no error repeats it."""
     found = Secrets()
     texts = (text for text in _secret_texts(inputs, 0, of_secret=False) if len(text) >= SHORTEST)
     found.add([text[:_SECRET_LENGTH] for text in islice(texts, _SECRETS)])
     return found
+
+
+def _bounded(value: Any, depth: int) -> Any:
+    match value:
+        case str() if len(value) > _VALUE:
+            return f"{value[:_VALUE]}… ({len(value)} characters)"
+        case Mapping() if depth < _DEEPEST:
+            items = cast("Mapping[Any, Any]", value).items()
+            return {str(key)[:_VALUE]: _bounded(inner, depth + 1) for key, inner in items}
+        case list() if depth < _DEEPEST:
+            members = cast("list[Any]", value)
+            some = [_bounded(inner, depth + 1) for inner in members[: _VALUE // 10]]
+            return some if len(some) == len(members) else [*some, f"… ({len(members)} items)"]
+        case Mapping() | list():
+            return REDACTED
+        case _:
+            return value
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

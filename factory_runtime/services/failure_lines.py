@@ -43,7 +43,7 @@ def is_line(subject: str) -> bool:
 
 def line_of(record: RunRecord, cycle: Cycle, failures: Sequence[Observation]) -> Observation:
     """The line of a cycle."""
-    run, so = record.run, record.circumstances(cycle)
+    run = record.run
     by_step: dict[str, list[JobEnd]] = defaultdict(list)
     for end in cycle.ends:
         if end.status in (JobStatus.SUCCEEDED, JobStatus.FAILED):
@@ -51,7 +51,7 @@ def line_of(record: RunRecord, cycle: Cycle, failures: Sequence[Observation]) ->
     steps: dict[str, Any] = {}
     for base, ends in list(by_step.items())[:_STEPS]:
         if all(end.status is JobStatus.SUCCEEDED for end in ends):
-            there = record.circumstances_of(cycle, so, ends[0]).to_facts()
+            there = record.circumstances_of(cycle, ends[0]).to_facts()
             own = {name: there[name] for name in _OF_STEP if name in there}
             steps[base] = {**own, "at": max(end.at for end in ends).isoformat()}
     return Observation(
@@ -66,7 +66,7 @@ def line_of(record: RunRecord, cycle: Cycle, failures: Sequence[Observation]) ->
         project_id=run.project_id,
         facts={
             "template": run.template_id,
-            "so": so.to_facts(),
+            "so": record.circumstances[cycle.number].to_facts(),
             "steps": steps,
             "failed": [[one.step, one.subject, one.at.isoformat()] for one in failures],
         },

@@ -12,6 +12,7 @@ from factory_runtime.domain.cause import cause_of
 from factory_runtime.domain.circumstances import Circumstances
 from factory_runtime.domain.difference import Difference
 from factory_runtime.domain.failure_pattern import FailurePattern, Resolution
+from factory_runtime.domain.failure_tries import OWN
 from factory_runtime.domain.fingerprint import fingerprint
 from factory_runtime.domain.ids import digest_of
 from factory_runtime.domain.job import JobStatus
@@ -75,38 +76,36 @@ def seen_in(run: Run, cycle: Cycle) -> Seen:
 def failures_of(record: RunRecord, cycle: Cycle) -> tuple[Observation, ...]:
     """The failures of a cycle: one for each kind and step, however many jobs had it."""
     found: dict[tuple[str, str], Observation] = {}
-    so = record.circumstances(cycle)
+    seen = seen_in(record.run, cycle)
     for end in cycle.ends:
-        told = _told(record, cycle, end)
-        if told is None:
+        failure = _failure(record, cycle, end)
+        if failure is None:
             continue
-        subject = find_failure_memory_id(record.run.tenant_id, str(told["fingerprint"]))
+        subject = find_failure_memory_id(record.run.tenant_id, failure.fingerprint)
         known = found.get((subject, end.base))
-        if known is None and len(found) < _MOST:
-            so_there = record.circumstances_of(cycle, so, end)
-            seen = seen_in(record.run, cycle)
-            facts = {**told, **_facts(seen, so_there), "jobs": [end.name]}
-            found[subject, end.base] = _failed(seen, end, subject, facts)
-        elif known is not None:
+        if known is not None:
             known.facts["jobs"].append(end.name)
+        elif len(found) < _MOST:
+            facts = _facts(seen, record.circumstances_of(cycle, end))
+            facts |= {**_told(record, end, failure), "jobs": [end.name]}
+            found[subject, end.base] = _failed(seen, end, subject, facts)
     # The names tell which jobs to look for in the next cycle; they are not kept.
     return tuple(found.values())
 
 
 def got_over(record: RunRecord, cycle: Cycle, failure: Observation) -> Observation | None:
-    """That the jobs of a failure succeeded in the next cycle that they ran in; else None."""
+    """That the jobs of a failure succeeded in a later cycle; None where they have not yet."""
     names = set(failure.facts["jobs"])
     for later in record.cycles:
-        if later.number <= cycle.number:
-            continue
         ends = [end for end in later.ends if end.name in names and _ran(end)]
-        if not ends:
+        if later.number <= cycle.number or not ends:
             continue
-        if any(end.status is JobStatus.FAILED for end in ends):
-            return None
-        so = record.circumstances_of(later, record.circumstances(later), ends[0])
-        at = max(end.at for end in later.ends if end.base == failure.step and _ran(end))
-        return tried(seen_in(record.run, later), failure.subject, failure.step, at, so)
+        if all(end.status is JobStatus.SUCCEEDED for end in ends):
+            so = record.circumstances_of(later, ends[0])
+            at = max(end.at for end in later.ends if end.base == failure.step and _ran(end))
+            seen = seen_in(record.run, later)
+            one = tried(seen, failure.subject, failure.step, at, so)
+            return replace(one, facts={**one.facts, OWN: True})
     return None
 
 
@@ -156,28 +155,41 @@ def _facts(seen: Seen, so: Circumstances) -> dict[str, Any]:
     return {"template": seen.template_id, "so": so.to_facts()}
 
 
-def _told(record: RunRecord, cycle: Cycle, end: JobEnd) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    code: str
+    message: str
+    fingerprint: str
+
+
+def _failure(record: RunRecord, cycle: Cycle, end: JobEnd) -> _Failure | None:
     """Of what kind it is; None where it did not fail, or nobody knows of what."""
     if end.status is not JobStatus.FAILED:
         return None
     letter = record.letters.get(end.name)
-    if letter is not None and letter.cycle != cycle.number:
-        letter = None  # of another cycle: a job has one letter, the last
-    code = letter.error_code if letter is not None else _code(cycle, end)
+    if letter is not None and letter.cycle == cycle.number:  # a job has one letter, the last
+        return _Failure(letter.error_code, letter.error, letter.fingerprint)
+    code = _code(cycle, end)
     if code is None or code in _DECIDED:
         return None
-    run = record.run
-    message = letter.error if letter is not None else end.error
-    names = (run.id, end.name, run.project_id, run.tenant_id, run.module_id or "")
-    print_, _ = fingerprint(code, message, end.type, names=names)
-    harmless = redact_text(record.secrets.hide_in(message[:_LOOKED_AT]))
-    _, words = fingerprint(code, harmless, end.type, names=names)
+    print_, _ = fingerprint(code, end.error, end.type, names=_names(record.run, end))
+    return _Failure(code, end.error, print_)
+
+
+def _told(record: RunRecord, end: JobEnd, failure: _Failure) -> dict[str, Any]:
+    harmless = redact_text(record.secrets.hide_in(failure.message[:_LOOKED_AT]))
+    names = _names(record.run, end)
+    _, words = fingerprint(failure.code, harmless, end.type, names=names)
     return {
-        "fingerprint": print_ if letter is None else letter.fingerprint,
-        "error_code": one_line(code),
+        "fingerprint": failure.fingerprint,
+        "error_code": one_line(failure.code),
         "job_type": end.type,
         "symptom": one_line(words, _SYMPTOM, record.secrets),
     }
+
+
+def _names(run: Run, end: JobEnd) -> tuple[str, ...]:
+    return (run.id, end.name, run.project_id, run.tenant_id, run.module_id or "")
 
 
 def _code(cycle: Cycle, end: JobEnd) -> str | None:

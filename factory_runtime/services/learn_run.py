@@ -59,11 +59,13 @@ class Learner:
             raise GivenUpError(str(error)) from error
         if record.run.undoes is not None or record.run.plan is None:
             return  # what was taken back, or never begun, shows nothing of its template
+        # All that takes time is done before: the transaction keeps others from writing.
+        lessons = {cycle.number: _lesson(record, cycle) for cycle in record.cycles}
         with self.store.begin(tenant_id) as tx:
             now = self.clock.now()
             take_turn(tx, now)
             self._check(tx, record.run)
-            _learn(tx, record, now)
+            _learn(tx, record, lessons, now)
 
     def learn_template(self, message: OutboxMessage) -> None:
         """Learn of a template's versions.
@@ -89,12 +91,13 @@ class Learner:
             raise StaleVersionError(f"run {run.id} went on meanwhile", hint="do it again")
 
 
-def _learn(tx: RunTransaction, record: RunRecord, now: datetime) -> None:
+def _learn(
+    tx: RunTransaction, record: RunRecord, of_cycles: Mapping[int, _Lesson], now: datetime
+) -> None:
     run = record.run
-    cycles = _not_forgotten(tx, record)
-    if not cycles:
+    lessons = [of_cycles[cycle.number] for cycle in _not_forgotten(tx, record)]
+    if not lessons:
         return
-    lessons = [_lesson(record, cycle) for cycle in cycles]
     observations = [one for lesson in lessons for one in lesson.observations]
     subjects = {one.subject for one in observations}
     tx.add_observations(observations)

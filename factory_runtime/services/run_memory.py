@@ -11,8 +11,7 @@ from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.ids import canonical_json, digest_of
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.memory import Kind, Memory
-from factory_runtime.domain.memory_text import cut, one_line, secrets_in, spoken
-from factory_runtime.domain.redaction import redact
+from factory_runtime.domain.memory_text import clean, cut, one_line, secrets_in, spoken
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.domain.secrets import Secrets
 from factory_runtime.services.run_lessons import NO_LESSONS, Lessons
@@ -52,11 +51,11 @@ def memory_of_run(
     ``inputs`` are validated with defaults filled in; ``at`` becomes its ``created_at``.
     """
     secrets = secrets_in(inputs)
-    clean: dict[str, Any] = secrets.hide(redact(inputs))
+    given = clean(inputs, secrets)
     title, purpose = one_line(template_title), _first_clause(template_description)
     outcome = run.status.value.lower()
     error = one_line(run.error or "", _ERROR, secrets)
-    asked = cut("; ".join(spoken(clean, _INPUT, _INPUTS_SHOWN)), _INPUTS)
+    asked = cut("; ".join(spoken(given, _INPUT, _INPUTS_SHOWN)), _INPUTS)
     # Only what tells this run from others: what all runs of a template say makes them all alike.
     sentences = (
         f"{title}: {purpose}." if purpose else f"{title}.",
@@ -84,7 +83,7 @@ def memory_of_run(
         facts={
             **_facts(run, jobs, artifacts, secrets),
             "error": error or None,
-            "inputs": clean if _is_small(clean) else {},
+            "inputs": given if _is_small(given) else {},
             "decisions": lessons.decisions,
             "learnings": lessons.learnings,
         },

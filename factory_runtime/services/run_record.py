@@ -12,10 +12,9 @@ from factory_runtime.domain.circumstances import Circumstances, kept_inputs
 from factory_runtime.domain.dead_letter import DeadLetter, LetterFilter, LetterStatus
 from factory_runtime.domain.errors import FactoryError, TransientError
 from factory_runtime.domain.job import Job
-from factory_runtime.domain.memory_text import one_line, secrets_in
+from factory_runtime.domain.memory_text import clean, one_line, secrets_in
 from factory_runtime.domain.plan import Plan
 from factory_runtime.domain.records import RunEvent, TemplateRecord
-from factory_runtime.domain.redaction import redact
 from factory_runtime.domain.run import Run
 from factory_runtime.domain.secrets import Secrets
 from factory_runtime.ports import ArtifactStorage, RunStore, RunTransaction
@@ -36,6 +35,8 @@ class RunRecord:
         letters: its dead letters, by job.
         cycles: those that have ended, in order.
         plans: of each of them; None where it can no longer be read.
+        given: the inputs of each of them, without secrets; empty where they are no longer known.
+        circumstances: what was so for the whole of each cycle.
         inputs: as they are now, in the order of the template.
         secrets: that nothing may say.
     """
@@ -48,6 +49,8 @@ class RunRecord:
     letters: Mapping[str, DeadLetter]
     cycles: tuple[Cycle, ...]
     plans: Mapping[int, Plan | None]
+    given: Mapping[int, Mapping[str, Any]]
+    circumstances: Mapping[int, Circumstances]
     inputs: Mapping[str, Any]
     secrets: Secrets
 
@@ -56,33 +59,16 @@ class RunRecord:
         """The one of the last cycle that has ended."""
         return self.plans.get(self.cycles[-1].number) if self.cycles else None
 
-    def clean_inputs(self, cycle: Cycle) -> dict[str, Any]:
-        """What the cycle was given, without secrets; nothing where that is no longer known."""
-        plan = self.plans[cycle.number]
-        if plan is None and cycle.plan_digest is not None:
-            return {}
-        return self.secrets.hide(redact(self.inputs if plan is None else plan.inputs))
-
     def template_version(self, cycle: Cycle) -> str:
         plan = self.plans[cycle.number]
         return self.run.template_version if plan is None else plan.template_version
 
-    def circumstances(self, cycle: Cycle) -> Circumstances:
-        """What was so for the whole cycle."""
-        inputs, digest = kept_inputs(self.clean_inputs(cycle))
-        return Circumstances(
-            inputs=inputs,
-            inputs_digest=digest,
-            template_version=self.template_version(cycle),
-            changed=tuple(one_line(name, secrets=self.secrets) for name in cycle.changed),
-        )
-
-    def circumstances_of(self, cycle: Cycle, so: Circumstances, end: JobEnd) -> Circumstances:
-        """What was so for a job of the cycle: ``so``, and what is its own."""
+    def circumstances_of(self, cycle: Cycle, end: JobEnd) -> Circumstances:
+        """What was so for a job of the cycle."""
         plan, attempt = self.plans[cycle.number], end.attempt
         planned = None if plan is None else plan.by_name.get(end.name)
         return replace(
-            so,
+            self.circumstances[cycle.number],
             type_version=None if planned is None else planned.type_version,
             timeout=None if planned is None else planned.timeout.total_seconds(),
             environment=None if attempt is None else one_line(attempt.environment),
@@ -111,7 +97,11 @@ def read_run(store: RunStore, storage: ArtifactStorage, tenant_id: str, run_id: 
     inputs = _in_order(_inputs(storage, run), template)
     plans = {cycle.number: _find_plan(storage, run, cycle) for cycle in cycles}
     all_inputs = [inputs, *(plan.inputs for plan in plans.values() if plan is not None)]
-    return RunRecord(
+    secrets = secrets_in(all_inputs)
+    given = {
+        cycle.number: clean(_given(inputs, plans[cycle.number], cycle), secrets) for cycle in cycles
+    }
+    record = RunRecord(
         run=run,
         jobs=jobs,
         artifacts=artifacts,
@@ -120,8 +110,27 @@ def read_run(store: RunStore, storage: ArtifactStorage, tenant_id: str, run_id: 
         letters={letter.step: letter for letter in letters},
         cycles=cycles,
         plans=plans,
+        given=given,
+        circumstances={},
         inputs=inputs,
-        secrets=secrets_in(all_inputs),
+        secrets=secrets,
+    )
+    return replace(record, circumstances={one.number: _so(record, one) for one in cycles})
+
+
+def _given(inputs: Mapping[str, Any], plan: Plan | None, cycle: Cycle) -> Mapping[str, Any]:
+    if plan is not None:
+        return plan.inputs
+    return inputs if cycle.plan_digest is None else {}
+
+
+def _so(record: RunRecord, cycle: Cycle) -> Circumstances:
+    inputs, digest = kept_inputs(record.given[cycle.number])
+    return Circumstances(
+        inputs=inputs,
+        inputs_digest=digest,
+        template_version=record.template_version(cycle),
+        changed=tuple(one_line(name, secrets=record.secrets) for name in cycle.changed),
     )
 
 

@@ -33,7 +33,7 @@ def ending_of(record: RunRecord, cycle: Cycle) -> Observation | None:
     combination = Combination(
         run.tenant_id,
         run.template_id,
-        telling_inputs(record.clean_inputs(cycle), schema),
+        telling_inputs(record.given[cycle.number], schema),
         layers_of(one_line(name, 80) for name in _layers(record, cycle)),
     )
     succeeded = cycle.status is RunStatus.SUCCEEDED
