@@ -34,7 +34,7 @@ def ending_of(record: RunRecord, cycle: Cycle) -> Observation | None:
         run.tenant_id,
         run.template_id,
         telling_inputs(record.given[cycle.number], schema),
-        layers_of(one_line(name, 80) for name in _layers(record, cycle)),
+        tuple(one_line(name, 80) for name in layers_of(_layers(record, cycle))),
     )
     succeeded = cycle.status is RunStatus.SUCCEEDED
     return Observation(
