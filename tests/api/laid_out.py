@@ -9,11 +9,19 @@ from factory_runtime.domain.approval import Approval
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.dead_letter import DeadLetter, RedriveOrder
 from factory_runtime.domain.job import JobStatus
+from factory_runtime.domain.memory import MemoryUse
 from factory_runtime.domain.records import Effect
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.services.ask_people import plan_digest
 from tests.api.site import ApiSite, somebody
-from tests.builders import a_failure_kind, a_letter, a_redrive_order, an_approval, an_effect
+from tests.builders import (
+    a_failure_kind,
+    a_letter,
+    a_memory,
+    a_redrive_order,
+    an_approval,
+    an_effect,
+)
 from tests.builders import an_artifact as a_bare_artifact
 
 TEXT = b"# Orders\n\nhow to run it\n"
@@ -81,6 +89,9 @@ def lay_out(site: ApiSite, project: str, tenant: str = "acme") -> LaidOut:
         tx.add_approval(approval)
         tx.intend_effect(effect)
         tx.add_artifacts([artifact])
+        memory = a_memory(id=f"mem-of-{project}", tenant_id=tenant, project_id=project)
+        tx.save_memories([memory])
+        tx.add_uses([MemoryUse(tenant, failed, "make", memory.id, project, 1, 0.9, now, now)])
     return LaidOut(project, failed, waiting, letter, order, approval, effect, artifact)
 
 

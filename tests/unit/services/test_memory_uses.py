@@ -35,6 +35,7 @@ from factory_runtime.services.memory_uses import find_own, told_of
 from factory_runtime.services.run_attempt import fail_attempt, publish_attempt
 from tests.builders import NOON, TENANT, a_memory, a_run, after
 from tests.small_factory import THRICE, SmallFactory, busy, gives, raises, steps
+from tests.undoing import UndoFactory
 
 
 class Shelf:
@@ -182,6 +183,26 @@ def test_a_second_attempt_keeps_the_row_of_the_first_and_may_use_it(
     assert (used.shown_at, other.used_at) == (shown_at, None)
     assert used.used_at is not None
     assert used.used_at > shown_at
+
+
+def test_an_undo_is_shown_what_it_recalls_as_the_run_that_it_is(tmp_path: Path) -> None:
+    factory = UndoFactory(tmp_path / "templates")
+    factory.engine = replace(factory.engine, recall=Shelf(factory.store).recall)
+    keep(factory, memory("mem-1"))
+    run = factory.made()
+
+    def once_more(context: JobContext, _with: Mapping[str, Any]) -> JobResult:
+        context.recall("orders")
+        if context.facts.attempt == 1:
+            raise busy()
+        return JobResult()
+
+    factory.on["undo-last"] = once_more
+    undoing = factory.undo(run)
+    assert factory.walk(undoing).status is RunStatus.SUCCEEDED
+    assert uses(factory, undoing) == [("undo-last", "mem-1", 1, False)]
+    assert uses(factory, run) == []
+    factory.store.close()
 
 
 @pytest.mark.parametrize("end", ["fails", "waits"])
