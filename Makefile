@@ -72,7 +72,7 @@ soak: $(STAMP) system-packages
 pictures: $(STAMP) system-packages
 	@FACTORY_PICTURES=docs/pictures $(BIN)/python -m pytest -q tests/flows/test_prefect_ui.py
 
-bench: $(STAMP) system-packages
+bench: $(STAMP) $(PEERS_STAMP) system-packages
 	@$(BIN)/python -m benchmarks
 
 bench-peers: $(PEERS_STAMP)

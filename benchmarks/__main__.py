@@ -29,6 +29,8 @@ NAMES = (
     "compile",
     "embed",
     "recall",
+    "memory_search",
+    "memory_runs",
     "sweep",
     "dispatch",
     "letters",

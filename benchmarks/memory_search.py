@@ -1,0 +1,156 @@
+"""How fast the memory answers among 100,000 rows of 50 tenants, and what it misses.
+
+Beside it, on the same rows and questions: LanceDB as its quick start has it, one table with a
+vector index and a filter by tenant; and Chroma, one collection with the same filter.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from benchmarks.memory_rows import BEST, DIMENSIONS, Answers, Rows, ask, words_of
+from benchmarks.ratio import Ratio
+from factory_runtime.domain.memory import COLLECTION_OF, Embedded, Kind, Memory
+from factory_runtime.memory.embedders.minilm import MiniLmEmbedder
+from factory_runtime.memory.lance import LanceMemoryIndex
+from factory_runtime.ports import RecallQuery
+
+MANY_TENANTS = Rows(tenants=50, each=2_000)
+ONE_TENANT = Rows(tenants=1, each=100_000)
+KINDS = (Kind.RUN, Kind.TEMPLATE, Kind.CODE, Kind.DOCUMENT)
+PEERS_PYTHON = Path(".venv-peers/bin/python")
+_AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def main() -> tuple[Ratio, ...]:
+    """Print the figures."""
+    embedder = MiniLmEmbedder()
+    embedder.embed(["load"])
+    with tempfile.TemporaryDirectory() as folder:
+        ours = _ours(Path(folder), embedder, MANY_TENANTS, "ours, 50 tenants of 2,000", KINDS)
+        whole = ours[-1]
+        ours += _ours(Path(folder) / "one", embedder, ONE_TENANT, "ours, 1 of 100,000", KINDS[:1])
+    with tempfile.TemporaryDirectory() as folder:
+        raw = _raw_lance(Path(folder), MANY_TENANTS)
+    chroma = _chroma()
+    for answers in [*ours, raw, *([chroma] if chroma else [])]:
+        print(answers)
+    ratios = [
+        Ratio("search with embedding, 50 tenants / 40 ms", whole.p50 / 40, 1),
+        Ratio("recall@10, 50 tenants", ours[0].recall, 0.97, at_least=True),
+        Ratio("recall@10, one tenant of 100,000", ours[3].recall, 0.97, at_least=True),
+        Ratio("our search by meaning / raw LanceDB's", ours[0].p50 / raw.p50),
+    ]
+    if chroma:
+        ratios.append(Ratio("our search by meaning / Chroma's", ours[0].p50 / chroma.p50))
+    else:
+        print(f"Chroma: not measured, there is no {PEERS_PYTHON} (`make bench` makes it)")
+    return tuple(ratios)
+
+
+def _ours(
+    folder: Path, embedder: MiniLmEmbedder, rows: Rows, name: str, kinds: tuple[Kind, ...]
+) -> list[Answers]:
+    index = LanceMemoryIndex(folder, embedder)
+    begun = time.perf_counter()
+    for tenant in range(rows.tenants):
+        for some in _in_parts(list(_embedded(rows, tenant, kinds)), 5_000):
+            index.upsert(f"tenant-{tenant}", some)
+        index.optimize(f"tenant-{tenant}", keep=timedelta(0))
+    print(f"{name}: indexed and optimized in {time.perf_counter() - begun:.0f} s")
+    collections = tuple(dict.fromkeys(COLLECTION_OF[kind] for kind in kinds))
+
+    def search(tenant: int, vector: Any, text: str, weight: float | None) -> set[int]:
+        query = RecallQuery(text, collections, limit=BEST, words_weight=weight)
+        found = index.search(f"tenant-{tenant}", query, vector.tolist())
+        return {int(hit.memory.id) for hit in found}
+
+    def with_embedding(tenant: int, vector: Any, text: str) -> set[int]:
+        embedder.embed([text])
+        return search(tenant, vector, text, None)
+
+    return [
+        ask(f"{name}, by meaning alone", rows, lambda t, v, w: search(t, v, w, 0)),
+        ask(f"{name}, by meaning and words", rows, lambda t, v, w: search(t, v, w, None)),
+        ask(f"{name}, both, and the query embedded", rows, with_embedding),
+    ]
+
+
+def _embedded(rows: Rows, tenant: int, kinds: tuple[Kind, ...]) -> Iterator[Embedded]:
+    for number, vector in enumerate(rows.of_tenant(tenant).tolist()):
+        memory = Memory(
+            id=f"{number:06}",
+            tenant_id=f"tenant-{tenant}",
+            kind=kinds[number % len(kinds)],
+            title=f"row {number}",
+            text=f"{words_of(number)} {number}",
+            created_at=_AT,
+            project_id="shop",
+            run_id=f"run-{number}",
+        )
+        yield Embedded(memory, tuple(vector))
+
+
+def _raw_lance(folder: Path, rows: Rows) -> Answers:
+    """As its documentation shows it."""
+    lancedb: Any = import_module("lancedb")
+    pa: Any = import_module("pyarrow")
+    flat = pa.array(rows.vectors.reshape(-1))
+    count = rows.tenants * rows.each
+    table = lancedb.connect(str(folder)).create_table(
+        "rows",
+        pa.table(
+            {
+                "id": pa.array([number % rows.each for number in range(count)]),
+                "tenant": pa.array([number // rows.each for number in range(count)]),
+                "text": pa.array([words_of(number % rows.each) for number in range(count)]),
+                "vector": pa.FixedSizeListArray.from_arrays(flat, DIMENSIONS),
+            }
+        ),
+    )
+    table.create_index(metric="cosine", vector_column_name="vector", index_type="IVF_HNSW_SQ")
+
+    def search(tenant: int, vector: Any, text: str) -> set[int]:
+        del text
+        found = table.search(vector).distance_type("cosine").where(f"tenant = {tenant}", True)
+        return set(found.select(["id"]).limit(BEST).to_arrow()["id"].to_pylist())
+
+    return ask("raw LanceDB, one table, index, filter by tenant", rows, search)
+
+
+def _chroma() -> Answers | None:
+    """In the peers' environment: it pins other versions of what we use."""
+    if not PEERS_PYTHON.exists():
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [
+                PEERS_PYTHON,
+                "-m",
+                "benchmarks.peers.chroma",
+                folder,
+                json.dumps(asdict(MANY_TENANTS)),
+            ],
+            stdout=subprocess.PIPE,
+            check=True,
+            text=True,
+        )
+    return Answers(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _in_parts(rows: list[Embedded], size: int) -> Iterator[list[Embedded]]:
+    return (rows[begin : begin + size] for begin in range(0, len(rows), size))
+
+
+if __name__ == "__main__":
+    for ratio in main():
+        print(ratio)
