@@ -21,7 +21,7 @@ from factory_runtime.domain.ranking import (
     full_words,
     rank,
 )
-from factory_runtime.memory.lance.rows import MEMORY_COLUMNS, memory_of
+from factory_runtime.memory.lance.rows import SHOWN, memory_of
 from factory_runtime.ports import RecallQuery
 
 Floats = NDArray[np.float64]
@@ -125,8 +125,7 @@ def _memories(
     for number, answer in enumerate(answers):
         wanted = [place for of, place in places if of == number]
         if wanted:
-            columns = [name for name in answer.column_names if name in MEMORY_COLUMNS]
-            rows = answer.select(columns).take(wanted).to_pylist()
+            rows = answer.select(SHOWN).take(wanted).to_pylist()
             for place, row in zip(wanted, rows, strict=True):
                 found[number, place] = memory_of(row, tenant_id)
     return [found[place] for place in places]

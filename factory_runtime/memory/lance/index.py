@@ -8,8 +8,9 @@ from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 
-from factory_runtime.domain.errors import FactoryError, MemoryUnavailableError
+from factory_runtime.domain.errors import FactoryError
 from factory_runtime.domain.memory import Collection, Embedded, Recalled
+from factory_runtime.memory.lance.faults import unavailable
 from factory_runtime.memory.lance.indexes import freshen_words
 from factory_runtime.memory.lance.migrate import migrate
 from factory_runtime.memory.lance.place import Place
@@ -174,7 +175,4 @@ class LanceMemoryIndex:
             raise
         # LanceDB raises RuntimeError, ValueError, OSError and Arrow's own for one and the same.
         except Exception as exc:
-            raise MemoryUnavailableError(
-                f"the memory in {self._place.uri} cannot be used: {exc}",
-                hint="it is made from the run store, and made anew by `factory memory rebuild`",
-            ) from exc
+            raise unavailable(self._place, exc) from exc

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
 
-from factory_runtime.domain.memory import Collection, Kind, digest_of_text
-from factory_runtime.memory.lance.library import arrow
-from factory_runtime.memory.lance.rows import schema, word_text
+from factory_runtime.domain.memory import Collection, Embedded, Kind, Memory
+from factory_runtime.memory.lance.rows import table_of
 from factory_runtime.memory.lance.tables import Tables, table_names
 
 _VERSION_1 = re.compile(rf"({'|'.join(Collection)})-(\d+)")
@@ -21,6 +21,11 @@ _KIND_THEN = {
     Collection.CODE: Kind.CODE,
     Collection.DOMAIN: Kind.DOCUMENT,
 }
+
+_TEXTS_THEN = (
+    *("title", "text", "project_id", "module_id", "run_id", "step", "trace_id", "correlation_id"),
+    *("template_id", "template_version", "outcome", "classification", "superseded_by"),
+)
 
 
 def migrate(tables: Tables, tenant_id: str) -> None:
@@ -60,7 +65,7 @@ def _move(
     models = {(row["embedding_model"], row["embedding_version"]) for row in rows}
     for model, version in models:
         todays = [
-            _today(row, collection)
+            _today(row, tenant_id, collection)
             for row in rows
             if (row["embedding_model"], row["embedding_version"]) == (model, version)
         ]
@@ -69,15 +74,19 @@ def _move(
             target.merge_insert("id")
             .when_not_matched_insert_all()
             .use_index(False)
-            .execute(arrow().Table.from_pylist(todays, schema=schema(dimensions)))
+            .execute(table_of(todays, model, version, dimensions))
         )
 
 
-def _today(row: dict[str, Any], collection: Collection) -> dict[str, Any]:
-    return row | {
-        "kind": _KIND_THEN[collection].value,
-        "text_digest": digest_of_text(row["text"]),
-        "changed_at": row["created_at"],
-        "revision": 1,
-        "words": word_text(row["title"], row["text"]),
-    }
+def _today(row: dict[str, Any], tenant_id: str, collection: Collection) -> Embedded:
+    texts = {name: row[name] for name in _TEXTS_THEN}
+    memory = Memory(
+        id=row["id"],
+        tenant_id=tenant_id,
+        kind=_KIND_THEN[collection],
+        created_at=row["created_at"],
+        changed_at=row["created_at"],
+        facts=json.loads(row["facts"]),
+        **texts,
+    )
+    return Embedded(memory, tuple(row["vector"]))

@@ -14,7 +14,7 @@ from factory_runtime.domain.memory import Collection, Recalled
 from factory_runtime.domain.ranking import WORDS_WEIGHT
 from factory_runtime.memory.lance.filters import wanted
 from factory_runtime.memory.lance.library import lancedb, session, wait_for
-from factory_runtime.memory.lance.rows import MEMORY_COLUMNS
+from factory_runtime.memory.lance.rows import SHOWN
 from factory_runtime.memory.lance.tables import Tables, check_nothing_left, is_missing
 from factory_runtime.memory.words import words_of
 from factory_runtime.ports import RecallQuery
@@ -33,14 +33,6 @@ OPEN_TENANTS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class _Open:
-    """A table, and which columns of a memory it has."""
-
-    table: Any
-    columns: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class _Sought:
     """What is looked for, as LanceDB takes it."""
 
@@ -56,7 +48,7 @@ class Searches:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._open: OrderedDict[str, dict[Collection, _Open]] = OrderedDict()
+        self._open: OrderedDict[str, dict[Collection, Any]] = OrderedDict()
 
     def search(
         self, tenant_id: str, query: RecallQuery, vector: Sequence[float]
@@ -82,14 +74,14 @@ class Searches:
     ) -> list[Any]:
         opened = await self._opened(tenant_id, collections)
         ways = [
-            way(one, sought)
-            for one in opened
+            way(table, sought)
+            for table in opened
             for way in (_by_meaning, _by_words)
             if (sought.weight < 1 if way is _by_meaning else sought.weight > 0 and sought.words)
         ]
         return list(await asyncio.gather(*ways))
 
-    async def _opened(self, tenant_id: str, collections: tuple[Collection, ...]) -> list[_Open]:
+    async def _opened(self, tenant_id: str, collections: tuple[Collection, ...]) -> list[Any]:
         known = self._open.setdefault(tenant_id, {})
         self._open.move_to_end(tenant_id)
         missing = [collection for collection in collections if collection not in known]
@@ -109,16 +101,14 @@ class Searches:
             self._open.popitem(last=False)
         return [known[collection] for collection in collections if collection in known]
 
-    async def _open_table(self, database: Any, tenant_id: str, name: str) -> _Open | None:
+    async def _open_table(self, database: Any, tenant_id: str, name: str) -> Any:
         try:
-            table = await database.open_table(name)
+            return await database.open_table(name)
         except ValueError as exc:
             if not is_missing(exc):
                 raise
             check_nothing_left(self._tables.place, tenant_id, name)
             return None
-        names = set((await table.schema()).names)
-        return _Open(table, tuple(column for column in MEMORY_COLUMNS if column in names))
 
 
 def _sought(query: RecallQuery, vector: Sequence[float]) -> _Sought:
@@ -132,26 +122,26 @@ def _sought(query: RecallQuery, vector: Sequence[float]) -> _Sought:
     )
 
 
-async def _by_meaning(one: _Open, sought: _Sought) -> Any:
+async def _by_meaning(table: Any, sought: _Sought) -> Any:
     search = (
-        one.table.query()
+        table.query()
         .nearest_to(sought.vector)
         .column("vector")
         .distance_type("cosine")
         .refine_factor(REFINE)
     )
-    return await _answer(search, one, sought, "_distance")
+    return await _answer(search, sought, "_distance")
 
 
-async def _by_words(one: _Open, sought: _Sought) -> Any:
+async def _by_words(table: Any, sought: _Sought) -> Any:
     queries: Any = import_module("lancedb.query")
     words = queries.MatchQuery(" ".join(sought.words), "words")
-    search = one.table.query().nearest_to_text(words)
-    return await _answer(search, one, sought, "_score")
+    search = table.query().nearest_to_text(words)
+    return await _answer(search, sought, "_score")
 
 
-async def _answer(search: Any, one: _Open, sought: _Sought, score: str) -> Any:
+async def _answer(search: Any, sought: _Sought, score: str) -> Any:
     if sought.where is not None:
         search = search.where(sought.where)
-    columns = [*one.columns, "vector", score]
+    columns = [*SHOWN, "vector", score]
     return await search.limit(sought.count).select(columns).to_arrow()

@@ -92,7 +92,8 @@ class Tables:
             self.place.remove(tenant_id)
 
     def connect(self, tenant_id: str) -> Any:
-        """The tenant's database; a local one's folder is made."""
+        """The tenant's database; its folder, or the container that it is in, is made."""
+        self.place.make()
         return lancedb().connect(
             self.place.of(tenant_id),
             # A handle without this never sees what others wrote since it was opened.
@@ -122,10 +123,7 @@ def check_nothing_left(place: Place, tenant_id: str, name: str) -> None:
     Raises:
         FileNotFoundError: it has rows in it, and nothing that says which.
     """
-    if place.folder is None:
-        return
-    data = place.folder / tenant_id / f"{name}.lance" / "data"
-    if data.exists() and next(data.iterdir(), None) is not None:
+    if place.has_files(tenant_id, f"{name}.lance/data"):
         raise FileNotFoundError(f"the table {name} has lost its versions")
 
 

@@ -107,8 +107,8 @@ class Upkeep:
         return IndexSize(
             rows={one: own[one].count_rows() if one in own else 0 for one in Collection},
             unindexed_rows=sum(map(rows_without_vector_index, own.values())),
-            files=None if files is None else len(files),
-            bytes_used=None if files is None else sum(files),
+            files=len(files),
+            bytes_used=sum(files),
             versions=sum(len(table.list_versions()) for table in self.tables.all(tenant_id)),
         )
 
