@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 
+from factory_runtime.domain.errors import SettingsError
 from factory_runtime.domain.memory import Collection, Embedded, Memory
 from factory_runtime.memory.in_memory import InMemoryMemoryIndex, WordsEmbedder
 from factory_runtime.ports import Embedder, MemoryIndex, RunStore
@@ -64,7 +67,9 @@ class Index(InMemoryMemoryIndex):
         return sorted(row.memory.id for row in self._of(tenant_id))
 
     def rows(self, tenant_id: str = TENANT) -> list[Embedded]:
-        return sorted(self._of(tenant_id), key=lambda row: row.memory.id)
+        """By id; vectors as exact as the record keeps them."""
+        rows = [replace(row, vector=tuple(array("f", row.vector))) for row in self._of(tenant_id)]
+        return sorted(rows, key=lambda row: row.memory.id)
 
 
 class Library:
@@ -81,7 +86,7 @@ class Library:
             lambda: store,
             clock,
             "first",
-            lambda name: self.embedders[name],
+            self._open_embedder,
             lambda embedder: self.open_index(embedder),
         )
         self.index = self._index_of(self.embedder)
@@ -115,6 +120,11 @@ class Library:
 
     def count(self, collection: Collection = Collection.RUNS) -> int:
         return self.index.count(TENANT, collection)
+
+    def _open_embedder(self, name: str) -> Embedder:
+        if name not in self.embedders:
+            raise SettingsError(f"no embedder is called {name!r}")
+        return self.embedders[name]
 
     def _index_of(self, embedder: Embedder) -> Index:
         return self.indexes.setdefault(model_name(embedder), Index(embedder))
