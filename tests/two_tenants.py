@@ -28,6 +28,7 @@ from factory_runtime.domain.memory import (
 )
 from factory_runtime.domain.records import EffectStatus, SetAside, TopicWait
 from factory_runtime.domain.run import RunStatus
+from factory_runtime.domain.tally import ASKED, Tally
 from factory_runtime.domain.webhook import (
     DeliveryFilter,
     DeliveryStatus,
@@ -86,6 +87,7 @@ SEEN = Observation(
 )
 USE = MemoryUse(TENANT, RUN.id, JOB.step, MEMORY.id, RUN.project_id, 1, 0.9, after(0))
 GONE = Forgotten(TENANT, ForgetScope.RUN, "run-0", after(0))
+TALLY = Tally(TENANT, ASKED, 1, after(60))
 PACKAGE = ContextPackage(TENANT, "ctx-1", "d" * 64, (MEMORY.id,), (0.9,), 2000, after(0), after(60))
 UNDOING = a_run(id="run-2", undoes=RUN.id)
 LETTER = a_letter(JOB)
@@ -213,7 +215,7 @@ EMPTY: dict[str, Call] = {
     "find_memories": lambda tx: tx.find_memories([MEMORY.id]),
     "list_memories": lambda tx: tx.list_memories(),
     "count_memories": lambda tx: tx.count_memories(),
-    "memories_without_prose": lambda tx: tx.memories_without_prose([MEMORY.kind], 9),
+    "memories_without_prose": lambda tx: tx.memories_without_prose([MEMORY.kind], after(9), 9),
     "unindexed_memories": lambda tx: tx.unindexed_memories(9),
     "find_vectors": lambda tx: tx.find_vectors(VECTOR.model, [VECTOR.text_digest]),
     "memories_without_vector": lambda tx: tx.memories_without_vector("other/1", 9),
@@ -222,6 +224,7 @@ EMPTY: dict[str, Call] = {
     "list_observations": lambda tx: tx.list_observations(subject=SEEN.subject),
     "list_uses": lambda tx: tx.list_uses(run_id=RUN.id),
     "find_forgotten": lambda tx: tx.find_forgotten(GONE.scope, GONE.key),
+    "find_tally": lambda tx: tx.find_tally(TALLY.about),
     "find_package": lambda tx: tx.find_package(PACKAGE.id),
     "find_package_of": lambda tx: tx.find_package_of(PACKAGE.task_digest, after(1)),
     "find_checkpoint": lambda tx: tx.find_checkpoint(RUN.id, JOB.step),
@@ -299,6 +302,7 @@ BESIDE: dict[str, Call] = {
     "delete_uses": lambda tx: tx.delete_uses(),
     "add_forgotten": lambda tx: tx.add_forgotten(replace(foreign(GONE), at=after(9))),
     "add_package": lambda tx: tx.add_package(foreign(PACKAGE)),
+    "save_tally": lambda tx: tx.save_tally(replace(foreign(TALLY), times=9)),
     "drop_packages": lambda tx: tx.drop_packages(after(99)),
     "add_failure_kind": lambda tx: tx.add_failure_kind(foreign(KIND)),
     "add_redrive_order": lambda tx: tx.add_redrive_order(foreign(ORDER)),
@@ -338,6 +342,7 @@ SMUGGLED: dict[str, Call] = {
     "add_uses": lambda tx: tx.add_uses([USE]),
     "add_forgotten": lambda tx: tx.add_forgotten(GONE),
     "add_package": lambda tx: tx.add_package(PACKAGE),
+    "save_tally": lambda tx: tx.save_tally(TALLY),
     "save_breaker": lambda tx: tx.save_breaker(BREAKER),
     "add_dead_letter": lambda tx: tx.add_dead_letter(LETTER),
     "add_failure_kind": lambda tx: tx.add_failure_kind(a_failure_kind(fingerprint="0" * 64)),
@@ -388,6 +393,7 @@ def settle(store: RunStore) -> None:
         tx.add_uses([USE])
         tx.add_forgotten(GONE)
         tx.add_package(PACKAGE)
+        tx.save_tally(TALLY)
         tx.save_checkpoint(JOB, CHECKPOINT)
         tx.save_breaker(BREAKER)
         tx.add_run(UNDOING)

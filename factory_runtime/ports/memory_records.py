@@ -19,6 +19,7 @@ from factory_runtime.domain.memory import (
     ObservationKind,
     Reuse,
 )
+from factory_runtime.domain.tally import Tally
 from factory_runtime.ports.numbers import Line
 
 
@@ -61,12 +62,20 @@ class MemoryRecords(Protocol):
     def save_prose(self, memory: Memory, prose: str, at: datetime) -> None:
         """Keep what a language model made of it, where it is still the one that was read.
 
-        Where its text becomes another, that is gone.
+        Where its text becomes another, that is gone. Of the text's tally nothing is left.
         """
         ...
 
-    def memories_without_prose(self, kinds: Collection[Kind], limit: int) -> tuple[Memory, ...]:
-        """The newest first."""
+    def memories_without_prose(
+        self, kinds: Collection[Kind], now: datetime, limit: int
+    ) -> tuple[Memory, ...]:
+        """The newest first, but for those whose text a tally wants left alone now."""
+        ...
+
+    def find_tally(self, about: str) -> Tally | None: ...
+
+    def save_tally(self, tally: Tally) -> None:
+        """Insert or replace; that of a text goes with the last memory that has the text."""
         ...
 
     # what the index has of it

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from sqlalchemy import and_, case, distinct, exists, func, select
+from sqlalchemy import ColumnElement, and_, case, distinct, exists, func, select
 
 from factory_runtime.domain.errors import StaleVersionError
 from factory_runtime.domain.memory import Collection as MemoryCollection
@@ -25,6 +25,7 @@ from factory_runtime.domain.memory import (
     digest_of_text,
 )
 from factory_runtime.domain.run import RunStatus
+from factory_runtime.domain.tally import Tally
 from factory_runtime.ports import Line
 from factory_runtime.run_store.column_types import clean_text
 from factory_runtime.run_store.paging import equal
@@ -34,6 +35,7 @@ from factory_runtime.run_store.rows import (
     MODELS,
     OBSERVATIONS,
     PACKAGES,
+    TALLIES,
     USES,
     VECTORS,
     Condition,
@@ -44,6 +46,7 @@ from factory_runtime.run_store.tables import (
     memory_observations,
     memory_packages,
     memory_records,
+    memory_tallies,
     memory_uses,
     memory_vectors,
     runs,
@@ -129,11 +132,25 @@ class Memories:
         changes = {"prose": clean_text(prose), "revision": memory.revision + 1}
         changes |= {"indexed_at": None, "changed_at": at}
         self._rows.change(MEMORIES, changes, id=memory.id, revision=memory.revision)
+        self._rows.delete(TALLIES, memory_tallies.c.about == memory.text_digest)
 
-    def memories_without_prose(self, kinds: Collection[Kind], limit: int) -> tuple[Memory, ...]:
-        without = (_columns.kind.in_(kinds), _columns.prose.is_(None))
+    def memories_without_prose(
+        self, kinds: Collection[Kind], now: datetime, limit: int
+    ) -> tuple[Memory, ...]:
+        left_alone = exists().where(
+            memory_tallies.c.tenant_id == _columns.tenant_id,
+            memory_tallies.c.about == _columns.text_digest,
+            memory_tallies.c.until > now,
+        )
+        without = (_columns.kind.in_(kinds), _columns.prose.is_(None), ~left_alone)
         order = (_columns.changed_at.desc(), _columns.id)
         return self._rows.list(MEMORIES, *without, order_by=order, limit=limit)
+
+    def find_tally(self, about: str) -> Tally | None:
+        return self._rows.find(TALLIES, about=about)
+
+    def save_tally(self, tally: Tally) -> None:
+        self._rows.put(TALLIES, tally, key=("tenant_id", "about"))
 
     def _change(self, old: Memory, memory: Memory) -> None:
         """The next revision, of a memory that is still the one that was read."""
@@ -157,11 +174,12 @@ class Memories:
         return self.save_memories([memory]) == 1
 
     def _drop_orphans(self, digests: Collection[str]) -> None:
-        mine = and_(
-            _columns.tenant_id == memory_vectors.c.tenant_id,
-            _columns.text_digest == memory_vectors.c.text_digest,
-        )
-        self._rows.delete(VECTORS, memory_vectors.c.text_digest.in_(digests), ~exists().where(mine))
+        """What is kept of texts that no memory has any more."""
+        vectors, tallies = memory_vectors.c, memory_tallies.c
+        unread = ~_has_text(vectors.tenant_id, vectors.text_digest)
+        self._rows.delete(VECTORS, vectors.text_digest.in_(digests), unread)
+        unread = ~_has_text(tallies.tenant_id, tallies.about)
+        self._rows.delete(TALLIES, tallies.about.in_(digests), unread)
 
     # what the index has of it
 
@@ -360,6 +378,11 @@ class Memories:
 
     def drop_packages(self, expired_at: datetime) -> int:
         return self._rows.delete(PACKAGES, memory_packages.c.expires_at <= expired_at)
+
+
+def _has_text(tenant_id: ColumnElement[str], digest: ColumnElement[str]) -> Condition:
+    """Some memory of the tenant."""
+    return exists().where(_columns.tenant_id == tenant_id, _columns.text_digest == digest)
 
 
 def _has_vector(model: str) -> Condition:

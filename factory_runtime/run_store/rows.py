@@ -75,6 +75,7 @@ from factory_runtime.domain.records import (
 )
 from factory_runtime.domain.run import Run
 from factory_runtime.domain.run_words import RunWord
+from factory_runtime.domain.tally import Tally
 from factory_runtime.domain.webhook import WebhookDelivery, WebhookSource
 from factory_runtime.run_store import tables
 from factory_runtime.run_store.column_types import CleanText, VectorBytes
@@ -184,6 +185,7 @@ USES = Record(tables.memory_uses, MemoryUse)
 FORGOTTEN = Record(tables.memory_forgotten, Forgotten)
 MODELS = Record(tables.memory_models, MemoryModel)
 PACKAGES = Record(tables.memory_packages, ContextPackage)
+TALLIES = Record(tables.memory_tallies, Tally)
 LOCKS = Record(tables.locks, Lock)
 LETTERS = Record(tables.dead_letters, DeadLetter)
 LETTER_COUNTS = Record(tables.letter_counts, LetterCount)

@@ -22,6 +22,7 @@ from factory_runtime.domain.memory import (
     Observation,
     ObservationKind,
 )
+from factory_runtime.domain.tally import ASKED, Tally
 from factory_runtime.ports import RunStore, RunTransaction
 from tests.builders import TENANT, a_memory, after
 
@@ -159,17 +160,44 @@ def test_prose_stays_beside_a_text_until_that_is_another(run_store: RunStore) ->
     with run_store.begin(TENANT) as tx:
         tx.save_memories([memory])
         read = kept(tx, memory)
-        assert tx.memories_without_prose([Kind.RUN], 9) == (read,)
+        assert tx.memories_without_prose([Kind.RUN], after(1), 9) == (read,)
         tx.save_prose(read, "Well told.", after(1))
         tx.save_prose(read, "Too late.", after(2))
         told = kept(tx, memory)
         assert (told.prose, told.revision, told.indexed_at) == ("Well told.", 2, None)
-        assert tx.memories_without_prose([Kind.RUN], 9) == ()
+        assert tx.memories_without_prose([Kind.RUN], after(1), 9) == ()
         assert tx.save_memories([memory]) == 0
         tx.save_memories([replace(memory, outcome="failed")])
         assert kept(tx, memory).prose == "Well told."
         tx.save_memories([replace(memory, text="another")])
         assert kept(tx, memory).prose is None
+
+
+def test_a_text_that_was_asked_about_in_vain_is_left_alone_until_its_time(
+    run_store: RunStore,
+) -> None:
+    memory, other = a_memory(text="one"), a_memory(text="other")
+    with run_store.begin(TENANT) as tx:
+        tx.save_memories([memory, other])
+        tx.save_tally(Tally(TENANT, memory.text_digest, 1, after(5)))
+        tx.save_tally(Tally(TENANT, memory.text_digest, 2, after(10)))
+        tx.save_tally(Tally(TENANT, ASKED, 2, after(99)))
+        assert [one.text for one in tx.memories_without_prose([Kind.RUN], after(9), 9)] == ["other"]
+        assert len(tx.memories_without_prose([Kind.RUN], after(10), 9)) == 2
+        tx.save_prose(kept(tx, memory), "Well told.", after(11))
+        assert tx.find_tally(memory.text_digest) is None
+        assert tx.find_tally(ASKED) == Tally(TENANT, ASKED, 2, after(99))
+
+
+def test_the_tally_of_a_text_goes_with_the_text(run_store: RunStore) -> None:
+    one, other = a_memory(text="the same"), a_memory(text="the same")
+    with run_store.begin(TENANT) as tx:
+        tx.save_memories([one, other])
+        tx.save_tally(Tally(TENANT, one.text_digest, 1, after(99)))
+        tx.delete_memories([one.id])
+        assert tx.find_tally(one.text_digest) is not None
+        tx.save_memories([replace(other, text="another")])
+        assert tx.find_tally(one.text_digest) is None
 
 
 # --- what the index has

@@ -126,6 +126,7 @@ def test_every_row_names_its_tenant_and_tenants_come_first_in_every_key() -> Non
     over_all_tenants = {
         "ix_outbox_open",
         "ix_memory_packages_expires_at",
+        "ix_memory_tallies_about",
         "ix_runs_open",
         "ix_runs_deadline",
         "ix_runs_ended",

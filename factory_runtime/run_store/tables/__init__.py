@@ -29,6 +29,7 @@ from factory_runtime.run_store.tables.memory import (
     memory_observations,
     memory_packages,
     memory_records,
+    memory_tallies,
     memory_uses,
     memory_vectors,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "memory_observations",
     "memory_packages",
     "memory_records",
+    "memory_tallies",
     "memory_uses",
     "memory_vectors",
     "metadata",

@@ -204,5 +204,18 @@ memory_packages = Table(
     Index("ix_memory_packages_task_digest", "tenant_id", "task_digest", "expires_at"),
 )
 
+memory_tallies = Table(
+    "memory_tallies",
+    metadata,
+    Column("tenant_id", TENANT, nullable=False),
+    Column("about", DIGEST, nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("until", UtcTime, nullable=False),
+    PrimaryKeyConstraint("tenant_id", "about"),
+)
+
+# For monitoring, over all tenants.
+Index("ix_memory_tallies_about", memory_tallies.c["about"], memory_tallies.c["until"])
+
 # For whoever drops what has expired, over all tenants.
 Index("ix_memory_packages_expires_at", memory_packages.c["expires_at"])
