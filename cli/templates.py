@@ -15,6 +15,7 @@ from cli.errors import BAD_INPUT, DONE
 from cli.options import Json, TemplateName, Tenant
 from cli.template_deploy import deploy
 from cli.template_publish import publication_facts, publish, show_publication, withdraw
+from cli.template_suggest import suggest
 from cli.text import duration, one_line
 from factory_runtime.domain.errors import NotFoundError, Problem
 
@@ -25,7 +26,7 @@ app = typer.Typer(
     help="The templates at hand: list, show, check, publish and deploy them.",
     no_args_is_help=True,
 )
-for command in (publish, withdraw, deploy):
+for command in (publish, withdraw, deploy, suggest):
     app.command()(command)
 
 

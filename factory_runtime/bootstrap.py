@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from factory_runtime.services.send_notices import NoticeSender
     from factory_runtime.services.store_metrics import StoreMetrics
     from factory_runtime.services.undo_run import Undoer
+    from factory_runtime.services.suggest_template import Suggester
     from factory_runtime.services.webhook_sources import WebhookSources
     from factory_runtime.services.webhooks import WebhookDesk
 
@@ -200,6 +201,17 @@ class Runtime:
         )
 
     @cached_property
+    @cached_property
+    def suggester(self) -> Suggester:
+        """Suggests templates."""
+        from factory_runtime.services.suggest_template import Suggester
+
+        def embedder_of(tenant_id: str) -> Embedder:
+            # To look for a template makes no store where there is none.
+            return self.models.of(tenant_id).embedder if self.find_store() else self.embedder
+
+        return Suggester(self.catalog, self.recaller, self.policies.of, embedder_of)
+
     def kept_templates(self) -> KeptTemplates:
         from factory_runtime.jobs.render.limits import RenderLimits
         from factory_runtime.services.kept_templates import KeptTemplates

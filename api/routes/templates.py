@@ -10,6 +10,7 @@ from api.access import Reader
 from api.context import Here
 from api.problems import documented, words_of
 from factory_runtime.bootstrap import Runtime
+from factory_runtime.domain.access import Right
 from factory_runtime.domain.errors import (
     FactoryError,
     InvalidTemplateError,
@@ -19,7 +20,9 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.policy import Policy
 from factory_runtime.domain.publication import Publication
 from factory_runtime.domain.template import Template
+from factory_runtime.services.visible import require_in, visible_projects
 from factory_runtime.wire.page import Part
+from factory_runtime.wire.suggestion import SuggestionAnswer, SuggestQuestion
 from factory_runtime.wire.template import (
     LimitsAnswer,
     PoliciesAnswer,
@@ -63,6 +66,17 @@ def get_version(
 ) -> TemplateDetail:
     """A template in this version."""
     return _detail(api.runtime, reader.tenant_id, template_id, version)
+
+
+@router.post("/templates/suggest")
+def suggest(asked: SuggestQuestion, reader: Reader, api: Here) -> SuggestionAnswer:
+    """A template that fits, with inputs from runs that were asked for likewise; no run is begun."""
+    projects = visible_projects(reader)
+    if asked.project is not None:
+        require_in(reader, Right.READ, asked.project)
+        projects = (asked.project,)
+    suggestion = api.runtime.suggester.suggest(reader.tenant_id, asked.query, projects)
+    return SuggestionAnswer.of(suggestion)
 
 
 @router.get("/policy")

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from factory_runtime.domain.run import RunRequest
     from factory_runtime.domain.shown_memory import ShownMemory
+    from factory_runtime.domain.suggestion import Suggestion
     from factory_runtime.domain.template import Template
     from factory_runtime.ports import Page, RecallQuery, RunFilter
     from factory_runtime.services.api_keys import WantedKey
@@ -180,6 +181,15 @@ class Looks(Protocol):
 
     def memories_of(self, run_id: str) -> tuple[ShownMemory, ...]:
         """What a run was shown of the memory, what it made use of first."""
+        ...
+
+    def suggest(self, text: str, project: str | None) -> Suggestion:
+        """A template that fits the text, with inputs from runs of the project, or of all.
+
+        Raises:
+            InputError: there is no text.
+            MemoryUnavailableError: the model or the index cannot be used.
+        """
         ...
 
     def body_of(self, artifact: Artifact) -> AbstractContextManager[BinaryIO]:

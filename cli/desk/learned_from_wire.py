@@ -10,10 +10,12 @@ from factory_runtime.domain.difference import Difference
 from factory_runtime.domain.failure_hints import FailureHints, KnownFailure
 from factory_runtime.domain.failure_pattern import Resolution
 from factory_runtime.domain.memory import ContextPackage
+from factory_runtime.domain.suggestion import NearTemplate, Suggestion
 
 if TYPE_CHECKING:
     from factory_runtime.wire.context import ContextAnswer
     from factory_runtime.wire.hints import FailureHint, HintsAnswer, ResolutionAnswer
+    from factory_runtime.wire.suggestion import NearTemplateAnswer, SuggestionAnswer
 
 
 def bundle_of(answer: ContextAnswer, tenant: str) -> Bundle:
@@ -45,6 +47,23 @@ def hints_of(answer: HintsAnswer, tenant: str) -> FailureHints:
         similar=tuple(_failure_of(one, tenant) for one in answer.similar),
         trouble=answer.trouble,
     )
+
+
+def suggestion_of(answer: SuggestionAnswer, tenant: str) -> Suggestion:
+    """What may be asked for."""
+    best = answer.template
+    return Suggestion(
+        template=None if best is None else _near_of(best),
+        inputs=answer.inputs,
+        asked=answer.asked,
+        because=tuple(recalled_of(one, tenant) for one in answer.because),
+        drawn_from=answer.drawn_from,
+        nearest=tuple(map(_near_of, answer.nearest)),
+    )
+
+
+def _near_of(answer: NearTemplateAnswer) -> NearTemplate:
+    return NearTemplate(answer.template_id, answer.version, answer.title, answer.score)
 
 
 def _failure_of(answer: FailureHint, tenant: str) -> KnownFailure:

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from factory_runtime.domain.records import AuditEntry, Effect, EffectStatus
     from factory_runtime.domain.run import Run
     from factory_runtime.domain.shown_memory import ShownMemory
+    from factory_runtime.domain.suggestion import Suggestion
     from factory_runtime.domain.template import Template
     from factory_runtime.ports import Page, RecallQuery, RunFilter, RunTransaction
     from factory_runtime.services.read_standing import Onlooker
@@ -177,6 +178,10 @@ class LocalLooks:
         from factory_runtime.services.memory_uses import told_of
 
         return told_of(self.runtime.recaller.find, self.tenant, uses)
+
+    def suggest(self, text: str, project: str | None) -> Suggestion:
+        projects = None if project is None else (project,)
+        return self.runtime.suggester.suggest(self.tenant, text, projects)
 
     @contextmanager
     def body_of(self, artifact: Artifact) -> Generator[BinaryIO]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from factory_runtime.domain.records import AuditEntry, Effect, EffectStatus
     from factory_runtime.domain.run import Run
     from factory_runtime.domain.shown_memory import ShownMemory
+    from factory_runtime.domain.suggestion import Suggestion
     from factory_runtime.domain.template import Template
     from factory_runtime.ports import RecallQuery, RunFilter
     from factory_runtime.services.standing import Reason
@@ -192,6 +193,16 @@ class RemoteLooks:
     def memories_of(self, run_id: str) -> tuple[ShownMemory, ...]:
         found = self.client.send(calls.list_run_memories(run_id)).items
         return tuple(from_wire.shown_of(one, self.tenant, run_id) for one in found)
+
+    def suggest(self, text: str, project: str | None) -> Suggestion:
+        from cli.desk import learned_from_wire
+        from factory_runtime.ports import RecallQuery
+        from factory_runtime.services.recall import bounded
+        from factory_runtime.wire.suggestion import SuggestQuestion
+
+        asked = SuggestQuestion(query=bounded(RecallQuery(text)).text, project=project)
+        told = self.client.send(calls.suggest_template(asked))
+        return learned_from_wire.suggestion_of(told, self.tenant)
 
     @contextmanager
     def body_of(self, artifact: Artifact) -> Generator[BinaryIO]:

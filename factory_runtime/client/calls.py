@@ -53,6 +53,7 @@ from factory_runtime.wire.memory_use import ShownMemoryAnswer
 from factory_runtime.wire.page import Part
 from factory_runtime.wire.plan import PlanAnswer, PreviewAnswer
 from factory_runtime.wire.run import NewRun, RunDetail, RunSummary
+from factory_runtime.wire.suggestion import SuggestionAnswer, SuggestQuestion
 from factory_runtime.wire.template import TemplateDetail, TemplateSummary
 from factory_runtime.wire.webhook import (
     DeliveryAnswer,
@@ -381,6 +382,11 @@ def get_template(template_id: str, version: str | None = None) -> Call[TemplateD
     """A template and its inputs, in a version or as a run would get it now."""
     beside = () if version is None else ("versions", version)
     return Call("GET", path_of("templates", template_id, *beside), TemplateDetail)
+
+
+def suggest_template(asked: SuggestQuestion) -> Call[SuggestionAnswer]:
+    """A template that fits what somebody wants."""
+    return Call("POST", "/templates/suggest", SuggestionAnswer, body=body_of(asked))
 
 
 def search_memory(asked: MemoryQuestion) -> Call[Part[RecalledAnswer]]:

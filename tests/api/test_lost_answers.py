@@ -96,6 +96,7 @@ ANEW = {
     "POST /callbacks": "a secret is told once: the lost one is removed",
     "POST /runs/preview": "changes nothing",
     "POST /memory/search": "changes nothing",
+    "POST /templates/suggest": "changes nothing",
     "POST /memory/context": "the same package: test_memory_context",
 }
 """What has an answer of its own each time, and why."""

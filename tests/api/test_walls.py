@@ -114,6 +114,7 @@ OF_NO_TENANT = {
     "POST /runs/preview",
     "POST /memory/search",  # tests/contract/test_memory_index.py
     "POST /memory/context",
+    "POST /templates/suggest",  # tests/api/test_suggest.py
     "POST /webhooks",
     "POST /callbacks",
     "POST /keys",
