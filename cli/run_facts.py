@@ -21,6 +21,8 @@ from factory_runtime.domain.shown_memory import ShownMemory
 _MANY = 10_000
 _NAMED = 3
 """Memories that a line names."""
+_TITLE = 60
+"""Characters of each one's title there."""
 
 
 @dataclass(frozen=True)
@@ -193,8 +195,10 @@ def _drew_on(facts: RunFacts) -> str:
 
 def _memory_name(shown: ShownMemory) -> str:
     """A memory's id and title; the id alone where no more is known of it."""
-    title = f" {one_line(shown.title)}" if shown.title else ""
-    return f"{shown.use.memory_id}{title}"
+    if not shown.title:
+        return shown.use.memory_id
+    title = one_line(shown.title)
+    return f"{shown.use.memory_id} {title if len(title) <= _TITLE else f'{title[: _TITLE - 1]}…'}"
 
 
 def _shown_as_json(shown: ShownMemory) -> dict[str, Any]:
