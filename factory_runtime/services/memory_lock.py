@@ -1,4 +1,4 @@
-"""The lock of a tenant's memory: one process at a time changes its index and its models."""
+"""Locks of a tenant's memory: one process at a time changes its index and its models, or writes prose."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ HOLD = timedelta(minutes=5)
 """Renewed with every batch. Of a process that ended on this machine, nobody waits for it."""
 
 NAME = "index-memory"
+PROSE = "write-prose"
 
 _LOOK_AGAIN_SECONDS = 0.1
 
@@ -29,6 +30,7 @@ class Held:
     clock: Clock
     tenant_id: str
     holder: str
+    name: str
 
     def renew(self) -> None:
         """Have it for a while longer: before anything that may take long.
@@ -37,7 +39,7 @@ class Held:
             MemoryUnavailableError: another process has taken it over, this one was away for so long.
         """
         with self.store.begin(self.tenant_id, durable=False) as tx:
-            kept = tx.renew_lock(NAME, self.holder, self.clock.now() + HOLD)
+            kept = tx.renew_lock(self.name, self.holder, self.clock.now() + HOLD)
         if not kept:
             raise MemoryUnavailableError(
                 f"another process has taken the memory of {self.tenant_id} over"
@@ -46,21 +48,21 @@ class Held:
 
 @contextmanager
 def try_memory(
-    store: RunStore, clock: Clock, tenant_id: str, worker: str
+    store: RunStore, clock: Clock, tenant_id: str, worker: str, name: str = NAME
 ) -> Generator[Held | None]:
     """Hold the lock within; None where another process has it."""
     holder, now = new_id(worker), clock.now()
     with store.begin(tenant_id, durable=False) as tx:
-        taken = take_lock(tx, NAME, holder, now, now + HOLD)
+        taken = take_lock(tx, name, holder, now, now + HOLD)
     if not taken:
         yield None
         return
     try:
-        yield Held(store, clock, tenant_id, holder)
+        yield Held(store, clock, tenant_id, holder, name)
     finally:
         # Where that cannot be done, somebody else has it when it expires.
         with suppress(StoreUnavailableError), store.begin(tenant_id, durable=False) as tx:
-            tx.unlock(NAME, holder)
+            tx.unlock(name, holder)
 
 
 @contextmanager
