@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from factory_runtime.domain.route import Route
     from factory_runtime.domain.run import Run
     from factory_runtime.memory.disk import MemoryDisk
+    from factory_runtime.memory.lance import Place
     from factory_runtime.services.callbacks import Callbacks
     from factory_runtime.services.catalog import TemplateCatalog
     from factory_runtime.services.context_package import ContextDesk
@@ -58,8 +59,8 @@ if TYPE_CHECKING:
     from factory_runtime.services.secret_box import SecretBox
     from factory_runtime.services.send_notices import NoticeSender
     from factory_runtime.services.store_metrics import StoreMetrics
-    from factory_runtime.services.undo_run import Undoer
     from factory_runtime.services.suggest_template import Suggester
+    from factory_runtime.services.undo_run import Undoer
     from factory_runtime.services.webhook_sources import WebhookSources
     from factory_runtime.services.webhooks import WebhookDesk
 
@@ -146,7 +147,18 @@ class Runtime:
         """The index of an embedder's vectors."""
         from factory_runtime.memory.lance import LanceMemoryIndex
 
-        return LanceMemoryIndex(self.settings.memory_folder, embedder)
+        return LanceMemoryIndex(self.memory_place, embedder)
+
+    @cached_property
+    def memory_place(self) -> Place:
+        """Where the memory's index is.
+
+        Raises:
+            SettingsError: the settings of an address do not go together.
+        """
+        from factory_runtime.memory.lance.chosen import chosen_place
+
+        return chosen_place(self.settings)
 
     @cached_property
     def models(self) -> Models:
@@ -190,6 +202,17 @@ class Runtime:
         return ContextDesk(self.store, self.clock, self.recaller)
 
     @cached_property
+    def suggester(self) -> Suggester:
+        """Suggests templates."""
+        from factory_runtime.services.suggest_template import Suggester
+
+        def embedder_of(tenant_id: str) -> Embedder:
+            # To look for a template makes no store where there is none.
+            return self.models.of(tenant_id).embedder if self.find_store() else self.embedder
+
+        return Suggester(self.catalog, self.recaller, self.policies.of, embedder_of)
+
+    @cached_property
     def catalog(self) -> TemplateCatalog:
         from factory_runtime.services.catalog import TemplateCatalog
 
@@ -201,17 +224,6 @@ class Runtime:
         )
 
     @cached_property
-    @cached_property
-    def suggester(self) -> Suggester:
-        """Suggests templates."""
-        from factory_runtime.services.suggest_template import Suggester
-
-        def embedder_of(tenant_id: str) -> Embedder:
-            # To look for a template makes no store where there is none.
-            return self.models.of(tenant_id).embedder if self.find_store() else self.embedder
-
-        return Suggester(self.catalog, self.recaller, self.policies.of, embedder_of)
-
     def kept_templates(self) -> KeptTemplates:
         from factory_runtime.jobs.render.limits import RenderLimits
         from factory_runtime.services.kept_templates import KeptTemplates
@@ -503,14 +515,14 @@ class Runtime:
     @cached_property
     def health(self) -> FactoryHealth:
         """Looks at the parts."""
-        from factory_runtime.memory.folder import check_folder
+        from factory_runtime.memory.lance.faults import check_place
         from factory_runtime.orchestration.server_health import ServerHealth
         from factory_runtime.services.health import FactoryHealth, check_storage
 
         settings = self.settings
         checks = {
             "orchestrator": ServerHealth(settings.prefect_api_url).check,
-            "knowledgeSystem": lambda: check_folder(settings.memory_folder),
+            "knowledgeSystem": lambda: check_place(self.memory_place),
             "artifactStorage": lambda: check_storage(self.storage, settings.tenant),
         }
         return FactoryHealth(lambda: self.store, self.clock, checks, self.memory_disk.complaint)
@@ -520,7 +532,7 @@ class Runtime:
         """What the memory's index takes."""
         from factory_runtime.memory.disk import MemoryDisk
 
-        return MemoryDisk(self.settings.memory_folder, self.settings.memory_disk_mib)
+        return MemoryDisk(self.memory_place.ground, self.settings.memory_disk_mib)
 
     @cached_property
     def store_metrics(self) -> StoreMetrics:

@@ -17,6 +17,8 @@ HOME_TENANT = "local"
 
 _SLUG = r"^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$"
 
+_CONTAINER_URL = r"az://(?=[a-z0-9-]{3,63}(/|$))[a-z0-9]+(-[a-z0-9]+)*(/(?!\.+(/|$))[\w.-]+)*/?"
+
 EMBEDDER_NAMES = "minilm, light, openai:MODEL and azure:DEPLOYMENT"
 EMBEDDER_NAME = (
     r"minilm|light|(?P<service>openai|azure):(?P<model>[A-Za-z0-9][A-Za-z0-9._:/-]{0,99})"
@@ -112,6 +114,12 @@ class Settings(BaseSettings):
         database_statement_seconds: what PostgreSQL gives one statement for one tenant; twenty times as
             long one that looks over all tenants.
         metrics_token: shown by who may read ``/metrics``, beside administrators.
+        memory_url: of the memory's index, ``az://container/prefix``; None is a folder below
+            ``shared_folder``.
+        memory_account: of Azure's, that the container is in.
+        memory_account_key, memory_sas_token: what it is opened with; without either, this machine's
+            identity is.
+        memory_endpoint: where the account answers, if not at ``ACCOUNT.blob.core.windows.net``.
         embedder: what makes vectors of memories: ``minilm``, ``light``, ``openai:MODEL`` or
             ``azure:DEPLOYMENT``.
         embedding_url: of the endpoint; None is OpenAI's own.
@@ -169,6 +177,11 @@ class Settings(BaseSettings):
     memory_disk_mib: int | None = Field(
         default=None, ge=1, description="what the memory's index should take; more is told of"
     )
+    memory_url: str | None = None
+    memory_account: str | None = Field(default=None, pattern=r"^[a-z0-9]{3,24}$")
+    memory_account_key: SecretStr | None = None
+    memory_sas_token: SecretStr | None = None
+    memory_endpoint: str | None = None
     embedder: str = "minilm"
     embedding_url: str | None = None
     embedding_key: SecretStr | None = None
@@ -189,6 +202,27 @@ class Settings(BaseSettings):
     render_memory_mib: int = Field(default=1024, ge=64)
     render_size_mib: int = Field(default=256, ge=1, description="bytes one render may leave")
     render_files: int = Field(default=20_000, ge=1)
+
+    @field_validator("memory_url")
+    @classmethod
+    def _is_container(cls, url: str | None) -> str | None:
+        if url is not None and re.fullmatch(_CONTAINER_URL, url) is None:
+            raise ValueError("is no address of a container in Azure, like az://factory/memory")
+        return url
+
+    @field_validator("memory_endpoint")
+    @classmethod
+    def _is_kept_to_ourselves(cls, url: str | None) -> str | None:
+        """Refuse what would send memories unencrypted to another machine."""
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if not parts.hostname or parts.scheme not in ("https", *(["http"] if here else [])):
+            raise ValueError("is no https URL, like https://factory.blob.core.windows.net")
+        if parts.query or parts.fragment or parts.username is not None:
+            raise ValueError("has a query, a fragment or a user: keys have settings of their own")
+        return url.rstrip("/")
 
     @field_validator("embedder")
     @classmethod

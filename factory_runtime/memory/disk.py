@@ -2,39 +2,46 @@
 
 from __future__ import annotations
 
-import os
+import logging
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
+
+from factory_runtime.memory.container import Container
+from factory_runtime.memory.folder import Folder
 
 _FRESH_SECONDS = 60.0
 """Its files are many: they are not looked at for every question."""
 
 _MIB = 1024 * 1024
 
+_LOG = logging.getLogger("factory.memory")
+
 
 class MemoryDisk:
-    """The folder of the index.
+    """What the index is in.
 
     Attributes:
         limit: bytes that it should not pass; None is any number.
     """
 
-    def __init__(self, folder: Path, limit_mib: int | None) -> None:
-        self._folder = folder
+    def __init__(self, ground: Folder | Container, limit_mib: int | None) -> None:
+        self._ground = ground
         self.limit = None if limit_mib is None else limit_mib * _MIB
         self._lock = threading.Lock()
         self._looked_at: float | None = None
         self._used = 0
 
     def used(self) -> int:
-        """Bytes, as they were a minute ago at the latest; 0 where there is no folder."""
+        """Bytes, as they were a minute ago at the latest, or when it last answered; 0 at first."""
         with self._lock:
             now = time.monotonic()
             if self._looked_at is None or now - self._looked_at >= _FRESH_SECONDS:
-                self._used, self._looked_at = sum(_sizes(self._folder)), now
+                self._looked_at = now
+                try:
+                    self._used = sum(self._ground.sizes(""))
+                # Whoever looks at the storage itself is told; its library has errors of many kinds.
+                except Exception as error:
+                    _LOG.warning("nobody knows what the memory's index takes: %s", type(error))
             return self._used
 
     def complaint(self) -> str | None:
@@ -45,14 +52,3 @@ class MemoryDisk:
             f"the memory's index takes {used // _MIB} MiB, and should take {self.limit // _MIB}:"
             " forget what is not needed, drop models that are kept, or raise FACTORY_MEMORY_DISK_MIB"
         )
-
-
-def _sizes(folder: Path | str) -> Iterator[int]:
-    # While it is put in order, what was listed a moment ago may be gone.
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                yield from _sizes(entry.path)
-            else:
-                with suppress(OSError):
-                    yield entry.stat(follow_symlinks=False).st_size

@@ -102,7 +102,7 @@ class IndexSize:
     Attributes:
         rows: by collection.
         unindexed_rows: of them, those that a vector index of their collection does not have yet.
-        files, bytes_used: of all of it; of storage that is not a local folder, None.
+        files, bytes_used: of all of it; None where it is not in files.
         versions: that are kept, over all collections.
     """
 

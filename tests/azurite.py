@@ -1,0 +1,116 @@
+"""An Azurite of our own: Microsoft's emulator of blob storage, on a port that it chooses itself.
+
+Its account has a key that is made up for it, so nobody else's answers to it.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from factory_runtime.memory.lance import Place
+from tests.services import die_with_the_tests
+
+PROGRAM = Path(__file__).parents[1] / ".azurite" / "node_modules" / ".bin" / "azurite-blob"
+ACCOUNT = "factory"
+
+_LISTENS = re.compile(r"successfully listens on http://127\.0\.0\.1:(\d+)")
+_PATIENCE_SECONDS = 60
+
+
+class Azurite:
+    """An emulator in a folder, which knows its key and what it has said.
+
+    Attributes:
+        key: of its one account.
+    """
+
+    def __init__(self, folder: Path, *, keeps: bool = False) -> None:
+        self._folder = folder
+        self._keeps = keeps
+        self._child: subprocess.Popen[bytes] | None = None
+        key = folder / "key"
+        if not key.exists():
+            key.write_text(base64.b64encode(secrets.token_bytes(64)).decode())
+        self.key = key.read_text()
+        self._port = 0
+
+    @property
+    def endpoint(self) -> str:
+        """What ``FACTORY_MEMORY_ENDPOINT`` says; waits until it answers."""
+        return f"http://127.0.0.1:{self._answers_at()}/{ACCOUNT}"
+
+    def place(self, address: str, key: str | None = None) -> Place:
+        """An address like ``container/prefix`` in it."""
+        options = {
+            "account_name": ACCOUNT,
+            "account_key": self.key if key is None else key,
+            "azure_storage_endpoint": self.endpoint,
+            "allow_http": "true",
+        }
+        return Place(f"az://{address}", options)
+
+    def start(self) -> None:
+        """Start it, and do not wait. Started again, it has the port that it had."""
+        assert PROGRAM.exists(), "Azurite is not installed: run `make azurite`"
+        (self._folder / "log").unlink(missing_ok=True)
+        kept = ["--location", str(self._folder)] if self._keeps else ["--inMemoryPersistence"]
+        with (self._folder / "log").open("wb") as log:
+            self._child = subprocess.Popen(
+                [
+                    *(PROGRAM, "--blobHost", "127.0.0.1", "--blobPort", str(self._port), *kept),
+                    *("--silent", "--skipApiVersionCheck", "--disableTelemetry"),
+                ],
+                env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{self.key}"},
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=die_with_the_tests,
+            )
+
+    def stop(self) -> None:
+        """End it, as a crash would."""
+        if self._child is not None:
+            self._child.kill()
+            self._child.wait(30)
+            self._child = None
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def _answers_at(self) -> int:
+        give_up = time.monotonic() + _PATIENCE_SECONDS
+        while True:
+            log = self._folder / "log"
+            said = log.read_text(errors="replace") if log.exists() else ""
+            if found := _LISTENS.search(said):
+                self._port = int(found[1])
+                return self._port
+            assert self._child is None or self._child.poll() is None, f"Azurite ended:\n{said}"
+            assert time.monotonic() < give_up, f"Azurite does not answer:\n{said}"
+            time.sleep(0.02)
+
+
+@contextmanager
+def running_azurite(*, keeps: bool = False) -> Generator[Azurite]:
+    """One that is starting; ``keeps`` is for one that is to be restarted with what it has."""
+    folder = Path(tempfile.mkdtemp(prefix="factory-azurite-"))
+    azurite = Azurite(folder, keeps=keeps)
+    try:
+        azurite.start()
+        yield azurite
+    finally:
+        azurite.stop()
+        shutil.rmtree(folder, ignore_errors=True)
