@@ -17,6 +17,7 @@ from factory_runtime.services.end_run import BY_PREFECT, cancel_run, end_run
 from factory_runtime.services.locks import POOL, dispatcher_of, drop_lock, find_walker, walk_lock
 from factory_runtime.services.messages import leave_status
 from factory_runtime.services.old_deliveries import drop_old_deliveries
+from factory_runtime.services.old_packages import drop_old_packages
 from factory_runtime.services.repair import each
 from factory_runtime.services.routed_job import sweep_routed
 from factory_runtime.services.take_back import take_back, without_slot
@@ -52,6 +53,7 @@ def sweep(store: RunStore, clock: Clock) -> Swept:
     left = each(store.running_runs(), lambda key: _leave(store, clock, key))
     jobs = each(store.expired_jobs(clock.now()), lambda key: _take_back(store, clock, key))
     drop_old_deliveries(store, clock)
+    drop_old_packages(store, clock)
     return Swept(cancelled, left, jobs)
 
 
