@@ -32,8 +32,10 @@ from factory_runtime.run_store.transaction import SqlTransaction
 from factory_runtime.services import ask_memory, run_attempt
 from factory_runtime.services.attempt import AnotherAttempt
 from factory_runtime.services.memory_uses import find_own, told_of
+from factory_runtime.services.recall import Recaller
 from factory_runtime.services.run_attempt import fail_attempt, publish_attempt
 from tests.builders import NOON, TENANT, a_memory, a_run, after
+from tests.remembering import Remembering
 from tests.small_factory import THRICE, SmallFactory, busy, gives, raises, steps
 from tests.undoing import UndoFactory
 
@@ -219,6 +221,26 @@ def test_however_an_attempt_ends_what_it_was_shown_is_written(
     factory.on["a"] = ends
     factory.attempt(walk, "a")
     assert uses(factory, walk.run) == [("a", "mem-1", 1, False)]
+
+
+def test_a_job_sees_what_is_of_its_project_or_of_none(factory: SmallFactory) -> None:
+    known = Remembering(factory.store)
+    recaller = Recaller(lambda: factory.store, factory.clock, known.open)
+    factory.engine = replace(factory.engine, recall=recaller.recall)
+    walk = factory.start(steps("a:"))
+    forgotten = memory("mem-forgotten", text="orders that were lost")
+    known.remember(
+        memory("mem-own", text="orders and payments"),
+        memory("mem-of-all", project_id=None, kind=Kind.CODE, text="def orders(): ..."),
+        memory("mem-of-others", project_id="bank", text="orders of shares"),
+        memory("mem-of-this-run", run_id=walk.run.id, text="orders are being made"),
+        memory("mem-of-umbrella", tenant_id="umbrella", project_id=None, text="orders, umbrellas"),
+        forgotten,
+    )
+    known.forget(forgotten)
+    factory.on["a"] = recalls(query="orders")
+    factory.drive(walk)
+    assert {id_ for _, id_, _, _ in uses(factory, walk.run)} == {"mem-own", "mem-of-all"}
 
 
 # --- kills and doubles
