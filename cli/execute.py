@@ -35,7 +35,7 @@ def execute(door: StoreDoor, run: Run) -> int:
         sys.stdout.flush()
     progress = open_progress(as_json=door.json)
     stack = RunStack(door.settings, progress.phase)
-    similar = SimilarRuns(door, run)
+    similar = SimilarRuns.of_run(door, run)
     similar.start()
     try:
         with progress:

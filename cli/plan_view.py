@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from cli.as_json import print_json
 from cli.door import Door
 from cli.policy_words import question_words
+from cli.similar import Similar, show_similar, similar_as_json
 from cli.text import clean, duration
 from factory_runtime.compiler.expressions import evaluate, scope_name
 from factory_runtime.compiler.gates import APPROVAL
@@ -39,7 +40,7 @@ class Outside:
         return f"{self.verb} {self.target}"
 
 
-def show_plan(door: Door, request: RunRequest, preview: Preview) -> None:
+def show_plan(door: Door, request: RunRequest, preview: Preview, similar: Similar) -> None:
     """Print the plan: a tree for people; for programs the Plan's own JSON and what is known."""
     plan = preview.plan
     if door.json:
@@ -50,7 +51,7 @@ def show_plan(door: Door, request: RunRequest, preview: Preview) -> None:
         document["approvals"] = preview.ruling.approvals
         document["deadline_capped"] = preview.capped
         document["warnings"] = preview.warnings
-        print_json(document)
+        print_json({**document, **similar_as_json(similar)})
         return
     from rich.console import Console
 
@@ -70,6 +71,7 @@ def show_plan(door: Door, request: RunRequest, preview: Preview) -> None:
     door.screen.line()
     for warning in preview.warnings:
         door.screen.line(clean(warning), "bad")
+    show_similar(door, similar)
     door.screen.line("nothing was recorded or started", "dim")
 
 

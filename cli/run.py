@@ -71,8 +71,12 @@ def run(
 
 def _preview(door: Door, request: RunRequest) -> int:
     from cli.plan_view import show_plan
+    from cli.similar import SimilarRuns
 
-    show_plan(door, request, door.desk.preview(request))
+    preview = door.desk.preview(request)
+    similar = SimilarRuns.of_plan(door, preview.plan)
+    similar.start()
+    show_plan(door, request, preview, similar.wait())
     return 0
 
 

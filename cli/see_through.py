@@ -25,7 +25,7 @@ def see_through(door: Door, run: Run) -> int:
     if not door.json:
         door.screen.line(f"{run.id}  {run.template_id} {run.template_version}", "dim")
         sys.stdout.flush()
-    similar = SimilarRuns(door, run)
+    similar = SimilarRuns.of_run(door, run)
     similar.start()
     watcher = door.desk.watch(run.id)
     try:

@@ -6,7 +6,6 @@ import sys
 
 from cli.as_json import print_json
 from cli.door import Door
-from cli.recalled import recalled_as_json
 from cli.run_facts import (
     RunFacts,
     facts_as_json,
@@ -16,9 +15,8 @@ from cli.run_facts import (
     show_made,
 )
 from cli.screen import status_style
-from cli.similar import Similar, SimilarRuns
+from cli.similar import Similar, SimilarRuns, show_similar, similar_as_json
 from cli.text import one_line
-from factory_runtime.domain.citation import made_by
 from factory_runtime.domain.run import Run
 
 
@@ -31,9 +29,7 @@ def show_what_came(
     recalled = similar.wait() if run.ended else Similar()
     if door.json:
         document = facts_as_json(facts, url)
-        document["similar_runs"] = [recalled_as_json(one) for one in recalled.found]
-        document["similar_runs_error"] = recalled.trouble
-        print_json(document)
+        print_json({**document, **similar_as_json(recalled)})
         sys.stdout.flush()
         return
     screen = door.screen
@@ -48,7 +44,7 @@ def show_what_came(
         screen.line(url)
         if not stands:
             screen.line("`factory up` keeps the Prefect server up; `factory runs show` finds it")
-    _show_similar(door, recalled)
+    show_similar(door, recalled)
     sys.stdout.flush()
 
 
@@ -67,22 +63,3 @@ def _spoken(run: Run) -> str:
     if run.ended:
         return f"{run.id} {run.status}"
     return f"{run.id} was asked to stop; `factory runs watch {run.id}` shows when it has"
-
-
-def _show_similar(door: Door, recalled: Similar) -> None:
-    if recalled.trouble is not None:
-        door.screen.line()
-        door.screen.line(f"no similar runs: {one_line(recalled.trouble)}", "dim")
-    elif recalled.found:
-        door.screen.heading("Similar past runs")
-        rows = [
-            (
-                f"{one.score:.2f}",
-                one.memory.run_id or "",
-                one.memory.outcome or "",
-                one_line(made_by(one.memory)),
-                one_line(one.memory.title),
-            )
-            for one in recalled.found
-        ]
-        door.screen.table(("alike", "run", "outcome", "made", "what"), rows, flexible=("what",))

@@ -52,14 +52,12 @@ def memory_of_run(
     """
     secrets = secrets_in(inputs)
     given = clean(inputs, secrets)
-    title, purpose = one_line(template_title), _first_clause(template_description)
+    title, asked = one_line(template_title), _asked(given)
     outcome = run.status.value.lower()
     error = one_line(run.error or "", _ERROR, secrets)
-    asked = cut("; ".join(spoken(given, _INPUT, _INPUTS_SHOWN)), _INPUTS)
     # Only what tells this run from others: what all runs of a template say makes them all alike.
     sentences = (
-        f"{title}: {purpose}." if purpose else f"{title}.",
-        f"Asked for: {asked}." if asked else "",
+        *_wanted(title, template_description, asked),
         _made(artifacts, asked, secrets),
         "" if run.status is RunStatus.SUCCEEDED else _ended(outcome, error),
         *_failures(jobs, secrets),
@@ -90,7 +88,26 @@ def memory_of_run(
     )
 
 
+def words_of_request(
+    template_title: str, template_description: str, inputs: Mapping[str, Any]
+) -> str:
+    """What a run is asked for, in the words that its memory will begin with; without secrets."""
+    asked = _asked(clean(inputs, secrets_in(inputs)))
+    return "\n".join(_wanted(one_line(template_title), template_description, asked))
+
+
 # --- sentences
+
+
+def _asked(given: Mapping[str, Any]) -> str:
+    return cut("; ".join(spoken(given, _INPUT, _INPUTS_SHOWN)), _INPUTS)
+
+
+def _wanted(title: str, description: str, asked: str) -> Iterator[str]:
+    purpose = _first_clause(description)
+    yield f"{title}: {purpose}." if purpose else f"{title}."
+    if asked:
+        yield f"Asked for: {asked}."
 
 
 def _first_clause(description: str) -> str:

@@ -70,7 +70,7 @@ def test_its_summary_lists_what_it_drew_on(
     factory: Factory, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:
     door = open_door(tenant=None, json=False)
-    show_what_came(door, run, SimilarRuns(door, run), None, stands=True)
+    show_what_came(door, run, SimilarRuns.of_run(door, run), None, stands=True)
     _, _, drawn = capsys.readouterr().out.partition("What it drew on")
     assert [line.split()[0] for line in drawn.splitlines() if line.startswith("mem-")] == [
         "mem-0",
