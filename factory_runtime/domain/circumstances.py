@@ -31,6 +31,7 @@ class Circumstances:
     """What was so. Inputs are flat: ``database.size`` is one.
 
     Attributes:
+        inputs_known: False where nobody can read any more what they were.
         inputs_digest: of all of them, also of those beyond the ones that are kept.
         type_version: of the job type.
         environment: which profile and interpreter.
@@ -48,6 +49,7 @@ class Circumstances:
     machine: str | None = None
     timeout: float | None = None
     changed: tuple[str, ...] = ()
+    inputs_known: bool = True
 
     def to_facts(self) -> dict[str, Any]:
         """As JSON."""

@@ -13,6 +13,7 @@ from factory_runtime.domain.memory_text import cut
 
 UNCHANGED = "tried again unchanged"
 
+_UNKNOWN = (None, "")
 _TOLD = 4
 _WORDS = 240
 _LONGEST = 80
@@ -123,7 +124,7 @@ def difference(before: Circumstances, after: Circumstances, *, same_run: bool) -
         (Aspect.ENVIRONMENT, before.environment, after.environment),
     ):
         # What is not known of one of the two is no difference.
-        if old != new and old is not None and new is not None:
+        if old != new and old not in _UNKNOWN and new not in _UNKNOWN:
             changes.append(Contrast(aspect, "", How.CHANGED, True, old, new))
     # Most tries happen to be elsewhere: that tells something only where nothing else changed.
     if not changes and before.machine and after.machine and before.machine != after.machine:
@@ -132,8 +133,9 @@ def difference(before: Circumstances, after: Circumstances, *, same_run: bool) -
 
 
 def _inputs(before: Circumstances, after: Circumstances, *, same_run: bool) -> Iterator[Contrast]:
-    old, new = before.inputs, after.inputs
-    seen = set[str]()
+    old, new, seen = before.inputs, after.inputs, set[str]()
+    if not (before.inputs_known and after.inputs_known):
+        old = new
     for name in {*old, *new}:
         if name in old and name in new and _same(old[name], new[name]):
             continue

@@ -133,7 +133,7 @@ def _resolution(digest: str, tries: Sequence[Try], *, is_shared: bool) -> Resolu
     if not worked and not any(one.is_own for one in tries):
         return None
     whole = tries[0].difference
-    is_one_projects = is_shared and len({one.project_id for one in tries}) < CONFIRMED_AFTER
+    is_one_projects = is_shared and len({one.project_id for one in tries}) == 1
     return Resolution(
         digest=digest,
         difference=whole.without_values() if is_one_projects else whole,

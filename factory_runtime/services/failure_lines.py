@@ -1,16 +1,16 @@
 """What other runs of a template, in a project, showed behind a failure: which ones have to be kept.
 
-Each ended cycle leaves a line with the steps that succeeded and the failures that it had. Runs are
-learned in any order, so what a failure needs is looked for in both directions: by whoever fails,
-in lines that are there; by whoever succeeds, in the failures that are.
+Each ended cycle leaves a line with the steps that succeeded and the failures that it had, and a
+short mark for each of these. Runs are learned in any order, so what a failure needs is looked for in
+both directions: by whoever fails, in the lines that are there; by whoever succeeds, in the marks.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -19,12 +19,16 @@ from factory_runtime.domain.failure_tries import WITHIN
 from factory_runtime.domain.ids import digest_of
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.memory import Observation, ObservationKind
+from factory_runtime.ports import RunTransaction
 from factory_runtime.services.failure_patterns import Seen, tried
 from factory_runtime.services.run_history import Cycle, JobEnd
 from factory_runtime.services.run_record import RunRecord
 
-LINES = 500
+_LINES = 500
 """Cycles of one template in one project that are looked at: the newest."""
+
+_FEW = 20
+_MARKS = 200
 
 _PREFIX = "line-"
 _STEPS = 200
@@ -73,6 +77,61 @@ def line_of(record: RunRecord, cycle: Cycle, failures: Sequence[Observation]) ->
     )
 
 
+def marks_of(record: RunRecord, failures: Sequence[Observation]) -> Iterator[Observation]:
+    """Of each failure, a short mark beside the lines: whoever succeeds later looks for these."""
+    run = record.run
+    for failure in failures:
+        so = record.circumstances[failure.cycle]
+        yield replace(
+            failure,
+            subject=line_id(run.tenant_id, run.project_id, run.template_id),
+            place=failure.subject,
+            facts={"inputs_digest": so.inputs_digest},
+        )
+
+
+def tries_of(
+    line: Observation,
+    marks: Iterable[Observation],
+    known: Callable[[str], Iterable[Observation]],
+) -> list[Observation]:
+    """The failures of other runs that this cycle is the first success behind, as far as is known.
+
+    Args:
+        line: of the cycle.
+        marks: of failures of its template in its project.
+        known: what is known to have succeeded behind a failure, by the id of its memory.
+    """
+    failures = [_Failure.of_mark(mark) for mark in marks]
+    successes = {one.step: one for one in _successes([line], {one.step for one in failures})}
+    asked: dict[str, list[Observation]] = {}
+    found: dict[tuple[str, str], Observation] = {}
+    for failure in failures:
+        success = successes.get(failure.step)
+        if success is None or _first_after(failure, [success]) is None:
+            continue
+        if failure.subject not in asked:
+            asked[failure.subject] = list(known(failure.subject))
+        if not _has_both(failure, success, asked[failure.subject]):
+            found[failure.subject, failure.step] = _tried(success, failure.subject)
+    return list(found.values())
+
+
+def _has_both(failure: _Failure, success: _Success, known: Iterable[Observation]) -> bool:
+    """Whether an earlier success is known, and one of its inputs where these are the same."""
+    earlier = [
+        Circumstances.from_facts(one.facts.get("so")).inputs_digest
+        for one in known
+        if (one.project_id, one.step) == (success.line.project_id, failure.step)
+        and one.facts.get("template") == success.line.facts["template"]
+        and one.run_id not in (failure.run_id, success.line.run_id)
+        and failure.at <= one.at <= success.at
+    ]
+    if success.so.inputs_digest == failure.inputs:
+        return failure.inputs in earlier
+    return bool(earlier)
+
+
 @dataclass(frozen=True, slots=True)
 class _Success:
     """A step of a cycle that succeeded."""
@@ -90,6 +149,25 @@ class _Failure:
     step: str
     at: datetime
     inputs: str
+
+    @classmethod
+    def of_mark(cls, mark: Observation) -> _Failure:
+        inputs = str(mark.facts.get("inputs_digest", ""))
+        return cls(mark.run_id, mark.place, mark.step, mark.at, inputs)
+
+
+def lines_since(tx: RunTransaction, line: str, at: datetime | None = None) -> list[Observation]:
+    """What is known of a line, the newest; at least as far back as that time."""
+    for limit in (_FEW, _LINES):
+        lines = tx.list_observations(subject=line, kind=ObservationKind.ENDED, limit=limit)
+        if len(lines) < limit or (at is not None and lines[0].at < at):
+            break
+    return list(lines)
+
+
+def marks(tx: RunTransaction, line: str) -> tuple[Observation, ...]:
+    """The newest failures of a line."""
+    return tx.list_observations(subject=line, kind=ObservationKind.FAILED, limit=_MARKS)
 
 
 def tries_behind(lines: Sequence[Observation], subject: str | None = None) -> list[Observation]:

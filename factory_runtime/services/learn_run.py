@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 from factory_runtime.domain.circumstances import Circumstances
 from factory_runtime.domain.difference import difference
 from factory_runtime.domain.errors import RunNotFoundError, StaleVersionError
-from factory_runtime.domain.memory import ForgetScope, Memory, Observation
+from factory_runtime.domain.memory import ForgetScope, Memory, Observation, ObservationKind
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import ArtifactStorage, Clock, RunStore, RunTransaction
 from factory_runtime.services.drain_outbox import GivenUpError
-from factory_runtime.services.failure_lines import LINES, line_id, line_of, tries_behind
+from factory_runtime.services.failure_lines import (
+    line_id,
+    line_of,
+    lines_since,
+    marks,
+    marks_of,
+    tries_behind,
+    tries_of,
+)
 from factory_runtime.services.failure_patterns import failures_of, got_over, kept
 from factory_runtime.services.memory_turn import take_turn
-from factory_runtime.services.refold import fold
+from factory_runtime.services.refold import fold, seen
 from factory_runtime.services.run_history import Cycle
 from factory_runtime.services.run_lessons import Solved, lessons_of
 from factory_runtime.services.run_memory import memory_of_run
@@ -101,13 +110,27 @@ def _learn(
     observations = [one for lesson in lessons for one in lesson.observations]
     subjects = {one.subject for one in observations}
     tx.add_observations(observations)
-    line = line_id(run.tenant_id, run.project_id, run.template_id)
-    behind = tries_behind(tx.list_observations(subject=line, limit=LINES))
-    others = [one for one in behind if one.run_id == run.id or one.subject in subjects]
+    others = _beside(tx, run, lessons)
     tx.add_observations(others)
     if run.ended:
         tx.save_memories([_summary(record, lessons, now)])
     fold(tx, subjects | {one.subject for one in others}, now)
+
+
+def _beside(tx: RunTransaction, run: Run, lessons: Sequence[_Lesson]) -> list[Observation]:
+    """What other runs showed behind failures of this one, and this one behind those of others."""
+    name = line_id(run.tenant_id, run.project_id, run.template_id)
+    failed = {one.place for lesson in lessons for one in lesson.marks}
+    found: list[Observation] = []
+    if failed:
+        first = min(one.at for lesson in lessons for one in lesson.marks)
+        behind = tries_behind(lines_since(tx, name, first))
+        found += [one for one in behind if one.subject in failed]
+    known = partial(seen, tx, kind=ObservationKind.TRIED)
+    failures = marks(tx, name)
+    for lesson in lessons:
+        found += tries_of(lesson.line, failures, known)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +138,14 @@ class _Lesson:
     """What one cycle shows.
 
     Attributes:
+        line: what it shows beside failures of other runs; ``marks`` are of its own.
         met: ids of the memories of the failures that it had.
         solved: those of them that a later cycle got over.
     """
 
     observations: tuple[Observation, ...]
+    line: Observation
+    marks: tuple[Observation, ...]
     met: tuple[str, ...]
     solved: tuple[Solved, ...]
 
@@ -128,13 +154,17 @@ def _lesson(record: RunRecord, cycle: Cycle) -> _Lesson:
     failures = failures_of(record, cycle)
     over = [(failure, got_over(record, cycle, failure)) for failure in failures]
     ending = ending_of(record, cycle)
+    line, own_marks = line_of(record, cycle, failures), tuple(marks_of(record, failures))
     return _Lesson(
         observations=(
             *map(kept, failures),
             *(later for _, later in over if later is not None),
-            line_of(record, cycle, failures),
+            line,
+            *own_marks,
             *((ending,) if ending is not None else ()),
         ),
+        line=line,
+        marks=own_marks,
         met=tuple(dict.fromkeys(failure.subject for failure in failures)),
         solved=tuple(_solved(failure, later) for failure, later in over if later is not None),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
 from factory_runtime.domain.failure_pattern import fold_failure
@@ -10,12 +10,16 @@ from factory_runtime.domain.memory import Kind, Memory, Observation, Observation
 from factory_runtime.domain.success_pattern import fold_success
 from factory_runtime.ports import RunTransaction
 from factory_runtime.services.drop_memories import drop_memories
-from factory_runtime.services.failure_lines import LINES, is_line, line_id, tries_behind
+from factory_runtime.services.failure_lines import is_line, line_id, lines_since, tries_behind
 from factory_runtime.services.failure_patterns import memory_of_failure
 from factory_runtime.services.success_patterns import memory_of_success
 
-NEWEST = 1000
-"""Observations of a kind that a pattern is made of: what is older tells of another time."""
+_NEWEST: Mapping[ObservationKind, int] = {
+    ObservationKind.FAILED: 500,
+    ObservationKind.TRIED: 500,
+    ObservationKind.ENDED: 250,
+}
+"""Observations that a pattern is made of: what is older tells of another time."""
 
 _K = ObservationKind
 _PATTERNS = (Kind.FAILURE, Kind.SUCCESS)
@@ -52,27 +56,24 @@ def fold(tx: RunTransaction, subjects: Iterable[str], now: datetime) -> tuple[st
 
 
 def _memory_of(tx: RunTransaction, subject: str, now: datetime) -> Memory | None:
-    failure = fold_failure([*_seen(tx, subject, _K.FAILED), *_seen(tx, subject, _K.TRIED)])
+    failure = fold_failure([*seen(tx, subject, _K.FAILED), *seen(tx, subject, _K.TRIED)])
     if failure is not None:
         return memory_of_failure(failure, now)
-    success = fold_success(_seen(tx, subject, _K.ENDED))
+    success = fold_success(seen(tx, subject, _K.ENDED))
     if success is None or not success.holds:
         return None
     return memory_of_success(success, now)
 
 
-def _seen(tx: RunTransaction, subject: str, kind: ObservationKind) -> tuple[Observation, ...]:
-    return tx.list_observations(subject=subject, kind=kind, limit=NEWEST)
+def seen(tx: RunTransaction, subject: str, kind: ObservationKind) -> tuple[Observation, ...]:
+    """What was observed of a subject: as much as patterns are made of."""
+    return tx.list_observations(subject=subject, kind=kind, limit=_NEWEST[kind])
 
 
 def _lost_tries(tx: RunTransaction, subject: str) -> list[Observation]:
-    failed = _seen(tx, subject, _K.FAILED)
+    failed = seen(tx, subject, _K.FAILED)
     lines = {line_id(one.tenant_id, one.project_id, str(one.facts["template"])) for one in failed}
-    return [
-        one
-        for line in sorted(lines)
-        for one in tries_behind(tx.list_observations(subject=line, limit=LINES), subject)
-    ]
+    return [one for line in sorted(lines) for one in tries_behind(lines_since(tx, line), subject)]
 
 
 def _delete(tx: RunTransaction, ids: Collection[str], now: datetime) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 from factory_runtime.domain.approval import Approval, Vote
@@ -95,7 +96,8 @@ def read_run(store: RunStore, storage: ArtifactStorage, tenant_id: str, run_id: 
     if run.ended and not cycles:
         cycles = (last_cycle(run, jobs, attempts),)
     inputs = _in_order(_inputs(storage, run), template)
-    plans = {cycle.number: _find_plan(storage, run, cycle) for cycle in cycles}
+    find_plan = cache(partial(_find_plan, storage, run))  # most cycles have the same
+    plans = {cycle.number: find_plan(cycle.plan_digest) for cycle in cycles}
     all_inputs = [inputs, *(plan.inputs for plan in plans.values() if plan is not None)]
     secrets = secrets_in(all_inputs)
     given = {
@@ -126,7 +128,11 @@ def _given(inputs: Mapping[str, Any], plan: Plan | None, cycle: Cycle) -> Mappin
 
 def _so(record: RunRecord, cycle: Cycle) -> Circumstances:
     inputs, digest = kept_inputs(record.given[cycle.number])
+    is_known = record.plans[cycle.number] is not None or cycle.plan_digest is None
+    if not is_known:
+        digest = f"{record.run.id}:{cycle.number}"  # they are like no others
     return Circumstances(
+        inputs_known=is_known,
         inputs=inputs,
         inputs_digest=digest,
         template_version=record.template_version(cycle),
@@ -150,11 +156,10 @@ def _inputs(storage: ArtifactStorage, run: Run) -> Mapping[str, Any]:
         return {}  # what else there is to learn is learned without them
 
 
-def _find_plan(storage: ArtifactStorage, run: Run, cycle: Cycle) -> Plan | None:
+def _find_plan(storage: ArtifactStorage, run: Run, digest: str | None) -> Plan | None:
     # Imported here: only who learns needs the compiler.
     from factory_runtime.compiler.plan import plan_from_json
 
-    digest = cycle.plan_digest
     if digest is None and run.plan is not None and run.plan.reference is not None:
         digest = run.plan.reference.digest
     if digest is None:

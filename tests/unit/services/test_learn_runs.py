@@ -8,13 +8,16 @@ from typing import Any
 
 import pytest
 
+from factory_runtime.domain.approval import Approval, ApprovalStatus
 from factory_runtime.domain.body import Body
 from factory_runtime.domain.errors import HostRejectedError
 from factory_runtime.domain.job import JobStatus
-from factory_runtime.domain.memory import ForgetScope, Forgotten, Kind, Memory, ObservationKind
+from factory_runtime.domain.memory import ForgetScope, Forgotten, Kind, Memory
+from factory_runtime.domain.memory_text import secrets_in
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.services.drain_outbox import GivenUpError
 from factory_runtime.services.end_run import cancel_run
+from factory_runtime.services.run_lessons import lessons_of
 from factory_runtime.services.topics import MEMORY_OF_TEMPLATE
 from tests.approvals import approval_of, go_on, vote, waiting
 from tests.builders import (
@@ -108,6 +111,32 @@ def test_what_people_decided_is_told_with_their_role_and_comment(
     assert "linus" not in json.dumps(decision)
     # What a person decided is no failure to be got over.
     assert school.memories(Kind.FAILURE) == ()
+
+
+def test_an_approval_that_a_policy_wanted_is_told_as_one():
+    run = a_run()
+    asked = Approval(
+        id="approval-1",
+        tenant_id=TENANT,
+        run_id=run.id,
+        step="policy-production",
+        project_id="shop",
+        plan_digest="d" * 64,
+        requested_by="ada",
+        message="May it go to production?",
+        by=("group:ops", "grace"),
+        count=1,
+        requested_at=NOON,
+        expires_at=NOON,
+        status=ApprovalStatus.GRANTED,
+    )
+    lessons = lessons_of((), None, [(asked, ())], (), (), secrets_in({}))
+    (decision,) = lessons.decisions["approvals"]
+    assert (decision["by_policy"], decision["roles"], decision["status"]) == (
+        True,
+        ["ops"],
+        "granted",
+    )
 
 
 # --- success
@@ -252,7 +281,7 @@ def test_many_kinds_of_failure_in_thousands_of_jobs_are_learned_in_bounds(
     ]
     school = learned(factory, run, jobs, letters)
     memories = school.memories(Kind.FAILURE)
-    assert (len(memories), len(school.observations())) == (100, 102)
+    assert (len(memories), len(school.observations())) == (100, 202)
     assert {memory.facts["jobs"] for memory in memories} == {2}
     memory = school.memory(Kind.RUN)
     assert memory.facts["job_count"] == 2_500
@@ -273,7 +302,8 @@ def test_inputs_of_a_megabyte_an_error_of_one_and_half_characters_are_learned(
     job = a_job(run, step="a", status=JobStatus.FAILED, error="\ud800 no", completed_at=NOON)
     school = learned(factory, run, [job], [a_letter(job, error="no " * 400_000)])
     assert school.memory(Kind.RUN).outcome == "failed"
-    (failed,) = (one for one in school.observations() if one.kind is ObservationKind.FAILED)
+    subject = school.memory(Kind.FAILURE).id
+    (failed,) = (one for one in school.observations() if one.subject == subject)
     assert len(json.dumps(failed.facts)) < 2000
     everything_in(school.memory(Kind.FAILURE)).encode()
 
