@@ -1,4 +1,4 @@
-"""How fast memory is: embedding with one BLAS thread against the default, and search."""
+"""How fast memory takes in: embedding with one BLAS thread against the default, and indexing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from pathlib import Path
 from unittest import mock
 
 from benchmarks.ratio import Ratio
-from factory_runtime.domain.memory import Collection, Memory
+from factory_runtime.domain.memory import Embedded, Kind, Memory
 from factory_runtime.memory.embedders import minilm
 from factory_runtime.memory.embedders.blas import blas_threads
 from factory_runtime.memory.embedders.minilm import MiniLmEmbedder
 from factory_runtime.memory.lance import LanceMemoryIndex
-from factory_runtime.ports import RecallQuery
-from factory_runtime.services.recall import recall
 
 QUERY = "multi-tenant user management with role-based access"
 DOCUMENT = (
@@ -79,34 +77,25 @@ def embedding_figures(embedder: MiniLmEmbedder) -> Ratio:
     return Ratio("embedding a query: one BLAS thread / the default", one[0] / default[0])
 
 
-def search_figures(embedder: MiniLmEmbedder, folder: Path) -> None:
+def index_figures(embedder: MiniLmEmbedder, folder: Path) -> None:
     """A tenant with many rows, and a run's own row put in."""
     (vector,) = embedder.embed([DOCUMENT])
     row = Memory(
         id="",
         tenant_id="bench",
-        collection=Collection.RUNS,
+        kind=Kind.RUN,
         title="Microservice",
         text=DOCUMENT,
         created_at=datetime(2026, 1, 1, tzinfo=UTC),
         project_id="shop",
-        embedding_model=embedder.model,
-        embedding_version=embedder.version,
-        vector=vector,
     )
+    rows = [Embedded(replace(row, id=f"mem-{number}"), vector) for number in range(ROWS)]
     index = LanceMemoryIndex(folder, embedder)
     begun = time.perf_counter()
-    index.upsert("bench", [replace(row, id=f"mem-{number}") for number in range(ROWS)])
+    index.upsert("bench", rows)
     print(f"index: {ROWS} rows in {time.perf_counter() - begun:.1f} s, one commit")
-    again, _ = _seconds(lambda: index.upsert("bench", [replace(row, id="mem-0")]), 5)
+    again, _ = _seconds(lambda: index.upsert("bench", rows[:1]), 5)
     print(f"index: one row into {ROWS} in {again * 1e3:.0f} ms")
-    query = RecallQuery(QUERY, project_id="shop")
-    searched, _ = _seconds(lambda: index.search("bench", query, vector))
-    whole, _ = _seconds(lambda: recall(index, embedder, "bench", query))
-    print(
-        f"search {ROWS} rows with a filter: {searched * 1e3:.1f} ms;"
-        f" recall, embedding included: {whole * 1e3:.1f} ms"
-    )
 
 
 def main() -> tuple[Ratio, ...]:
@@ -117,7 +106,7 @@ def main() -> tuple[Ratio, ...]:
     print(f"model loaded and first text embedded in {(time.perf_counter() - begun) * 1e3:.0f} ms")
     threads = embedding_figures(embedder)
     with tempfile.TemporaryDirectory() as folder:
-        search_figures(embedder, Path(folder))
+        index_figures(embedder, Path(folder))
     return (threads,)
 
 

@@ -26,6 +26,6 @@ def words_of(text: str) -> list[str]:
     for chunk in _CHUNK.findall(unicodedata.normalize("NFKC", text)):
         parts = [part.lower() for part in _BETWEEN_PARTS.split(chunk) if part]
         found += parts
-        if len(parts) > 1:
-            found += (_JOINT.sub("", piece).lower() for piece in chunk.split("/") if piece)
+        whole = (_JOINT.sub("", piece).lower() for piece in chunk.split("/"))
+        found += (word for word in whole if word and word not in parts)
     return found

@@ -22,7 +22,7 @@ from factory_runtime.ports import RecallQuery
 CANDIDATES = 50
 """At least so many of each way and collection are looked at; more where more are asked for."""
 
-REFINE = 10
+REFINE = 3
 """Of so many times the candidates that a vector index names, the true distance is computed."""
 
 MAX_WORDS = 64
