@@ -11,7 +11,7 @@ from api.routes.runs import RunId, request_of
 from factory_runtime.domain.access import Right
 from factory_runtime.domain.dead_letter import LetterFilter
 from factory_runtime.domain.errors import NotFoundError
-from factory_runtime.services.memory_uses import told_of
+from factory_runtime.services.memory_uses import refuse_unknown, told_of
 from factory_runtime.services.plans import read_plan, record_of
 from factory_runtime.services.preview import preview_run
 from factory_runtime.services.visible import visible_run
@@ -34,6 +34,7 @@ def preview(asked: NewRun, requester: Requester, api: Here) -> PreviewAnswer:
     """What such a run would do, and what policies say to it. Nothing is recorded."""
     runtime = api.runtime
     request = request_of(runtime, asked, requester)
+    refuse_unknown(runtime.recaller.find, request)
     found = preview_run(
         runtime.catalog,
         runtime.job_types,

@@ -34,9 +34,11 @@ class LocalDesk(LocalLooks):
         return LocalHooks(self.runtime, self.tenant)
 
     def preview(self, request: RunRequest) -> Preview:
+        from factory_runtime.services.memory_uses import refuse_unknown
         from factory_runtime.services.preview import preview_run
 
         runtime = self.runtime
+        refuse_unknown(runtime.recaller.find, request)
         return preview_run(
             runtime.catalog,
             runtime.job_types,

@@ -78,6 +78,8 @@ def test_what_the_project_does_not_have_is_named_and_nothing_else_is_told(
     assert problem["type"] == "urn:factory-runtime:problem:unknown-memory"
     assert problem["detail"].startswith(f"the project shop has no memory {other}")
     assert site.stands(TENANT, problem["runId"]).status is RunStatus.FAILED
+    preview = client.post(f"{RUNS}/preview", json={**ASKED, "drawnFrom": ["mem-shop", other]})
+    assert (preview.status_code, preview.json()["detail"]) == (422, problem["detail"])
 
 
 @pytest.mark.parametrize("given", [["x" * 65], ["a b"], [""], ["mem-\n"], ["m"] * 51, "mem-1"])

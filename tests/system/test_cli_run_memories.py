@@ -80,6 +80,7 @@ def test_its_summary_lists_what_it_drew_on(
 
 def test_a_run_is_asked_for_with_what_it_draws_from(factory: Factory, run: Run) -> None:
     asked = ("run", "microservice", "--set", "service_name=orders", "--drawn-from", "mem-nowhere")
-    said = factory(*asked)
-    assert said.code == 2
-    assert "the project default has no memory mem-nowhere" in said.err
+    for more in ((), ("--dry-run",)):
+        said = factory(*asked, *more)
+        assert said.code == 2
+        assert "the project default has no memory mem-nowhere" in said.err
