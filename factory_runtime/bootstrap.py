@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from factory_runtime.domain.run import Run
     from factory_runtime.memory.disk import MemoryDisk
     from factory_runtime.memory.lance import Place
+    from factory_runtime.ports.summariser import Summariser
     from factory_runtime.services.callbacks import Callbacks
     from factory_runtime.services.catalog import TemplateCatalog
     from factory_runtime.services.context_package import ContextDesk
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from factory_runtime.services.undo_run import Undoer
     from factory_runtime.services.webhook_sources import WebhookSources
     from factory_runtime.services.webhooks import WebhookDesk
+    from factory_runtime.services.write_prose import Written
 
 
 class SystemClock:
@@ -428,6 +430,29 @@ class Runtime:
         drained = drain_outbox(self.store, self.clock, learner.handlers, worker_name())
         self.indexer.catch_up_all()
         return drained
+
+    def write_prose(self) -> Written:
+        """Have a model write about what was learned, where one is named; for who waits for nothing."""
+        from factory_runtime.services.write_prose import ProseWriter, Written
+
+        if self.settings.summary_model is None:
+            return Written()
+        budget, worker = self.settings.summary_budget, worker_name()
+        writer = ProseWriter(self.store, self.clock, lambda: self.summariser, budget, worker)
+        written = writer.write_some()
+        self.indexer.catch_up_all()
+        return written
+
+    @cached_property
+    def summariser(self) -> Summariser:
+        """The model that writes.
+
+        Raises:
+            SettingsError: none is named, or it lacks a setting.
+        """
+        from factory_runtime.memory.prose import open_summariser
+
+        return open_summariser(self.settings)
 
     @cached_property
     def launcher(self) -> Launcher:

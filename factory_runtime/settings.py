@@ -24,6 +24,8 @@ EMBEDDER_NAME = (
     r"minilm|light|(?P<service>openai|azure):(?P<model>[A-Za-z0-9][A-Za-z0-9._:/-]{0,99})"
     r"(@(?P<dimensions>[1-9][0-9]{0,3}))?"
 )
+SUMMARY_MODELS = "openai:MODEL and azure:DEPLOYMENT"
+SUMMARY_MODEL = r"(?P<service>openai|azure):(?P<model>[A-Za-z0-9][A-Za-z0-9._:/-]{0,99})"
 
 _WIDEST = {4: 8, 6: 7}
 """The fewest bits that name a network of proxies: those of 10.0.0.0/8, and of fc00::/7."""
@@ -127,6 +129,10 @@ class Settings(BaseSettings):
         embedding_api_version: of Azure's older addresses, like ``2024-10-21``; None is its ``v1``.
         embedding_batch: texts in one request.
         embedding_plain_http: whether texts and key may go to another machine unencrypted.
+        summary_model: a language model that writes about runs and failures, ``openai:MODEL`` or
+            ``azure:DEPLOYMENT``; None has nobody write.
+        summary_url, summary_api_version, summary_plain_http: of its endpoint, as of that of embeddings.
+        summary_budget: how often it is asked for one tenant in a day.
         hooks: whether the hooks of flow runs drain the outbox; else the sweep does.
     """
 
@@ -189,6 +195,12 @@ class Settings(BaseSettings):
     embedding_api_version: str | None = Field(default=None, min_length=1)
     embedding_batch: int = Field(default=256, ge=1, le=2048)
     embedding_plain_http: bool = False
+    summary_model: str | None = None
+    summary_url: str | None = None
+    summary_key: SecretStr | None = None
+    summary_api_version: str | None = Field(default=None, min_length=1)
+    summary_plain_http: bool = False
+    summary_budget: int = Field(default=200, ge=0)
     database_connections: int = Field(default=30, ge=1, le=1000)
     database_statement_seconds: float = Field(default=30, ge=0.1, le=86_400)
     lease_seconds: float = Field(
@@ -229,6 +241,13 @@ class Settings(BaseSettings):
     def _is_known(cls, name: str) -> str:
         if re.fullmatch(EMBEDDER_NAME, name) is None:
             raise ValueError(f"no embedder is called {name!r}: there are {EMBEDDER_NAMES}")
+        return name
+
+    @field_validator("summary_model")
+    @classmethod
+    def _can_write(cls, name: str | None) -> str | None:
+        if name is not None and re.fullmatch(SUMMARY_MODEL, name) is None:
+            raise ValueError(f"no model is called {name!r}: there are {SUMMARY_MODELS}")
         return name
 
     @field_validator("oidc_issuers")
