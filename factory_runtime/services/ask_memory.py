@@ -28,6 +28,9 @@ _LOOK = 0.1
 _AT_ONCE = 8
 """Threads that searches of a process may take: one that hangs keeps its own."""
 
+_TROUBLE = 500
+"""Characters of what went wrong that people are told."""
+
 _room = threading.BoundedSemaphore(_AT_ONCE)
 
 
@@ -114,6 +117,6 @@ def _told(answer: Future[tuple[Recalled, ...]]) -> Told:
         case None:
             return Told(answer.result())
         case FactoryError():
-            return Told(trouble=str(error))
+            return Told(trouble=str(error)[:_TROUBLE])
         case _:  # a broken index raises anything
-            return Told(trouble=f"{type(error).__name__}: {error}")
+            return Told(trouble=f"{type(error).__name__}: {error}"[:_TROUBLE])

@@ -78,8 +78,8 @@ def _was_forgotten(tx: RunTransaction, run: Run) -> bool:
 
     What a run was shown is forgotten with it, and a job that used it did nothing wrong.
     """
-    wholes = ((ForgetScope.TENANT, ""), (ForgetScope.PROJECT, run.project_id))
-    found = (tx.find_forgotten(scope, key) for scope, key in wholes)
+    wholes = {ForgetScope.TENANT: "", ForgetScope.PROJECT: run.project_id, ForgetScope.RUN: run.id}
+    found = (tx.find_forgotten(scope, key) for scope, key in wholes.items())
     return any(one is not None and one.at >= run.requested_at for one in found)
 
 

@@ -342,11 +342,9 @@ def test_what_was_forgotten_meanwhile_leaves_no_row_and_fails_nothing(
     assert uses(factory, walk.run) == [("a", "mem-2", 2, True)]
 
 
-@pytest.mark.parametrize(
-    ("scope", "key"), [(ForgetScope.TENANT, ""), (ForgetScope.PROJECT, "shop")]
-)
+@pytest.mark.parametrize("scope", ForgetScope)
 def test_a_run_goes_on_though_all_that_it_was_shown_is_forgotten(
-    factory: SmallFactory, shelf: Shelf, scope: ForgetScope, key: str
+    factory: SmallFactory, shelf: Shelf, scope: ForgetScope
 ) -> None:
     walk = factory.start(steps("a:", "b: needs: [a]"))
     factory.on["a"] = recalls(k=1)
@@ -355,7 +353,8 @@ def test_a_run_goes_on_though_all_that_it_was_shown_is_forgotten(
     with factory.store.begin(TENANT) as tx:
         tx.delete_memories(["mem-1", "mem-2"])
         tx.delete_uses(project_id="shop")
-        tx.add_forgotten(Forgotten(TENANT, scope, key, factory.clock.at))
+        key = {ForgetScope.TENANT: "", ForgetScope.PROJECT: "shop", ForgetScope.RUN: walk.run.id}
+        tx.add_forgotten(Forgotten(TENANT, scope, key[scope], factory.clock.at))
     assert factory.drive(walk).status is RunStatus.SUCCEEDED
     assert uses(factory, walk.run) == []
 
