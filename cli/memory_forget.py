@@ -51,7 +51,8 @@ def forget(
     if json:
         print_json({"erased": erased, "index_follows": drained.failed > 0})
         return
-    door.screen.line(f"forgot {erased.memories} memories of {one_line(what)}")
+    count = "1 memory" if erased.memories == 1 else f"{erased.memories} memories"
+    door.screen.line(f"forgot {count} of {one_line(what)}")
     if erased.changed:
         door.screen.line(f"{erased.changed} that others taught too tell only of those now")
     if drained.failed:

@@ -7,6 +7,7 @@ of what has ended, the latest runs are looked at, so that it costs the same howe
 from __future__ import annotations
 
 import logging
+import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -174,9 +175,9 @@ def _of_ended(
 
 def _of_disk(used: int, limit: int | None) -> Iterator[Metric]:
     yield _gauge("memory_disk_bytes", "What the memory's index takes.", (), [((), used)])
-    if limit is not None:
-        about = "What the memory's index should take at most."
-        yield _gauge("memory_disk_limit_bytes", about, (), [((), limit)])
+    about = "What the memory's index should take at most."
+    most = math.inf if limit is None else limit
+    yield _gauge("memory_disk_limit_bytes", about, (), [((), most)])
 
 
 def _of_indexing(numbers: FactoryNumbers, now: datetime) -> Iterator[Metric]:
