@@ -19,6 +19,7 @@ _NAME = 80
 _MOST = 64
 _LIST = 200
 _DEEPEST = 4
+_LARGEST = 10**15
 _MARK = 8
 """Hex digits of the digest of what is too large to be kept: whether it changed is all they tell."""
 
@@ -89,6 +90,8 @@ def _kept(value: Any) -> Any:
     match value:
         case float() if not isfinite(value):
             return str(value)
+        case int() if abs(value) > _LARGEST:
+            return f"{LARGE}{digest_of(value)[:_MARK]}"
         case None | bool() | int() | float():
             return value
         case str() if len(value) <= VALUE:

@@ -21,6 +21,10 @@ _VALUE = 4096
 
 _SECRETS = 64
 _SECRET_LENGTH = 4096
+_PIECE = 256
+"""Characters: a longer secret is looked for piece by piece, so that all of it is found."""
+
+_IN_PIECES = re.compile(rf"(?:{re.escape(REDACTED)}){{2,}}")
 _DEEPEST = 32
 
 
@@ -37,7 +41,8 @@ def one_line(text: str, length: int = LINE, secrets: Secrets | None = None) -> s
     readable = text[:_READ].encode("utf-8", "replace").decode("utf-8")
     if secrets is not None:
         readable = secrets.hide_in(readable)
-    printable = "".join(c if c.isprintable() else " " for c in redact_text(readable))
+    harmless = _IN_PIECES.sub(REDACTED, redact_text(readable))
+    printable = "".join(c if c.isprintable() else " " for c in harmless)
     return cut(" ".join(printable.split()), length)
 
 
@@ -66,8 +71,12 @@ def clean(inputs: Mapping[str, Any], secrets: Secrets) -> dict[str, Any]:
 def secrets_in(inputs: Any) -> Secrets:
     """What stands in inputs under names of secrets, so that no error repeats it."""
     found = Secrets()
-    texts = (text for text in _secret_texts(inputs, 0, of_secret=False) if len(text) >= SHORTEST)
-    found.add([text[:_SECRET_LENGTH] for text in islice(texts, _SECRETS)])
+    pieces = (
+        text[begin : begin + _PIECE]
+        for text in _secret_texts(inputs, 0, of_secret=False)
+        for begin in range(0, min(len(text), _SECRET_LENGTH), _PIECE)
+    )
+    found.add(dict.fromkeys(islice((one for one in pieces if len(one) >= SHORTEST), _SECRETS)))
     return found
 
 

@@ -7,7 +7,6 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from math import isfinite
 from typing import Any, cast
 
 from factory_runtime.domain.ids import digest_of
@@ -135,7 +134,7 @@ def _telling(value: Any, choices: Collection[Any]) -> Any:
     match value:
         case bool():
             return value
-        case int() | float() if isfinite(value) and abs(value) <= _SMALL_NUMBER:
+        case int() | float() if abs(value) <= _SMALL_NUMBER:
             return value
         case str() if value in choices:
             return one_line(value, 60)

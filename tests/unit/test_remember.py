@@ -297,3 +297,14 @@ def test_a_secret_input_is_told_by_no_error_of_the_run() -> None:
         inputs={"name": "orders", "db_password": canary, "note": f"it is {canary}"},
     )
     assert canary not in everything_in(memory)
+
+
+def test_a_long_secret_is_taken_out_as_a_whole() -> None:
+    canary = " ".join(f"canary{number}" for number in range(300))
+    memory = remember(
+        a_run(status=RunStatus.FAILED, error=f"{canary} is no key"),
+        jobs=(a_job("push", status=JobStatus.FAILED, error=f"refused {canary}"),),
+        inputs={"name": "orders", "api_key": canary, "certificates": {"password": [canary]}},
+    )
+    assert "canary" not in everything_in(memory)
+    assert "Failed: (redacted) is no key" in memory.text

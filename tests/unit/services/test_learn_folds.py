@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from factory_runtime.domain.circumstances import Circumstances
+from factory_runtime.domain.circumstances import Circumstances, kept_inputs
 from factory_runtime.domain.difference import Difference, difference
 from factory_runtime.domain.failure_pattern import fold_failure
 from factory_runtime.domain.failure_tries import OWN
 from factory_runtime.domain.memory import Observation, ObservationKind
-from factory_runtime.domain.success_pattern import fold_success
+from factory_runtime.domain.memory_text import clean, secrets_in
+from factory_runtime.domain.success_pattern import fold_success, telling_inputs
 from factory_runtime.services.failure_lines import tries_behind, tries_of
 from factory_runtime.services.failure_patterns import memory_of_failure, resolutions_of
 from tests.builders import NOON
@@ -173,6 +176,17 @@ def test_values_that_are_not_small_count_by_their_name():
 def test_one_and_true_are_two_values():
     one = difference(Circumstances({"n": 1}), Circumstances({"n": True}), same_run=False)
     assert one.words == "n 1 → yes"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [float("nan"), float("inf"), 10**400, "x" * 10**5, ["x"] * 10**5, {"a": {}}, None, "\ud800"],
+)
+def test_whatever_an_input_is_what_is_kept_of_it_is_small(value: Any):
+    inputs = {"value": value, "password": value}
+    kept, _ = kept_inputs(clean(inputs, secrets_in(inputs)))
+    assert len(json.dumps(kept, allow_nan=False)) < 300
+    telling_inputs(clean(inputs, secrets_in(inputs)), None)
 
 
 def test_another_machine_tells_something_only_where_nothing_else_changed():
