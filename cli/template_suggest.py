@@ -30,7 +30,8 @@ def suggest(
     """Suggest a template, with inputs from runs that were asked for likewise."""
     door = open_door(tenant=tenant, json=json)
     suggestion = door.desk.suggest(query, project)
-    command = door.desk.typed(_command(suggestion, project))
+    line = _command(suggestion, project, project or door.desk.project)
+    command = door.desk.typed(line)
     if json:
         print_json(_as_json(suggestion, command))
     else:
@@ -79,8 +80,11 @@ def _show(door: Door, suggestion: Suggestion, command: str) -> None:
         screen.line(command)
 
 
-def _command(suggestion: Suggestion, project: str | None) -> str:
-    """What to type; names of what is yet to be said stand in capitals."""
+def _command(suggestion: Suggestion, project: str | None, belongs_to: str) -> str:
+    """What to type; names of what is yet to be said stand in capitals.
+
+    A run says that it drew from what its project sees: others' memories stand on the page alone.
+    """
     if suggestion.template is None:
         return ""
     words = ["factory", "run", suggestion.template.template_id]
@@ -90,8 +94,10 @@ def _command(suggestion: Suggestion, project: str | None) -> str:
         words += ["--set", f"{name}={name.upper()}"]
     for option in _options(suggestion.inputs):
         words += ["--set", option]
-    for id_ in suggestion.drawn_from:
-        words += ["--drawn-from", id_]
+    for one in suggestion.because:
+        is_seen = one.memory.project_id in (None, belongs_to)
+        if one.memory.id in suggestion.drawn_from and is_seen:
+            words += ["--drawn-from", one.memory.id]
     return shlex.join(words)
 
 

@@ -31,7 +31,7 @@ class Suggestion:
         template: the nearest, where it is near enough; None where nothing is.
         inputs: taken from the closest runs that succeeded, valid for the template as it is now.
         asked: names of required inputs that only who asks can say.
-        because: memories that speak for it, the best first.
+        because: memories that speak for it: those that inputs were taken from, then the best.
         drawn_from: ids of those that inputs were taken from.
         nearest: all that are near, the nearest first; also where none is near enough.
     """

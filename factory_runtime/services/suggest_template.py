@@ -77,9 +77,9 @@ class Suggester:
         template = templates[best.template_id]
         runs = self._runs(tenant_id, asked, template, found)
         inputs, asked_for, drawn_from = suggest_inputs(template, [one.memory for one in runs])
+        drawn = [one for one in runs if one.memory.id in drawn_from]
         because = [one for one in found if one.memory.template_id == template.id]
-        known = {one.memory.id for one in because}
-        because += [one for one in runs if one.memory.id not in known]
+        because = [*drawn, *(one for one in because if one.memory.id not in drawn_from)]
         return Suggestion(
             template=best,
             inputs=inputs,

@@ -53,10 +53,12 @@ class SuggestionAnswer(Answer):
         default=(), description="required inputs that only who asks can say"
     )
     because: tuple[RecalledAnswer, ...] = Field(
-        default=(), description="memories that speak for it, the best first"
+        default=(), description="memories that speak for it; those that inputs are from go first"
     )
     drawn_from: tuple[str, ...] = Field(
-        default=(), description="memories that inputs were taken from: `drawnFrom` of a request"
+        default=(),
+        description="of those that inputs are from; `drawnFrom` of a request takes what its"
+        " project sees",
     )
     nearest: tuple[NearTemplateAnswer, ...] = Field(
         default=(), description="the nearest first; also where none is near enough"
