@@ -16,7 +16,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 KEY = "sk-a-key-that-nobody-may-see"
@@ -152,10 +152,18 @@ def breaks_off(request: BaseHTTPRequestHandler) -> None:
     request.close_connection = True
 
 
+class Told(Protocol):
+    """A server's mind: what it is asked goes in, and how often somebody connects."""
+
+    url: str
+    connections: int
+
+    def answer(self, request: BaseHTTPRequestHandler) -> None: ...
+
+
 @contextmanager
-def embedding_server() -> Generator[EmbeddingServer]:
-    """One on a fresh port."""
-    told = EmbeddingServer()
+def serving(told: Told) -> Generator[None]:
+    """Have it answer on a fresh port."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -179,8 +187,16 @@ def embedding_server() -> Generator[EmbeddingServer]:
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
-        yield told
+        yield
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextmanager
+def embedding_server() -> Generator[EmbeddingServer]:
+    """One on a fresh port."""
+    told = EmbeddingServer()
+    with serving(told):
+        yield told
