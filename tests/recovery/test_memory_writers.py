@@ -124,7 +124,7 @@ def test_a_killed_writer_loses_no_row_and_the_one_after_it_writes_the_same_rows_
 
 def test_processes_writing_shared_and_own_ids_at_once_lose_and_double_none(tmp_path: Path) -> None:
     # Neither finds a table: the race begins with making it.
-    writers = [Writer(tmp_path, name, rounds=12) for name in ("one", "two")]
+    writers = [Writer(tmp_path, name, rounds=6) for name in ("one", "two")]
     for writer in writers:
         writer.ready()
     for writer in writers:
@@ -132,7 +132,7 @@ def test_processes_writing_shared_and_own_ids_at_once_lose_and_double_none(tmp_p
     assert [writer.finish() for writer in writers] == [0, 0]
     ids = ids_of(tmp_path)
     assert doubled(ids) == []
-    assert len(ids) == 5 + 2 * 12 * 5
+    assert len(ids) == 5 + 2 * 6 * 5
 
 
 def test_threads_writing_shared_and_own_ids_at_once_lose_and_double_none(tmp_path: Path) -> None:

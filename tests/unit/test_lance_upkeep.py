@@ -123,7 +123,7 @@ def test_made_anew_it_equals_the_one_that_grew(tmp_path: Path) -> None:
     index = LanceMemoryIndex(tmp_path, Given())
     rows = {
         f"m-{number}": a_row(f"m-{number}", number % 2, kind=kind, facts={"number": number})
-        for number, kind in enumerate([*Kind] * 5)
+        for number, kind in enumerate([*Kind] * 2)
     }
     for row in rows.values():
         index.upsert("acme", [replace(row, memory=replace(row.memory, title="before"))])
