@@ -7,14 +7,17 @@ UV_VERSION := 0.13.8
 STAMP := $(VENV)/.synced
 PEERS_VENV := .venv-peers
 PEERS_STAMP := $(PEERS_VENV)/.synced
+AZURITE := .azurite
+AZURITE_STAMP := $(AZURITE)/.synced
 # What tests need and no wheel brings, as program:package of Debian's: a browser for Prefect's UI,
-# and what a Prefect server in production stands on. Its migrations want a PostgreSQL with pg_trgm.
-SYSTEM_PACKAGES := chromium:chromium postgres:postgresql redis-server:redis-server
+# what a Prefect server in production stands on, and what Azurite runs on (20 or newer). Prefect's
+# migrations want a PostgreSQL with pg_trgm.
+SYSTEM_PACKAGES := chromium:chromium postgres:postgresql redis-server:redis-server node:nodejs npm:npm
 # Compiled modules are what keeps `factory runs list` under half a second.
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONUNBUFFERED := 1
 
-.PHONY: run test check types fix bench bench-peers soak pictures openapi lock setup system-packages clean
+.PHONY: run test check types fix bench bench-peers soak pictures openapi lock setup system-packages azurite clean
 
 setup: $(STAMP)
 
@@ -45,10 +48,22 @@ system-packages:
 	fi; \
 	echo "Some tests will fail: they need$$missing, which cannot be installed from here." >&2
 
+# Azure's blob storage, emulated. What is missing is told, and fails the tests that need it.
+azurite: system-packages
+	@$(MAKE) --no-print-directory $(AZURITE_STAMP) || \
+		echo "Some tests will fail: they need Azurite, which cannot be installed from here." >&2
+
+$(AZURITE_STAMP): tests/npm/package.json tests/npm/package-lock.json
+	@echo "Installing the locked Azurite into $(AZURITE) …"
+	@mkdir -p $(AZURITE) && cp $^ $(AZURITE)
+	@npm ci --prefix $(AZURITE) --ignore-scripts --no-audit --no-fund --prefer-offline --fetch-retries 1 \
+		--loglevel error
+	@touch $(AZURITE_STAMP)
+
 run: $(STAMP)
 	@$(BIN)/factory run microservice --set service_name=orders
 
-test: $(STAMP) system-packages
+test: $(STAMP) system-packages azurite
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25
 
 check: $(STAMP)
@@ -65,7 +80,7 @@ fix: $(STAMP)
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-soak: $(STAMP) system-packages
+soak: $(STAMP) system-packages azurite
 	@$(BIN)/python -m pytest -m soak --timeout 1800
 
 # Takes the README's pictures of Prefect's UI anew.
@@ -95,4 +110,4 @@ lock: $(STAMP)
 		--no-header --python-version 3.11 --quiet --output-file requirements-peers.lock
 
 clean:
-	@rm -rf $(VENV) $(PEERS_VENV)
+	@rm -rf $(VENV) $(PEERS_VENV) $(AZURITE)

@@ -20,6 +20,7 @@ from pathlib import Path
 from factory_runtime.memory.lance import Place
 from tests.services import die_with_the_tests
 
+# `make azurite` puts it there.
 PROGRAM = Path(__file__).parents[1] / ".azurite" / "node_modules" / ".bin" / "azurite-blob"
 ACCOUNT = "factory"
 
@@ -31,18 +32,19 @@ class Azurite:
     """An emulator in a folder, which knows its key and what it has said.
 
     Attributes:
+        folder: what it has said, and its key; what it keeps, where it keeps it.
         key: of its one account.
     """
 
     def __init__(self, folder: Path, *, keeps: bool = False) -> None:
-        self._folder = folder
+        self.folder = folder
         self._keeps = keeps
         self._child: subprocess.Popen[bytes] | None = None
-        key = folder / "key"
-        if not key.exists():
-            key.write_text(base64.b64encode(secrets.token_bytes(64)).decode())
-        self.key = key.read_text()
         self._port = 0
+
+    @property
+    def key(self) -> str:
+        return (self.folder / "key").read_text()
 
     @property
     def endpoint(self) -> str:
@@ -62,16 +64,16 @@ class Azurite:
     def start(self) -> None:
         """Start it, and do not wait. Started again, it has the port that it had."""
         assert PROGRAM.exists(), "Azurite is not installed: run `make azurite`"
-        (self._folder / "log").unlink(missing_ok=True)
-        kept = ["--location", str(self._folder)] if self._keeps else ["--inMemoryPersistence"]
-        with (self._folder / "log").open("wb") as log:
+        (self.folder / "log").unlink(missing_ok=True)
+        kept = ["--location", str(self.folder)] if self._keeps else ["--inMemoryPersistence"]
+        with (self.folder / "log").open("wb") as log:
             self._child = subprocess.Popen(
                 [
                     *(PROGRAM, "--blobHost", "127.0.0.1", "--blobPort", str(self._port), *kept),
                     *("--silent", "--skipApiVersionCheck", "--disableTelemetry"),
                 ],
                 env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{self.key}"},
-                cwd=self._folder,
+                cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -93,7 +95,7 @@ class Azurite:
     def _answers_at(self) -> int:
         give_up = time.monotonic() + _PATIENCE_SECONDS
         while True:
-            log = self._folder / "log"
+            log = self.folder / "log"
             said = log.read_text(errors="replace") if log.exists() else ""
             if found := _LISTENS.search(said):
                 self._port = int(found[1])
@@ -107,6 +109,7 @@ class Azurite:
 def running_azurite(*, keeps: bool = False) -> Generator[Azurite]:
     """One that is starting; ``keeps`` is for one that is to be restarted with what it has."""
     folder = Path(tempfile.mkdtemp(prefix="factory-azurite-"))
+    (folder / "key").write_text(base64.b64encode(secrets.token_bytes(64)).decode())
     azurite = Azurite(folder, keeps=keeps)
     try:
         azurite.start()

@@ -17,19 +17,29 @@ from sqlalchemy import Engine, create_engine, make_url
 
 from factory_runtime.run_store import InMemoryRunStore, SqlRunStore, engines, open_run_store
 from factory_runtime.run_store.tables import metadata
+from tests.azurite import PROGRAM, Azurite, running_azurite
 from tests.scheduling import Scheduling, in_order, leave_twins_to_soak
 from tests.services import PostgresServer, running_postgres
 
 _services = pytest.StashKey[ExitStack]()
 _postgres = pytest.StashKey[PostgresServer]()
+_azurite = pytest.StashKey[Azurite]()
 
 
 def _started_postgres(config: pytest.Config) -> PostgresServer:
     """This process's server; one for the whole test run."""
     if _postgres not in config.stash:
-        config.stash[_services] = ExitStack()
-        config.stash[_postgres] = config.stash[_services].enter_context(running_postgres())
+        services = config.stash.setdefault(_services, ExitStack())
+        config.stash[_postgres] = services.enter_context(running_postgres())
     return config.stash[_postgres]
+
+
+def _started_azurite(config: pytest.Config) -> Azurite:
+    """This process's own, which may still be starting; one for the whole test run."""
+    if _azurite not in config.stash:
+        services = config.stash.setdefault(_services, ExitStack())
+        config.stash[_azurite] = services.enter_context(running_azurite())
+    return config.stash[_azurite]
 
 
 class _Statements(dict[tuple[object, ...], object]):
@@ -59,8 +69,11 @@ _compile_statements_once()
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Under xdist the controller keeps the server and tells the workers where it is."""
+    """Under xdist the controller keeps the servers and tells the workers where they are."""
     node.workerinput["postgres"] = str(_started_postgres(node.config).folder)
+    # Where it is not installed, the tests that need it fail, and no others.
+    if PROGRAM.exists():
+        node.workerinput["azurite"] = str(_started_azurite(node.config).folder)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -101,6 +114,15 @@ def postgres_server(pytestconfig: pytest.Config) -> PostgresServer:
     if workerinput is not None:
         return PostgresServer(Path(workerinput["postgres"]))
     return _started_postgres(pytestconfig)
+
+
+@pytest.fixture(scope="session")
+def azurite(pytestconfig: pytest.Config) -> Azurite:
+    """A real server of Azure's blob storage, emulated; each test takes a container of its own."""
+    workerinput: dict[str, Any] = getattr(pytestconfig, "workerinput", {})
+    if folder := workerinput.get("azurite"):
+        return Azurite(Path(folder))
+    return _started_azurite(pytestconfig)
 
 
 @pytest.fixture(scope="session")

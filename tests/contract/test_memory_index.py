@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -14,16 +15,26 @@ from factory_runtime.domain.memory import Collection, Embedded, Kind
 from factory_runtime.memory.in_memory import InMemoryMemoryIndex
 from factory_runtime.memory.lance import LanceMemoryIndex
 from factory_runtime.ports import MemoryIndex, RecallQuery
+from tests.azurite import Azurite
 from tests.contract.memory_rows import AT, HOSTILE, QUERY, Axes, a_row, found
 
+# `make soak` asks all of it of an index in a container, `make test` what storage has a part in.
+IN_SOAK = pytest.param("azure", marks=(pytest.mark.service, pytest.mark.soak))
+AT_ONCE = pytest.param("azure", marks=pytest.mark.service)
+on_azure_too = pytest.mark.parametrize("index", ["in-memory", "lance", AT_ONCE], indirect=True)
 
-@pytest.fixture(params=["in-memory", "lance"])
+
+@pytest.fixture(params=["in-memory", "lance", IN_SOAK])
 def index(request: pytest.FixtureRequest, tmp_path: Path) -> MemoryIndex:
     if request.param == "in-memory":
         return InMemoryMemoryIndex(Axes())
+    if request.param == "azure":
+        azurite: Azurite = request.getfixturevalue("azurite")
+        return LanceMemoryIndex(azurite.place(f"contract/{uuid4()}"), Axes())
     return LanceMemoryIndex(tmp_path / "memory", Axes())
 
 
+@on_azure_too
 def test_a_memory_comes_back_as_it_was(index: MemoryIndex) -> None:
     row = a_row(
         project_id="shop",
@@ -57,6 +68,7 @@ def test_the_index_does_not_say_when_it_was_told(index: MemoryIndex) -> None:
     assert recalled.memory.indexed_at is None
 
 
+@on_azure_too
 def test_the_same_id_again_replaces(index: MemoryIndex) -> None:
     index.upsert("acme", [a_row("m", 0, title="before"), a_row("other", 30)])
     index.upsert("acme", [a_row("m", 80, title="after")])
@@ -83,6 +95,7 @@ def test_nothing_to_put_in_is_no_error(index: MemoryIndex) -> None:
     assert index.count("acme", Collection.RUNS) == 0
 
 
+@on_azure_too
 def test_a_tenant_never_sees_anothers(index: MemoryIndex) -> None:
     index.upsert("acme", [a_row("m", title="of acme")])
     index.upsert("globex", [a_row("m", tenant_id="globex", title="of globex")])
@@ -143,6 +156,7 @@ def test_a_query_that_is_no_vector_of_this_embedder_is_refused(
         index.search("acme", RecallQuery("q"), vector)
 
 
+@on_azure_too
 def test_a_forgotten_memory_is_gone_from_every_collection(index: MemoryIndex) -> None:
     index.upsert(
         "acme",
@@ -156,6 +170,7 @@ def test_a_forgotten_memory_is_gone_from_every_collection(index: MemoryIndex) ->
     assert found(index) == ["b"]
 
 
+@on_azure_too
 def test_what_is_put_in_order_is_found_as_before(index: MemoryIndex) -> None:
     for number in range(5):
         index.upsert("acme", [a_row(f"m-{number}", number)])
@@ -183,6 +198,7 @@ def test_commits_are_counted_from_the_last_time_it_was_put_in_order(index: Memor
     assert index.commits("acme") == 0
 
 
+@on_azure_too
 def test_made_anew_it_has_these_rows_and_no_others(index: MemoryIndex) -> None:
     index.upsert("acme", [a_row("old"), a_row("gone", kind=Kind.CODE), a_row("kept", title="then")])
     index.upsert("umbrella", [a_row("m", tenant_id="umbrella")])
@@ -219,6 +235,7 @@ def test_one_whose_rows_break_off_stays_as_it_was(index: MemoryIndex) -> None:
     assert found(index) == ["old"]
 
 
+@on_azure_too
 def test_what_is_dropped_is_gone_and_can_begin_anew(index: MemoryIndex) -> None:
     index.drop("acme")
     index.upsert("acme", [a_row("m"), a_row("t", kind=Kind.TEMPLATE)])

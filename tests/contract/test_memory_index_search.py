@@ -27,7 +27,6 @@ from factory_runtime.ports import MemoryIndex, RecallQuery
 from tests.azurite import Azurite
 from tests.contract.memory_rows import AT, HOSTILE, QUERY, Axes, a_row, found, towards
 
-
 # What a search finds on other storage is found by the same code: `make soak` shows it.
 AZURE = pytest.param("azure", marks=(pytest.mark.service, pytest.mark.soak))
 
