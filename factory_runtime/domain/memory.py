@@ -241,6 +241,22 @@ class Forgotten:
     at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What was forgotten.
+
+    Attributes:
+        key: of the run or the project; empty for the tenant.
+        memories: that are deleted.
+        changed: that others have taught as well: they tell only of those now.
+    """
+
+    scope: ForgetScope
+    key: str
+    memories: int
+    changed: int
+
+
 class ModelStatus(StrEnum):
     """How far a tenant's memory is with an embedding model."""
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
 from factory_runtime.domain.errors import InputError, NotFoundError
 from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.memory import (
+    Erased,
     ForgetScope,
     Forgotten,
     Kind,
@@ -37,22 +37,6 @@ class Refold(Protocol):
     """Works patterns out anew from what is still to be seen of their subjects."""
 
     def __call__(self, tx: RunTransaction, subjects: Collection[str], now: datetime) -> object: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Erased:
-    """What was forgotten.
-
-    Attributes:
-        key: of the run or the project; empty for the tenant.
-        memories: that are deleted.
-        changed: that others have taught as well: they tell only of those now.
-    """
-
-    scope: ForgetScope
-    key: str
-    memories: int
-    changed: int
 
 
 def forget(

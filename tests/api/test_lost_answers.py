@@ -97,7 +97,11 @@ ANEW = {
     "POST /runs/preview": "changes nothing",
     "POST /memory/search": "changes nothing",
     "POST /templates/suggest": "changes nothing",
+    "DELETE /memory/runs/{runId}": "erases what is left: test_memory_forget",
+    "DELETE /memory/projects/{projectId}": "erases what is left: test_memory_forget",
+    "DELETE /memory": "erases what is left: test_memory_forget",
     "POST /memory/context": "the same package: test_memory_context",
+    "POST /memory/documents": "changes nothing: test_memory_documents",
 }
 """What has an answer of its own each time, and why."""
 

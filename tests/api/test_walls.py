@@ -41,6 +41,7 @@ BY_ID: Mapping[str, Any] = {
     "GET /runs/{runId}/artifacts": None,
     "GET /runs/{runId}/logs": None,
     "GET /runs/{runId}/memories": None,
+    "DELETE /memory/runs/{runId}": None,
     "POST /runs/{runId}/pause": None,
     "POST /runs/{runId}/resume": None,
     "POST /runs/{runId}/jobs/{step}/retry": _NOTHING,
@@ -114,6 +115,9 @@ OF_NO_TENANT = {
     "POST /runs/preview",
     "POST /memory/search",  # tests/contract/test_memory_index.py
     "POST /memory/context",
+    "POST /memory/documents",  # tests/api/test_memory_documents.py
+    "DELETE /memory/projects/{projectId}",  # tests/api/test_memory_forget.py
+    "DELETE /memory",
     "POST /templates/suggest",  # tests/api/test_suggest.py
     "POST /webhooks",
     "POST /callbacks",

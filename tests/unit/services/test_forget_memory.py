@@ -13,6 +13,7 @@ import pytest
 from factory_runtime.domain.audit import AuditFilter
 from factory_runtime.domain.errors import InputError, MemoryUnavailableError, NotFoundError
 from factory_runtime.domain.memory import (
+    Erased,
     ForgetScope,
     Kind,
     Memory,
@@ -25,7 +26,7 @@ from factory_runtime.ports import RunStore, RunTransaction
 from factory_runtime.run_store import open_run_store
 from factory_runtime.services import drop_memories, topics
 from factory_runtime.services.drain_outbox import Drained, drain_outbox
-from factory_runtime.services.forget_memory import Erased, Forgetter, forget
+from factory_runtime.services.forget_memory import Forgetter, forget
 from factory_runtime.services.memory_lock import HOLD, NAME
 from factory_runtime.services.migrate_memory import Migrator
 from tests.builders import NOON, TENANT, a_memory
