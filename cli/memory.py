@@ -5,9 +5,10 @@ from __future__ import annotations
 import typer
 
 from cli import memory_model
+from cli.memory_add import add
 from cli.memory_context import context
-from cli.memory_forget import forget
 from cli.memory_evaluate import evaluate
+from cli.memory_forget import forget
 from cli.memory_keep import rebuild, stats
 from cli.memory_search import search
 

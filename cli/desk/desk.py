@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         LetterGroup,
         RedriveOrder,
     )
+    from factory_runtime.domain.document import Added, Document
     from factory_runtime.domain.failure_hints import FailureHints
     from factory_runtime.domain.job import Job
     from factory_runtime.domain.memory import Recalled
@@ -260,6 +261,14 @@ class Desk(Looks, Protocol):
     def request(self, request: RunRequest) -> Run: ...
 
     def cancel(self, run_id: str, *, undo: bool = False) -> Run: ...
+
+    def add_document(self, document: Document) -> Added:
+        """Raises InputError: there is no text in it, or it is too large."""
+        ...
+
+    def index_added(self) -> None:
+        """Have what was added found at once, where that is done here."""
+        ...
 
     def pause(self, run_id: str) -> Run: ...
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from factory_runtime.domain.access import Principal
     from factory_runtime.domain.api_key import ApiKey
     from factory_runtime.domain.dead_letter import Change, DeadLetter, LetterFilter, RedriveOrder
+    from factory_runtime.domain.document import Added, Document
     from factory_runtime.domain.run import Run, RunRequest
     from factory_runtime.services.api_keys import WantedKey
     from factory_runtime.services.approvals import Decided
@@ -51,6 +52,16 @@ class LocalDesk(LocalLooks):
         from factory_runtime.services.request_run import request_run
 
         return request_run(self.runtime.desk, request)
+
+    def add_document(self, document: Document) -> Added:
+        from factory_runtime.services.add_document import add_document
+
+        runtime = self.runtime
+        store, clock, cutter = runtime.store, runtime.clock, runtime.cutter
+        return add_document(store, clock, cutter, self.tenant, document, person())
+
+    def index_added(self) -> None:
+        self.runtime.indexer.catch_up_all()
 
     def cancel(self, run_id: str, *, undo: bool = False) -> Run:
         from factory_runtime.services.end_run import cancel_run

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cli.desk.remote_hooks import RemoteHooks
     from factory_runtime.domain.api_key import ApiKey
     from factory_runtime.domain.dead_letter import Change, DeadLetter, LetterFilter, RedriveOrder
+    from factory_runtime.domain.document import Added, Document
     from factory_runtime.domain.run import Run, RunRequest
     from factory_runtime.services.api_keys import WantedKey
     from factory_runtime.services.approvals import Decided
@@ -62,6 +63,21 @@ class RemoteDesk(RemoteLooks):
     def retry_job(self, run_id: str, step: str, change: Change) -> Run:
         call = calls.retry_job(run_id, step, bulk.Change(**_facts(change)))
         return from_wire.run_of(self.client.send(call))
+
+    def add_document(self, document: Document) -> Added:
+        from factory_runtime.wire.document import NewDocument
+
+        asked = NewDocument(
+            source=document.source,
+            content=document.text,
+            project=document.project_id,
+            classification=document.classification,
+            commit=document.commit,
+        )
+        return self.client.send(calls.add_document(asked)).told()
+
+    def index_added(self) -> None:
+        pass  # the API's own does it
 
     def undo(self, run_id: str) -> Run | None:
         undoing = self.client.send(calls.undo_run(run_id)).undone_by

@@ -30,6 +30,7 @@ from factory_runtime.wire.bulk import (
 )
 from factory_runtime.wire.callback import CallbackAnswer, CallbackWithSecret, NewCallback
 from factory_runtime.wire.context import ContextAnswer, ContextQuestion
+from factory_runtime.wire.document import AddedAnswer, NewDocument
 from factory_runtime.wire.effect import EffectAnswer, Undoing
 from factory_runtime.wire.health import HealthAnswer
 from factory_runtime.wire.hints import HintsAnswer
@@ -397,6 +398,11 @@ def search_memory(asked: MemoryQuestion) -> Call[Part[RecalledAnswer]]:
 def make_context(asked: ContextQuestion) -> Call[ContextAnswer]:
     """What is known about a task."""
     return Call("POST", "/memory/context", ContextAnswer, body=body_of(asked))
+
+
+def add_document(asked: NewDocument) -> Call[AddedAnswer]:
+    """Keep a document's sections."""
+    return Call("POST", "/memory/documents", AddedAnswer, body=body_of(asked))
 
 
 def get_context(package_id: str) -> Call[ContextAnswer]:

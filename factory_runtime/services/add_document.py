@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
-from factory_runtime.domain.artifact import Classification
+from factory_runtime.domain.document import MAX_BYTES, MAX_SOURCE, Added, Document
 from factory_runtime.domain.errors import InputError
 from factory_runtime.domain.ids import digest_of
 from factory_runtime.domain.memory import Kind, Memory
@@ -16,46 +16,7 @@ from factory_runtime.ports import Clock, Cutter, RunStore, RunTransaction
 from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.memory_turn import take_turn
 
-MAX_BYTES = 1024 * 1024
-MAX_SOURCE = 500
-"""Characters of a source's name."""
-
 _PAGE = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A document as somebody brings it.
-
-    Attributes:
-        source: what it is called, like ``docs/adr/0007-queues.md``. One of the same source and
-            project takes its place.
-        content: Markdown, OpenAPI, or any text.
-        project_id: whose knowledge it is; None is the whole tenant's.
-        commit: of the repository it was taken from.
-    """
-
-    source: str
-    content: bytes
-    project_id: str | None = None
-    classification: Classification = Classification.INTERNAL
-    commit: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """What came of it.
-
-    Attributes:
-        memory_ids: the sections, in their order.
-        changed: how many of them were not known so.
-        superseded: how many sections of before are not in it any more.
-    """
-
-    source: str
-    memory_ids: tuple[str, ...]
-    changed: int
-    superseded: int
 
 
 def add_document(

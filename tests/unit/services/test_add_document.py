@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from factory_runtime.domain.document import MAX_BYTES, Added, Document
 from factory_runtime.domain.errors import InputError
 from factory_runtime.domain.memory import Kind, Memory
 from factory_runtime.memory.cutting.cutter import FileCutter
 from factory_runtime.run_store import InMemoryRunStore
-from factory_runtime.services.add_document import MAX_BYTES, Added, Document, add_document
+from factory_runtime.services.add_document import add_document
 from tests.builders import TENANT
 from tests.small_factory import SettableClock
 
