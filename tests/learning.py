@@ -24,6 +24,7 @@ class School:
     def __init__(self, factory: SmallFactory) -> None:
         self.factory = factory
         self.learner = Learner(factory.store, factory.storage, factory.clock)
+        self._learned = set[str]()
 
     # what happens
 
@@ -50,9 +51,12 @@ class School:
         return self.factory.messages(MEMORY_OF_RUN)
 
     def learn(self, messages: Iterable[OutboxMessage] | None = None) -> None:
-        """Of all there is, or of these, in their order."""
-        for message in self.messages() if messages is None else messages:
+        """Of all that is new, or of these, in their order."""
+        if messages is None:
+            messages = [one for one in self.messages() if one.id not in self._learned]
+        for message in messages:
             self.learner.learn_run(message)
+            self._learned.add(message.id)
 
     # what is known
 
