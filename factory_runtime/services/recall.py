@@ -26,6 +26,8 @@ MAX_QUERY = 4000
 FRESH = timedelta(seconds=2)
 """How long the newest versions of templates are taken as they were read."""
 
+_LOOKED_AT = 100
+
 _LOG = logging.getLogger("factory.memory")
 
 Opened = tuple[Embedder, MemoryIndex]
@@ -147,6 +149,8 @@ class Recaller:
         asked = replace(query, newest={**self._newest_of(tenant_id), **query.newest})
         embedder, index = self.open(tenant_id)
         found = recall(index, embedder, tenant_id, asked)
+        if not found:
+            self._refuse_if_gone(tenant_id, index)
         ids = [id_ for one in found for id_ in (one.memory.id, *one.folded)]
         kept = self._read(tenant_id, ids)
         return tuple(
@@ -158,6 +162,23 @@ class Recaller:
             for one in found
             if one.memory.id in kept
         )
+
+    def _refuse_if_gone(self, tenant_id: str, index: MemoryIndex) -> None:
+        """Nothing found is no answer of an index that somebody has moved away.
+
+        Raises:
+            MemoryUnavailableError: it is empty, and the record says what it had.
+        """
+        store = self.store()
+        if store is None or any(index.count(tenant_id, one) for one in Collection):
+            return
+        with store.begin(tenant_id, read_only=True) as tx:
+            some = tx.list_memories(limit=_LOOKED_AT)
+        if any(one.indexed_at is not None for one in some):
+            raise MemoryUnavailableError(
+                f"the index of what {tenant_id} remembers is gone",
+                hint="it is made again of the record by `factory memory rebuild`",
+            )
 
     def _has_any(self, tenant_id: str) -> bool:
         if (store := self.store()) is None:

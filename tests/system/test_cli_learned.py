@@ -140,9 +140,11 @@ def test_an_index_that_is_broken_is_told_with_the_way_out(learned: Factory):
     assert "mem-orders" in learned("memory", "search", "orders").out
 
 
-def test_an_index_that_is_gone_finds_nothing_until_it_is_made_again(learned: Factory):
+def test_an_index_that_is_gone_is_told_with_the_way_out(learned: Factory):
     shutil.rmtree(learned.runtime.settings.memory_folder)
-    assert learned("memory", "search", "orders").code == 0
+    said = learned("memory", "search", "orders")
+    assert (said.code, "factory memory rebuild" in said.err) == (5, True)
+    assert learned("memory", "search", "orders", "--collection", "code").code == 5
     assert learned("memory", "rebuild").code == 0
     assert "mem-orders" in learned("memory", "search", "orders").out
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from factory_runtime.bootstrap import Runtime, SystemClock
 from factory_runtime.domain.errors import (
     InputError,
     MemoryUnavailableError,
@@ -17,10 +19,11 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.memory import Collection, Kind, Recalled
 from factory_runtime.memory.in_memory import WordsEmbedder
 from factory_runtime.ports import RecallQuery
-from factory_runtime.run_store import InMemoryRunStore
+from factory_runtime.run_store import InMemoryRunStore, SqlRunStore
 from factory_runtime.services.recall import MAX_QUERY, Opened, Recaller, newest_versions
+from factory_runtime.settings import Settings
 from tests.builders import NOON, a_memory, a_template_record
-from tests.remembering import Remembering
+from tests.remembering import Remembering, remembering_of
 from tests.small_factory import SettableClock
 
 ORDERS = RecallQuery("orders service", tuple(Collection), limit=10)
@@ -125,6 +128,23 @@ def test_a_policy_that_cannot_be_read_shares_nothing_and_hides_nothing(known: Re
 
     recaller = Recaller(lambda: known.store, SettableClock(), known.open, "platform", broken)
     assert ids(recaller.recall("acme", ORDERS)) == {"mem-own"}
+
+
+def test_the_settings_and_a_policy_say_what_is_shared(tmp_path: Path):
+    policies = tmp_path / "policies"
+    policies.mkdir()
+    (policies / "acme.yaml").write_text("memory: {shared: [domain]}")
+    home = tmp_path / "home"
+    for shared_tenant, found in (("platform", {"mem-own", "mem-words"}), (None, {"mem-own"})):
+        settings = Settings(home=home, policy_folder=policies, memory_shared_tenant=shared_tenant)
+        runtime = Runtime(settings, SystemClock())
+        remember_both(remembering_of(runtime))
+        assert ids(runtime.recaller.recall("acme", ORDERS)) == found
+        assert runtime.recaller.recall("umbrella", ORDERS) == ()
+        assert isinstance(runtime.store, SqlRunStore)
+        runtime.store.close()
+    with pytest.raises(ValueError, match="memory_shared_tenant"):
+        Settings(memory_shared_tenant="x' OR '1'='1")
 
 
 def test_ones_own_memories_are_found_while_what_is_shared_is_away(known: Remembering):
