@@ -18,6 +18,9 @@ from factory_runtime.domain.errors import MemoryUnavailableError
 Answer = TypeVar("Answer")
 
 INDEX_CACHE_BYTES = 256 * 1024 * 1024
+PATIENCE_SECONDS = 30
+"""A run may be waiting for a search; storage that hangs is not waited for any longer."""
+
 METADATA_CACHE_BYTES = 64 * 1024 * 1024
 
 _first_used_by: int | None = None
@@ -53,8 +56,19 @@ def session() -> Any:
 
 
 def wait_for(question: Coroutine[Any, Any, Answer]) -> Answer:
-    """Its answer; a caller may be in an event loop of its own, so it is asked in another thread."""
-    return asyncio.run_coroutine_threadsafe(question, _loop()).result()
+    """Its answer; a caller may be in an event loop of its own, so it is asked in another thread.
+
+    Raises:
+        MemoryUnavailableError: there is none within ``PATIENCE_SECONDS``.
+    """
+    asked = asyncio.run_coroutine_threadsafe(question, _loop())
+    try:
+        return asked.result(PATIENCE_SECONDS)
+    except TimeoutError as exc:
+        asked.cancel()
+        raise MemoryUnavailableError(
+            f"the memory has not answered within {PATIENCE_SECONDS} s", hint="try again later"
+        ) from exc
 
 
 @cache

@@ -45,9 +45,9 @@ class Place:
         """Whether there may be a database: connecting to a local one makes its folder."""
         return self.ground.has(tenant_id)
 
-    def has_files(self, tenant_id: str, name: str) -> bool:
-        """Whether there is one in a folder of the tenant's database."""
-        return self.ground.has_files(f"{tenant_id}/{name}")
+    def has_files(self, tenant_id: str, name: str = "") -> bool:
+        """Whether there is one now, in the tenant's database or in a folder of it."""
+        return self.ground.has_files(f"{tenant_id}/{name}".rstrip("/"))
 
     def tenants(self) -> tuple[str, ...]:
         """Those that have a database here, in the order of names."""

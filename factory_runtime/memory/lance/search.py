@@ -10,6 +10,7 @@ from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
+from factory_runtime.domain.errors import FactoryError
 from factory_runtime.domain.memory import Collection, Recalled
 from factory_runtime.domain.ranking import WORDS_WEIGHT
 from factory_runtime.memory.lance.filters import wanted
@@ -63,9 +64,13 @@ class Searches:
         collections = tuple(dict.fromkeys(query.collections))
         try:
             found = wait_for(self._find(tenant_id, collections, sought))
+        except FactoryError:
+            raise
         except Exception:
             # What was open may have been made anew by another process.
             self._open.pop(tenant_id, None)
+            # Storage that does not answer says so now; LanceDB would try for seconds.
+            self._tables.place.has_files(tenant_id)
             found = wait_for(self._find(tenant_id, collections, sought))
         return ranked(found, tenant_id, query, vector, len(sought.words))
 
@@ -107,7 +112,7 @@ class Searches:
         except ValueError as exc:
             if not is_missing(exc):
                 raise
-            check_nothing_left(self._tables.place, tenant_id, name)
+            await asyncio.to_thread(check_nothing_left, self._tables.place, tenant_id, name)
             return None
 
 
