@@ -73,7 +73,10 @@ class RecallEvaluation:
 
 
 def evaluate_recall(
-    labelled: LabelledSet, embedder: Embedder, index: MemoryIndex
+    labelled: LabelledSet,
+    embedder: Embedder,
+    index: MemoryIndex,
+    ways: Sequence[Way] = tuple(Way),
 ) -> RecallEvaluation:
     """Index the documents, ask every question over all collections, count what was found.
 
@@ -81,6 +84,7 @@ def evaluate_recall(
         labelled: what is indexed and asked.
         embedder: what ``index`` is of.
         index: one for this alone; what was indexed stays in it.
+        ways: how each question is asked.
 
     Raises:
         MemoryUnavailableError: the model or the index cannot be used.
@@ -89,7 +93,7 @@ def evaluate_recall(
     queries = _embedded([question.query for question in labelled.questions], embedder)
     asked = list(zip(labelled.questions, queries, strict=True))
     measured: list[Measured] = []
-    for way in Way:
+    for way in ways:
         found = {question.id: _search(index, question, vector, way) for question, vector in asked}
         measured += _measured(way, labelled.questions, found)
     return RecallEvaluation(model_name(embedder), len(labelled.documents), tuple(measured))
