@@ -16,8 +16,11 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from factory_runtime.memory.lance import Place
+from factory_runtime.memory.lance.chosen import chosen_place
+from factory_runtime.settings import Settings
 from tests.services import die_with_the_tests
 
 # `make azurite` puts it there.
@@ -51,15 +54,18 @@ class Azurite:
         """What ``FACTORY_MEMORY_ENDPOINT`` says; waits until it answers."""
         return f"http://127.0.0.1:{self._answers_at()}/{ACCOUNT}"
 
-    def place(self, address: str, key: str | None = None) -> Place:
-        """An address like ``container/prefix`` in it."""
-        options = {
-            "account_name": ACCOUNT,
-            "account_key": self.key if key is None else key,
-            "azure_storage_endpoint": self.endpoint,
-            "allow_http": "true",
-        }
-        return Place(f"az://{address}", options)
+    def settings(self, address: str, **others: Any) -> Settings:
+        """Those of who has a memory at an address like ``container/prefix``."""
+        shown = {} if "memory_sas_token" in others else {"memory_account_key": self.key}
+        return Settings(
+            memory_url=f"az://{address}",
+            memory_account=ACCOUNT,
+            memory_endpoint=self.endpoint,
+            **{**shown, **others},
+        )
+
+    def place(self, address: str, **others: Any) -> Place:
+        return chosen_place(self.settings(address, **others))
 
     def start(self) -> None:
         """Start it, and do not wait. Started again, it has the port that it had."""

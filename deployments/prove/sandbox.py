@@ -68,6 +68,7 @@ _PRELOAD = [
 _SOMEBODY_ELSES = (
     "FACTORY_DATABASE_URL",
     "FACTORY_SHARED_FOLDER",
+    "FACTORY_MEMORY_URL",
     "FACTORY_PREFECT_API_URL",
     "FACTORY_WORK_POOL",
     "FACTORY_JOB_ROUTES",
@@ -128,6 +129,7 @@ class Sandbox:
             "home": self.folder,
             "database_url": None,
             "shared_folder": None,
+            "memory_url": None,
             "prefect_api_url": None,
             "work_pool": None,  # nobody else is there to do anything
             "job_routes": {},

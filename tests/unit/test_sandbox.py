@@ -25,6 +25,7 @@ def production(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         "HOME": str(tmp_path / "home"),
         "DATABASE_URL": "postgresql+psycopg://nobody/factory",
         "SHARED_FOLDER": str(tmp_path / "shared"),
+        "MEMORY_URL": "az://factory/memory",
         "PREFECT_API_URL": "http://127.0.0.1:9/api",
         "WORK_POOL": "factory",
         "JOB_ROUTES": '{"documentation": "docs-pool/docs"}',
@@ -41,13 +42,17 @@ def test_whatever_a_sandbox_writes_lies_below_its_own_folder(production: Setting
         for name in FOLDERS:
             assert getattr(own, name).is_relative_to(sandbox.folder), name
         assert own.shared == own.root == sandbox.folder
+        assert own.memory_url is None
         assert str(sandbox.folder) in own.run_store_url
 
 
 def test_what_is_started_in_a_sandbox_reads_nothing_that_others_share(
     production: Settings,
 ) -> None:
-    shared = ("database_url", "shared_folder", "prefect_api_url", "work_pool", "job_routes")
+    shared = (
+        *("database_url", "shared_folder", "memory_url", "prefect_api_url"),
+        *("work_pool", "job_routes"),
+    )
     with proving._environment():  # pyright: ignore[reportPrivateUsage] - what children are given
         inside = Settings()
         assert not any(getattr(inside, name) for name in shared)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from urllib.parse import parse_qs
 
 from factory_runtime.domain.errors import SettingsError
 from factory_runtime.memory.lance.place import Place
@@ -44,16 +45,29 @@ def _shown(settings: Settings) -> dict[str, str]:
     if key is not None:
         return {"account_key": _checked_key(key.get_secret_value())}
     if token is not None:
-        return {"azure_storage_sas_key": token.get_secret_value().removeprefix("?")}
+        return {"azure_storage_sas_key": _checked_token(token.get_secret_value())}
     return {}
 
 
 def _checked_key(key: str) -> str:
     try:
-        base64.b64decode(key, validate=True)
+        decoded = base64.b64decode(key, validate=True)
     except binascii.Error:
+        decoded = b""
+    if not decoded:
         raise SettingsError(
             "FACTORY_MEMORY_ACCOUNT_KEY is no key of a storage account: those are base64",
             hint="copy it again; it ends in ==",
-        ) from None
+        )
     return key
+
+
+def _checked_token(token: str) -> str:
+    # The portal shows it as the query of a URL.
+    query = token.removeprefix("?")
+    if "sig" not in parse_qs(query):
+        raise SettingsError(
+            "FACTORY_MEMORY_SAS_TOKEN is no shared access signature: those have a sig=",
+            hint="copy it again, without the address before it",
+        )
+    return query
