@@ -142,9 +142,15 @@ class Memories:
             memory_tallies.c.about == _columns.text_digest,
             memory_tallies.c.until > now,
         )
-        without = (_columns.kind.in_(kinds), _columns.prose.is_(None), ~left_alone)
-        order = (_columns.changed_at.desc(), _columns.id)
-        return self._rows.list(MEMORIES, *without, order_by=order, limit=limit)
+        without, order = _columns.prose.is_(None), (_columns.changed_at.desc(), _columns.id.desc())
+        found: list[Memory] = []
+        # Kind by kind, each is a look at the end of an index.
+        for kind in kinds:
+            where = (_columns.kind == kind, without, ~left_alone)
+            found += self._rows.list(MEMORIES, *where, order_by=order, limit=limit)
+        return tuple(
+            sorted(found, key=lambda one: (_changed_at(one), one.id), reverse=True)[:limit]
+        )
 
     def find_tally(self, about: str) -> Tally | None:
         return self._rows.find(TALLIES, about=about)

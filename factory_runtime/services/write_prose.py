@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import Enum, auto
 
 from factory_runtime.domain.errors import (
     FactoryError,
-    MemoryUnavailableError,
     PermanentError,
     SettingsError,
     TransientError,
@@ -20,7 +21,7 @@ from factory_runtime.domain.prose import WRITTEN_ABOUT, prose_of, told_of
 from factory_runtime.domain.tally import ASKED, ENDPOINT, FAILED, Tally
 from factory_runtime.ports import Clock, RunStore, RunTransaction
 from factory_runtime.ports.summariser import Summariser
-from factory_runtime.services.memory_lock import PROSE, Held, try_memory
+from factory_runtime.services.memory_lock import PROSE, try_memory
 
 MOST = 20
 """Memories that one drain asks about, of all tenants together."""
@@ -48,9 +49,13 @@ class Written:
     done: int = 0
     failed: int = 0
 
-    @property
-    def asked(self) -> int:
-        return self.done + self.failed
+
+class _Came(Enum):
+    """Of a question."""
+
+    DONE = auto()
+    REFUSED = auto()
+    AWAY = auto()
 
 
 class ProseWriter:
@@ -79,72 +84,64 @@ class ProseWriter:
         self._worker = worker
 
     def write_some(self) -> Written:
-        """Write about the newest memories of every tenant, but no more than ``MOST`` of all.
+        """Write about the newest memories, of each tenant in turn, but no more than ``MOST`` of all.
 
-        Nothing that the model or its endpoint does is raised. After an endpoint did not answer, no
-        other tenant asks it in the same drain.
+        Nothing that the model or its endpoint does is raised. After an endpoint did not answer,
+        nobody asks it again in the same drain.
         """
         until = time.monotonic() + _LONGEST_SECONDS
-        written = Written()
         try:
             summariser = self._open()
         except SettingsError as error:
             _LOG.error("nobody can write about memories: %s", error.explain())
-            return written
-        tenants = sorted(self._store.remembering_tenants(), key=self._asked_today)
-        for served, tenant_id in enumerate(tenants):
-            share = -(-(MOST - written.asked) // (len(tenants) - served))
-            did, answers = self._write_for(tenant_id, summariser, share, until)
-            written = Written(written.done + did.done, written.failed + did.failed)
-            if not answers or written.asked >= MOST or time.monotonic() >= until:
-                break
-        return written
+            return Written()
+        line = deque(sorted(self._store.remembering_tenants(), key=self._asked_today))
+        came = Counter[_Came]()
+        while line and came.total() < MOST and not came[_Came.AWAY] and time.monotonic() < until:
+            tenant_id = line.popleft()
+            if (one := self._write_one(tenant_id, summariser)) is not None:
+                came[one] += 1
+                line.append(tenant_id)
+        return Written(came[_Came.DONE], came[_Came.REFUSED] + came[_Came.AWAY])
 
     def _asked_today(self, tenant_id: str) -> int:
         with self._store.begin(tenant_id, read_only=True) as tx:
             return _times(tx, ASKED, self._clock.now())
 
-    def _write_for(
-        self, tenant_id: str, summariser: Summariser, most: int, until: float
-    ) -> tuple[Written, bool]:
-        """What was done for a tenant, and whether the endpoint is worth asking for others."""
+    def _write_one(self, tenant_id: str, summariser: Summariser) -> _Came | None:
+        """What came of asking about the newest; None where there is nothing to ask now."""
+        if self._due(tenant_id) is None:
+            return None
         with try_memory(self._store, self._clock, tenant_id, self._worker, PROSE) as held:
-            if held is None:
-                return Written(), True  # another process is at it
-            done = failed = 0
-            for memory in self._due(tenant_id, most):
-                if time.monotonic() >= until or not self._spend(held):
-                    break
-                try:
-                    prose = _ask(summariser, memory)
-                except FactoryError as error:
-                    failed += 1
-                    self._put_off(memory, error)
-                    if not isinstance(error, PermanentError):
-                        return Written(done, failed), False
-                else:
-                    done += 1
-                    self._keep(memory, prose)
-            return Written(done, failed), True
+            # Where another process has the lock, it is at it.
+            memory = None if held is None else self._spend(tenant_id)
+            if memory is None:
+                return None
+            try:
+                prose = _ask(summariser, memory)
+            except FactoryError as error:
+                self._put_off(memory, error)
+                return _Came.REFUSED if isinstance(error, PermanentError) else _Came.AWAY
+            self._keep(memory, prose)
+            return _Came.DONE
 
-    def _due(self, tenant_id: str, most: int) -> tuple[Memory, ...]:
-        now = self._clock.now()
+    def _due(self, tenant_id: str) -> Memory | None:
         with self._store.begin(tenant_id, read_only=True) as tx:
-            if _is_left_alone(tx, now):
-                return ()
-            return tx.memories_without_prose(WRITTEN_ABOUT, now, most)
+            return self._next(tx)
 
-    def _spend(self, held: Held) -> bool:
-        """Count a question before it is asked; False where the day's are used up, or the lock is."""
-        try:
-            held.renew()
-        except MemoryUnavailableError:
-            return False
-        with self._store.begin(held.tenant_id) as tx:
-            if _times(tx, ASKED, self._clock.now()) >= self._budget:
-                return False
-            _count(tx, ASKED, self._clock.now())
-        return True
+    def _spend(self, tenant_id: str) -> Memory | None:
+        """The memory to ask about, with the question counted: before it is asked."""
+        with self._store.begin(tenant_id) as tx:
+            memory = self._next(tx)
+            if memory is not None:
+                _count(tx, ASKED, self._clock.now())
+            return memory
+
+    def _next(self, tx: RunTransaction) -> Memory | None:
+        now = self._clock.now()
+        if _is_left_alone(tx, now) or _times(tx, ASKED, now) >= self._budget:
+            return None
+        return next(iter(tx.memories_without_prose(WRITTEN_ABOUT, now, 1)), None)
 
     def _keep(self, memory: Memory, prose: str) -> None:
         with self._store.begin(memory.tenant_id) as tx:
@@ -159,7 +156,9 @@ class ProseWriter:
             now = self._clock.now()
             _count(tx, FAILED, now)
             # Also where the endpoint is away: this text may be why, and would be asked about first.
-            _leave_alone(tx, memory.text_digest, now, _TEXT_WAITS)
+            # But of what was forgotten meanwhile, not even a digest is kept.
+            if memory.text_digest in {one.text_digest for one in tx.find_memories([memory.id])}:
+                _leave_alone(tx, memory.text_digest, now, _TEXT_WAITS)
             if not isinstance(error, PermanentError):
                 asked = error.retry_after if isinstance(error, TransientError) else None
                 _leave_alone(tx, ENDPOINT, now, _ENDPOINT_WAITS, asked)

@@ -98,6 +98,17 @@ found_by(
     "template_id",
 )
 
+without_prose = memory_records.c.prose.is_(None)
+Index(
+    "ix_memory_records_without_prose",
+    memory_records.c.tenant_id,
+    memory_records.c.kind,
+    memory_records.c.changed_at,
+    memory_records.c.id,
+    sqlite_where=without_prose,
+    postgresql_where=without_prose,
+)
+
 for_all_tenants(
     "ix_memory_records_unindexed",
     memory_records.c.tenant_id,

@@ -23,6 +23,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant_id", "about", name="pk_memory_tallies"),
     )
     op.create_index("ix_memory_tallies_about", "memory_tallies", ["about", "until"])
+    without = sa.text("prose IS NULL")
+    op.create_index(
+        "ix_memory_records_without_prose",
+        "memory_records",
+        ["tenant_id", "kind", "changed_at", "id"],
+        sqlite_where=without,
+        postgresql_where=without,
+    )
     put_behind_wall(op.get_bind(), "memory_tallies")
 
 
