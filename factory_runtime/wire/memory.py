@@ -87,7 +87,9 @@ class RecalledAnswer(Answer):
     memory_id: str
     score: float = Field(description="what it is ordered by: likeness and words weighed")
     likeness: float = Field(default=0.0, description="of meaning: 1 is the same, 0 unrelated")
-    words: float = Field(default=0.0, description="of the query, as a share of the best found")
+    words: float = Field(
+        default=0.0, description="of the query: 1 where all stand in it that are rare"
+    )
     kind: Kind = Kind.RUN
     collection: Collection
     title: str
