@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -15,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from factory_runtime.artifacts.local import LocalArtifactStorage
-from factory_runtime.domain.errors import StorageFullError
+from factory_runtime.domain.errors import SettingsError, StorageFullError
 from factory_runtime.ports import (
     ArtifactStorage,
     Clock,
@@ -177,9 +178,13 @@ class Runtime:
         def open_index(embedder: Embedder) -> MemoryIndex:
             name = model_name(embedder)
             if name not in indexes:
-                is_default = name == model_name(self.embedder)
-                indexes[name] = self.memory if is_default else self.open_memory(embedder)
+                indexes[name] = self.memory if is_default(name) else self.open_memory(embedder)
             return indexes[name]
+
+        def is_default(name: str) -> bool:
+            with suppress(SettingsError):  # another model goes on where the default's lacks a key
+                return name == model_name(self.embedder)
+            return False
 
         return Models(lambda: self.store, self.clock, default, open_embedder, open_index)
 
