@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -63,6 +63,8 @@ class FactoryNumbers:
         ended_runs: the latest first: those since the time that was asked for, or as many as were.
         ended_jobs: of these runs.
         ended_uses: of those of these runs that were shown anything.
+        summaries: how often a language model was asked for prose today, and how often in vain, by
+            ``asked`` and ``failed``.
         unindexed: memories that the index does not have as they are now; None is none.
     """
 
@@ -79,6 +81,7 @@ class FactoryNumbers:
     ended_jobs: tuple[EndedJob, ...]
     ended_uses: tuple[EndedUse, ...] = ()
     unindexed: Line | None = None
+    summaries: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 class NumberRecords(Protocol):

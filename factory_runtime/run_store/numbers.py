@@ -19,6 +19,7 @@ from sqlalchemy import (
 )
 
 from factory_runtime.domain.job import JobStatus
+from factory_runtime.domain.tally import ASKED, FAILED
 from factory_runtime.ports import EndedJob, EndedRun, EndedUse, FactoryNumbers, Line
 from factory_runtime.run_store.tables import (
     breakers,
@@ -26,6 +27,7 @@ from factory_runtime.run_store.tables import (
     jobs,
     letter_counts,
     memory_records,
+    memory_tallies,
     memory_uses,
     outbox,
     runs,
@@ -55,6 +57,7 @@ def factory_numbers(
         ended_jobs=tuple(EndedJob(*row) for row in connection.execute(jobs_of(ended))),
         ended_uses=tuple(EndedUse(*row) for row in connection.execute(uses_of(ended))),
         unindexed=unindexed_line(connection),
+        summaries=_counts(connection, summaries(now)),
     )
 
 
@@ -169,6 +172,13 @@ def uses_of(ended: Select[Any]) -> Select[Any]:
     counts = (func.count(distinct(memory_id)), func.count(distinct(used)))
     of_run = select(run.c.status, *counts).select_from(run.join(memory_uses, by_run))
     return of_run.group_by(run.c.tenant_id, run.c.id, run.c.status)
+
+
+def summaries(now: datetime) -> Select[Any]:
+    """How often a language model was asked today, and how often in vain."""
+    about = memory_tallies.c.about
+    today = (about.in_((ASKED, FAILED)), memory_tallies.c.until > now)
+    return select(about, func.sum(memory_tallies.c.times)).where(*today).group_by(about)
 
 
 def _counts(connection: Connection, query: Select[Any]) -> dict[str, int]:

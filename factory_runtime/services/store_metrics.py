@@ -20,6 +20,7 @@ from prometheus_client.registry import Collector
 
 from factory_runtime.domain.errors import FactoryError, SettingsError
 from factory_runtime.domain.run import RUN_ENDED, Priority, RunStatus
+from factory_runtime.domain.tally import ASKED, FAILED
 from factory_runtime.ports import Clock, FactoryNumbers, Line, RunStore
 from factory_runtime.services.executor_sign import find_executor
 from factory_runtime.services.look import Look
@@ -187,6 +188,9 @@ def _of_indexing(numbers: FactoryNumbers, now: datetime) -> Iterator[Metric]:
     about = "How long the oldest of them has waited."
     age = max(0.0, (now - line.since).total_seconds())
     yield _gauge("memory_unindexed_oldest_seconds", about, (), [((), age)])
+    about = "Times that a language model was asked for prose since midnight UTC, and in vain."
+    asked = {came: numbers.summaries.get(came, 0) for came in (ASKED, FAILED)}
+    yield _counts("summaries_today", about, "came", asked)
 
 
 def _of_reuse(numbers: FactoryNumbers) -> Iterator[Metric]:

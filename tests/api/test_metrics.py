@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import ExitStack, closing
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.memory import MemoryUse
 from factory_runtime.domain.records import TopicWait
 from factory_runtime.domain.run import Priority, RunStatus
+from factory_runtime.domain.tally import ASKED, FAILED, Tally
 from factory_runtime.run_store import SqlRunStore
 from factory_runtime.services import store_metrics
 from factory_runtime.settings import HOME_TENANT, Settings
@@ -171,6 +173,22 @@ def test_of_many_runs_the_latest_are_told_of_and_how_far_back_they_reach(
     found = numbers_of(small_site)
     assert sum(found["factory_recent_runs"].values()) == 3
     assert of(found, "factory_recent_reach_seconds") == 300
+
+
+def test_how_often_a_language_model_was_asked_today_is_told(small_site: ApiSite) -> None:
+    for tenant_id, about, times, hours in (
+        (TENANT, ASKED, 7, 12),
+        (TENANT, FAILED, 2, 12),
+        (TENANT, "f" * 64, 5, 12),
+        ("umbrella", ASKED, 1, 12),
+        ("initech", ASKED, 100, -12),
+    ):
+        with small_site.store.begin(tenant_id) as tx:
+            tx.save_tally(Tally(tenant_id, about, times, NOON + timedelta(hours=hours)))
+    have_it_be(small_site, 60)
+    found = numbers_of(small_site)
+    assert of(found, "factory_summaries_today", came="asked") == 8
+    assert of(found, "factory_summaries_today", came="failed") == 2
 
 
 def test_no_tenant_is_named(small_site: ApiSite) -> None:
