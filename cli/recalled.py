@@ -28,7 +28,7 @@ def recalled_as_json(one: Recalled) -> dict[str, Any]:
 
 
 def show_recalled(screen: Screen, number: int, one: Recalled) -> None:
-    """A memory in three lines: what it says, where it comes from, what became of it."""
+    """A memory in a few lines: what it says, where it comes from, what became of it."""
     memory = one.memory
     scored = f"{one.score:.2f} (meaning {one.likeness:.2f}, words {one.words:.2f})"
     screen.line(f"{number}. {one_line(memory.title)}", "head")
@@ -36,6 +36,8 @@ def show_recalled(screen: Screen, number: int, one: Recalled) -> None:
     told = (*source_of(memory), *became_of(one))
     if told:
         screen.line(f"   {one_line('; '.join(told))}")
+    if memory.prose:
+        screen.line(f"   in a model's words: {one_line(memory.prose)}", "dim")
 
 
 def became_of(one: Recalled) -> list[str]:

@@ -94,6 +94,11 @@ class RecalledAnswer(Answer):
     collection: Collection
     title: str
     text: str
+    prose: str | None = Field(
+        default=None,
+        description="the text in a language model's words: nobody has checked them, and they are"
+        " not searched",
+    )
     created_at: datetime
     changed_at: datetime | None = None
     project_id: str | None = None

@@ -60,6 +60,20 @@ def test_each_finds_what_belongs_to_their_projects_and_to_none(small_site: ApiSi
     assert bob.post(SEARCH, json={"query": " "}).status_code == 422
 
 
+def test_a_models_words_stand_beside_the_text_and_are_not_searched(small_site: ApiSite):
+    remember(small_site)
+    with small_site.runtime.store.begin("acme") as tx:
+        (one,) = tx.find_memories(["mem-acme-shop"])
+        tx.save_prose(one, "A zeppelin.", NOON)
+    admin = small_site.client(somebody())
+    items = admin.post(SEARCH, json={"query": "zeppelin"}).json()["items"]
+    told = {item["memoryId"]: (item["prose"], item["words"]) for item in items}
+    assert told["mem-acme-shop"] == ("A zeppelin.", 0)
+    assert told["mem-acme-None"] == (None, 0)
+    filtered = admin.post(SEARCH, json={"query": "orders", "where": "prose = 'A zeppelin.'"})
+    assert filtered.status_code == 422
+
+
 def test_all_that_is_said_must_hold(small_site: ApiSite):
     remember(small_site)
     admin = small_site.client(somebody())

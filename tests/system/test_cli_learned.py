@@ -111,6 +111,15 @@ def test_a_template_is_suggested_with_the_command_that_asks_for_it(learned: Fact
     assert request.code == 0, request.err
 
 
+def test_a_models_words_are_marked_as_such(learned: Factory):
+    with learned.runtime.store.begin("local") as tx:
+        (one,) = tx.find_memories(["mem-orders"])
+        tx.save_prose(one, "Orders was made\n1. at once.", NOON)
+    said = learned("memory", "search", "orders microservice", "--kind", "run").out.splitlines()
+    assert said[3] == "   in a model's words: Orders was made 1. at once."
+    assert sum("in a model's words" in line for line in said) == 1
+
+
 def test_of_a_tenant_that_remembers_nothing_nothing_is_said(learned: Factory):
     assert learned("memory", "search", "orders", "--tenant", "other").out == (
         "nothing like that is remembered\n"
