@@ -47,6 +47,13 @@ class ModelServer:
         """What the next requests are answered with."""
         self._next.extend(answers)
 
+    def forget(self) -> None:
+        """Answer from now on as if nobody had asked before, and nothing had been said."""
+        self.bound, self.write = None, lambda record: PROSE
+        self.asked.clear()
+        self.heard.clear()
+        self._next.clear()
+
     @property
     def records(self) -> list[dict[str, Any]]:
         """What it was asked about, in order."""

@@ -35,23 +35,32 @@ from tests.model_server import PROSE, ModelServer, model_server, says_prose
 RECORD = {"kind": "run", "title": "orders", "text": "A microservice named orders was made."}
 ALWAYS = 10
 """More than there are tries."""
+SLEPT: list[float] = []
 
 
-@pytest.fixture
-def server() -> Generator[ModelServer]:
+@pytest.fixture(scope="module")
+def one_server() -> Generator[ModelServer]:
     with model_server() as server:
         yield server
 
 
-@pytest.fixture
-def slept() -> list[float]:
-    return []
+@pytest.fixture(scope="module")
+def one_caller(one_server: ModelServer) -> Caller:
+    """To make a client of HTTP costs more than a test."""
+    at = Endpoint(f"{one_server.url}/chat/completions", SUMMARIES, key=KEY)
+    return Caller(at, ANSWER_BYTES, SLEPT.append)
 
 
 @pytest.fixture
-def summariser(server: ModelServer, slept: list[float]) -> EndpointSummariser:
-    at = Endpoint(f"{server.url}/chat/completions", SUMMARIES, key=KEY)
-    return EndpointSummariser(Caller(at, ANSWER_BYTES, slept.append), "small")
+def server(one_server: ModelServer) -> ModelServer:
+    one_server.forget()
+    SLEPT.clear()
+    return one_server
+
+
+@pytest.fixture
+def summariser(server: ModelServer, one_caller: Caller) -> EndpointSummariser:
+    return EndpointSummariser(one_caller, "small")
 
 
 def settings(server: ModelServer | None = None, **given: Any) -> Settings:
@@ -139,17 +148,13 @@ def test_an_answer_is_bounded_by_the_name_that_the_model_knows(
     ],
 )
 def test_an_endpoint_that_does_not_answer_is_away(
-    server: ModelServer,
-    summariser: EndpointSummariser,
-    slept: list[float],
-    answer: Answer,
-    asked: int,
+    server: ModelServer, summariser: EndpointSummariser, answer: Answer, asked: int
 ) -> None:
     server.next(*[answer] * ALWAYS)
     with pytest.raises(MemoryUnavailableError) as caught:
         summariser.summarise(RECORD)
     assert len(server.asked) == asked
-    assert sum(slept) < 20
+    assert sum(SLEPT) < 20
     assert KEY not in shown(caught.value)
     assert "EMBEDD" not in shown(caught.value)
 
