@@ -96,6 +96,11 @@ class Memory:
         object.__setattr__(self, "collection", COLLECTION_OF[self.kind])
         object.__setattr__(self, "text_digest", digest_of_text(self.text))
 
+    @property
+    def edition(self) -> tuple[int, datetime | None, str]:
+        """Which one it is. One that was deleted and is learned again begins at revision 1 again."""
+        return self.revision, self.changed_at, self.text_digest
+
 
 @dataclass(frozen=True, slots=True)
 class MemoryVector:

@@ -89,11 +89,11 @@ class MemoryRecords(Protocol):
         ...
 
     def mark_indexed(self, memories: Iterable[Memory], at: datetime) -> None:
-        """The index has them; not those that have changed since they were read."""
+        """The index has them; not those that are others than when they were read."""
         ...
 
-    def mark_unindexed(self) -> None:
-        """The index has lost everything."""
+    def mark_unindexed(self, ids: Collection[str] | None = None) -> None:
+        """The index has lost these; everything where none are named."""
         ...
 
     # vectors

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, and_, case, distinct, exists, func, select
 
@@ -131,7 +132,7 @@ class Memories:
     def save_prose(self, memory: Memory, prose: str, at: datetime) -> None:
         changes = {"prose": clean_text(prose), "revision": memory.revision + 1}
         changes |= {"indexed_at": None, "changed_at": at}
-        self._rows.change(MEMORIES, changes, id=memory.id, revision=memory.revision)
+        self._change_edition(memory, changes)
         self._rows.delete(TALLIES, memory_tallies.c.about == memory.text_digest)
 
     def memories_without_prose(
@@ -206,10 +207,18 @@ class Memories:
 
     def mark_indexed(self, memories: Iterable[Memory], at: datetime) -> None:
         for memory in memories:
-            self._rows.change(MEMORIES, {"indexed_at": at}, id=memory.id, revision=memory.revision)
+            self._change_edition(memory, {"indexed_at": at})
 
-    def mark_unindexed(self) -> None:
-        self._rows.update(MEMORIES, {"indexed_at": None}, _columns.indexed_at.is_not(None))
+    def mark_unindexed(self, ids: Collection[str] | None = None) -> None:
+        indexed = _columns.indexed_at.is_not(None)
+        for where in [()] if ids is None else [(_columns.id.in_(some),) for some in _parts(ids)]:
+            self._rows.update(MEMORIES, {"indexed_at": None}, indexed, *where)
+
+    def _change_edition(self, memory: Memory, changes: Mapping[str, Any]) -> None:
+        """Where it is still the one that was read."""
+        revision, changed_at, text_digest = memory.edition
+        edition = {"revision": revision, "changed_at": changed_at, "text_digest": text_digest}
+        self._rows.change(MEMORIES, changes, id=memory.id, **edition)
 
     def _adopt(self) -> None:
         """Fill in what the release before leaves empty: it may be at work until all are upgraded."""

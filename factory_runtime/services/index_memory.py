@@ -194,10 +194,14 @@ class Indexer:
         with self._store.begin(tenant_id) as tx:
             tx.mark_indexed(memories, self._clock.now())
             found = tx.find_memories([memory.id for memory in memories])
-            there = {memory.id: memory.text_digest for memory in found}
-            old = [one for one in memories if there.get(one.id) != one.text_digest]
+            there = {memory.id: memory.edition for memory in found}
+            old = [one for one in memories if there.get(one.id) != one.edition]
+            gone = [memory.id for memory in old if memory.id not in there]
+            if gone:
+                tx.overwrite_deleted()
+            # While this process was stopped another one may have put in what it has undone now.
+            tx.mark_unindexed([memory.id for memory in old])
             tx.drop_unused_vectors({memory.text_digest for memory in old})
-        gone = [memory.id for memory in old if memory.id not in there]
         for model in models if gone else ():
             model.index.forget(tenant_id, gone)
 

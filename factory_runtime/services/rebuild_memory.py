@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from factory_runtime.domain.memory import Embedded, Memory, ModelStatus
 from factory_runtime.ports import Clock, RunStore
@@ -17,6 +17,8 @@ from factory_runtime.services.embed_memories import (
 from factory_runtime.services.index_memory import BATCH
 from factory_runtime.services.memory_lock import Held, hold_memory
 from factory_runtime.services.memory_models import Models, OpenedModel, Unopened
+
+Edition = tuple[int, datetime | None, str]
 
 Progress = Callable[[str, int, int], None]
 """Told of the model, how many rows are in, and how many there are."""
@@ -98,16 +100,16 @@ class Rebuilder:
             new += replaced.embedded
             if is_active:
                 rows = replaced.rows
-                self._mark(held.tenant_id, replaced.revisions)
+                self._mark(held.tenant_id, replaced.editions)
         return Rebuilt(held.tenant_id, rows, len(models), new)
 
-    def _mark(self, tenant_id: str, seen: Mapping[str, int]) -> None:
-        """Those are indexed whose revision is the one that was put in."""
+    def _mark(self, tenant_id: str, seen: Mapping[str, Edition]) -> None:
+        """Those are indexed that are still what was put in."""
         ids = list(seen)
         for begin in range(0, len(ids), BATCH):
             with self._store.begin(tenant_id, durable=False) as tx:
                 found = tx.find_memories(ids[begin : begin + BATCH])
-                same = [one for one in found if seen[one.id] == one.revision]
+                same = [one for one in found if seen[one.id] == one.edition]
                 tx.mark_indexed(same, self._clock.now())
 
 
@@ -117,12 +119,12 @@ class Replaced:
 
     Attributes:
         embedded: texts that had no vector.
-        revisions: of the memories that were put in, by id.
+        editions: of the memories that were put in, by id.
     """
 
     rows: int
     embedded: int
-    revisions: Mapping[str, int]
+    editions: Mapping[str, Edition]
 
 
 def replace_index(held: Held, model: OpenedModel, tell: Progress = tell_nobody) -> Replaced:
@@ -140,7 +142,7 @@ class _Filling:
     """Reads what an index is made of, a batch at a time.
 
     Attributes:
-        seen: the revisions of what was given, by id.
+        seen: the editions of what was given, by id.
         embedded: texts that had no vector yet.
     """
 
@@ -148,7 +150,7 @@ class _Filling:
         self._held = held
         self._model = model
         self._tell = tell
-        self.seen: dict[str, int] = {}
+        self.seen: dict[str, Edition] = {}
         self.embedded = 0
 
     def rows(self) -> Iterator[Embedded]:
@@ -157,7 +159,7 @@ class _Filling:
         for memories in self._batches():
             self._held.renew()
             yield from self._with_vectors(memories)
-            self.seen |= {memory.id: memory.revision for memory in memories}
+            self.seen |= {memory.id: memory.edition for memory in memories}
             self._tell(self._model.name, len(self.seen), total)
 
     def _batches(self) -> Iterator[tuple[Memory, ...]]:

@@ -148,6 +148,46 @@ def test_what_changes_while_it_is_indexed_is_indexed_again(library: Library) -> 
     assert library.unindexed() == []
 
 
+def test_what_is_deleted_and_learned_anew_while_it_is_indexed_is_indexed_as_it_is_now(
+    library: Library,
+) -> None:
+    memory = a_memory(text="before")
+
+    def forget_and_learn() -> None:
+        library.index.after = lambda: None
+        with library.store.begin(TENANT) as tx:
+            tx.delete_memories([memory.id])
+        library.learn(replace(memory, text="after"))
+
+    library.learn(memory)
+    library.index.after = forget_and_learn
+    library.indexer.catch_up(TENANT)
+    (row,) = library.index.rows()
+    assert row.memory.text == "after"
+    assert library.vectors(["before"]) == 0
+
+
+def test_one_that_was_stopped_amid_its_commit_does_not_undo_what_another_put_in_since(
+    library: Library, factory: SmallFactory
+) -> None:
+    memory = a_memory(text="before")
+
+    def sleep() -> None:
+        library.index.before = lambda: None
+        factory.clock.pass_time(2 * HOLD)
+        library.learn(replace(memory, text="after"))
+        assert library.another_indexer("there:2").catch_up(TENANT) == CaughtUp(1)
+
+    library.learn(memory)
+    library.index.before = sleep
+    with pytest.raises(MemoryUnavailableError, match="taken"):
+        library.indexer.catch_up(TENANT)
+    library.indexer.catch_up(TENANT)
+    (row,) = library.index.rows()
+    assert row.memory.text == "after"
+    assert library.vectors(["before"]) == 0
+
+
 def test_what_is_deleted_while_it_is_indexed_is_in_no_index_and_has_no_vector(
     library: Library,
 ) -> None:
