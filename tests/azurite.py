@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -56,13 +57,14 @@ class Azurite:
 
     def settings(self, address: str, **others: Any) -> Settings:
         """Those of who has a memory at an address like ``container/prefix``."""
-        shown = {} if "memory_sas_token" in others else {"memory_account_key": self.key}
-        return Settings(
-            memory_url=f"az://{address}",
-            memory_account=ACCOUNT,
-            memory_endpoint=self.endpoint,
-            **{**shown, **others},
-        )
+        given: dict[str, Any] = {
+            "memory_url": f"az://{address}",
+            "memory_account": ACCOUNT,
+            "memory_endpoint": self.endpoint,
+        }
+        if "memory_sas_token" not in others:
+            given["memory_account_key"] = self.key
+        return Settings(**{**given, **others})
 
     def place(self, address: str, **others: Any) -> Place:
         return chosen_place(self.settings(address, **others))
@@ -88,9 +90,9 @@ class Azurite:
             )
 
     def stop(self) -> None:
-        """End it, as a crash would."""
+        """End it: at once, or once it has written down what it is to keep."""
         if self._child is not None:
-            self._child.kill()
+            self._child.send_signal(signal.SIGTERM if self._keeps else signal.SIGKILL)
             self._child.wait(30)
             self._child = None
 

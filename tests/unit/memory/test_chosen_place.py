@@ -15,11 +15,15 @@ from factory_runtime.memory.lance.chosen import chosen_place
 from factory_runtime.settings import Settings
 
 KEY = "c2VjcmV0IG9mIHRoZSBhY2NvdW50Li4uLi4uLi4uLg=="
-TOKEN = "sv=2026-02-06&sp=rwdl&sig=c2lnbmF0dXJl%3D"
+SIGNED = "sv=2026-02-06&sp=rwdl&sig=c2lnbmF0dXJl%3D"
 
 
 def azure(**others: Any) -> Settings:
-    given = {"memory_url": "az://factory/of/ours", "memory_account": "shop", **others}
+    given: dict[str, Any] = {
+        "memory_url": "az://factory/of/ours",
+        "memory_account": "shop",
+        **others,
+    }
     return Settings(**given)
 
 
@@ -39,8 +43,8 @@ def test_an_address_is_opened_with_the_key_at_azure_or_where_the_settings_say() 
 
 
 def test_a_token_is_taken_with_the_question_mark_that_the_portal_shows() -> None:
-    options = chosen_place(azure(memory_sas_token=f"?{TOKEN}")).options
-    assert options["azure_storage_sas_key"] == TOKEN
+    options = chosen_place(azure(memory_sas_token=f"?{SIGNED}")).options
+    assert options["azure_storage_sas_key"] == SIGNED
     assert "account_key" not in options
 
 
@@ -56,7 +60,7 @@ def test_without_either_nothing_is_shown_and_the_identity_of_the_machine_counts(
         ({"memory_account_key": KEY[:-3]}, "FACTORY_MEMORY_ACCOUNT_KEY"),
         ({"memory_account_key": ""}, "FACTORY_MEMORY_ACCOUNT_KEY"),
         ({"memory_sas_token": "?"}, "FACTORY_MEMORY_SAS_TOKEN"),
-        ({"memory_account_key": KEY, "memory_sas_token": TOKEN}, "FACTORY_MEMORY_SAS_TOKEN"),
+        ({"memory_account_key": KEY, "memory_sas_token": SIGNED}, "FACTORY_MEMORY_SAS_TOKEN"),
     ],
 )
 def test_what_does_not_go_together_is_told_without_a_secret(
@@ -112,4 +116,4 @@ def test_an_endpoint_is_https_or_on_this_machine(url: str, monkeypatch: pytest.M
 def test_no_secret_is_shown_where_settings_or_places_are() -> None:
     settings = azure(memory_account_key=KEY)
     assert KEY not in f"{settings!r} {settings.model_dump_json()} {chosen_place(settings)!r}"
-    assert TOKEN not in repr(azure(memory_sas_token=TOKEN))
+    assert SIGNED not in repr(azure(memory_sas_token=SIGNED))
