@@ -118,7 +118,7 @@ def test_every_statement_names_its_tenant(memory_store: SqlRunStore) -> None:
     for name in calls.keys() - over_all:
         with suppress(FactoryError), memory_store.begin(INTRUDER) as tx:
             calls[name](tx)
-    assert set(seen) == {"BEGIN IMMEDIATE"}
+    assert set(seen) == {"BEGIN IMMEDIATE", "PRAGMA secure_delete = ON"}
 
 
 def test_a_row_of_another_tenant_cannot_be_smuggled_in(store: RunStore) -> None:
