@@ -278,7 +278,9 @@ class Runtime:
             self.clock,
             self.policies,
             find_effect=lambda type_name, effect: self.inventory.find(type_name, effect),
-            find_memories=lambda tenant_id, ids: self.recaller.find(tenant_id, ids),
+            find_memories=lambda tenant_id, ids, projects: self.recaller.find(
+                tenant_id, ids, projects
+            ),
         )
 
     @cached_property

@@ -102,11 +102,8 @@ class ContextDesk:
 
     def _bundle(self, package: ContextPackage) -> Bundle:
         """Its texts, from the record: neither ids nor an index has any."""
-        found = {
-            one.memory.id: one
-            for one in self.recaller.find(package.tenant_id, package.memory_ids)
-            if _covers(package.projects, _of_project(one))
-        }
+        ids, projects = package.memory_ids, package.projects
+        found = {one.memory.id: one for one in self.recaller.find(package.tenant_id, ids, projects)}
         scored = zip(package.memory_ids, package.scores, strict=True)
         recalled = [_scored(found[id_], score) for id_, score in scored if id_ in found]
         cited, counted_by = self._cited(package.tenant_id, recalled, package.budget)
@@ -198,10 +195,6 @@ def _digest(task: Task, text: str) -> str:
 def _covers(sight: tuple[str, ...] | None, projects: tuple[str, ...] | None) -> bool:
     """Whether who sees these projects sees all of those; None is all there are."""
     return sight is None or (projects is not None and set(projects) <= set(sight))
-
-
-def _of_project(one: Recalled) -> tuple[str, ...]:
-    return () if one.memory.project_id is None else (one.memory.project_id,)
 
 
 def _scored(one: Recalled, score: float) -> Recalled:

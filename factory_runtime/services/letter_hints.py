@@ -13,6 +13,7 @@ from factory_runtime.domain.redaction import redact_text
 from factory_runtime.ports import RecallQuery, RunTransaction
 from factory_runtime.services.ask_memory import Recall, ask_memory
 from factory_runtime.services.failure_patterns import find_failure_memory_id, resolutions_of
+from factory_runtime.services.refold import as_taught_to
 
 MINIMUM = 0.5
 """Of likeness: all failures read somewhat alike."""
@@ -41,7 +42,7 @@ def look_up(
     ``projects`` are those that whoever asks may see; None is all.
     """
     id_ = find_failure_memory_id(letter.tenant_id, letter.fingerprint)
-    same = next((one for one in tx.find_memories([id_]) if _is_seen(one, projects)), None)
+    same = next((as_taught_to(tx, one, projects) for one in tx.find_memories([id_])), None)
     first = tx.list_memories(kind=Kind.FAILURE, limit=2)
     return Looked(same, any(one.id != id_ for one in first))
 
@@ -80,7 +81,3 @@ def _words_of(letter: DeadLetter, same: Memory | None) -> str:
         names = (letter.run_id, letter.step, letter.project_id, letter.tenant_id)
         _, symptom = fingerprint(letter.error_code, harmless, letter.job_type, names=names)
     return f"{letter.job_type} failed with {letter.error_code}: {symptom}"
-
-
-def _is_seen(memory: Memory, projects: tuple[str, ...] | None) -> bool:
-    return projects is None or memory.project_id is None or memory.project_id in projects

@@ -11,9 +11,13 @@ from factory_runtime.domain.memory import ForgetScope, MemoryUse, Recalled
 from factory_runtime.domain.run import Run, RunRequest
 from factory_runtime.domain.shown_memory import ShownMemory, check_drawn_from
 from factory_runtime.ports import JobFacts, RunStore, RunTransaction
+from factory_runtime.services.refold import as_taught_to
 
-Find = Callable[[str, Sequence[str]], Sequence[Recalled]]
-"""Gives those of a tenant's memories, and of what it is lent, that have these ids."""
+Find = Callable[[str, Sequence[str], tuple[str, ...] | None], Sequence[Recalled]]
+"""Gives those of a tenant's memories, and of what it is lent, that have these ids.
+
+As who sees some projects sees them; None is all.
+"""
 
 
 @dataclass
@@ -101,11 +105,8 @@ def refuse_unknown(find: Find, request: RunRequest) -> None:
     if not wanted:
         return
     check_drawn_from(wanted)
-    sight = (None, request.project_id)
-    found = find(request.tenant_id, wanted)
-    unknown = set(wanted).difference(
-        one.memory.id for one in found if one.shared_by or one.memory.project_id in sight
-    )
+    found = find(request.tenant_id, wanted, (request.project_id,))
+    unknown = set(wanted).difference(one.memory.id for one in found)
     if unknown:
         raise UnknownMemoryError(
             f"the project {request.project_id} has no memory {_spelled(unknown)}",
@@ -125,19 +126,23 @@ def write_drawn_from(tx: RunTransaction, run: Run, ids: Sequence[str], at: datet
     )
 
 
-def find_own(store: RunStore, tenant_id: str, ids: Sequence[str]) -> tuple[Recalled, ...]:
+def find_own(
+    store: RunStore, tenant_id: str, ids: Sequence[str], projects: tuple[str, ...] | None
+) -> tuple[Recalled, ...]:
     """The tenant's own memories of these ids, unscored."""
     with store.begin(tenant_id, read_only=True) as tx:
-        return tuple(Recalled(memory, 0.0) for memory in tx.find_memories(ids))
+        seen = (as_taught_to(tx, memory, projects) for memory in tx.find_memories(ids))
+        return tuple(Recalled(memory, 0.0) for memory in seen if memory is not None)
 
 
 # --- what a run was shown
 
 
 def told_of(find: Find, tenant_id: str, uses: Sequence[MemoryUse]) -> tuple[ShownMemory, ...]:
-    """What a run was shown, and what that is: what it used before the rest."""
+    """What a run was shown, and what that is to its project: what it used before the rest."""
     ids = tuple(dict.fromkeys(use.memory_id for use in uses))
-    found = {one.memory.id: one.memory for one in find(tenant_id, ids)} if ids else {}
+    projects = tuple({use.project_id for use in uses})
+    found = {one.memory.id: one.memory for one in find(tenant_id, ids, projects)} if ids else {}
     return tuple(
         ShownMemory(use, memory.title, memory.kind, memory.run_id)
         if (memory := found.get(use.memory_id)) is not None

@@ -18,6 +18,7 @@ from factory_runtime.domain.policy import MAY_BE_SHARED
 from factory_runtime.domain.ranking import superseded_by
 from factory_runtime.domain.records import TemplateRecord
 from factory_runtime.ports import Clock, Embedder, MemoryIndex, RecallQuery, RunStore
+from factory_runtime.services.refold import as_taught_to
 
 MAX_LIMIT = 1000
 MAX_QUERY = 4000
@@ -104,9 +105,14 @@ class Recaller:
             return None
         return (sharer, wanted) if wanted else None
 
-    def find(self, tenant_id: str, ids: Sequence[str]) -> tuple[Recalled, ...]:
-        """The tenant's own memories of these ids, and those it may see of who shares; unscored."""
-        own = self._read(tenant_id, ids)
+    def find(
+        self, tenant_id: str, ids: Sequence[str], projects: tuple[str, ...] | None = None
+    ) -> tuple[Recalled, ...]:
+        """The tenant's own memories of these ids, and those it may see of who shares; unscored.
+
+        ``projects`` are those that are seen; None is all.
+        """
+        own = self._read(tenant_id, ids, projects)
         found = [self._unscored(memory) for memory in own.values()]
         left = [id_ for id_ in ids if id_ not in own]
         sharing = self.sharing(tenant_id) if left else None
@@ -114,7 +120,7 @@ class Recaller:
             sharer, wanted = sharing
             found += [
                 replace(self._unscored(memory), shared_by=sharer)
-                for memory in self._read(sharer, left).values()
+                for memory in self._read(sharer, left, ()).values()
                 if _is_shared(memory, wanted)
             ]
         return tuple(found)
@@ -152,7 +158,7 @@ class Recaller:
         if not found:
             self._refuse_if_gone(tenant_id, index)
         ids = [id_ for one in found for id_ in (one.memory.id, *one.folded)]
-        kept = self._read(tenant_id, ids)
+        kept = self._read(tenant_id, ids, query.projects)
         return tuple(
             replace(
                 one,
@@ -186,12 +192,16 @@ class Recaller:
         with store.begin(tenant_id, read_only=True) as tx:
             return bool(tx.list_memories(limit=1))
 
-    def _read(self, tenant_id: str, ids: Sequence[str]) -> Mapping[str, Memory]:
+    def _read(
+        self, tenant_id: str, ids: Sequence[str], projects: tuple[str, ...] | None
+    ) -> Mapping[str, Memory]:
+        """As the record has them: what the index knows may be of another project by now."""
         store = self.store() if ids else None
         if store is None:
             return {}
         with store.begin(tenant_id, read_only=True) as tx:
-            return {memory.id: memory for memory in tx.find_memories(ids)}
+            seen = (as_taught_to(tx, memory, projects) for memory in tx.find_memories(ids))
+            return {memory.id: memory for memory in seen if memory is not None}
 
     def _newest_of(self, tenant_id: str) -> Mapping[str, str]:
         now = self.clock.now()

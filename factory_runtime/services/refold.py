@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from factory_runtime.domain.failure_pattern import fold_failure
@@ -55,11 +56,37 @@ def fold(tx: RunTransaction, subjects: Iterable[str], now: datetime) -> tuple[st
     return _delete(tx, gone, now)
 
 
-def _memory_of(tx: RunTransaction, subject: str, now: datetime) -> Memory | None:
-    failure = fold_failure([*seen(tx, subject, _K.FAILED), *seen(tx, subject, _K.TRIED)])
+def as_taught_to(
+    tx: RunTransaction, memory: Memory, projects: tuple[str, ...] | None
+) -> Memory | None:
+    """The memory as who sees these projects may see it; None where they may not, or cannot tell.
+
+    A pattern that several projects have taught is what the visible ones would have taught alone: of
+    the others it tells nothing. ``projects`` is None for who sees all.
+    """
+    if projects is None:
+        return memory
+    if memory.project_id is not None:
+        return memory if memory.project_id in projects else None
+    if memory.kind not in _PATTERNS:
+        return memory
+    taught = _memory_of(tx, memory.id, memory.created_at, projects)
+    if taught is None:
+        return None
+    return replace(taught, changed_at=datetime.fromisoformat(taught.facts["last_seen"]))
+
+
+def _memory_of(
+    tx: RunTransaction, subject: str, now: datetime, projects: tuple[str, ...] | None = None
+) -> Memory | None:
+    failed, tried, ended = (
+        [one for one in seen(tx, subject, kind) if projects is None or one.project_id in projects]
+        for kind in (_K.FAILED, _K.TRIED, _K.ENDED)
+    )
+    failure = fold_failure([*failed, *tried])
     if failure is not None:
         return memory_of_failure(failure, now)
-    success = fold_success(seen(tx, subject, _K.ENDED))
+    success = fold_success(ended)
     if success is None or not success.holds:
         return None
     return memory_of_success(success, now)

@@ -18,7 +18,7 @@ def run(factory: Factory) -> Run:
     """One that used two memories of five that it was shown, one of them at two steps."""
     run = accept_run(factory.runtime)
     known = [
-        a_memory(id=f"mem-{n}", tenant_id="local", title=f"Memory {n}", kind=Kind.FAILURE)
+        a_memory(id=f"mem-{n}", tenant_id="local", title=f"Memory {n}", kind=Kind.TEMPLATE)
         for n in range(4)
     ]
     shown = [("", "mem-0", True), ("plan", "mem-1", True), ("check", "mem-1", True)]
@@ -48,7 +48,7 @@ def test_each_memory_that_it_was_shown_is_in_its_json(factory: Factory, run: Run
     assert shown[0] == {
         "memory_id": "mem-0",
         "title": "Memory 0",
-        "kind": "failure",
+        "kind": "template",
         "source_run_id": None,
         "step": "",
         "rank": 1,

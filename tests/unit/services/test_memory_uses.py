@@ -73,7 +73,7 @@ on_both = pytest.mark.parametrize("factory", ["memory", "sqlite"], indirect=True
 def shelf(factory: SmallFactory) -> Shelf:
     shelf = Shelf(factory.store)
     factory.engine = replace(factory.engine, recall=shelf.recall)
-    keep(factory, memory("mem-1"), memory("mem-2", kind=Kind.FAILURE, project_id=None))
+    keep(factory, memory("mem-1"), memory("mem-2", kind=Kind.FAILURE))
     return shelf
 
 
@@ -375,7 +375,9 @@ def test_what_another_tenant_shares_is_shown_and_may_be_used(
     assert (used.use.memory_id, used.title) == ("mem-theirs", None)
     assert [one.kind for one in rest] == [Kind.RUN, Kind.FAILURE]
     lent = {"mem-theirs": Recalled(theirs, 0.0, shared_by="library")}
-    used, *_ = told_of(lambda _, ids: [lent[id_] for id_ in ids if id_ in lent], TENANT, found)
+    used, *_ = told_of(
+        lambda _, ids, _seen: [lent[id_] for id_ in ids if id_ in lent], TENANT, found
+    )
     assert (used.title, used.kind) == (theirs.title, Kind.TEMPLATE)
 
 
@@ -528,7 +530,7 @@ def test_a_request_may_draw_from_what_another_tenant_shares(
     theirs = memory("mem-theirs", tenant_id="library", project_id=None)
     lent = (Recalled(theirs, 0.0, shared_by="library"),)
 
-    def find(_tenant: str, _ids: Sequence[str]) -> Sequence[Recalled]:
+    def find(_tenant: str, _ids: Sequence[str], _seen: object) -> Sequence[Recalled]:
         return lent
 
     factory.desk = replace(factory.desk, find_memories=find)
