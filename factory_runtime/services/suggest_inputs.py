@@ -14,7 +14,10 @@ from factory_runtime.domain.template import Template
 
 _USED = re.compile(r"\binputs\.([A-Za-z_][A-Za-z0-9_]*)")
 _OF_ONE = frozenset(
-    "name slug id title repository url host hostname email description summary purpose".split()
+    {
+        *("name", "slug", "id", "title", "repository", "url", "host", "hostname", "email"),
+        *("description", "summary", "purpose"),
+    }
 )
 """Words in the names of inputs that tell one run from others: names, addresses, and prose."""
 
