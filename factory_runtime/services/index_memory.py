@@ -13,6 +13,7 @@ from factory_runtime.domain.memory import Memory, MemoryModel, ModelStatus
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.ports import Clock, RunStore
 from factory_runtime.services.embed_memories import (
+    Vector,
     embedded,
     kept_vectors,
     new_vectors,
@@ -141,7 +142,7 @@ class Indexer:
         while memories := self._next(held.tenant_id):
             held.renew()
             models = self._models.ensure(held.tenant_id)
-            opened = [one for one in map(self._open, models) if one is not None]
+            opened = [self._open(one) for one in models]
             put_in = [one for one in opened if self._put_in(held, one, memories)]
             self._mark(held.tenant_id, put_in, memories)
             indexed += len(memories)
@@ -153,37 +154,52 @@ class Indexer:
         with self._store.begin(tenant_id, durable=False) as tx:
             return tx.unindexed_memories(BATCH)
 
-    def _open(self, model: MemoryModel) -> OpenedModel | None:
-        """The model; None where searches do not use it, and it cannot be used either."""
-        if model.status is ModelStatus.ACTIVE:
-            return self._models.open(model)
-        if self._clock.now() < self._left_alone.get(_key(model), self._clock.now()):
-            return None
-        try:
-            return self._models.open(model)
-        except FactoryError as error:
-            self._leave_alone(model, error)
-            return None
+    def _open(self, model: MemoryModel) -> OpenedModel:
+        """The model; one that searches do not use without its embedder, if that cannot be used."""
+        is_active = model.status is ModelStatus.ACTIVE
+        return self._models.open(model) if is_active else self._models.open_or_stand_in(model)
 
     def _put_in(self, held: Held, model: OpenedModel, memories: Sequence[Memory]) -> bool:
-        """Put a batch into one model's index; False where searches do not use it, and it failed.
-
-        What it lacks then is made by whoever builds it, or before it is switched to.
-        """
+        """Put a batch into one model's index; False where searches do not use it, and it failed."""
+        kept = kept_vectors(self._store, held.tenant_id, model.name, memories)
+        vectors = {**kept, **self._new_vectors(held, model, memories, kept)}
+        # What lacks a vector gets it from whoever builds the model, or before it is switched to.
+        there = [memory for memory in memories if memory.text_digest in vectors]
         try:
-            kept = kept_vectors(self._store, held.tenant_id, model.name, memories)
-            new = new_vectors(model.embedder, memories, kept)
-            save_vectors(self._store, held.tenant_id, model.embedder, new)
-            held.renew()  # embedding may have taken a while
-            model.index.upsert(held.tenant_id, embedded(memories, {**kept, **new}))
+            model.index.upsert(held.tenant_id, embedded(there, vectors))
         except FactoryError as error:
-            if model.record.status is ModelStatus.ACTIVE:
-                raise
             self._leave_alone(model.record, error)
             return False
         return True
 
+    def _new_vectors(
+        self,
+        held: Held,
+        model: OpenedModel,
+        memories: Sequence[Memory],
+        kept: Mapping[str, Vector],
+    ) -> Mapping[str, Vector]:
+        """Those of the others; none where searches do not use the model, and it failed."""
+        if self._is_left_alone(model.record):
+            return {}
+        try:
+            new = new_vectors(model.embedder, memories, kept)
+        except FactoryError as error:
+            self._leave_alone(model.record, error)
+            return {}
+        save_vectors(self._store, held.tenant_id, model.embedder, new)
+        held.renew()  # embedding may have taken a while
+        return new
+
+    def _is_left_alone(self, model: MemoryModel) -> bool:
+        now = self._clock.now()
+        is_active = model.status is ModelStatus.ACTIVE
+        return not is_active and now < self._left_alone.get(_key(model), now)
+
     def _leave_alone(self, model: MemoryModel, error: FactoryError) -> None:
+        """Go on without it; but where searches use it, that is raised."""
+        if model.status is ModelStatus.ACTIVE:
+            raise error
         _LOG.warning("%s of %s lacks vectors for now: %s", model.model, model.tenant_id, error)
         self._left_alone[_key(model)] = self._clock.now() + _RETRY_BESIDE
 

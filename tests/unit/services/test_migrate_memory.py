@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import NoReturn
 
@@ -132,6 +133,22 @@ def test_a_model_that_searches_do_not_use_hinders_no_indexing(
     moving.learn(a_memory(text="later"))
     moving.indexer.catch_up(TENANT)
     assert moving.new_index.ids() == moving.index.ids()
+
+
+def test_a_kept_model_that_cannot_embed_has_what_needs_no_embedding(moving: Moving) -> None:
+    def fail(text: str) -> NoReturn:
+        raise MemoryUnavailableError("no quota is left")
+
+    moving.complete()
+    moving.new.amid = fail
+    one, two, _ = moving.all()
+    moving.learn(replace(one, outcome="failed"), a_memory(text="late"))
+    moving.indexer.catch_up(TENANT)
+    del moving.embedders["second"]
+    moving.learn(replace(two, outcome="cancelled"))
+    moving.indexer.catch_up(TENANT)
+    outcomes = {row.memory.id: row.memory.outcome for row in moving.new_index.rows()}
+    assert (outcomes[one.id], outcomes[two.id]) == ("failed", "cancelled")
 
 
 def test_an_index_that_lacks_rows_is_made_anew_before_it_is_switched_to(moving: Moving) -> None:
