@@ -16,13 +16,18 @@ import tempfile
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from factory_runtime.memory.lance import Place
-from factory_runtime.memory.lance.chosen import chosen_place
 from factory_runtime.settings import Settings
 from tests.services import die_with_the_tests
+
+# Every test run reads this file: what few tests need is imported by them.
+if TYPE_CHECKING:
+    from azure.storage.blob import ContainerClient
+
+    from factory_runtime.memory.lance import Place
 
 # `make azurite` puts it there.
 PROGRAM = Path(__file__).parents[1] / ".azurite" / "node_modules" / ".bin" / "azurite-blob"
@@ -67,7 +72,28 @@ class Azurite:
         return Settings(**{**given, **others})
 
     def place(self, address: str, **others: Any) -> Place:
+        from factory_runtime.memory.lance.chosen import chosen_place
+
         return chosen_place(self.settings(address, **others))
+
+    def token(self, **may: bool) -> str:
+        """A shared access signature of the account that may read and list, and more."""
+        from azure.storage.blob import AccountSasPermissions, ResourceTypes, generate_account_sas
+
+        return generate_account_sas(
+            ACCOUNT,
+            self.key,
+            ResourceTypes(container=True, object=True),
+            AccountSasPermissions(read=True, list=True, **may),
+            datetime.now(UTC) + timedelta(hours=1),
+        )
+
+    def container(self, address: str) -> ContainerClient:
+        """Of an address like ``container/prefix``."""
+        from azure.storage.blob import ContainerClient
+
+        key = {"account_name": ACCOUNT, "account_key": self.key}
+        return ContainerClient(self.endpoint, address.split("/")[0], credential=key)
 
     def start(self) -> None:
         """Start it, and do not wait. Started again, it has the port that it had."""

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from psycopg import Connection, sql
@@ -123,6 +124,12 @@ def azurite(pytestconfig: pytest.Config) -> Azurite:
     if folder := workerinput.get("azurite"):
         return Azurite(Path(folder))
     return _started_azurite(pytestconfig)
+
+
+@pytest.fixture
+def azure_address() -> str:
+    """A prefix in a container that is not there yet."""
+    return f"{uuid4()}/of/ours"
 
 
 @pytest.fixture(scope="session")

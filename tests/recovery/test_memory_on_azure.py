@@ -1,34 +1,22 @@
-"""The index in a container of blob storage: several writers, kills, and storage that is away or shut."""
+"""The index in a container of blob storage: several writers, kills, and storage that is away."""
 
 from __future__ import annotations
 
-import base64
 import os
 import subprocess
 import sys
 import textwrap
-import traceback
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
-from azure.storage.blob import (
-    AccountSasPermissions,
-    ContainerClient,
-    ResourceTypes,
-    generate_account_sas,
-)
 
-from factory_runtime.bootstrap import SystemClock, open_runtime
+from factory_runtime.bootstrap import SystemClock
 from factory_runtime.domain.errors import MemoryUnavailableError
-from factory_runtime.domain.health import Health
 from factory_runtime.domain.memory import Collection, Embedded
-from factory_runtime.memory.container import Container
 from factory_runtime.memory.in_memory import WordsEmbedder
 from factory_runtime.memory.lance import LanceMemoryIndex, Place
 from factory_runtime.memory.lance.chosen import chosen_place
@@ -40,7 +28,7 @@ from factory_runtime.services.index_memory import Indexer
 from factory_runtime.services.memory_models import Models
 from factory_runtime.settings import Settings
 from factory_runtime.telemetry import worker_name
-from tests.azurite import ACCOUNT, Azurite, running_azurite
+from tests.azurite import Azurite, running_azurite
 from tests.builders import TENANT, a_memory
 
 pytestmark = pytest.mark.service
@@ -125,17 +113,6 @@ class Writer:
         self._process.communicate()
 
 
-@pytest.fixture
-def address() -> str:
-    """A container that is not there yet, and a prefix in it."""
-    return f"{uuid4()}/of/ours"
-
-
-@pytest.fixture
-def store(sqlite_store: RunStore) -> RunStore:
-    return sqlite_store
-
-
 def rows_of(count: int, text: str = "a service of orders") -> list[Embedded]:
     (vector,) = EMBEDDER.embed([text])
     return [Embedded(a_memory(text=text), vector) for _ in range(count)]
@@ -157,25 +134,10 @@ def ids_of(rows: list[Embedded]) -> list[str]:
     return sorted(row.memory.id for row in rows)
 
 
-def a_token(azurite: Azurite, **may: bool) -> str:
-    return generate_account_sas(
-        ACCOUNT,
-        azurite.key,
-        ResourceTypes(container=True, object=True),
-        AccountSasPermissions(read=True, list=True, **may),
-        datetime.now(UTC) + timedelta(hours=1),
-    )
-
-
-def container_of(azurite: Azurite, address: str) -> ContainerClient:
-    key = {"account_name": ACCOUNT, "account_key": azurite.key}
-    return ContainerClient(azurite.endpoint, address.split("/")[0], credential=key)
-
-
 def test_writers_at_once_and_one_that_is_killed_lose_nothing_and_double_nothing(
-    azurite: Azurite, address: str, sqlite_url: str
+    azurite: Azurite, azure_address: str, sqlite_url: str
 ) -> None:
-    settings = azurite.settings(address)
+    settings = azurite.settings(azure_address)
     place = chosen_place(settings)
     with closing(open_run_store(sqlite_url)) as store, closing(Writer(sqlite_url, settings)) as one:
         other = indexer_of(store, place)
@@ -197,8 +159,10 @@ def test_writers_at_once_and_one_that_is_killed_lose_nothing_and_double_nothing(
     assert ids_in(place) == recorded
 
 
-def test_two_that_put_it_in_order_at_once_leave_every_row(azurite: Azurite, address: str) -> None:
-    place = azurite.place(address)
+def test_two_that_put_it_in_order_at_once_leave_every_row(
+    azurite: Azurite, azure_address: str
+) -> None:
+    place = azurite.place(azure_address)
     index = LanceMemoryIndex(place, EMBEDDER)
     rows = rows_of(4)
     for row in rows:
@@ -220,9 +184,11 @@ def test_two_that_put_it_in_order_at_once_leave_every_row(azurite: Azurite, addr
     assert len(found(index)) == 5
 
 
-def test_storage_that_is_away_for_a_while_is_caught_up_with(address: str, store: RunStore) -> None:
+def test_storage_that_is_away_for_a_while_is_caught_up_with(
+    azure_address: str, sqlite_store: RunStore
+) -> None:
     with running_azurite(keeps=True) as azurite:
-        place = azurite.place(address)
+        place, store = azurite.place(azure_address), sqlite_store
         indexer = indexer_of(store, place)
 
         before = learn(store, indexer)
@@ -244,132 +210,18 @@ def test_storage_that_is_away_for_a_while_is_caught_up_with(address: str, store:
         assert len(found(index)) == 8
 
 
-WAYS: dict[str, Callable[[LanceMemoryIndex, Place], object]] = {
-    "search": lambda index, _: found(index),
-    "upsert": lambda index, _: index.upsert(TENANT, rows_of(1)),
-    "tenants": lambda index, _: index.tenants(),
-    "size": lambda index, _: index.size(TENANT),
-    "check": lambda _, place: check_place(place),
-}
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_wrong_key_is_told_by_its_setting_and_not_shown(
-    azurite: Azurite, address: str, way: str
-) -> None:
-    key = base64.b64encode(b"not the account's" * 4).decode()
-    _refused(azurite.place(address, memory_account_key=key), way, "FACTORY_MEMORY_ACCOUNT_KEY", key)
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_a_wrong_token_is_told_by_its_setting_and_not_shown(
-    azurite: Azurite, address: str, way: str
-) -> None:
-    token = a_token(azurite).replace("sig=", "sig=AAAA")
-    _refused(
-        azurite.place(address, memory_sas_token=token),
-        way,
-        "FACTORY_MEMORY_SAS_TOKEN",
-        token.split("sig=")[1],
-    )
-
-
-def _refused(place: Place, way: str, setting: str, secret: str) -> None:
-    with pytest.raises(MemoryUnavailableError, match="refuses us") as caught:
-        WAYS[way](LanceMemoryIndex(place, EMBEDDER), place)
-    assert setting in caught.value.explain()
-    assert secret not in "".join(traceback.format_exception(caught.value))
-
-
-def test_a_token_that_has_run_out_under_a_process_is_told_and_not_shown(
-    azurite: Azurite, address: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    index = LanceMemoryIndex(azurite.place(address), EMBEDDER)
-    index.upsert(TENANT, rows_of(1))
-    token = a_token(azurite).replace("sig=", "sig=AAAA")
-    place = azurite.place(address, memory_sas_token=token)
-    # It was good when it was last asked.
-    monkeypatch.setattr(type(place.ground), "has", was_there)
-    with pytest.raises(MemoryUnavailableError, match="refuses us") as caught:
-        found(LanceMemoryIndex(place, EMBEDDER))
-    assert token.split("sig=")[1] not in "".join(traceback.format_exception(caught.value))
-
-
-def was_there(container: Container, folder: str) -> bool:
-    del container, folder
-    return True
-
-
-def test_a_token_opens_it(azurite: Azurite, address: str) -> None:
-    place = azurite.place(address, memory_sas_token=a_token(azurite, write=True, delete=True))
-    index = LanceMemoryIndex(place, EMBEDDER)
-    rows = rows_of(2)
-    index.upsert(TENANT, rows)
-    assert found(index) == ids_of(rows)
-    assert index.tenants() == (TENANT,)
-    index.forget(TENANT, ids_of(rows)[:1])
-    assert found(index) == ids_of(rows)[1:]
-    # To drop it is one request for many blobs, which Azurite does not do for a token.
-
-
-def test_a_container_that_is_not_there_holds_nothing_and_is_made_by_who_writes(
-    azurite: Azurite, address: str
-) -> None:
-    place = azurite.place(address)
-    index = LanceMemoryIndex(place, EMBEDDER)
-    assert found(index) == []
-    assert index.tenants() == ()
-    assert index.size(TENANT).bytes_used == 0
-    assert not container_of(azurite, address).exists(), "asking makes none"
-    index.upsert(TENANT, rows_of(1))
-    assert len(found(index)) == 1
-
-    container_of(azurite, address).delete_container()
-    with pytest.raises(MemoryUnavailableError, match="container"):
-        index.upsert(TENANT, rows_of(1))
-    assert index.replace(TENANT, rows_of(2)) == 2, "as `factory memory rebuild` does"
-    assert len(found(index)) == 2
-
-
-def test_one_that_may_not_be_made_is_told_of(azurite: Azurite, address: str) -> None:
-    place = azurite.place(address, memory_sas_token=a_token(azurite))
-    for ask in (lambda: check_place(place), lambda: WAYS["upsert"](_index(place), place)):
-        with pytest.raises(MemoryUnavailableError, match="may not make one") as caught:
-            ask()
-        assert "az storage container create" in caught.value.explain()
-
-
-def _index(place: Place) -> LanceMemoryIndex:
-    return LanceMemoryIndex(place, EMBEDDER)
-
-
-def test_what_it_takes_is_counted_and_a_dropped_tenant_takes_nothing(
-    azurite: Azurite, address: str
-) -> None:
-    place = azurite.place(address)
-    index = LanceMemoryIndex(place, EMBEDDER)
-    index.upsert(TENANT, rows_of(1))
-    with container_of(azurite, address) as container:
-        sizes = [blob.size for blob in container.list_blobs()]
-        taken = index.size(TENANT)
-        assert (taken.files, taken.bytes_used) == (len(sizes), sum(sizes))
-        index.drop(TENANT)
-        assert list(container.list_blobs()) == []
-    assert index.size(TENANT).files == 0
-
-
 def test_a_table_that_has_lost_its_versions_is_not_taken_for_an_empty_one(
-    azurite: Azurite, address: str
+    azurite: Azurite, azure_address: str
 ) -> None:
-    place = azurite.place(address)
+    place = azurite.place(azure_address)
     index = LanceMemoryIndex(place, EMBEDDER)
     rows = rows_of(3)
     index.upsert(TENANT, rows)
-    with container_of(azurite, address) as container:
+    with azurite.container(azure_address) as container:
         for blob in container.list_blobs():
             if "/_versions/" in blob.name:
                 container.delete_blob(blob.name)
-    other = LanceMemoryIndex(azurite.place(address), EMBEDDER)
+    other = LanceMemoryIndex(azurite.place(azure_address), EMBEDDER)
     with pytest.raises(MemoryUnavailableError) as caught:
         found(other)
     assert "factory memory rebuild" in caught.value.explain()
@@ -377,17 +229,3 @@ def test_a_table_that_has_lost_its_versions_is_not_taken_for_an_empty_one(
         other.upsert(TENANT, rows_of(1))
     assert other.replace(TENANT, rows) == 3
     assert found(other) == ids_of(rows)
-
-
-def test_health_looks_at_the_container_without_lancedb(
-    azurite: Azurite, address: str, tmp_path: Path
-) -> None:
-    def finding(**others: str) -> tuple[Health, str | None]:
-        settings = azurite.settings(address, home=tmp_path, **others)
-        found = open_runtime(settings).health.looks["knowledgeSystem"].begin().result(30)
-        return found.health, found.about
-
-    assert finding()[0] is Health.HEALTHY
-    health, about = finding(memory_account_key=base64.b64encode(b"another").decode())
-    assert health is Health.UNHEALTHY
-    assert "refuses us" in str(about)
