@@ -22,17 +22,22 @@ class Needs:
     Attributes:
         right: of the tenant, or of one project at least: the route looks at which. None is none at
             all, for what concerns nobody but who asks.
+        searches: whether it may ask an embedding model: those wait for each other, and no other
+            request for them.
     """
 
-    def __init__(self, right: Right | None) -> None:
+    def __init__(self, right: Right | None, *, searches: bool = False) -> None:
         self.right = right
+        self.searches = searches
 
     async def __call__(self, request: Request) -> AsyncGenerator[Principal]:
         principal = _recall(request) or await run_in_threadpool(_admit, request)
         if self.right is not None:
             principal.require(self.right)
         here = principal.origin or address_of(request)
-        async with api_of(request).turns.turn(principal.tenant_id):
+        api = api_of(request)
+        turns = api.searches if self.searches else api.turns
+        async with turns.turn(principal.tenant_id):
             with acting(here, principal.key_id), dimensions(tenantId=principal.tenant_id):
                 yield principal
 
@@ -95,6 +100,7 @@ def authenticate(request: Request) -> Principal:
 # Until the route has answered: a stream is open for long, and takes no thread.
 Anybody = Annotated[Principal, Depends(Needs(None), scope="function")]
 Reader = Annotated[Principal, Depends(Needs(Right.READ), scope="function")]
+Searcher = Annotated[Principal, Depends(Needs(Right.READ, searches=True), scope="function")]
 Requester = Annotated[Principal, Depends(Needs(Right.REQUEST), scope="function")]
 Decider = Annotated[Principal, Depends(Needs(Right.DECIDE), scope="function")]
 Operator = Annotated[Principal, Depends(Needs(Right.OPERATE), scope="function")]

@@ -10,7 +10,7 @@ from fastapi import Depends, Request
 
 from api.limits import Limiter
 from api.streams import Streams
-from api.turns import Turns
+from api.turns import SearchTurns, Turns
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.access import Principal
 
@@ -46,6 +46,7 @@ class Api:
     limiter: Limiter
     authenticators: Sequence[Authenticator] = ()
     turns: Turns = field(default_factory=Turns)
+    searches: SearchTurns = field(default_factory=SearchTurns)
     streams: Streams = field(default_factory=lambda: Streams(_STREAMS, _STREAMS_OF_TENANT))
 
 

@@ -1,4 +1,4 @@
-"""How many requests of one tenant a process is at: the rest of its threads is the others'."""
+"""How many requests of one tenant a process is at, and how many searches: the rest is the others'."""
 
 from __future__ import annotations
 
@@ -52,6 +52,33 @@ class Turns:
                 await turn.acquire()
         except TimeoutError as exc:
             raise LimitReachedError(
-                f"{self._of_tenant} requests of the tenant are under way here, and take long",
+                f"{self._of_tenant} requests like this are under way here, and take long",
                 retry_after=timedelta(seconds=1),
             ) from exc
+
+
+class SearchTurns:
+    """Turns of those that search the memory, beside all others: a model may take half a minute.
+
+    Args:
+        of_tenant: at once.
+        of_all: at once, of all tenants together.
+        seconds: that one waits for each of the two.
+    """
+
+    def __init__(self, of_tenant: int = 6, of_all: int = 12, seconds: float = 10.0) -> None:
+        self._of_tenant = Turns(of_tenant, seconds)
+        self._of_all = Turns(of_all, seconds)
+
+    @asynccontextmanager
+    async def turn(self, tenant_id: str) -> AsyncGenerator[None]:
+        """A turn of this tenant's.
+
+        Raises:
+            LimitReachedError: none was free for too long.
+        """
+        async with self._of_tenant.turn(tenant_id), self._of_all.turn(_ALL):
+            yield
+
+
+_ALL = ""

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from api.access import Operator, Reader
+from api.access import Operator, Reader, Searcher
 from api.context import Here
 from api.letter_query import LetterPage, letter_at, place_of
 from api.parts import named_by, part
@@ -79,7 +79,7 @@ def get_letter(letter_id: LetterId, reader: Reader, api: Here) -> LetterDetail:
 
 
 @router.get("/{letterId}/hints", responses=documented(404))
-def get_hints(letter_id: LetterId, reader: Reader, api: Here) -> HintsAnswer:
+def get_hints(letter_id: LetterId, reader: Searcher, api: Here) -> HintsAnswer:
     """Failures of its kind and similar ones, with what was otherwise when they were got over."""
     projects = visible_projects(reader)
     with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from api.access import Reader
+from api.access import Searcher
 from api.context import Here
 from api.problems import documented
 from factory_runtime.domain.access import Right
@@ -21,7 +21,7 @@ PackageId = Annotated[str, Path(alias="contextPackageId", min_length=1, max_leng
 
 
 @router.post("/search")
-def search(asked: MemoryQuestion, reader: Reader, api: Here) -> Part[RecalledAnswer]:
+def search(asked: MemoryQuestion, reader: Searcher, api: Here) -> Part[RecalledAnswer]:
     """What the factory knows that is most like the query, best first."""
     if asked.project is not None:
         require_in(reader, Right.READ, asked.project)
@@ -32,7 +32,7 @@ def search(asked: MemoryQuestion, reader: Reader, api: Here) -> Part[RecalledAns
 
 
 @router.post("/context")
-def make_context(asked: ContextQuestion, reader: Reader, api: Here) -> ContextAnswer:
+def make_context(asked: ContextQuestion, reader: Searcher, api: Here) -> ContextAnswer:
     """What is known about a task, within so many tokens; asked again in time, the same package."""
     if asked.project is not None:
         require_in(reader, Right.READ, asked.project)
@@ -41,7 +41,7 @@ def make_context(asked: ContextQuestion, reader: Reader, api: Here) -> ContextAn
 
 
 @router.get("/context/{contextPackageId}", responses=documented(404))
-def get_context(package_id: PackageId, reader: Reader, api: Here) -> ContextAnswer:
+def get_context(package_id: PackageId, reader: Searcher, api: Here) -> ContextAnswer:
     """A package, until it expires; what was forgotten since is gone from it."""
     projects = visible_projects(reader)
     return ContextAnswer.of(api.runtime.context_desk.read(reader.tenant_id, package_id, projects))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from api.access import Reader
+from api.access import Reader, Searcher
 from api.context import Here
 from api.problems import documented, words_of
 from factory_runtime.bootstrap import Runtime
@@ -69,7 +69,7 @@ def get_version(
 
 
 @router.post("/templates/suggest")
-def suggest(asked: SuggestQuestion, reader: Reader, api: Here) -> SuggestionAnswer:
+def suggest(asked: SuggestQuestion, reader: Searcher, api: Here) -> SuggestionAnswer:
     """A template that fits, with inputs from runs that were asked for likewise; no run is begun."""
     projects = visible_projects(reader)
     if asked.project is not None:

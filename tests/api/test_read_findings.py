@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from api.context import Api
 from api.etags import ETags
 from api.limits import BodyLimit
 from api.strict_json import why_not
+from api.turns import SearchTurns
 from factory_runtime.domain.access import Principal, Role
 from factory_runtime.domain.errors import (
     DataRefusedError,
@@ -25,7 +27,8 @@ from factory_runtime.domain.errors import (
 )
 from factory_runtime.domain.webhook import SourceKind
 from factory_runtime.jobs.report.locations import addresses_of, parse_url
-from factory_runtime.ports import RunStore
+from factory_runtime.ports import RecallQuery, RunStore
+from factory_runtime.services.recall import Recaller
 from factory_runtime.services.webhook_event import read_event
 from factory_runtime.services.webhook_verify import Sent
 from factory_runtime.wire.paths import API_PREFIX
@@ -144,6 +147,39 @@ def test_a_tenant_whose_requests_take_long_leaves_the_others_theirs(
             long.set()
         assert waiting.result(10) == 404
         assert get("acme", "run-1") == 404, "and its turn is free again"
+
+
+def test_searches_that_take_long_leave_all_other_requests_theirs(
+    small_site: ApiSite, monkeypatch: pytest.MonkeyPatch
+):
+    app, long, begun = small_site.app(), threading.Event(), threading.Event()
+
+    def recall(_: object, tenant_id: str, query: RecallQuery) -> tuple[()]:
+        begun.set()
+        long.wait(20)
+        return ()
+
+    monkeypatch.setattr(Recaller, "recall", recall)
+    monkeypatch.setattr(app.state.api.turns, "_of_tenant", 1)
+    app.state.api = replace(app.state.api, searches=SearchTurns(2, 1, seconds=0.05))
+    with small_site.client(app=app) as client, ThreadPoolExecutor() as threads:
+
+        def ask(tenant: str, method: str, path: str, **body: Any) -> int:
+            shown = {"Authorization": f"Told {small_site.token(somebody(tenant))}"}
+            return client.request(method, f"{API_PREFIX}{path}", headers=shown, **body).status_code
+
+        def search(tenant: str) -> int:
+            return ask(tenant, "POST", "/memory/search", json={"query": "orders"})
+
+        try:
+            waiting = threads.submit(search, "acme")
+            assert begun.wait(10)
+            assert [search("acme"), search("zoo")] == [429, 429]
+            assert ask("acme", "GET", "/runs/run-1") == 404
+        finally:
+            long.set()
+        assert waiting.result(10) == 200
+        assert search("acme") == 200, "and its turn is free again"
 
 
 def test_who_has_many_addresses_guesses_no_more_often(
