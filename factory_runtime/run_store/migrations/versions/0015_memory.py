@@ -103,23 +103,23 @@ def _fill_in() -> None:
         ).all()
         if not rows:
             return
-        vectors: dict[tuple[str, str, str], bytes] = {}
+        fills: list[dict[str, str]] = []
+        vectors: list[dict[str, str | bytes]] = []
         for row in rows:
             digest = hashlib.sha256(row.text.encode("utf-8", "replace")).hexdigest()
-            key = {"tenant_id": row.tenant_id, "id": row.id}
-            connection.execute(_FILL, {"digest": digest, **key})
+            fills.append({"digest": digest, "tenant_id": row.tenant_id, "id": row.id})
             if row.vector is not None:
                 model = f"{row.embedding_model}/{row.embedding_version}"
-                vectors[row.tenant_id, model, digest] = row.vector
-        for (tenant_id, model, digest), vector in vectors.items():
-            value = {"tenant_id": tenant_id, "model": model, "digest": digest, "vector": vector}
-            connection.execute(_COPY, value)
+                vectors.append({**fills[-1], "model": model, "vector": row.vector})
+        connection.execute(_FILL, fills)
+        if vectors:
+            connection.execute(_COPY, vectors)
         place = (rows[-1].tenant_id, rows[-1].id)
 
 
 _ROWS = sa.text("""
     SELECT tenant_id, id, text, embedding_model, embedding_version, vector FROM memory_records
-    WHERE tenant_id > :tenant_id OR (tenant_id = :tenant_id AND id > :id)
+    WHERE (tenant_id, id) > (:tenant_id, :id)
     ORDER BY tenant_id, id LIMIT :most
 """)
 _FILL = sa.text("""
