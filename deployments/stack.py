@@ -21,6 +21,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import IO
 
+from pydantic import SecretStr
+
 from factory_runtime.bootstrap import make_home
 from factory_runtime.domain.errors import PrefectUnavailableError
 from factory_runtime.settings import Settings
@@ -144,7 +146,7 @@ def start_stack(settings: Settings, *, keep: bool, follow: bool = False) -> subp
             stdin=subprocess.PIPE if "--follow" in words else subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=_environment(settings),
+            env=environment_of(settings),
             start_new_session=True,  # Ctrl-C in the terminal is the caller's to handle
         )
 
@@ -225,13 +227,24 @@ def wait_until_gone(settings: Settings) -> None:
         time.sleep(_POLL)
 
 
-def _environment(settings: Settings) -> dict[str, str]:
+def environment_of(settings: Settings) -> dict[str, str]:
+    """What a process is started with to have the same settings, secrets among them."""
     own = {
-        f"FACTORY_{name.upper()}": value if isinstance(value, str) else json.dumps(value)
-        for name, value in settings.model_dump(mode="json", exclude_unset=True).items()
+        f"FACTORY_{name.upper()}": _spelled(value)
+        for name, value in settings.model_dump(exclude_unset=True).items()
         if value is not None
     }
     return {**os.environ, **own, "FACTORY_HOME": str(settings.root)}
+
+
+def _spelled(value: object) -> str:
+    plain = _plain(value) if isinstance(value, SecretStr | Path) else value
+    return plain if isinstance(plain, str) else json.dumps(plain, default=_plain)
+
+
+def _plain(value: object) -> str:
+    # Pydantic would write a secret as stars.
+    return value.get_secret_value() if isinstance(value, SecretStr) else str(value)
 
 
 def _state_path(settings: Settings) -> Path:

@@ -14,6 +14,7 @@ import pytest
 from deployments.stack import (
     StackLock,
     StackState,
+    environment_of,
     find_stack,
     read_state,
     stop_stack,
@@ -146,3 +147,28 @@ def test_a_child_ends_when_its_parent_closes_the_line():
         assert child.poll() is None
         child.stdin.close()
         assert child.wait(timeout=20) == -15
+
+
+def test_what_is_started_has_the_same_settings_with_their_secrets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {
+        "HOME": str(tmp_path),
+        "MEMORY_ACCOUNT_KEY": "c2VjcmV0",
+        "SECRET_KEYS": '["first", "second"]',
+        "TEMPLATE_FOLDERS": '["/of/ours"]',
+        "OIDC_ISSUERS": '[{"issuer": "https://login.example.com", "audience": "factory"}]',
+        "TOPIC_CAPS": '{"documentation": 2}',
+        "API_PORT": "4000",
+        "HOOKS": "false",
+        "LOG_FORMAT": "json",
+    }
+    for name, value in given.items():
+        monkeypatch.setenv(f"FACTORY_{name}", value)
+    settings = Settings()
+    environment = environment_of(settings)
+    for name in given:
+        monkeypatch.delenv(f"FACTORY_{name}")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert Settings() == settings
