@@ -128,7 +128,7 @@ def _template_of(memory: Memory) -> tuple[str | None, str | None]:
 
 def _memory(found: _Found, now: datetime) -> Memory:
     run, piece = found.run, found.piece
-    where = f"{piece.path}: {piece.name}" if piece.name else piece.path
+    where = _where(piece.path, piece.name)
     return Memory(
         id=code_memory_id(run.tenant_id, run.project_id, piece),
         tenant_id=run.tenant_id,
@@ -159,6 +159,10 @@ def _memory(found: _Found, now: datetime) -> Memory:
             "name": redact_text(piece.name),
         },
     )
+
+
+def _where(path: str, name: str) -> str:
+    return f"{path}: {name}" if name else path
 
 
 def _observation(found: _Found, now: datetime) -> Observation:
@@ -199,7 +203,9 @@ def found_elsewhere(memory: Memory, seen: Observation) -> Memory:
     """A piece of code as it is told of where another run has it: the one it was of is forgotten."""
     source = {name: seen.facts.get(name) for name in _SOURCE}
     facts = {**memory.facts, "repository": seen.facts.get("repository")}
-    return replace(memory, facts=facts, **source)
+    title = redact_text(_where(str(source["path"]), str(facts.get("name", ""))))
+    text = title + memory.text.removeprefix(memory.title)
+    return replace(memory, title=title, text=text, facts=facts, **source)
 
 
 def _trees_of(tx: RunTransaction, run_id: str) -> Iterator[Artifact]:
