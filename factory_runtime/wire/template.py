@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import Field
 
 from factory_runtime.domain.durations import spell_duration
+from factory_runtime.domain.memory import Collection
 from factory_runtime.domain.policy import Limits, Policy
 from factory_runtime.domain.publication import Publication
 from factory_runtime.domain.template import Template
@@ -110,6 +111,11 @@ class PolicyAnswer(Answer):
     approvals: tuple[AskedFirst, ...] = ()
     runs_per_day: int | None = None
     max_deadline: str | None = None
+    shared_memory: tuple[Collection, ...] | None = Field(
+        default=None,
+        description="what is looked into of the memories that are shared with all tenants; null"
+        " says nothing of it",
+    )
 
     @classmethod
     def of(cls, policy: Policy) -> PolicyAnswer:
@@ -128,6 +134,7 @@ class PolicyAnswer(Answer):
             approvals=tuple(map(AskedFirst.of, policy.approvals)),
             runs_per_day=policy.runs_per_day,
             max_deadline=None if longest is None else spell_duration(longest),
+            shared_memory=policy.shared_memory,
         )
 
 

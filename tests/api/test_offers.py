@@ -16,6 +16,7 @@ templates: {service: {versions: ">=1"}}
 inputs: {service: {properties: {size: {maximum: 5}}}}
 approval: [{name: costs, message: "may it cost that?", by: [grace]}]
 max_deadline: 30m
+memory: {shared: [templates, domain]}
 """
 
 
@@ -53,6 +54,7 @@ def test_what_policies_say_is_told_before_it_is_asked_for(small_site: ApiSite):
     assert other.json()["allowed"] is False
     policy = client.get(f"{API}/policy").json()["policies"][0]
     assert (policy["maxDeadline"], policy["approvals"][0]["by"]) == ("30m", ["grace"])
+    assert policy["sharedMemory"] == ["templates", "domain"]
     told = client.post(f"{API}/runs/preview", json=ASKED).json()
     assert told["plan"]["deadline"] == "30m"
     assert [one["message"] for one in told["approvals"]] == ["may it cost that?"]
