@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as json_module
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, cast
 
 import typer
@@ -30,10 +30,11 @@ def suggest(
     """Suggest a template, with inputs from runs that were asked for likewise."""
     door = open_door(tenant=tenant, json=json)
     suggestion = door.desk.suggest(query, project)
-    line = _command(suggestion, project, project or door.desk.project)
+    named = suggestion.named_by(project or door.desk.project)
+    line = _command(suggestion, project, named)
     command = door.desk.typed(line)
     if json:
-        print_json(_as_json(suggestion, command))
+        print_json({**_as_json(suggestion), "drawn_from": list(named), "command": command or None})
     else:
         _show(door, suggestion, command)
 
@@ -80,11 +81,8 @@ def _show(door: Door, suggestion: Suggestion, command: str) -> None:
         screen.line(command)
 
 
-def _command(suggestion: Suggestion, project: str | None, belongs_to: str) -> str:
-    """What to type; names of what is yet to be said stand in capitals.
-
-    A run says that it drew from what its project sees: others' memories stand on the page alone.
-    """
+def _command(suggestion: Suggestion, project: str | None, named: Sequence[str]) -> str:
+    """What to type; names of what is yet to be said stand in capitals."""
     if suggestion.template is None:
         return ""
     words = ["factory", "run", suggestion.template.template_id]
@@ -94,10 +92,8 @@ def _command(suggestion: Suggestion, project: str | None, belongs_to: str) -> st
         words += ["--set", f"{name}={name.upper()}"]
     for option in _options(suggestion.inputs):
         words += ["--set", option]
-    for one in suggestion.because:
-        is_seen = one.memory.project_id in (None, belongs_to)
-        if one.memory.id in suggestion.drawn_from and is_seen:
-            words += ["--drawn-from", one.memory.id]
+    for id_ in named:
+        words += ["--drawn-from", id_]
     return shlex.join(words)
 
 
@@ -121,13 +117,11 @@ def _is_plain(text: str) -> bool:
     return text == text.strip() != "" and "," not in text and not text.startswith(("[", "{"))
 
 
-def _as_json(suggestion: Suggestion, command: str) -> dict[str, Any]:
+def _as_json(suggestion: Suggestion) -> dict[str, Any]:
     return {
         "template": to_json(suggestion.template),
         "inputs": to_json(suggestion.inputs),
         "asked": list(suggestion.asked),
         "because": [recalled_as_json(one) for one in suggestion.because],
-        "drawn_from": list(suggestion.drawn_from),
         "nearest": to_json(suggestion.nearest),
-        "command": command or None,
     }

@@ -76,7 +76,7 @@ def suggest(asked: SuggestQuestion, reader: Searcher, api: Here) -> SuggestionAn
         require_in(reader, Right.READ, asked.project)
         projects = (asked.project,)
     suggestion = api.runtime.suggester.suggest(reader.tenant_id, asked.query, projects)
-    return SuggestionAnswer.of(suggestion)
+    return SuggestionAnswer.of(suggestion, asked.project or api.runtime.settings.project)
 
 
 @router.get("/policy")

@@ -42,3 +42,10 @@ class Suggestion:
     because: tuple[Recalled, ...] = ()
     drawn_from: tuple[str, ...] = ()
     nearest: tuple[NearTemplate, ...] = ()
+
+    def named_by(self, project_id: str) -> tuple[str, ...]:
+        """Of ``drawn_from``, what a request of this project may name: its project sees no more."""
+        seen = {
+            one.memory.id for one in self.because if one.memory.project_id in (None, project_id)
+        }
+        return tuple(id_ for id_ in self.drawn_from if id_ in seen)

@@ -57,22 +57,22 @@ class SuggestionAnswer(Answer):
     )
     drawn_from: tuple[str, ...] = Field(
         default=(),
-        description="of those that inputs are from; `drawnFrom` of a request takes what its"
-        " project sees",
+        description="of those that inputs are from, what a request of the project may name as its"
+        " own `drawnFrom`; without `project`, one that names none either",
     )
     nearest: tuple[NearTemplateAnswer, ...] = Field(
         default=(), description="the nearest first; also where none is near enough"
     )
 
     @classmethod
-    def of(cls, suggestion: Suggestion) -> SuggestionAnswer:
-        """What is suggested."""
+    def of(cls, suggestion: Suggestion, project_id: str) -> SuggestionAnswer:
+        """What is suggested to who would ask for a run of the project."""
         best = suggestion.template
         return cls(
             template=None if best is None else NearTemplateAnswer.of(best),
             inputs=suggestion.inputs,
             asked=suggestion.asked,
             because=tuple(map(RecalledAnswer.of, suggestion.because)),
-            drawn_from=suggestion.drawn_from,
+            drawn_from=suggestion.named_by(project_id),
             nearest=tuple(map(NearTemplateAnswer.of, suggestion.nearest)),
         )

@@ -45,12 +45,26 @@ def test_inputs_come_from_runs_that_one_may_see(small_site: ApiSite):
     eve = small_site.client(somebody(tenant_id="umbrella", name="eve"), app)
     told = suggested(admin)
     assert told["template"]["templateId"] == "service"
-    assert (told["inputs"], told["drawnFrom"]) == ({"size": 3}, ["mem-acme"])
+    assert told["inputs"] == {"size": 3}
     assert [one["memoryId"] for one in told["because"]] == ["mem-acme"]
     assert suggested(eve)["inputs"] == {"size": 7}
     for answer in (suggested(bob), suggested(admin, project="mill")):
         assert (answer["inputs"], answer["because"], answer["drawnFrom"]) == ({}, [], [])
     assert bob.post(SUGGEST, json={"query": "x", "project": "shop"}).status_code == 403
+
+
+def test_a_request_may_say_that_it_drew_from_what_is_named(small_site: ApiSite):
+    remember(small_site)
+    admin = small_site.client(somebody())
+    inputs = {"service_name": "orders", "size": 3}
+    for project, named in ((None, []), ("shop", ["mem-acme"])):
+        asked = {} if project is None else {"project": project}
+        told = suggested(admin, **asked)
+        assert (told["inputs"], told["drawnFrom"]) == ({"size": 3}, named)
+        body = {"templateRecipeId": "service", "inputs": inputs, "drawnFrom": told["drawnFrom"]}
+        beside = {} if project is None else {"projectId": project}
+        answer = admin.post("/api/v1/runs", json=body | beside)
+        assert answer.status_code == 202, answer.text
 
 
 def test_where_nothing_fits_there_is_none(small_site: ApiSite):
