@@ -557,7 +557,9 @@ class Runtime:
             "knowledgeSystem": lambda: check_place(self.memory_place),
             "artifactStorage": lambda: check_storage(self.storage, settings.tenant),
         }
-        return FactoryHealth(lambda: self.store, self.clock, checks, self.memory_disk.complaint)
+        return FactoryHealth(
+            lambda: self.store, self.clock, checks, lambda: self.memory_disk.complaint()
+        )
 
     @cached_property
     def memory_disk(self) -> MemoryDisk:

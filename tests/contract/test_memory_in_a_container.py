@@ -15,6 +15,7 @@ from factory_runtime.domain.health import Health
 from factory_runtime.memory.container import Container
 from factory_runtime.memory.lance import LanceMemoryIndex, Place
 from factory_runtime.memory.lance.faults import check_place
+from factory_runtime.settings import Settings
 from tests.azurite import Azurite
 from tests.contract.memory_rows import Axes, a_row, found
 
@@ -146,3 +147,10 @@ def test_health_looks_at_the_container_without_lancedb(
     health, about = finding(memory_account_key=base64.b64encode(b"another").decode())
     assert health is Health.UNHEALTHY
     assert "refuses us" in str(about)
+
+
+def test_settings_that_do_not_go_together_are_what_health_tells(tmp_path: Path) -> None:
+    settings = Settings(home=tmp_path, memory_url="az://factory/memory")
+    told = open_runtime(settings).health.looks["knowledgeSystem"].begin().result(30)
+    assert told.health is Health.UNHEALTHY
+    assert "whose storage" in str(told.about)
