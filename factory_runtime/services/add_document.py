@@ -42,7 +42,7 @@ def add_document(
         take_turn(tx, now)
         gone = _superseded(tx, document, {section.id: section for section in sections})
         changed = tx.save_memories(sections)
-        tx.save_memories(gone)
+        tx.save_memories([replace(memory, changed_at=now) for memory in gone])
         detail = {"project": document.project_id, "sections": len(sections)}
         leave_audit(tx, by, "memory.add", _place(tenant_id, document), detail, now)
     ids = tuple(section.id for section in sections)

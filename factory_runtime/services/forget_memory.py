@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
 
@@ -105,7 +106,7 @@ def _erase(
     if scope is ForgetScope.TENANT:
         return _erase_all(tx, list(told.values()), now)
     seen = {one.id: one for one in tx.find_memories(subjects)}
-    shared = [one for one in told.values() if _move(tx, one)]
+    shared = [one for one in told.values() if _move(tx, one, now)]
     patterns = [one for one in seen.values() if one.kind in _PATTERNS]
     kept = {one.id for one in (*shared, *patterns)}
     gone = [one for one in told.values() if one.id not in kept]
@@ -134,14 +135,14 @@ def _memories(tx: RunTransaction, run_id: str | None, project_id: str | None) ->
         after = page[-1].id
 
 
-def _move(tx: RunTransaction, memory: Memory) -> bool:
+def _move(tx: RunTransaction, memory: Memory, now: datetime) -> bool:
     """Whether another run has this piece of code too: it is told of there from now on."""
     if memory.kind is not Kind.CODE:
         return False
     elsewhere = tx.list_observations(subject=memory.id, kind=ObservationKind.FOUND, limit=1)
     if not elsewhere:
         return False
-    tx.save_memories([found_elsewhere(memory, elsewhere[0])])
+    tx.save_memories([replace(found_elsewhere(memory, elsewhere[0]), changed_at=now)])
     return True
 
 

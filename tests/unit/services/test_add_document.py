@@ -27,10 +27,11 @@ CANARY = "ghp_" + "A1b2C3d4E5f6G7h8I9j0"
 class Shelf:
     def __init__(self) -> None:
         self.store = InMemoryRunStore()
+        self.clock = SettableClock()
 
     def add(self, text: str, source: str = "docs/queues.md", project: str | None = "shop") -> Added:
         document = Document(source, text.encode(), project)
-        return add_document(self.store, SettableClock(), FileCutter(), TENANT, document, "ada")
+        return add_document(self.store, self.clock, FileCutter(), TENANT, document, "ada")
 
     def sections(self) -> dict[str, Memory]:
         with self.store.begin(TENANT, read_only=True) as tx:
@@ -63,8 +64,10 @@ def test_added_again_nothing_changes(shelf: Shelf) -> None:
 
 def test_a_new_edition_supersedes_what_it_says_otherwise_or_not_at_all(shelf: Shelf) -> None:
     old = shelf.add(GUIDE + "\n## Names\n\nA queue is named after its service.\n").memory_ids
+    shelf.clock.pass_time()
     new = shelf.add(GUIDE.replace("five times", "nine times")).memory_ids
     kept = shelf.sections()
+    assert kept[old[2]].changed_at == shelf.clock.now(), "it waits for the index from now on"
     assert kept[old[0]].superseded_by is None
     assert kept[old[1]].superseded_by == new[1]
     assert kept[old[2]].superseded_by == new[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -120,6 +120,16 @@ def test_of_a_run_all_is_forgotten_but_what_others_showed_too(library: Forgetful
         assert tx.list_uses(run_id="run-1") == ()
         assert len(tx.list_uses(run_id="run-2")) == 1
         assert {one.run_id for one in tx.list_observations()} == {"run-2"}
+
+
+def test_what_is_told_of_elsewhere_from_now_on_waits_for_the_index_from_now_on(
+    library: Forgetful, factory: SmallFactory
+) -> None:
+    factory.clock.pass_time(timedelta(days=90))
+    library.forget(RUN, "run-1")
+    with library.store.begin(TENANT, read_only=True) as tx:
+        (moved,) = tx.find_memories([library.code.id])
+    assert moved.changed_at == factory.clock.now()
 
 
 def test_of_a_project_all_is_forgotten(library: Forgetful) -> None:
