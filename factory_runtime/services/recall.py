@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from itertools import zip_longest
 
 from factory_runtime.domain.errors import (
     InputError,
@@ -18,6 +19,7 @@ from factory_runtime.domain.policy import MAY_BE_SHARED
 from factory_runtime.domain.ranking import superseded_by
 from factory_runtime.domain.records import TemplateRecord
 from factory_runtime.ports import Clock, Embedder, MemoryIndex, RecallQuery, RunStore
+from factory_runtime.ports.memory import model_name
 from factory_runtime.services.refold import as_taught_to
 
 MAX_LIMIT = 1000
@@ -90,8 +92,14 @@ class Recaller:
         if not shared:
             return found
         known = {one.memory.text_digest for one in found}
-        both = [*found, *(one for one in shared if one.memory.text_digest not in known)]
+        lent = [one for one in shared if one.memory.text_digest not in known]
+        if found and lent and not self._have_one_model(tenant_id, lent[0].memory.tenant_id):
+            return _in_turns(found, lent)[: query.limit]
+        both = [*found, *lent]
         return tuple(sorted(both, key=lambda one: (-one.score, one.memory.id))[: query.limit])
+
+    def _have_one_model(self, *tenants: str) -> bool:
+        return len({model_name(self.open(tenant_id)[0]) for tenant_id in tenants}) == 1
 
     def sharing(self, tenant_id: str) -> tuple[str, frozenset[Collection]] | None:
         """Whose memories the tenant sees beside its own, and which of them; None: nobody's."""
@@ -250,6 +258,12 @@ def bounded(query: RecallQuery) -> RecallQuery:
     of_kinds = {COLLECTION_OF[kind] for kind in query.kinds}
     collections = tuple(one for one in query.collections if one in of_kinds)
     return replace(query, text=text, collections=collections)
+
+
+def _in_turns(found: Sequence[Recalled], lent: Sequence[Recalled]) -> tuple[Recalled, ...]:
+    """The best of each, then the next: of what scores so in one model, another may make little."""
+    pairs = zip_longest(found, lent)
+    return tuple(one for pair in pairs for one in pair if one is not None)
 
 
 def _is_shared(memory: Memory, wanted: frozenset[Collection]) -> bool:

@@ -111,6 +111,38 @@ def test_the_same_text_is_ones_own(known: Remembering):
     assert ids(a_recaller(known, EVERYTHING).recall("acme", ORDERS)) == {"mem-own"}
 
 
+def test_scores_of_another_model_are_no_measure_of_ones_own(known: Remembering):
+    class Kinder(WordsEmbedder):
+        """Another model, to which all texts are much like the query."""
+
+        model = "kinder"
+
+        def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
+            own = super().embed(texts)
+            return [(2.0, *vector[1:]) for vector in own]
+
+    theirs = Remembering(known.store, Kinder())
+    platform: dict[str, Any] = {"tenant_id": "platform", "kind": Kind.DOCUMENT}
+    theirs.remember(*(a_memory(id=f"mem-{n}", text=f"other {n}", **platform) for n in range(3)))
+    known.remember(
+        a_memory(id="mem-best", text="orders service of ours"),
+        a_memory(id="mem-next", text="orders of others"),
+    )
+    opened = {"platform": theirs.open, "acme": known.open}
+    recaller = Recaller(
+        lambda: known.store,
+        SettableClock(),
+        lambda tenant_id: opened[tenant_id](tenant_id),
+        "platform",
+        lambda _tenant: EVERYTHING,
+    )
+    query = RecallQuery("orders service", tuple(Collection), limit=4)
+    found = recaller.recall("acme", query)
+    assert found[1].score > found[0].score
+    assert [one.memory.id for one in found[::2]] == ["mem-best", "mem-next"]
+    assert [one.shared_by for one in found] == [None, "platform", None, "platform"]
+
+
 def test_what_is_read_by_id_has_the_same_walls(known: Remembering):
     remember_both(known)
     asked = ["mem-own", "mem-template", "mem-run", "mem-inner", "mem-none"]
