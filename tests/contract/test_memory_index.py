@@ -68,7 +68,6 @@ def test_the_index_does_not_say_when_it_was_told(index: MemoryIndex) -> None:
     assert recalled.memory.indexed_at is None
 
 
-@on_azure_too
 def test_the_same_id_again_replaces(index: MemoryIndex) -> None:
     index.upsert("acme", [a_row("m", 0, title="before"), a_row("other", 30)])
     index.upsert("acme", [a_row("m", 80, title="after")])
@@ -170,7 +169,6 @@ def test_a_forgotten_memory_is_gone_from_every_collection(index: MemoryIndex) ->
     assert found(index) == ["b"]
 
 
-@on_azure_too
 def test_what_is_put_in_order_is_found_as_before(index: MemoryIndex) -> None:
     for number in range(5):
         index.upsert("acme", [a_row(f"m-{number}", number)])
