@@ -124,8 +124,8 @@ class ContextDesk:
             if tokens <= left:
                 cited.append(Cited(one, text, tokens))
                 left -= tokens
-        if not cited:
-            cited = [counter.cut(found[0], budget)]
+        if not cited and (part := counter.cut(found[0], budget)) is not None:
+            cited = [part]
         return cited, counter.name
 
 
@@ -147,14 +147,16 @@ class _Counter:
                 self._by, self.name = None, BY_CHARACTERS
         return -(-len(text) // _CHARACTERS_OF_TOKEN)
 
-    def cut(self, one: Recalled, budget: int) -> Cited:
-        """As much of it as there is room for."""
+    def cut(self, one: Recalled, budget: int) -> Cited | None:
+        """As much of it as there is room for; None where its citation alone is too long."""
         text = whole = one.memory.text
         while True:
             spelled = _spelled(1, one, f"{text}…" if text != whole else text)
             tokens = self.count(spelled)
-            if tokens <= budget or not text:
+            if tokens <= budget:
                 return Cited(one, spelled, tokens, is_cut=text != whole)
+            if not text:
+                return None
             text = text[: min(len(text) - 1, len(text) * budget // tokens)].rstrip()
 
 

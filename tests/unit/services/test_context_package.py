@@ -101,6 +101,12 @@ def test_what_has_room_comes_though_something_longer_before_it_has_none(site: Si
     assert memory_ids(site.build(Task(ORDERS.text, budget=100))) == ["mem-short"]
 
 
+def test_where_not_even_a_citation_has_room_nothing_is_cited(site: Site):
+    site.known.remember(a_memory(title="queue of orders " * 30, text="add a queue to orders"))
+    bundle = site.build(Task(ORDERS.text, budget=50))
+    assert (bundle.cited, bundle.tokens, bundle.text) == ((), 0, "")
+
+
 def test_of_one_that_is_too_long_there_is_a_part_rather_than_nothing(site: Site):
     site.known.remember(a_memory(text="add a queue to orders " * 600))
     (one,) = site.build(Task(ORDERS.text, budget=60)).cited
