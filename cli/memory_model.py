@@ -42,7 +42,7 @@ def build(
         str, typer.Argument(metavar="EMBEDDER", help="As FACTORY_EMBEDDER has it, like light.")
     ],
     wait: Annotated[
-        bool, typer.Option("--wait", help="Make its vectors now; else `index-memory` does.")
+        bool, typer.Option("--wait", help="Make its vectors now; else a sweep does.")
     ] = False,
     switch: Annotated[
         bool, typer.Option("--switch", help="Have searches use it then; implies --wait.")

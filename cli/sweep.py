@@ -94,6 +94,7 @@ def tidy(door: StoreDoor) -> Tidied:
         runtime.seal_audit()
         told = runtime.tell(patience=_TELL_WITHIN)
         learned = runtime.learn_code()
+        runtime.migrator.build_a_while()
         runtime.write_prose()
     did = (drained, told, learned)
     done, failed = sum(one.done for one in did), sum(one.failed for one in did)

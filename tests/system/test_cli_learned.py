@@ -80,6 +80,14 @@ def test_a_hit_says_where_it_is_from_how_it_scored_and_what_became_of_it(learned
     assert "superseded by mem-newer" in said.out
 
 
+def test_a_sweep_makes_vectors_of_a_model_that_was_begun(learned: Factory):
+    begun = learned("memory", "model", "build", "minilm", "--json")
+    assert begun.json["status"] == "building"
+    assert learned("sweep").code == 0
+    models = learned("memory", "model", "list", "--json").json["models"]
+    assert [(one["done"], one["total"]) for one in models] == [(2, 2), (2, 2)]
+
+
 def test_a_plan_shows_past_runs_that_were_asked_for_likewise(learned: Factory):
     said = learned(*WANTED)
     assert said.code == 0, said.err
