@@ -71,6 +71,15 @@ class LightEmbedder:
         model = self._model()
         return [_vector(model, text) for text in texts]
 
+    def count_tokens(self, text: str) -> int:
+        """All of them, also those behind the first ``MAX_CHARACTERS``.
+
+        Raises:
+            MemoryUnavailableError: as ``embed``.
+        """
+        given = readable(text, len(text))
+        return len(self._model().tokenizer.encode(given, add_special_tokens=False).ids)
+
     def _model(self) -> _Model:
         with self._lock:
             if self._loaded is None:

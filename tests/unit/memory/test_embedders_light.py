@@ -12,7 +12,12 @@ import pytest
 
 from factory_runtime.domain.errors import MemoryUnavailableError
 from factory_runtime.memory.embedders import light
-from factory_runtime.memory.embedders.light import LightEmbedder, installed_words
+from factory_runtime.memory.embedders.light import (
+    MAX_CHARACTERS,
+    LightEmbedder,
+    installed_words,
+)
+from factory_runtime.ports.memory import TokenCounter
 
 TEXTS = [
     "orders and payments",
@@ -36,6 +41,14 @@ def test_the_packages_own_code_is_not_needed(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.delitem(sys.modules, name)
     LightEmbedder().embed(TEXTS)
     assert "wordllama" not in sys.modules
+
+
+def test_it_says_how_long_a_text_is_to_it() -> None:
+    embedder = LightEmbedder()
+    assert isinstance(embedder, TokenCounter)
+    assert embedder.count_tokens("") == 0
+    assert embedder.count_tokens("orders " * MAX_CHARACTERS) >= MAX_CHARACTERS
+    assert embedder.count_tokens("\ud800") > 0
 
 
 @pytest.mark.parametrize("package", ["wordllama", "tokenizers"])
