@@ -32,6 +32,7 @@ from factory_runtime.wire.callback import CallbackAnswer, CallbackWithSecret, Ne
 from factory_runtime.wire.context import ContextAnswer, ContextQuestion
 from factory_runtime.wire.document import AddedAnswer, NewDocument
 from factory_runtime.wire.effect import EffectAnswer, Undoing
+from factory_runtime.wire.forgotten import ErasedAnswer
 from factory_runtime.wire.health import HealthAnswer
 from factory_runtime.wire.hints import HintsAnswer
 from factory_runtime.wire.history import ArtifactAnswer, EventAnswer, LogLine
@@ -408,6 +409,21 @@ def add_document(asked: NewDocument) -> Call[AddedAnswer]:
 def get_context(package_id: str) -> Call[ContextAnswer]:
     """A context package, until it expires."""
     return Call("GET", path_of("memory", "context", package_id), ContextAnswer)
+
+
+def forget_run(run_id: str) -> Call[ErasedAnswer]:
+    """Erase what a run taught, for good."""
+    return Call("DELETE", path_of("memory", "runs", run_id), ErasedAnswer)
+
+
+def forget_project(project_id: str) -> Call[ErasedAnswer]:
+    """Erase what the runs and documents of a project taught, for good."""
+    return Call("DELETE", path_of("memory", "projects", project_id), ErasedAnswer)
+
+
+def forget_everything(tenant: str) -> Call[ErasedAnswer]:
+    """Erase the whole memory of one's tenant, for good: it is named to say what is meant."""
+    return Call("DELETE", "/memory", ErasedAnswer, query_of(tenant=tenant))
 
 
 # access, and what is written of it
