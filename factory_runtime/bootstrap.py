@@ -499,7 +499,8 @@ class Runtime:
             **shown,
         }
         drained = drain_outbox(self.store, self.clock, handlers, worker_name())
-        self.indexer.catch_up_all()
+        # Runs end beside this: what takes longer is for who waits for nothing.
+        self.indexer.catch_up_all(within=timedelta(seconds=20))
         return drained
 
     @cached_property
@@ -566,7 +567,7 @@ class Runtime:
         """What the memory's index takes."""
         from factory_runtime.memory.disk import MemoryDisk
 
-        return MemoryDisk(self.memory_place.ground, self.settings.memory_disk_mib)
+        return MemoryDisk(lambda: self.memory_place.ground, self.settings.memory_disk_mib)
 
     @cached_property
     def store_metrics(self) -> StoreMetrics:

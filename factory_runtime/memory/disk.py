@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from factory_runtime.memory.container import Container
 from factory_runtime.memory.folder import Folder
@@ -24,7 +25,8 @@ class MemoryDisk:
         limit: bytes that it should not pass; None is any number.
     """
 
-    def __init__(self, ground: Folder | Container, limit_mib: int | None) -> None:
+    def __init__(self, ground: Callable[[], Folder | Container], limit_mib: int | None) -> None:
+        """``ground`` gives what it is in, or raises where the settings name nothing that can be."""
         self._ground = ground
         self.limit = None if limit_mib is None else limit_mib * _MIB
         self._lock = threading.Lock()
@@ -38,7 +40,7 @@ class MemoryDisk:
             if self._looked_at is None or now - self._looked_at >= _FRESH_SECONDS:
                 self._looked_at = now
                 try:
-                    self._used = sum(self._ground.sizes(""))
+                    self._used = sum(self._ground().sizes(""))
                 # Whoever looks at the storage itself is told; its library has errors of many kinds.
                 except Exception as error:
                     _LOG.warning("nobody knows what the memory's index takes: %s", type(error))

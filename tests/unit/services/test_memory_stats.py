@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+from factory_runtime.domain.errors import SettingsError
 from factory_runtime.domain.memory import Collection, Kind, MemoryUse, Reuse
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.memory.disk import MemoryDisk
@@ -54,9 +55,21 @@ def test_an_index_that_cannot_be_opened_is_told_of(factory: SmallFactory) -> Non
 
 def test_more_than_it_should_take_is_complained_of(tmp_path: Path) -> None:
     folder = tmp_path / "memory"
-    assert MemoryDisk(Folder(folder), 1).complaint() is None, "there is nothing yet"
+
+    def complaint(limit_mib: int | None) -> str | None:
+        return MemoryDisk(lambda: Folder(folder), limit_mib).complaint()
+
+    assert complaint(1) is None, "there is nothing yet"
     (folder / "acme").mkdir(parents=True)
     (folder / "acme/table").write_bytes(b"x" * 2 * 1024 * 1024)
-    assert MemoryDisk(Folder(folder), 2).complaint() is None
-    assert MemoryDisk(Folder(folder), None).complaint() is None
-    assert "takes 2 MiB, and should take 1" in (MemoryDisk(Folder(folder), 1).complaint() or "")
+    assert complaint(2) is None
+    assert complaint(None) is None
+    assert "takes 2 MiB, and should take 1" in (complaint(1) or "")
+
+
+def test_a_place_that_is_none_takes_nothing_and_breaks_no_metrics() -> None:
+    def none() -> Folder:
+        raise SettingsError("FACTORY_MEMORY_URL is no place")
+
+    disk = MemoryDisk(none, 1)
+    assert (disk.used(), disk.complaint()) == (0, None)
