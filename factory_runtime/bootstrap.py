@@ -486,6 +486,7 @@ class Runtime:
         """Handle what the outbox holds; ``shown`` is Prefect's part of it, where it is there."""
         from factory_runtime.services import topics
         from factory_runtime.services.drain_outbox import drain_outbox
+        from factory_runtime.services.index_memory import A_WHILE
         from factory_runtime.services.settle_effects import EffectSettler
 
         settler = EffectSettler(self.store, self.host, self.job_types, self.clock)
@@ -499,8 +500,7 @@ class Runtime:
             **shown,
         }
         drained = drain_outbox(self.store, self.clock, handlers, worker_name())
-        # Runs end beside this: what takes longer is for who waits for nothing.
-        self.indexer.catch_up_all(within=timedelta(seconds=20))
+        self.indexer.catch_up_all(A_WHILE)
         return drained
 
     @cached_property

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,6 +34,9 @@ OPTIMIZE_AFTER = 40
 
 KEEP = timedelta(days=1)
 """What was replaced in the index stays as long as somebody may still be reading it."""
+
+A_WHILE = timedelta(seconds=20)
+"""How long is indexed beside other work; what takes longer is for who waits for nothing."""
 
 _ALL_THERE_ARE = timedelta(days=1)
 """No message is put off for longer."""
@@ -76,27 +81,37 @@ class Indexer:
         """The topic of tenants whose indexing has failed."""
         return {MEMORY_INDEX: self._try_again}
 
-    def catch_up_all(self) -> CaughtUp:
+    def catch_up_all(self, within: timedelta | None = None) -> CaughtUp:
         """Catch up for every tenant that has something to index. One that fails hinders no other.
 
         It is left to the outbox then, which waits longer with each try: no run pays for it.
+
+        Args:
+            within: no batch is begun later than this after the first one; None is no limit.
         """
         indexed = busy = failed = 0
+        until = math.inf if within is None else _in(within)
         for tenant_id in self._due():
             try:
-                caught = self.catch_up(tenant_id)
+                caught = self.catch_up(tenant_id, until)
             except Exception as error:
                 self._leave_for_later(tenant_id, error)
                 failed += 1
             else:
                 indexed, busy = indexed + caught.indexed, busy + caught.busy
+            if time.monotonic() >= until:
+                break
         return CaughtUp(indexed, busy, failed)
 
-    def catch_up(self, tenant_id: str) -> CaughtUp:
+    def catch_up(self, tenant_id: str, until: float = math.inf) -> CaughtUp:
         """Index all that the tenant's index does not have as it is now.
 
         Where another process is at it, that one does it: it looks again after it has given the lock
         back, so nothing is left that was recorded meanwhile.
+
+        Args:
+            tenant_id: whose.
+            until: when to begin no other batch, as ``time.monotonic`` has it.
 
         Raises:
             MemoryUnavailableError: the embedder or the index cannot be used.
@@ -106,12 +121,16 @@ class Indexer:
             with try_memory(self._store, self._clock, tenant_id, self._worker) as held:
                 if held is None:
                     return CaughtUp(indexed, busy=1)
-                indexed += self._index(held)
-            if tenant_id not in self._store.unindexed_tenants():
+                indexed += self._index(held, until)
+            if time.monotonic() >= until or not self._is_behind(tenant_id):
                 return CaughtUp(indexed)
 
+    def _is_behind(self, tenant_id: str) -> bool:
+        with self._store.begin(tenant_id, read_only=True) as tx:
+            return tx.unindexed_line() is not None
+
     def _try_again(self, message: OutboxMessage) -> None:
-        if self.catch_up(message.tenant_id).busy:
+        if self.catch_up(message.tenant_id, _in(A_WHILE)).busy:
             # Whoever is at it may fail as well, and trusts this message to be there then.
             raise MemoryUnavailableError("another process is at the memory")
 
@@ -136,8 +155,8 @@ class Indexer:
         with self._store.begin(tenant_id) as tx:
             leave(tx, MEMORY_INDEX, new_id("index"), {}, self._clock.now(), timedelta(seconds=2))
 
-    def _index(self, held: Held) -> int:
-        """Index batch by batch until nothing is left; how many memories."""
+    def _index(self, held: Held, until: float) -> int:
+        """Index batch by batch until nothing is left, or it is time to stop; how many memories."""
         indexed = 0
         while memories := self._next(held.tenant_id):
             held.renew()
@@ -146,6 +165,8 @@ class Indexer:
             put_in = [one for one in opened if self._put_in(held, one, memories)]
             self._mark(held.tenant_id, put_in, memories)
             indexed += len(memories)
+            if time.monotonic() >= until:
+                break
         if indexed:
             self._tidy(held)
         return indexed
@@ -230,6 +251,10 @@ class Indexer:
                 active.index.optimize(held.tenant_id, KEEP)
         except MemoryUnavailableError as error:
             _LOG.warning("the memory of %s is put in order later: %s", held.tenant_id, error)
+
+
+def _in(wait: timedelta) -> float:
+    return time.monotonic() + wait.total_seconds()
 
 
 def _key(model: MemoryModel) -> tuple[str, str]:

@@ -107,9 +107,9 @@ class Migrator:
         while most == 0 or batches < most:
             with hold_memory(
                 self._store, self._clock, tenant_id, self._worker, timedelta(seconds=30)
-            ):
+            ) as held:
                 opened = self._models.open(self._get(tenant_id, model))
-                if not self._build_some(tenant_id, opened):
+                if not self._build_some(held, opened):
                     return True
             batches += 1
             at = next(one for one in self.progress(tenant_id) if one.model.model == model)
@@ -197,14 +197,16 @@ class Migrator:
         with self._store.begin(tenant_id, read_only=True) as tx:
             return _get(tx, model)
 
-    def _build_some(self, tenant_id: str, opened: OpenedModel) -> bool:
+    def _build_some(self, held: Held, opened: OpenedModel) -> bool:
         """Whether there was something to make."""
+        tenant_id = held.tenant_id
         with self._store.begin(tenant_id, read_only=True) as tx:
             memories = tx.memories_without_vector(opened.name, BATCH)
         if not memories:
             return False
         kept = kept_vectors(self._store, tenant_id, opened.name, memories)
         new = new_vectors(opened.embedder, memories, kept)
+        held.renew()  # embedding may have taken a while
         opened.index.upsert(tenant_id, embedded(memories, {**kept, **new}))
         save_vectors(self._store, tenant_id, opened.embedder, new)
         return True

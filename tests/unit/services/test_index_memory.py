@@ -66,6 +66,14 @@ def test_more_than_a_batch_is_indexed_batch_by_batch(library: Library) -> None:
     assert len(commits) == 2
 
 
+def test_who_has_no_time_does_one_batch_and_leaves_the_rest(library: Library) -> None:
+    library.learn(*(a_memory(text="the same") for _ in range(BATCH + 1)))
+    library.learn(a_memory(tenant_id="umbrella"), tenant_id="umbrella")
+    assert library.indexer.catch_up_all(timedelta(0)) == CaughtUp(BATCH)
+    assert library.indexer.catch_up_all(timedelta(0)) == CaughtUp(1)
+    assert library.indexer.catch_up_all() == CaughtUp(1)
+
+
 @pytest.mark.parametrize("gap", ["before the vectors", "after the vectors", "after the upsert"])
 def test_killed_in_any_gap_the_next_one_finishes_and_nothing_is_there_twice(
     library: Library, gap: str

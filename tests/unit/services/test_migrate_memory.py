@@ -18,6 +18,7 @@ from factory_runtime.domain.errors import (
 )
 from factory_runtime.domain.memory import ModelStatus
 from factory_runtime.services.drain_outbox import Drained, drain_outbox
+from factory_runtime.services.memory_lock import HOLD, NAME
 from factory_runtime.services.memory_models import active_of
 from factory_runtime.services.migrate_memory import Migrator
 from tests.builders import TENANT, a_memory
@@ -133,6 +134,21 @@ def test_a_model_that_searches_do_not_use_hinders_no_indexing(
     moving.learn(a_memory(text="later"))
     moving.indexer.catch_up(TENANT)
     assert moving.new_index.ids() == moving.index.ids()
+
+
+def test_one_whose_lock_was_taken_over_while_it_built_puts_nothing_in(
+    moving: Moving, factory: SmallFactory
+) -> None:
+    def sleep(text: str) -> None:
+        factory.clock.pass_time(2 * HOLD)
+        with factory.store.begin(TENANT) as tx:
+            tx.try_lock(NAME, "there:2-1", factory.clock.now(), factory.clock.now() + HOLD)
+
+    moving.new.amid = sleep
+    moving.migrator.begin(TENANT, "second", ADA)
+    with pytest.raises(MemoryUnavailableError, match="taken"):
+        moving.migrator.build(TENANT, NEW)
+    assert moving.new_index.ids() == []
 
 
 def test_a_kept_model_that_cannot_embed_has_what_needs_no_embedding(moving: Moving) -> None:
