@@ -12,7 +12,7 @@ from cli.as_json import print_json, to_json
 from cli.door import open_door
 from cli.options import Json, Tenant
 from factory_runtime.domain.artifact import Classification
-from factory_runtime.domain.document import Added, Document
+from factory_runtime.domain.document import MAX_BYTES, Added, Document
 from factory_runtime.domain.errors import InputError, NotFoundError
 
 SUFFIXES = (".md", ".markdown", ".txt", ".yaml", ".yml", ".json")
@@ -46,8 +46,8 @@ def add(
     skipped: list[tuple[str, str]] = []
     for path, is_named in files:
         name = source or path.as_posix()
-        document = Document(name, _read(path), project, classification, commit)
         try:
+            document = Document(name, _read(path), project, classification, commit)
             added.append(door.desk.add_document(document))
         except InputError as error:
             if is_named:
@@ -91,7 +91,16 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def _read(path: Path) -> bytes:
+    """No more than can be added: some files have no end."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+            size = max(len(content), path.stat().st_size)
     except OSError as exc:
         raise InputError(f"{path} cannot be read: {exc.strerror}") from exc
+    if len(content) > MAX_BYTES:
+        raise InputError(
+            f"{path} has {size} bytes, and {MAX_BYTES} are the most",
+            hint="add its parts by themselves",
+        )
+    return content

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from factory_runtime.domain.document import MAX_BYTES
 from tests.cli_home import Factory
 
 GUIDE = "# Queues\n\nOrders are put on one queue each, so that no customer waits.\n"
@@ -50,3 +51,17 @@ def test_what_cannot_be_added_is_said(
     factory: Factory, notes: Path, words: tuple[str, ...], code: int
 ) -> None:
     assert factory("memory", "add", *words).code == code
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_from_being_added(
+    factory: Factory, notes: Path
+) -> None:
+    (notes / "broken.md").symlink_to("/proc/self/mem")
+    (notes / "large.md").write_bytes(b"x" * (MAX_BYTES + 9))
+    told = factory("memory", "add", "notes", "--json").json
+    assert [one["source"] for one in told["added"]] == ["notes/queues.md"]
+    reasons = {one["source"]: one["reason"] for one in told["skipped"]}
+    assert "cannot be read" in reasons["notes/broken.md"]
+    assert f"{MAX_BYTES + 9} bytes" in reasons["notes/large.md"]
+    assert factory("memory", "add", "notes/broken.md").code == 2
+    assert factory("memory", "add", "/dev/zero").code == 2
