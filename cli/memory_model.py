@@ -53,6 +53,7 @@ def build(
     """Begin a model, or go on with one. Searches use the active one all the while."""
     door = open_stores(tenant=tenant, json=json)
     migrator, by = door.runtime.migrator, door.desk.me().name
+    door.runtime.open_embedder(embedder)  # a name that is mistyped is said to be that
     model = migrator.begin(door.tenant, embedder, by)
     if wait or switch:
 

@@ -214,6 +214,12 @@ def test_a_dead_letter_shows_failures_of_its_kind_and_what_helped(light: None, f
     assert (found["status"], found["rate"]) == ("confirmed", 0.75)
 
 
+def test_a_mistyped_embedder_is_the_callers_to_mend(light: None, factory: Factory):
+    said = factory("memory", "model", "build", "minilmm")
+    assert (said.code, "no embedder is called 'minilmm'" in said.err) == (2, True)
+    assert factory("memory", "model", "list", "--json").json == {"models": []}
+
+
 def test_the_quality_of_the_search_is_a_table(
     light: None, factory: Factory, monkeypatch: pytest.MonkeyPatch
 ):
