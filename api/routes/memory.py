@@ -25,7 +25,8 @@ def search(asked: MemoryQuestion, reader: Searcher, api: Here) -> Part[RecalledA
     """What the factory knows that is most like the query, best first."""
     if asked.project is not None:
         require_in(reader, Right.READ, asked.project)
-    query = asked.told(api.runtime.clock.now(), visible_projects(reader))
+    now, confidential = api.runtime.clock.now(), visible_projects(reader, Right.OPERATE)
+    query = asked.told(now, visible_projects(reader), confidential)
     # The first search of a process imports the index here, on a thread of its own, for seconds.
     found = api.runtime.recaller.recall(reader.tenant_id, query)
     return Part(items=tuple(map(RecalledAnswer.of, found)))
@@ -36,12 +37,12 @@ def make_context(asked: ContextQuestion, reader: Searcher, api: Here) -> Context
     """What is known about a task, within so many tokens; asked again in time, the same package."""
     if asked.project is not None:
         require_in(reader, Right.READ, asked.project)
-    task = asked.told(visible_projects(reader))
+    task = asked.told(visible_projects(reader), visible_projects(reader, Right.OPERATE))
     return ContextAnswer.of(api.runtime.context_desk.build(reader.tenant_id, task))
 
 
 @router.get("/context/{contextPackageId}", responses=documented(404))
 def get_context(package_id: PackageId, reader: Searcher, api: Here) -> ContextAnswer:
     """A package, until it expires; what was forgotten since is gone from it."""
-    projects = visible_projects(reader)
-    return ContextAnswer.of(api.runtime.context_desk.read(reader.tenant_id, package_id, projects))
+    sight = visible_projects(reader), visible_projects(reader, Right.OPERATE)
+    return ContextAnswer.of(api.runtime.context_desk.read(reader.tenant_id, package_id, *sight))

@@ -14,6 +14,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, assert_never
 
+from factory_runtime.domain.artifact import Classification
 from factory_runtime.domain.memory import Memory
 
 TEXT_COLUMNS = frozenset(
@@ -97,6 +98,14 @@ class AnyOf:
 
 
 Condition = Compare | OneOf | IsEmpty | Not | AllOf | AnyOf
+
+
+def open_to(projects: tuple[str, ...] | None) -> Condition | None:
+    """What may be shown to who sees what is confidential in these projects alone; None is in all."""
+    if projects is None:
+        return None
+    is_open = Compare("classification", Comparison.UNEQUAL, Classification.CONFIDENTIAL.value)
+    return AnyOf((is_open, OneOf("project_id", projects)))
 
 
 def matches(condition: Condition, memory: Memory) -> bool:

@@ -25,6 +25,7 @@ class Task:
         kinds: None is any.
         project_id: what this project learned, and what belongs to none; None is all that is seen.
         projects: those that whoever asks may see; None is all.
+        confidential: those of them in which they see what is confidential; None is all.
         ttl: how old the package may be, and how long it can be read.
     """
 
@@ -33,6 +34,7 @@ class Task:
     kinds: tuple[Kind, ...] | None = None
     project_id: str | None = None
     projects: tuple[str, ...] | None = None
+    confidential: tuple[str, ...] | None = None
     ttl: timedelta = timedelta(minutes=5)
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from factory_runtime.domain.citation import source_of
+from factory_runtime.domain.conditions import matches, open_to
 from factory_runtime.domain.context import BUDGETS, BY_CHARACTERS, TTLS, Bundle, Cited, Task
 from factory_runtime.domain.errors import (
     ContextPackageNotFoundError,
@@ -46,10 +47,14 @@ class ContextDesk:
             package = tx.find_package_of(digest, now)
         if package is None or package.created_at + task.ttl <= now:
             package = self._make(tenant_id, task, query, digest, now)
-        return self._bundle(package)
+        return self._bundle(package, task.confidential)
 
     def read(
-        self, tenant_id: str, package_id: str, projects: tuple[str, ...] | None = None
+        self,
+        tenant_id: str,
+        package_id: str,
+        projects: tuple[str, ...] | None = None,
+        confidential: tuple[str, ...] | None = None,
     ) -> Bundle:
         """A package as it reads now: what was forgotten since is gone from it.
 
@@ -57,6 +62,7 @@ class ContextDesk:
             tenant_id: whose.
             package_id: of one that has not expired.
             projects: those that whoever asks may see; None is all.
+            confidential: those in which they see what is confidential; None is all.
 
         Raises:
             ContextPackageNotFoundError: there is none, it has expired, or it was made for a sight
@@ -73,7 +79,7 @@ class ContextDesk:
                 f"no context package {package_id[:64]}",
                 hint="they expire: ask for the task again, by `factory memory context`",
             )
-        return self._bundle(package)
+        return self._bundle(package, confidential)
 
     def _make(
         self, tenant_id: str, task: Task, query: RecallQuery, digest: str, now: datetime
@@ -100,10 +106,15 @@ class ContextDesk:
             tx.add_package(package)
         return package
 
-    def _bundle(self, package: ContextPackage) -> Bundle:
+    def _bundle(self, package: ContextPackage, confidential: tuple[str, ...] | None) -> Bundle:
         """Its texts, from the record: neither ids nor an index has any."""
         ids, projects = package.memory_ids, package.projects
-        found = {one.memory.id: one for one in self.recaller.find(package.tenant_id, ids, projects)}
+        is_open = open_to(confidential)
+        found = {
+            one.memory.id: one
+            for one in self.recaller.find(package.tenant_id, ids, projects)
+            if is_open is None or matches(is_open, one.memory)
+        }
         scored = zip(package.memory_ids, package.scores, strict=True)
         recalled = [_scored(found[id_], score) for id_, score in scored if id_ in found]
         cited, counted_by = self._cited(package.tenant_id, recalled, package.budget)
@@ -183,6 +194,7 @@ def query_of(task: Task) -> RecallQuery:
             kinds=kinds,
             project_id=task.project_id,
             projects=task.projects,
+            where=open_to(task.confidential),
             limit=_LOOKED_AT,
         )
     )
@@ -191,7 +203,8 @@ def query_of(task: Task) -> RecallQuery:
 def _digest(task: Task, text: str) -> str:
     kinds = None if task.kinds is None else sorted(task.kinds)
     sight = None if task.sight is None else sorted(task.sight)
-    return digest_of([text, task.budget, kinds, sight])
+    confidential = None if task.confidential is None else sorted(task.confidential)
+    return digest_of([text, task.budget, kinds, sight, confidential])
 
 
 def _covers(sight: tuple[str, ...] | None, projects: tuple[str, ...] | None) -> bool:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
 
+from factory_runtime.domain.artifact import Classification
+from factory_runtime.domain.conditions import matches
 from factory_runtime.domain.errors import (
     InputError,
     MemoryUnavailableError,
@@ -166,7 +168,9 @@ class Recaller:
         if not found:
             self._refuse_if_gone(tenant_id, index)
         ids = [id_ for one in found for id_ in (one.memory.id, *one.folded)]
-        kept = self._read(tenant_id, ids, query.projects)
+        read = self._read(tenant_id, ids, query.projects)
+        where = query.where
+        kept = {id_: one for id_, one in read.items() if where is None or matches(where, one)}
         return tuple(
             replace(
                 one,
@@ -267,4 +271,8 @@ def _in_turns(found: Sequence[Recalled], lent: Sequence[Recalled]) -> tuple[Reca
 
 
 def _is_shared(memory: Memory, wanted: frozenset[Collection]) -> bool:
-    return memory.project_id is None and memory.collection in wanted
+    return (
+        memory.project_id is None
+        and memory.collection in wanted
+        and memory.classification != Classification.CONFIDENTIAL
+    )

@@ -38,14 +38,15 @@ class ContextQuestion(Question):
         " new one can be read",
     )
 
-    def told(self, projects: tuple[str, ...] | None) -> Task:
-        """The task of somebody who sees these projects; None is all."""
+    def told(self, projects: tuple[str, ...] | None, confidential: tuple[str, ...] | None) -> Task:
+        """The task of somebody who sees these projects, and in some what is confidential."""
         return Task(
             text=self.task,
             budget=self.budget_tokens,
             kinds=self.kinds,
             project_id=self.project,
             projects=projects,
+            confidential=confidential,
             ttl=timedelta(seconds=self.ttl_seconds),
         )
 

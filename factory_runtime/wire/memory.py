@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
+from factory_runtime.domain.conditions import AllOf, open_to
 from factory_runtime.domain.memory import COLLECTION_OF, Collection, Kind, Recalled
 from factory_runtime.ports import RecallQuery
 from factory_runtime.wire.base import Answer, Question
@@ -60,12 +61,27 @@ class MemoryQuestion(Question):
     )
     limit: Annotated[int, Field(ge=1, le=100)] = 5
 
-    def told(self, now: datetime, projects: tuple[str, ...] | None) -> RecallQuery:
+    def told(
+        self,
+        now: datetime,
+        projects: tuple[str, ...] | None,
+        confidential: tuple[str, ...] | None,
+    ) -> RecallQuery:
         """The question of somebody who sees these projects; None is all.
+
+        Args:
+            now: what times in ``where`` are counted from.
+            projects: which they see.
+            confidential: in which of them also what is confidential.
 
         Raises:
             InputError: ``where`` says what a filter cannot.
         """
+        conditions = (
+            None if self.where is None else parse_where(self.where, now),
+            open_to(confidential),
+        )
+        both = tuple(one for one in conditions if one is not None)
         return RecallQuery(
             text=self.query,
             collections=places_of(self.collections, self.kinds),
@@ -76,7 +92,7 @@ class MemoryQuestion(Question):
             outcome=self.outcome,
             since=self.since,
             until=self.until,
-            where=None if self.where is None else parse_where(self.where, now),
+            where=AllOf(both) if both else None,
             limit=self.limit,
         )
 

@@ -60,6 +60,38 @@ def test_each_finds_what_belongs_to_their_projects_and_to_none(small_site: ApiSi
     assert bob.post(SEARCH, json={"query": " "}).status_code == 422
 
 
+def test_what_is_confidential_is_found_by_operators_of_its_project(small_site: ApiSite):
+    known = remembering_of(small_site.runtime)
+    for project_id in ("shop", "mill", None):
+        known.remember(
+            a_memory(
+                id=f"mem-{project_id}",
+                project_id=project_id,
+                kind=Kind.DOCUMENT,
+                text=f"orders service of {project_id}",
+                classification="confidential",
+            )
+        )
+    known.remember(a_memory(id="mem-open", kind=Kind.CODE, text="orders service"))
+    app = small_site.app()
+    everything = {"collections": ["domain", "code"]}
+
+    def seen(role: Role, project_id: str | None) -> set[str]:
+        client = small_site.client(somebody(role=role, project_id=project_id, name=role), app)
+        found = ids(client, **everything)
+        package = client.post("/api/v1/memory/context", json={"task": "orders"}).json()
+        assert {one["memoryId"] for one in package["items"]} == found
+        address = f"/api/v1/memory/context/{package['contextPackageId']}"
+        viewer = small_site.client(somebody(role=Role.VIEWER, project_id=project_id), app)
+        assert [one["memoryId"] for one in viewer.get(address).json()["items"]] == ["mem-open"]
+        return found
+
+    assert seen(Role.ADMIN, None) == {"mem-shop", "mem-mill", "mem-None", "mem-open"}
+    assert seen(Role.VIEWER, None) == {"mem-open"}
+    assert seen(Role.OPERATOR, "mill") == {"mem-mill", "mem-open"}
+    assert seen(Role.VIEWER, "mill") == {"mem-open"}
+
+
 def test_a_models_words_stand_beside_the_text_and_are_not_searched(small_site: ApiSite):
     remember(small_site)
     with small_site.runtime.store.begin("acme") as tx:

@@ -102,6 +102,19 @@ def test_a_sight_of_some_projects_sees_what_is_shared(known: Remembering):
     assert found == {"mem-own", "mem-template", "mem-words", "mem-code"}
 
 
+def test_what_is_confidential_is_not_shared(known: Remembering):
+    theirs: dict[str, Any] = {"tenant_id": "platform", "kind": Kind.DOCUMENT}
+    known.remember(
+        a_memory(id="mem-open", text="orders service one", **theirs),
+        a_memory(
+            id="mem-closed", text="orders service two", classification="confidential", **theirs
+        ),
+    )
+    recaller = a_recaller(known, EVERYTHING)
+    assert ids(recaller.recall("acme", ORDERS)) == {"mem-open"}
+    assert ids(recaller.find("acme", ["mem-open", "mem-closed"])) == {"mem-open"}
+
+
 def test_the_same_text_is_ones_own(known: Remembering):
     text = "orders service"
     known.remember(
