@@ -80,6 +80,7 @@ class Memories:
         latest = {memory.id: _clean(memory) for memory in memories}
         before = {memory.id: memory for memory in self.find_memories(latest)}
         changed = 0
+        orphans = set[str]()
         for memory in sorted(latest.values(), key=lambda one: one.id):
             old = before.get(memory.id)
             if old is None:
@@ -88,6 +89,8 @@ class Memories:
             elif not self._rows.same(MEMORIES, old, memory, but_for=_KEPT_BY_THE_STORE):
                 self._change(old, memory)
                 changed += 1
+                orphans |= {old.text_digest} - {memory.text_digest}
+        self.drop_unused_vectors(orphans)
         return changed
 
     def find_memories(self, ids: Collection[str]) -> tuple[Memory, ...]:
@@ -173,8 +176,6 @@ class Memories:
             MEMORIES, changes, _columns.id == old.id, _columns.revision == old.revision
         ):
             raise StaleVersionError(f"memory {old.id} changed meanwhile", hint="do it again")
-        if old.text_digest != memory.text_digest:
-            self._drop_orphans({old.text_digest})
 
     def _save(self, memory: Memory) -> bool:
         """One that somebody else has inserted since it was looked for."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Protocol
@@ -105,13 +105,15 @@ def _erase(
     told = {one.id: one for one in _memories(tx, run_id, project_id)}
     if scope is ForgetScope.TENANT:
         return _erase_all(tx, list(told.values()), now)
-    seen = {one.id: one for one in tx.find_memories(subjects)}
-    shared = [one for one in told.values() if _move(tx, one, now)]
-    patterns = [one for one in seen.values() if one.kind in _PATTERNS]
+    seen = tx.find_memories(subjects)
+    # What a project has it does not share: its code is nowhere else.
+    shared = _move(tx, told.values(), now) if scope is ForgetScope.RUN else []
+    patterns = [one for one in seen if one.kind in _PATTERNS]
     kept = {one.id for one in (*shared, *patterns)}
     gone = [one for one in told.values() if one.id not in kept]
     drop_memories(tx, gone, now)
-    refold(tx, subjects, now)
+    # Of a large repository thousands of pieces are seen: they are no patterns.
+    refold(tx, subjects.difference(one.id for one in seen if one.kind is Kind.CODE), now)
     # Texts that told of it are in the index until what is there is taken out as well.
     leave_forget(tx, [*shared, *patterns], now)
     left = tx.find_memories(kept)
@@ -135,15 +137,17 @@ def _memories(tx: RunTransaction, run_id: str | None, project_id: str | None) ->
         after = page[-1].id
 
 
-def _move(tx: RunTransaction, memory: Memory, now: datetime) -> bool:
-    """Whether another run has this piece of code too: it is told of there from now on."""
-    if memory.kind is not Kind.CODE:
-        return False
-    elsewhere = tx.list_observations(subject=memory.id, kind=ObservationKind.FOUND, limit=1)
-    if not elsewhere:
-        return False
-    tx.save_memories([replace(found_elsewhere(memory, elsewhere[0]), changed_at=now)])
-    return True
+def _move(tx: RunTransaction, memories: Iterable[Memory], now: datetime) -> list[Memory]:
+    """The pieces of code that other runs have too: they are told of there from now on."""
+    shared: list[Memory] = []
+    moved: list[Memory] = []
+    for memory in (one for one in memories if one.kind is Kind.CODE):
+        found = ObservationKind.FOUND
+        for elsewhere in tx.list_observations(subject=memory.id, kind=found, limit=1):
+            shared.append(memory)
+            moved.append(replace(found_elsewhere(memory, elsewhere), changed_at=now))
+    tx.save_memories(moved)
+    return shared
 
 
 class Forgetter:

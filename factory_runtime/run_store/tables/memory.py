@@ -124,7 +124,7 @@ memory_vectors = Table(
     Column("model", NAME, nullable=False),
     Column("text_digest", DIGEST, nullable=False),
     Column("vector", VectorBytes, nullable=False),
-    PrimaryKeyConstraint("tenant_id", "model", "text_digest"),
+    PrimaryKeyConstraint("tenant_id", "text_digest", "model"),
 )
 
 memory_observations = Table(

@@ -89,7 +89,7 @@ def _memory_vectors() -> None:
         Column("model", _text(200), nullable=False),
         Column("text_digest", _text(64), nullable=False),
         Column("vector", sa.LargeBinary(), nullable=False),
-        sa.PrimaryKeyConstraint("tenant_id", "model", "text_digest", name="pk_memory_vectors"),
+        sa.PrimaryKeyConstraint("tenant_id", "text_digest", "model", name="pk_memory_vectors"),
     )
 
 
