@@ -243,6 +243,7 @@ class Core:
         handlers: dict[str, Callable[[OutboxMessage], None]] = {
             topics.SETTLE_EFFECTS: settler.settle,
             **dict.fromkeys((topics.MEMORY_OF_RUN, topics.MEMORY_OF_TEMPLATE), _done),
+            topics.MEMORY_OF_CODE: _done,
             **dict.fromkeys((topics.SHOW_RUN, topics.SHOW_STATUS), _done),
             **dict.fromkeys((topics.NOTICE, topics.PREFECT_EVENT, topics.SIGNALS), _done),
         }
