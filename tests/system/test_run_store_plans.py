@@ -127,6 +127,15 @@ def test_the_queries_of_every_day_use_an_index(database_store: SqlRunStore) -> N
         assert "Seq Scan" not in plan
 
 
+def test_the_vectors_of_texts_are_found_without_those_of_all_others(
+    sqlite_store: SqlRunStore,
+) -> None:
+    drop = "DELETE FROM memory_vectors WHERE tenant_id = 'acme' AND text_digest IN ('a', 'b')"
+    with sqlite_store.engine.connect() as connection:
+        (plan, *_) = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {drop}").all()
+    assert "(tenant_id=? AND text_digest=?)" in plan[-1]
+
+
 def test_whether_it_has_succeeded_since_is_looked_up_by_the_digest_of_inputs(
     database_store: SqlRunStore,
 ) -> None:
