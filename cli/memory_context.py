@@ -42,7 +42,7 @@ def context(
         bundle = door.desk.read_context(package)
     else:
         kinds = tuple(kind) if kind else None
-        bundle = door.desk.context(Task(task or "", budget, kinds, project, None, _ttl(ttl)))
+        bundle = door.desk.context(Task(task or "", budget, kinds, project, ttl=_ttl(ttl)))
     if json:
         print_json(_as_json(bundle))
     else:
