@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from factory_runtime.domain.errors import FactoryError
 from factory_runtime.domain.memory import Collection, Kind, Recalled
@@ -13,6 +13,7 @@ from factory_runtime.domain.policy import Policy
 from factory_runtime.domain.suggestion import NearTemplate, Suggestion
 from factory_runtime.domain.template import Template
 from factory_runtime.ports import Embedder, RecallQuery
+from factory_runtime.ports.memory import model_name
 from factory_runtime.services.catalog import TemplateCatalog
 from factory_runtime.services.policy_check import template_refusals
 from factory_runtime.services.recall import Recaller, bounded
@@ -29,6 +30,9 @@ _DESCRIPTION = 600
 _MOST = 200
 """Templates that are compared by what they say of themselves."""
 
+_KEPT = 2000
+"""Vectors of what templates say, of all tenants: a few megabytes."""
+
 _SUCCEEDED = "succeeded"
 
 
@@ -44,6 +48,9 @@ class Suggester:
     recaller: Recaller
     policies_of: Callable[[str], Sequence[Policy]]
     embedder_of: Callable[[str], Embedder]
+    _vectors: dict[tuple[str, str], tuple[float, ...]] = field(
+        default_factory=dict[tuple[str, str], "tuple[float, ...]"], repr=False
+    )
 
     def suggest(
         self, tenant_id: str, text: str, projects: tuple[str, ...] | None = None
@@ -111,7 +118,7 @@ class Suggester:
         if not templates:
             return []
         said = [_said_by(template) for template in templates.values()]
-        query, *vectors = self.embedder_of(tenant_id).embed([text, *said])
+        query, *vectors = self._embedded(self.embedder_of(tenant_id), text, said)
         scores = {
             name: max(0.0, math.fsum(a * b for a, b in zip(query, vector, strict=True)))
             for name, vector in zip(templates, vectors, strict=True)
@@ -124,6 +131,23 @@ class Suggester:
             for name, template in templates.items()
         )
         return sorted(near, key=lambda one: (-one.score, one.template_id))
+
+    def _embedded(
+        self, embedder: Embedder, text: str, said: Sequence[str]
+    ) -> list[tuple[float, ...]]:
+        """The text's vector, then theirs: those are kept, each suggestion would need them all."""
+        model = model_name(embedder)
+        known = {one: self._vectors.get((model, one)) for one in said}
+        new = [one for one, vector in known.items() if vector is None]
+        query, *vectors = embedder.embed([text, *new])
+        found = {one: vector for one, vector in known.items() if vector is not None}
+        found.update(zip(new, vectors, strict=True))
+        if len(self._vectors) + len(new) > _KEPT:
+            self._vectors.clear()
+        self._vectors.update(
+            ((model, one), vector) for one, vector in zip(new, vectors, strict=True)
+        )
+        return [query, *(found[one] for one in said)]
 
     def _runs(
         self, tenant_id: str, asked: RecallQuery, template: Template, found: Sequence[Recalled]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -83,6 +84,21 @@ def test_with_nothing_remembered_templates_speak_for_themselves(shop: Shop):
     assert found.asked == ("service_name", "region", "size")
     assert [one.template_id for one in found.nearest] == ["shop", "pages"]
     assert shop.known.opened == []
+
+
+def test_what_templates_say_is_embedded_once(shop: Shop, monkeypatch: pytest.MonkeyPatch):
+    asked: list[list[str]] = []
+    embed = shop.known.embedder.embed
+
+    def count(texts: Sequence[str]) -> list[tuple[float, ...]]:
+        asked.append(list(texts))
+        return embed(texts)
+
+    monkeypatch.setattr(shop.known.embedder, "embed", count)
+    first, again = shop.suggest(), shop.suggest("static pages")
+    assert [one.template_id for one in again.nearest] == ["pages", "shop"]
+    assert first == shop.suggest()
+    assert [len(texts) for texts in asked] == [3, 1, 1]
 
 
 def test_where_nothing_is_near_it_says_so_and_what_there_is(shop: Shop):
