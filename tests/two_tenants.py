@@ -226,6 +226,7 @@ EMPTY: dict[str, Call] = {
     "count_reuse": lambda tx: tx.count_reuse().shown,
     "unindexed_line": lambda tx: tx.unindexed_line(),
     "find_forgotten": lambda tx: tx.find_forgotten(GONE.scope, GONE.key),
+    "forgotten_since": lambda tx: tx.forgotten_since(GONE.at),
     "find_tally": lambda tx: tx.find_tally(TALLY.about),
     "find_package": lambda tx: tx.find_package(PACKAGE.id),
     "find_package_of": lambda tx: tx.find_package_of(PACKAGE.task_digest, after(1)),

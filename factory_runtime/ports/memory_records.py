@@ -182,6 +182,10 @@ class MemoryRecords(Protocol):
 
     def find_forgotten(self, scope: ForgetScope, key: str) -> Forgotten | None: ...
 
+    def forgotten_since(self, at: datetime) -> bool:
+        """Whether anything of the tenant was forgotten then or later."""
+        ...
+
     # context packages
 
     def add_package(self, package: ContextPackage) -> None: ...

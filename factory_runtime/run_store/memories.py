@@ -43,6 +43,7 @@ from factory_runtime.run_store.rows import (
     TenantRows,
 )
 from factory_runtime.run_store.tables import (
+    memory_forgotten,
     memory_models,
     memory_observations,
     memory_packages,
@@ -372,6 +373,9 @@ class Memories:
 
     def find_forgotten(self, scope: ForgetScope, key: str) -> Forgotten | None:
         return self._rows.find(FORGOTTEN, scope=scope, key=key)
+
+    def forgotten_since(self, at: datetime) -> bool:
+        return self._rows.count(FORGOTTEN, memory_forgotten.c.at >= at) > 0
 
     # context packages
 

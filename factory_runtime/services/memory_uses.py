@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from factory_runtime.domain.errors import UnknownMemoryError, UnshownMemoryError
-from factory_runtime.domain.memory import ForgetScope, MemoryUse, Recalled
+from factory_runtime.domain.memory import MemoryUse, Recalled
 from factory_runtime.domain.run import Run, RunRequest
 from factory_runtime.domain.shown_memory import ShownMemory, check_drawn_from
 from factory_runtime.ports import JobFacts, RunStore, RunTransaction
@@ -51,10 +51,16 @@ class Drawing:
                 self._lent.add(use.memory_id)
 
     def write(self, tx: RunTransaction, run_id: str, at: datetime) -> None:
-        """Write it down. What was forgotten since it was shown leaves no trace here either."""
+        """Write it down. What was forgotten since it was shown leaves no trace here either.
+
+        A pattern that does not hold any more was shown all the same.
+        """
         if self.shown:
-            kept = {memory.id for memory in tx.find_memories(self.shown)} | self._lent
-            tx.add_uses([use for use in self.shown.values() if use.memory_id in kept])
+            uses = list(self.shown.values())
+            if tx.forgotten_since(min(use.shown_at for use in uses)):
+                kept = {memory.id for memory in tx.find_memories(self.shown)} | self._lent
+                uses = [use for use in uses if use.memory_id in kept]
+            tx.add_uses(uses)
         if self.used:
             tx.mark_used(run_id, self.used, at)
 
@@ -69,22 +75,13 @@ def take_used(store: RunStore, run: Run, drawing: Drawing, used: Collection[str]
     if unshown:
         with store.begin(run.tenant_id, read_only=True) as tx:
             unshown = {id_ for id_ in unshown if not tx.list_uses(run_id=run.id, memory_id=id_)}
-            if unshown and not _was_forgotten(tx, run):
+            # What a run was shown may be forgotten: a job that used it did nothing wrong.
+            if unshown and not tx.forgotten_since(run.requested_at):
                 raise UnshownMemoryError(
                     f"the run was never shown {_spelled(unshown)}",
                     hint="a job uses what it, or a job before it, has recalled",
                 )
     drawing.used = frozenset(used)
-
-
-def _was_forgotten(tx: RunTransaction, run: Run) -> bool:
-    """Whether somebody had something forgotten since the run was asked for.
-
-    What a run was shown is forgotten with it, and a job that used it did nothing wrong.
-    """
-    wholes = {ForgetScope.TENANT: "", ForgetScope.PROJECT: run.project_id, ForgetScope.RUN: run.id}
-    found = (tx.find_forgotten(scope, key) for scope, key in wholes.items())
-    return any(one is not None and one.at >= run.requested_at for one in found)
 
 
 # --- what a request says that it drew from

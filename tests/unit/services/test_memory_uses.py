@@ -86,9 +86,17 @@ def keep(factory: SmallFactory, *memories: Memory) -> None:
         tx.save_memories(memories)
 
 
-def forget(factory: SmallFactory, *ids: str) -> None:
+def lose(factory: SmallFactory, *ids: str) -> None:
+    """As a pattern is lost that no longer holds."""
     with factory.store.begin(TENANT) as tx:
         tx.delete_memories(ids)
+
+
+def forget(factory: SmallFactory, *ids: str) -> None:
+    """As the run is forgotten that taught them."""
+    lose(factory, *ids)
+    with factory.store.begin(TENANT) as tx:
+        tx.add_forgotten(Forgotten(TENANT, ForgetScope.RUN, "run-other", factory.clock.at))
 
 
 def uses(factory: SmallFactory, run: Run) -> list[tuple[str, str, int, bool]]:
@@ -340,6 +348,36 @@ def test_what_was_forgotten_meanwhile_leaves_no_row_and_fails_nothing(
     factory.on["a"] = outlived
     assert factory.drive(walk).status is RunStatus.SUCCEEDED
     assert uses(factory, walk.run) == [("a", "mem-2", 2, True)]
+
+
+def test_a_job_may_use_what_one_before_it_was_shown_though_it_is_forgotten_with_its_run(
+    factory: SmallFactory, shelf: Shelf
+) -> None:
+    def outlived(context: JobContext, _with: Mapping[str, Any]) -> JobResult:
+        context.recall("orders", k=1)
+        forget(factory, "mem-1")
+        return JobResult()
+
+    walk = factory.start(steps("a:", "b: needs: [a]"))
+    factory.on["a"] = outlived
+    factory.on["b"] = lambda _context, _with: JobResult(used=("mem-1",))
+    assert factory.drive(walk).status is RunStatus.SUCCEEDED
+    assert uses(factory, walk.run) == []
+
+
+def test_a_job_may_use_what_one_before_it_was_shown_though_it_holds_no_longer(
+    factory: SmallFactory, shelf: Shelf
+) -> None:
+    def outlived(context: JobContext, _with: Mapping[str, Any]) -> JobResult:
+        context.recall("orders", k=1)
+        lose(factory, "mem-1")
+        return JobResult()
+
+    walk = factory.start(steps("a:", "b: needs: [a]"))
+    factory.on["a"] = outlived
+    factory.on["b"] = lambda _context, _with: JobResult(used=("mem-1",))
+    assert factory.drive(walk).status is RunStatus.SUCCEEDED
+    assert uses(factory, walk.run) == [("a", "mem-1", 1, True)]
 
 
 @pytest.mark.parametrize("scope", ForgetScope)
