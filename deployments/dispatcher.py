@@ -64,6 +64,9 @@ _TELL_WITHIN = timedelta(seconds=5)
 
 _LOOK_FOR_STUCK_EVERY = 60.0
 
+_LEARN_EVERY = 60.0
+"""Seconds between two looks for what may take long to learn, like the code of a run."""
+
 _FINISH_SECONDS = 30.0
 
 
@@ -90,6 +93,7 @@ class Dispatcher:
             asyncio.create_task(self._tidy_now_and_then()),
             asyncio.create_task(self._obey_prefect()),
             asyncio.create_task(self._tell_now_and_then()),
+            asyncio.create_task(self._learn_now_and_then(stop.is_set)),
         ]
         try:
             while not stop.is_set() and server_lives():
@@ -245,6 +249,20 @@ class Dispatcher:
                 await self._look_for_stuck()
             await self._tell()
             await asyncio.sleep(_TELL_EVERY)
+
+    async def _learn_now_and_then(self, stopping: Callable[[], bool]) -> None:
+        """Beside the rest, and not at once: runs that wait here come first."""
+        runtime = self._runtime
+        while True:
+            await asyncio.sleep(_LEARN_EVERY)
+            try:
+                await in_thread(runtime.learn_code, stopping)
+                await in_thread(runtime.migrator.build_a_while)
+                await in_thread(runtime.write_prose)
+            except FactoryError as error:
+                _LOG.warning("what runs have generated is learned later: %s", error)
+            except Exception:
+                _LOG.exception("what runs have generated is learned later")
 
     async def _look_for_stuck(self) -> None:
         try:

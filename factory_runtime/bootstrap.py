@@ -428,12 +428,15 @@ class Runtime:
         self.indexer.catch_up_all()
         return drained
 
-    def learn_code(self) -> Drained:
-        """Learn what runs have generated: it may take long, and is for who waits for nothing."""
+    def learn_code(self, stopping: Callable[[], bool] = lambda: False) -> Drained:
+        """Learn what runs have generated: it may take long, and is for who waits for nothing.
+
+        It ends early once ``stopping``, and goes on there the next time.
+        """
         from factory_runtime.services.drain_outbox import drain_outbox
         from factory_runtime.services.learn_code import CodeLearner
 
-        learner = CodeLearner(self.store, self.storage, self.clock, lambda: self.cutter)
+        learner = CodeLearner(self.store, self.storage, self.clock, lambda: self.cutter, stopping)
         drained = drain_outbox(self.store, self.clock, learner.handlers, worker_name())
         self.indexer.catch_up_all()
         return drained

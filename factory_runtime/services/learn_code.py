@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
-from factory_runtime.domain.errors import ArtifactNotFoundError
+from factory_runtime.domain.errors import ArtifactNotFoundError, TransientError
 from factory_runtime.domain.ids import digest_of
 from factory_runtime.domain.memory import Kind, Memory, Observation, ObservationKind
 from factory_runtime.domain.piece import Piece
@@ -47,12 +47,17 @@ class CodeLearner:
 
     Each piece is kept once a project, under an id made of its text; that another run has it too is
     an ``Observation``. Done again, or killed on the way and done again, it is the same.
+
+    Attributes:
+        cutter: opens what cuts files.
+        stopping: whether this process is to end: a tree is then left to another one.
     """
 
     store: RunStore
     storage: ArtifactStorage
     clock: Clock
     cutter: Callable[[], Cutter]
+    stopping: Callable[[], bool] = lambda: False
 
     @property
     def handlers(self) -> Mapping[str, Callable[[OutboxMessage], None]]:
@@ -65,7 +70,8 @@ class CodeLearner:
         with self.store.begin(message.tenant_id) as tx:
             for tree in _trees_of(tx, run_id):
                 payload = {"run_id": run_id, "artifact_id": tree.id}
-                leave(tx, MEMORY_OF_TREE, tree.id, payload, self.clock.now())
+                # Due since the run ended: the drain that handles this takes them as well.
+                leave(tx, MEMORY_OF_TREE, tree.id, payload, message.created_at)
 
     def learn_tree(self, message: OutboxMessage) -> None:
         """Keep the pieces of one tree.
@@ -95,6 +101,8 @@ class CodeLearner:
         reference = TreeReference(str(tree.sha256), tree.size or 0, 0)
         try:
             for file in StoredTree(self.storage, run.tenant_id, reference).files():
+                if self.stopping():
+                    raise TransientError("this process is to end")
                 if file.link is None:
                     for piece in cutter.cut(file.path, file.content):
                         yield _Found(run, tree, sha, repository, piece)

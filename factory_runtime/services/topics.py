@@ -20,3 +20,6 @@ SIGNALS = "prefect.signals"
 SEND_JOB = "prefect.send-job"
 DELIVERY = "webhook.delivery"
 CALLBACK = "callback"
+
+BACKGROUND = frozenset({MEMORY_OF_CODE, MEMORY_OF_TREE})
+"""What may take long, and is done by whoever waits for nothing."""

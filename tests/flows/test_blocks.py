@@ -75,14 +75,16 @@ def save(name: str, url: str) -> None:
 def open_topics(factory: Factory, tenant: str) -> list[str]:
     far = factory.runtime.clock.now().replace(year=9999)
     messages = factory.runtime.store.due_messages(far, 10_000)
-    return [message.topic for message in messages if message.tenant_id == tenant]
+    of_tenant = (message.topic for message in messages if message.tenant_id == tenant)
+    return [topic for topic in of_tenant if topic not in topics.BACKGROUND]
 
 
 def settle(factory: Factory, run: Run) -> None:
     """Wait until nothing of the run is left to be done; what is for later is done now."""
     store = factory.runtime.store
     assert isinstance(store, SqlRunStore)
-    left = (outbox.c.done_at.is_(None), outbox.c.key.startswith(run.id))
+    now_or_soon = outbox.c.topic.not_in(topics.BACKGROUND)
+    left = (outbox.c.done_at.is_(None), outbox.c.key.startswith(run.id), now_or_soon)
 
     def is_done() -> bool:
         with store.engine.begin() as connection:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.artifact import ArtifactKind
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.memory import Collection
@@ -13,6 +14,7 @@ from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RecallQuery
 from factory_runtime.services.recall import recall
+from factory_runtime.services.topics import BACKGROUND
 from tests.factory import Factory, git, until
 
 pytestmark = pytest.mark.slow
@@ -150,9 +152,27 @@ def test_the_second_run_into_the_same_repository_commits_on_top(factory: Factory
     assert again.status is RunStatus.SUCCEEDED, again.error
 
 
+def due_topics(runtime: Runtime) -> set[str]:
+    """What is to be done now, but for what may take long."""
+    return {one.topic for one in runtime.store.due_messages(runtime.clock.now())} - BACKGROUND
+
+
+def test_the_code_of_a_run_is_found_where_it_was_committed(factory: Factory, run: Run):
+    runtime = factory.runtime
+    runtime.learn_code()
+    query = RecallQuery("is the service alive and ready", (Collection.CODE,), project_id="first")
+    (best, *_) = recall(runtime.memory, runtime.embedder, run.tenant_id, query)
+    found = best.memory
+    assert found.path == "src/service/health.py"
+    repository = factory.settings.git_folder / run.tenant_id / "first" / "orders.git"
+    lines = git("show", f"{found.commit}:{found.path}", cwd=repository).splitlines()
+    assert found.first_line is not None
+    assert any(line.strip() in found.text for line in lines[found.first_line - 1 : found.last_line])
+
+
 def test_with_the_memory_broken_runs_succeed_and_the_index_catches_up(factory: Factory, run: Run):
     runtime, folder = factory.runtime, factory.settings.memory_folder
-    until(lambda: not runtime.store.due_messages(runtime.clock.now()), "the memory is at rest")
+    until(lambda: not due_topics(runtime), "the memory is at rest")
     folder.rename(folder.with_name("aside"))
     folder.write_text("not a folder")
     inputs = ("--set", "service_name=orders", "--set", f"entities={','.join(ENTITIES)}")

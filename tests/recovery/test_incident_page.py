@@ -16,6 +16,7 @@ from factory_runtime.domain.dead_letter import ORDER_ENDED, LetterFilter, OrderS
 from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunFilter
+from factory_runtime.services.topics import BACKGROUND
 from tests.executors import Site
 from tests.factory import LIMIT_SECONDS, Factory
 from tests.warm_cli import nursery
@@ -69,7 +70,8 @@ def wait_until_quiet(factory: Factory) -> None:
         with store.begin("local", read_only=True) as tx:
             open_runs = [run for run in tx.list_runs(RunFilter()).items if not run.ended]
             orders = [one for one in tx.list_redrive_orders() if one.status not in ORDER_ENDED]
-        left = (*open_runs, *orders, *store.due_messages(clock.now()))
+        due = [one for one in store.due_messages(clock.now()) if one.topic not in BACKGROUND]
+        left = (*open_runs, *orders, *due)
         if not left:
             return
         assert time.monotonic() < until, f"not quiet: {left}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,17 @@ def delays(first, most):
         delay = 2 * delay
 '''
 CANARY = "ghp_" + "A1b2C3d4E5f6G7h8I9j0"
+
+
+class Ticking:
+    """A clock that goes on with each look at it."""
+
+    def __init__(self, clock: SettableClock) -> None:
+        self._clock = clock
+
+    def now(self) -> datetime:
+        self._clock.pass_time(timedelta(milliseconds=1))
+        return self._clock.now()
 
 
 class Place:
@@ -84,7 +96,7 @@ class Place:
             leave(tx, MEMORY_OF_CODE, run.id, {"run_id": run.id}, self.clock.now())
 
     def drain(self) -> Drained:
-        return drain_outbox(self.store, self.clock, self.learner.handlers, "here:1")
+        return drain_outbox(self.store, Ticking(self.clock), self.learner.handlers, "here:1")
 
     def pieces(self) -> dict[str, Memory]:
         with self.store.begin(TENANT, read_only=True) as tx:
