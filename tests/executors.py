@@ -32,7 +32,7 @@ from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.memory.in_memory import InMemoryMemoryIndex, WordsEmbedder
 from factory_runtime.run_store import SqlRunStore
 from factory_runtime.run_store.tables import outbox
-from factory_runtime.services.topics import MEMORY_OF_RUN
+from factory_runtime.services.topics import BACKGROUND, MEMORY_OF_RUN
 from factory_runtime.settings import Settings
 from tests import warm_birth
 from tests.factory import Factory, until
@@ -236,7 +236,8 @@ class Site(Factory):
 
     def settle(self, run: Run) -> None:
         """Wait until nothing of the run is left in the outbox; what is for later is done soon."""
-        mine = f"done_at IS NULL AND key LIKE '{run.id}%'"
+        later = ", ".join(f"'{topic}'" for topic in sorted(BACKGROUND))
+        mine = f"done_at IS NULL AND key LIKE '{run.id}%' AND topic NOT IN ({later})"
 
         def is_empty() -> bool:
             if not self._count(f"outbox WHERE {mine}"):
