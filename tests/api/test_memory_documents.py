@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fastapi.testclient import TestClient
-from httpx import Response
+from httpx2 import Response
 
 from factory_runtime.domain.access import Role
 from factory_runtime.domain.memory import Kind, Memory
