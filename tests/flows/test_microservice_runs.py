@@ -159,10 +159,14 @@ def due_topics(runtime: Runtime) -> set[str]:
 
 def test_the_code_of_a_run_is_found_where_it_was_committed(factory: Factory, run: Run):
     runtime = factory.runtime
-    runtime.learn_code()
     query = RecallQuery("is the service alive and ready", (Collection.CODE,), project_id="first")
-    (best, *_) = recall(runtime.memory, runtime.embedder, run.tenant_id, query)
-    found = best.memory
+
+    def is_found() -> bool:
+        runtime.learn_code()  # the executor may be at it
+        return bool(recall(runtime.memory, runtime.embedder, run.tenant_id, query))
+
+    until(is_found, "the code is learned", every=0.5)
+    found = recall(runtime.memory, runtime.embedder, run.tenant_id, query)[0].memory
     assert found.path == "src/service/health.py"
     repository = factory.settings.git_folder / run.tenant_id / "first" / "orders.git"
     lines = git("show", f"{found.commit}:{found.path}", cwd=repository).splitlines()

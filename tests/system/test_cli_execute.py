@@ -27,6 +27,7 @@ from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.run_store import SqlRunStore
 from factory_runtime.services.end_run import end_run
+from tests.builders import a_memory
 from tests.cli_home import T0, accept_run, begin_run, fail_run
 
 # Deaf to SIGTERM, with a child in a session of its own that is deaf as well.
@@ -254,6 +255,8 @@ def test_a_broken_memory_is_one_line_and_no_failure(
 ) -> None:
     (tmp_path / "home").mkdir(exist_ok=True)
     (tmp_path / "home" / "memory").write_text("no folder")
+    with runtime.store.begin("local") as tx:
+        tx.save_memories([a_memory(tenant_id="local")])
     code = execute.execute(StoreDoor(LocalDesk(runtime, "local"), json=False), fail_run(runtime))
     out = capsys.readouterr().out
     assert code == 1
