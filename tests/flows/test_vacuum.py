@@ -103,6 +103,7 @@ def grant(factory: Factory, run: Run) -> None:
     decide(runtime.store, runtime.clock, run.tenant_id, approval.id, "grace", (), True, "")
 
 
+@pytest.mark.soak
 def test_what_ended_long_ago_is_deleted_and_a_run_that_waits_goes_on(
     factory: Factory, prefect: Prefect
 ):

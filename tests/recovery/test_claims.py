@@ -86,6 +86,7 @@ def claimed(flow_run_id: UUID, worker: str, losses: int = 0) -> FlowRun | None:
     return found
 
 
+@pytest.mark.soak
 def test_a_claim_whose_answers_are_lost_is_still_this_worker_s_and_no_other_s(
     flow_run_id: UUID, monkeypatch: pytest.MonkeyPatch
 ):

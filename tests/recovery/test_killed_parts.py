@@ -230,6 +230,7 @@ def commits_of(site: Site, run: Run) -> list[str]:
     return sorted(git("log", steps, "main", cwd=place).split())
 
 
+@pytest.mark.soak
 def test_what_a_late_job_leaves_behind_can_write_nothing(a_site: Callable[..., Site]):
     site = a_site()
     site.work(

@@ -184,6 +184,7 @@ def test_two_that_put_it_in_order_at_once_leave_every_row(
     assert len(found(index)) == 5
 
 
+@pytest.mark.soak
 def test_storage_that_is_away_for_a_while_is_caught_up_with(
     azure_address: str, sqlite_store: RunStore
 ) -> None:

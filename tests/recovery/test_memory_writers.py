@@ -122,6 +122,7 @@ def test_a_killed_writer_loses_no_row_and_the_one_after_it_writes_the_same_rows_
     assert {shown.memory.id, *shown.folded} == {f"shared-{i}" for i in range(5)}
 
 
+@pytest.mark.soak
 def test_processes_writing_shared_and_own_ids_at_once_lose_and_double_none(tmp_path: Path) -> None:
     # Neither finds a table: the race begins with making it.
     writers = [Writer(tmp_path, name, rounds=6) for name in ("one", "two")]

@@ -130,12 +130,10 @@ def test_a_microservice_killed_at_every_point_of_every_job_loses_and_doubles_not
     assert not prover.factory.settings.root.exists(), "the home of the one who proves is left alone"
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     "points",
-    [
-        ("after-effect", "before-commit"),
-        pytest.param(("before-effect", "after-effect", "before-commit"), marks=pytest.mark.soak),
-    ],
+    [("after-effect", "before-commit"), ("before-effect", "after-effect", "before-commit")],
     ids=["after the effect", "around the effect"],
 )
 def test_what_a_careless_job_type_doubles_is_found_and_named(points: Sequence[str], tmp_path: Path):
@@ -199,6 +197,7 @@ def test_an_undo_killed_at_any_point_takes_everything_back_once(
     assert proved.litter == []
 
 
+@pytest.mark.soak
 def test_an_interrupted_proof_leaves_no_process_and_no_folder(tmp_path: Path):
     prover = Prover(tmp_path, "tests.work_types")
     begun = tmp_path / "begun"

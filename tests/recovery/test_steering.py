@@ -183,6 +183,7 @@ def test_cancelled_runs_are_cancelled_in_both_whoever_asked_and_whatever_they_di
     assert {site.shown(run) for run in everyone} == {("CANCELLED", "Cancelled")}
 
 
+@pytest.mark.soak
 def test_runs_cancelled_while_no_executor_lives_are_cancelled_by_the_next(
     a_site: Callable[..., Site],
 ):

@@ -82,6 +82,7 @@ def test_a_worker_stopped_past_its_lease_changes_nothing_and_serves_on(each_site
     site.until_shown(run, "COMPLETED", "Completed")
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("each_site", POSTGRES_IN_SOAK, indirect=True)
 def test_a_worker_stopped_past_its_lease_may_go_on_itself_where_nobody_else_did(each_site: Site):
     site = each_site

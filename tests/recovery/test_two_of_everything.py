@@ -30,6 +30,7 @@ def site(tmp_path: Path) -> Iterator[Production]:
         yield made
 
 
+@pytest.mark.soak
 def test_of_two_of_everything_one_of_each_may_be_killed(site: Production, tmp_path: Path):
     _kill_one_of_each(site, tmp_path, runs=12)
 

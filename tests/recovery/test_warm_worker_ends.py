@@ -66,6 +66,7 @@ def test_a_worker_that_is_told_to_end_finishes_what_it_has_begun_and_begins_no_m
     assert not psutil.wait_procs(below, timeout=PATIENCE)[1]
 
 
+@pytest.mark.soak
 def test_a_worker_that_may_wait_no_longer_puts_its_runs_down(
     start: Start, factory: Factory, prefect: Prefect, tmp_path: Path
 ):
@@ -113,6 +114,7 @@ def test_a_worker_that_is_killed_leaves_no_process_and_no_flow_run_that_seems_to
     assert prefect.state(begun)[0] == "CRASHED"
 
 
+@pytest.mark.soak
 def test_a_worker_outlives_its_server_s_outage_and_says_so_once(
     start: Start, prefect: Prefect, tmp_path: Path
 ):
