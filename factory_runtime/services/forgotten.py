@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from factory_runtime.domain.memory import ForgetScope
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunTransaction
@@ -12,11 +14,16 @@ def is_forgotten(tx: RunTransaction, run: Run) -> bool:
 
     One that went round again since, and ended later, is learned anew.
     """
-    ended = run.completed_at or run.updated_at
+    at = forgotten_at(tx, run)
+    return at is not None and (run.completed_at or run.updated_at) <= at
+
+
+def forgotten_at(tx: RunTransaction, run: Run) -> datetime | None:
+    """When the run, its project or its tenant was last forgotten; what ended later is not meant."""
     scopes = (
         (ForgetScope.RUN, run.id),
         (ForgetScope.PROJECT, run.project_id),
         (ForgetScope.TENANT, ""),
     )
-    forgotten = (tx.find_forgotten(scope, key) for scope, key in scopes)
-    return any(one is not None and ended <= one.at for one in forgotten)
+    found = (tx.find_forgotten(scope, key) for scope, key in scopes)
+    return max((one.at for one in found if one is not None), default=None)

@@ -10,7 +10,7 @@ from functools import partial
 from factory_runtime.domain.circumstances import Circumstances
 from factory_runtime.domain.difference import difference
 from factory_runtime.domain.errors import RunNotFoundError, StaleVersionError
-from factory_runtime.domain.memory import ForgetScope, Memory, Observation, ObservationKind
+from factory_runtime.domain.memory import Memory, Observation, ObservationKind
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import ArtifactStorage, Clock, RunStore, RunTransaction
@@ -25,6 +25,7 @@ from factory_runtime.services.failure_lines import (
     tries_of,
 )
 from factory_runtime.services.failure_patterns import failures_of, got_over, kept
+from factory_runtime.services.forgotten import forgotten_at
 from factory_runtime.services.memory_turn import take_turn
 from factory_runtime.services.refold import fold, seen
 from factory_runtime.services.run_history import Cycle
@@ -201,12 +202,5 @@ def _summary(record: RunRecord, lessons: Sequence[_Lesson], now: datetime) -> Me
 
 def _not_forgotten(tx: RunTransaction, record: RunRecord) -> list[Cycle]:
     """The cycles that ended after what was to be forgotten of them."""
-    run = record.run
-    scopes = (
-        (ForgetScope.RUN, run.id),
-        (ForgetScope.PROJECT, run.project_id),
-        (ForgetScope.TENANT, ""),
-    )
-    found = (tx.find_forgotten(scope, key) for scope, key in scopes)
-    until = [forgotten.at for forgotten in found if forgotten is not None]
-    return [cycle for cycle in record.cycles if all(cycle.at > at for at in until)]
+    at = forgotten_at(tx, record.run)
+    return [cycle for cycle in record.cycles if at is None or cycle.at > at]
