@@ -16,7 +16,8 @@ from typing import Any
 from benchmarks.in_turns import median_ms
 from benchmarks.local_server import local_server
 from benchmarks.ratio import Ratio
-from factory_runtime.bootstrap import Runtime, SystemClock
+from factory_runtime.bootstrap import Runtime
+from factory_runtime.bootstrap.ground import SystemClock
 from factory_runtime.domain.run import RunRequest
 from factory_runtime.services.attempt import Begun
 from factory_runtime.services.engine import Walk

@@ -11,7 +11,8 @@ from uuid import UUID
 from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow_async
 
-from factory_runtime.bootstrap import Runtime, SystemClock
+from factory_runtime.bootstrap import Runtime
+from factory_runtime.bootstrap.ground import SystemClock
 from factory_runtime.domain.run import RunRequest, RunStatus
 from factory_runtime.ports import JobType
 from factory_runtime.services.dispatch import dispatch_next

@@ -19,7 +19,8 @@ from benchmarks.engine import NoOp
 from benchmarks.in_turns import Times, in_turns, median_ms, ratio_of
 from benchmarks.local_server import local_server
 from benchmarks.ratio import Ratio
-from factory_runtime.bootstrap import Runtime, SystemClock
+from factory_runtime.bootstrap import Runtime
+from factory_runtime.bootstrap.ground import SystemClock
 from factory_runtime.domain.memory import Kind, Memory
 from factory_runtime.memory.in_memory import WordsEmbedder
 from factory_runtime.memory.lance import LanceMemoryIndex

@@ -104,7 +104,7 @@ def _git(name: str, _: StoreDoor) -> Check:
 
 
 def _home(name: str, door: StoreDoor) -> Check:
-    from factory_runtime.bootstrap import make_home
+    from factory_runtime.bootstrap.ground import make_home
 
     make_home(door.settings)
     root = door.settings.root

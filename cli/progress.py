@@ -11,7 +11,7 @@ from cli.job_words import attempt_words
 from cli.screen import Screen, is_terminal
 from cli.text import clean, clock_time, duration, one_line
 from cli.watching import JobLine, Watcher
-from factory_runtime.bootstrap import SystemClock
+from factory_runtime.bootstrap.ground import SystemClock
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.records import RunEvent
 from factory_runtime.ports import Clock

@@ -23,7 +23,7 @@ from typing import IO
 
 from pydantic import SecretStr
 
-from factory_runtime.bootstrap import make_home
+from factory_runtime.bootstrap.ground import make_home
 from factory_runtime.domain.errors import PrefectUnavailableError
 from factory_runtime.settings import Settings
 

@@ -132,7 +132,7 @@ def _set_prefect(module: str) -> None:
     from prefect.context import refresh_global_settings_context
 
     from deployments import executor
-    from factory_runtime.bootstrap import make_home
+    from factory_runtime.bootstrap.ground import make_home
     from factory_runtime.settings import Settings
 
     if module == executor.__name__:  # it sets some itself, and imports Prefect after that

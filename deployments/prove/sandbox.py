@@ -27,7 +27,8 @@ import psutil
 
 from deployments.executor import PrefectServer, set_prefect
 from deployments.prove.points import Moment
-from factory_runtime.bootstrap import Runtime, make_home, open_runtime
+from factory_runtime.bootstrap import Runtime, open_runtime
+from factory_runtime.bootstrap.ground import make_home
 from factory_runtime.domain.errors import PrefectUnavailableError, SettingsError
 from factory_runtime.domain.run import Run
 from factory_runtime.settings import Settings

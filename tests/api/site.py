@@ -10,7 +10,8 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 from api.app import create_app
-from factory_runtime.bootstrap import Runtime, SystemClock
+from factory_runtime.bootstrap import Runtime
+from factory_runtime.bootstrap.ground import SystemClock
 from factory_runtime.domain.access import Grant, Principal, Role
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunStore

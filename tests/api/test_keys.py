@@ -20,7 +20,8 @@ from starlette.requests import Request
 
 from api.app import create_app
 from api.loopback import LoopbackOwner, check_bind
-from factory_runtime.bootstrap import Runtime, SystemClock
+from factory_runtime.bootstrap import Runtime
+from factory_runtime.bootstrap.ground import SystemClock
 from factory_runtime.domain.access import Grant, Principal, Role
 from factory_runtime.domain.api_key import FreshKey
 from factory_runtime.domain.errors import ConflictError, SettingsError, UnauthenticatedError

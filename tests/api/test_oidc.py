@@ -22,7 +22,8 @@ from pydantic import ValidationError
 from api.app import create_app
 from api.issuer_keys import AGAIN, AWAY, FRESH, STALE, IssuerKeys
 from api.tokens import Tokens
-from factory_runtime.bootstrap import Runtime, SystemClock
+from factory_runtime.bootstrap import Runtime
+from factory_runtime.bootstrap.ground import SystemClock
 from factory_runtime.domain.access import Grant, Principal, Role
 from factory_runtime.domain.errors import IssuerUnavailableError
 from factory_runtime.settings import OidcIssuer, Settings

@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from factory_runtime.bootstrap import SystemClock
+from factory_runtime.bootstrap.ground import SystemClock
 from factory_runtime.memory.in_memory import WordsEmbedder
 from factory_runtime.memory.lance import LanceMemoryIndex
 from factory_runtime.ports import RunStore

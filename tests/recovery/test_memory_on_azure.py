@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from factory_runtime.bootstrap import SystemClock
+from factory_runtime.bootstrap.ground import SystemClock
 from factory_runtime.domain.errors import MemoryUnavailableError
-from factory_runtime.domain.memory import Collection, Embedded
+from factory_runtime.domain.memory import Embedded
 from factory_runtime.memory.in_memory import WordsEmbedder
 from factory_runtime.memory.lance import LanceMemoryIndex, Place
 from factory_runtime.memory.lance.chosen import chosen_place
@@ -126,7 +126,7 @@ def found(index: LanceMemoryIndex, text: str = "a service of orders") -> list[st
 
 def ids_in(place: Place) -> Counter[str]:
     tables = Tables(place, EMBEDDER.model, EMBEDDER.version, EMBEDDER.dimensions)
-    table = tables.find(TENANT, Collection.RUNS)
+    table = tables.find(TENANT)
     return Counter(table.search().select(["id"]).limit(10_000).to_arrow()["id"].to_pylist())
 
 

@@ -21,7 +21,8 @@ from cli.progress import LiveProgress, SilentProgress
 from cli.run_stack import MAX_RESTARTS, RunStack
 from cli.watching import Watcher
 from deployments.stack import StackState
-from factory_runtime.bootstrap import Runtime, SystemClock, open_runtime
+from factory_runtime.bootstrap import Runtime, open_runtime
+from factory_runtime.bootstrap.ground import SystemClock
 from factory_runtime.domain.errors import PrefectUnavailableError
 from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.run import Run, RunStatus

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from factory_runtime.bootstrap import Runtime, SystemClock
+from factory_runtime.bootstrap import Runtime
+from factory_runtime.bootstrap.ground import SystemClock
 from factory_runtime.domain.errors import StoreUnavailableError
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import RunFilter

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from factory_runtime.bootstrap import Runtime, SystemClock
+from factory_runtime.bootstrap import Runtime
+from factory_runtime.bootstrap.ground import SystemClock
 from factory_runtime.domain.errors import (
     InputError,
     MemoryUnavailableError,

@@ -1,0 +1,85 @@
+"""Upkeep: the outbox, what is stuck, the audit's seals, health and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from factory_runtime.bootstrap.runs import RunParts
+from factory_runtime.telemetry import worker_name
+
+if TYPE_CHECKING:
+    from factory_runtime.services.drain_outbox import Drained
+    from factory_runtime.services.health import FactoryHealth
+    from factory_runtime.services.store_metrics import StoreMetrics
+
+
+class UpkeepParts(RunParts):
+    """What is done again and again, and what tells how it goes."""
+
+    def drain(self, shown: Mapping[str, Callable[[Any], None]] = MappingProxyType({})) -> Drained:
+        """Handle what the outbox holds; ``shown`` is Prefect's part of it, where it is there."""
+        from factory_runtime.services import topics
+        from factory_runtime.services.drain_outbox import drain_outbox
+        from factory_runtime.services.index_memory import A_WHILE
+        from factory_runtime.services.settle_effects import EffectSettler
+
+        settler = EffectSettler(self.store, self.host, self.job_types, self.clock)
+
+        handlers: dict[str, Callable[[Any], None]] = {
+            **self.memory_handlers,
+            topics.SETTLE_EFFECTS: settler.settle,
+            topics.UNDO_RUN: self.undoer.begin,
+            topics.TAKE_INVENTORY: self.inventory.take,
+            topics.GO_ON_REDRIVING: lambda message: self.redriver.handle(message),
+            **shown,
+        }
+        drained = drain_outbox(self.store, self.clock, handlers, worker_name())
+        self.indexer.catch_up_all(A_WHILE)
+        return drained
+
+    def look_for_stuck(self) -> int:
+        """Leave notices of runs in which nothing happens any more; how many there are."""
+        from factory_runtime.services.stuck import tell_stuck
+
+        quiet, cap = timedelta(minutes=self.settings.stuck_minutes), self.settings.max_running_runs
+        return tell_stuck(self.store, self.clock, quiet, cap, self.policies.limits_of)
+
+    def seal_audit(self) -> int:
+        """Close the audit's chains over what it has got since; how many entries."""
+        from factory_runtime.services.seal_audit import seal_audit
+
+        return seal_audit(self.store, self.clock)
+
+    @cached_property
+    def health(self) -> FactoryHealth:
+        """Looks at the parts."""
+        from factory_runtime.memory.lance.faults import check_place
+        from factory_runtime.orchestration.server_health import ServerHealth
+        from factory_runtime.services.health import FactoryHealth, check_storage
+
+        settings = self.settings
+        checks = {
+            "orchestrator": ServerHealth(settings.prefect_api_url).check,
+            "knowledgeSystem": lambda: check_place(self.memory_place),
+            "artifactStorage": lambda: check_storage(self.storage, settings.tenant),
+        }
+        return FactoryHealth(
+            lambda: self.store, self.clock, checks, lambda: self.memory_disk.complaint()
+        )
+
+    @cached_property
+    def store_metrics(self) -> StoreMetrics:
+        """Tells Prometheus what is in the store."""
+        from factory_runtime.services.store_metrics import StoreMetrics
+
+        disk = self.memory_disk
+        return StoreMetrics(
+            lambda: self.store,
+            self.clock,
+            lambda: self.catalog.names(),
+            lambda: (disk.used(), disk.limit),
+        )
