@@ -54,8 +54,13 @@ class StoreDoor(Door):
         return self.desk.tenant
 
 
-def open_door(*, tenant: str | None = None, json: bool = False) -> Door:
+def open_door(*, tenant: str | None = None, json: bool = False, confirms: bool = False) -> Door:
     """The way in that the settings say; nothing is connected yet.
+
+    Args:
+        tenant: whose records.
+        json: whether it is told to a program.
+        confirms: whether the tenant is named to say what is meant, and so to an API too.
 
     Raises:
         InputError: a setting makes no sense, or the tenant cannot be named, or not like this.
@@ -63,12 +68,18 @@ def open_door(*, tenant: str | None = None, json: bool = False) -> Door:
     settings = read_settings()
     if settings.api_url is None:
         return _open_stores(settings, tenant, json=json)
-    if tenant is not None:
+    if tenant is not None and not confirms:
         raise InputError(
             "--tenant is not for the Factory API: the credential says whose records they are",
             hint="leave out --tenant, or set FACTORY_API_KEY to a key of that tenant",
         )
-    return _open_api(settings, settings.api_url, json=json)
+    door = _open_api(settings, settings.api_url, json=json)
+    if tenant is not None and tenant != door.desk.tenant:
+        raise InputError(
+            f"{tenant!r} is not the credential's tenant: that is {door.desk.tenant}",
+            hint="set FACTORY_API_KEY to a key of that tenant",
+        )
+    return door
 
 
 def close_doors() -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.as_json import print_json
-from cli.door import Door, open_stores
+from cli.door import Door, open_door
 from cli.options import Json
 from cli.screen import is_terminal
 from cli.text import one_line
@@ -34,29 +34,21 @@ def forget(
     scope, key = _scope(run, project, everything=everything)
     if everything and tenant is None:
         raise InputError("name the tenant whose memory is to be erased", hint="--tenant T")
-    door = open_stores(tenant=tenant, json=json)
-    what = f"{scope.value} {key or door.tenant}"
+    door = open_door(tenant=tenant, json=json, confirms=everything)
+    what = f"{scope.value} {key or door.desk.tenant}"
     if not (yes or _agreed(door, what)):
         return
-    from factory_runtime.services.drain_outbox import drain_outbox
-    from factory_runtime.services.forget_memory import forget as forget_all
-    from factory_runtime.services.refold import refold
-    from factory_runtime.telemetry import worker_name
-
-    runtime = door.runtime
-    by = door.desk.me().name
-    erased = forget_all(runtime.store, runtime.clock, refold, door.tenant, scope, key, by)
-    handlers = runtime.forgetter.handlers
-    drained = drain_outbox(runtime.store, runtime.clock, handlers, worker_name())
+    erased = door.desk.forget(scope, key)
+    index_follows = not door.desk.index_forgotten()
     if json:
-        print_json({"erased": erased, "index_follows": drained.failed > 0})
+        print_json({"erased": erased, "index_follows": index_follows})
         return
     count = "1 memory" if erased.memories == 1 else f"{erased.memories} memories"
     door.screen.line(f"forgot {count} of {one_line(what)}")
     if erased.changed:
         door.screen.line(f"{erased.changed} that others taught too tell only of those now")
-    if drained.failed:
-        door.screen.line("the index cannot be written now; the next sweep does it", "warn")
+    if index_follows:
+        door.screen.line("the next sweep takes it out of the index as well", "dim")
 
 
 def _scope(run: str | None, project: str | None, *, everything: bool) -> tuple[ForgetScope, str]:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from factory_runtime.domain.document import Added, Document
     from factory_runtime.domain.failure_hints import FailureHints
     from factory_runtime.domain.job import Job
-    from factory_runtime.domain.memory import Recalled
+    from factory_runtime.domain.memory import Erased, ForgetScope, Recalled
     from factory_runtime.domain.plan import Plan
     from factory_runtime.domain.publication import Publication
     from factory_runtime.domain.records import (
@@ -268,6 +268,17 @@ class Desk(Looks, Protocol):
 
     def index_added(self) -> None:
         """Have what was added found at once, where that is done here."""
+        ...
+
+    def forget(self, scope: ForgetScope, key: str) -> Erased:
+        """Erase what a run or a project taught, or the tenant's all, for which the key is empty.
+
+        Raises NotFoundError: there is no such run or project.
+        """
+        ...
+
+    def index_forgotten(self) -> bool:
+        """Take it out of the index as well, where that is done here; whether it is."""
         ...
 
     def pause(self, run_id: str) -> Run: ...

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from factory_runtime.domain.api_key import ApiKey
     from factory_runtime.domain.dead_letter import Change, DeadLetter, LetterFilter, RedriveOrder
     from factory_runtime.domain.document import Added, Document
+    from factory_runtime.domain.memory import Erased, ForgetScope
     from factory_runtime.domain.run import Run, RunRequest
     from factory_runtime.services.api_keys import WantedKey
     from factory_runtime.services.approvals import Decided
@@ -62,6 +63,21 @@ class LocalDesk(LocalLooks):
 
     def index_added(self) -> None:
         self.runtime.indexer.catch_up_all()
+
+    def forget(self, scope: ForgetScope, key: str) -> Erased:
+        from factory_runtime.services.forget_memory import forget
+        from factory_runtime.services.refold import refold
+
+        store, clock = self.runtime.store, self.runtime.clock
+        return forget(store, clock, refold, self.tenant, scope, key, person())
+
+    def index_forgotten(self) -> bool:
+        from factory_runtime.services.drain_outbox import drain_outbox
+        from factory_runtime.telemetry import worker_name
+
+        runtime = self.runtime
+        handlers = runtime.forgetter.handlers
+        return not drain_outbox(runtime.store, runtime.clock, handlers, worker_name()).failed
 
     def cancel(self, run_id: str, *, undo: bool = False) -> Run:
         from factory_runtime.services.end_run import cancel_run

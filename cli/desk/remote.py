@@ -13,6 +13,7 @@ from cli.desk.remote_reading import letter_choice
 from factory_runtime.client import calls
 from factory_runtime.domain.durations import spell_duration
 from factory_runtime.domain.errors import ConflictError
+from factory_runtime.domain.memory import ForgetScope
 from factory_runtime.domain.shown_memory import check_drawn_from
 from factory_runtime.wire import bulk, key, letter
 from factory_runtime.wire.run import NewRun
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from factory_runtime.domain.api_key import ApiKey
     from factory_runtime.domain.dead_letter import Change, DeadLetter, LetterFilter, RedriveOrder
     from factory_runtime.domain.document import Added, Document
+    from factory_runtime.domain.memory import Erased
     from factory_runtime.domain.run import Run, RunRequest
     from factory_runtime.services.api_keys import WantedKey
     from factory_runtime.services.approvals import Decided
@@ -78,6 +80,19 @@ class RemoteDesk(RemoteLooks):
 
     def index_added(self) -> None:
         pass  # the API's own does it
+
+    def forget(self, scope: ForgetScope, key: str) -> Erased:
+        match scope:
+            case ForgetScope.RUN:
+                call = calls.forget_run(key)
+            case ForgetScope.PROJECT:
+                call = calls.forget_project(key)
+            case ForgetScope.TENANT:
+                call = calls.forget_everything(self.tenant)
+        return self.client.send(call).told()
+
+    def index_forgotten(self) -> bool:
+        return False  # the API's own does it
 
     def undo(self, run_id: str) -> Run | None:
         undoing = self.client.send(calls.undo_run(run_id)).undone_by

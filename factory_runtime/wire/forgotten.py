@@ -22,3 +22,7 @@ class ErasedAnswer(Answer):
         return cls(
             scope=erased.scope, key=erased.key, memories=erased.memories, changed=erased.changed
         )
+
+    def told(self) -> Erased:
+        """Off the wire."""
+        return Erased(self.scope, self.key, self.memories, self.changed)

@@ -218,6 +218,13 @@ READING = (
     "runs list --cursor nonsense",
     "run service --set service_name=ORDERS --dry-run",
     "run servic --dry-run",
+    "memory forget",
+    "memory forget --run {failed}",
+    "memory forget --run run-none --yes",
+    "memory forget --run {failed} --project shop --yes",
+    "memory forget --project nowhere --yes",
+    "memory forget --everything --yes",
+    "memory forget --everything --tenant acme",
 )
 
 
@@ -292,6 +299,45 @@ def test_a_context_package_is_the_same_here_and_by_the_api(far: Far):
 def test_a_query_of_any_length_is_looked_for_by_the_api_too(far: Far):
     assert "mem-1" in far.typed("memory", "search", "orders " * 10_000).out
     assert far.typed("memory", "search", " ").code == far.here("memory", "search", " ").code == 2
+
+
+def test_what_was_learned_is_forgotten(far: Far):
+    for project, say in (("known-here", far.here), ("known-there", far.typed)):
+        run_id = far.run(projectId=project)
+        runs = (run_id, "run-before", "run-before")
+        known = [
+            a_memory(id=f"mem-{project}-{number}", run_id=run, project_id=project)
+            for number, run in enumerate(runs)
+        ]
+        with far.site.store.begin("acme") as tx:
+            tx.save_memories(known)
+        page = say("memory", "forget", "--run", run_id, "--yes").out
+        told = say("memory", "forget", "--project", project, "--yes", "--json")
+        assert page.splitlines()[0] == f"forgot 1 memory of run {run_id}"
+        # On the stores the command takes it out of the index too; by the API, whoever does it there.
+        follows = say == far.typed
+        assert told.json == {
+            "erased": {"scope": "project", "key": project, "memories": 2, "changed": 0},
+            "index_follows": follows,
+        }
+        assert ("the next sweep" in page) is follows
+        with far.site.store.begin("acme", read_only=True) as tx:
+            assert tx.find_memories([memory.id for memory in known]) == ()
+
+
+def test_who_has_everything_forgotten_names_the_credential_s_tenant(far: Far):
+    for tenant in ("acme", "umbrella"):
+        with far.site.store.begin(tenant) as tx:
+            tx.save_memories([a_memory(id=f"mem-of-{tenant}", tenant_id=tenant)])
+    words, key = ("memory", "forget", "--everything", "--yes"), far.site.token(me("umbrella"))
+    refused = far.typed(*words, "--tenant", "acme", key=key)
+    assert (refused.code, "'acme' is not" in refused.err) == (2, True)
+    told = far.typed(*words, "--tenant", "umbrella", key=key)
+    assert (told.code, told.out.splitlines()[0]) == (0, "forgot 1 memory of tenant umbrella")
+    left = {"acme": 1, "umbrella": 0}
+    for tenant, count in left.items():
+        with far.site.store.begin(tenant, read_only=True) as tx:
+            assert len(tx.find_memories([f"mem-of-{tenant}"])) == count
 
 
 def test_an_artifact_is_got_and_must_match_its_digest(far: Far, tmp_path: Path):
@@ -500,6 +546,7 @@ def test_a_wrong_key_and_one_that_may_not_are_refused(far: Far):
     run_id = far.run()
     assert far.typed("runs", "show", run_id, key=viewer).code == 0
     assert far.typed("runs", "cancel", run_id, key=viewer).code == 4
+    assert far.typed("memory", "forget", "--run", run_id, "--yes", key=viewer).code == 4
     assert far.status(run_id) is RunStatus.VALIDATED
 
 
@@ -553,7 +600,12 @@ def test_the_address_may_be_that_of_the_paths_too(far: Far):
 
 
 def test_the_tenant_is_the_credential_s(far: Far):
-    for words in (("runs", "list"), ("run", "service"), ("approvals", "list")):
+    for words in (
+        ("runs", "list"),
+        ("run", "service"),
+        ("approvals", "list"),
+        ("memory", "forget", "--project", "shop", "--yes"),
+    ):
         told = far.typed(*words, "--tenant", "umbrella")
         assert (told.code, "the credential says" in told.err) == (2, True), words
 
@@ -575,6 +627,9 @@ def test_the_tenant_is_the_credential_s(far: Far):
         "effects list --check",
         "effects settle run-1 make --reason gone",
         "dead-letters list --all-tenants",
+        "memory stats",
+        "memory rebuild",
+        "memory model list",
     ],
 )
 def test_what_works_on_the_stores_says_so(far: Far, line: str):
