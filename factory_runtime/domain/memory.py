@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
 
@@ -38,6 +38,12 @@ COLLECTION_OF: Mapping[Kind, Collection] = {
     Kind.CODE: Collection.CODE,
     Kind.DOCUMENT: Collection.DOMAIN,
 }
+
+
+def kinds_of(collections: Iterable[Collection]) -> frozenset[Kind]:
+    """The kinds that lie in one of them."""
+    wanted = set(collections)
+    return frozenset(kind for kind, of in COLLECTION_OF.items() if of in wanted)
 
 
 def digest_of_text(text: str) -> str:
@@ -231,19 +237,27 @@ class ForgetScope(StrEnum):
     TENANT = "tenant"
 
 
+UNDER_WAY = datetime(9999, 1, 1, tzinfo=UTC)
+"""Stands for the time of what is still being forgotten: whatever ends until that is done is meant."""
+
+
 @dataclass(frozen=True, slots=True)
 class Forgotten:
     """What was to be forgotten, so that what is still on its way is not learned again.
 
     Attributes:
         key: of the run or the project; empty for the tenant.
-        at: runs that had ended by then are meant.
+        at: runs that had ended by then are meant; ``UNDER_WAY`` until all of it is erased.
     """
 
     tenant_id: str
     scope: ForgetScope
     key: str
     at: datetime
+
+    @property
+    def is_done(self) -> bool:
+        return self.at != UNDER_WAY
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,9 +101,9 @@ class IndexSize:
 
     Attributes:
         rows: by collection.
-        unindexed_rows: of them, those that a vector index of their collection does not have yet.
+        unindexed_rows: of them, those that a vector index does not have yet.
         files, bytes_used: of all of it; None where it is not in files.
-        versions: that are kept, over all collections.
+        versions: that are kept.
     """
 
     rows: Mapping[Collection, int]
@@ -122,7 +122,7 @@ class MemoryIndex(Protocol):
     """
 
     def upsert(self, tenant_id: str, rows: Sequence[Embedded]) -> None:
-        """Put rows in by id, exactly once in effect; one commit a collection."""
+        """Put rows in by id, exactly once in effect, in one commit."""
         ...
 
     def search(

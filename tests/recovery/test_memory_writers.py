@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from factory_runtime.domain.memory import Collection, Embedded, Kind, Memory
+from factory_runtime.domain.memory import Embedded, Kind, Memory
 from factory_runtime.memory.in_memory import WordsEmbedder
 from factory_runtime.memory.lance import LanceMemoryIndex, Place
 from factory_runtime.memory.lance.tables import Tables
@@ -89,7 +89,7 @@ class Writer:
 
 def ids_of(folder: Path) -> list[str]:
     tables = Tables(Place(str(folder)), EMBEDDER.model, EMBEDDER.version, EMBEDDER.dimensions)
-    table = tables.find("acme", Collection.RUNS)
+    table = tables.find("acme")
     return table.search().select(["id"]).limit(100_000).to_arrow()["id"].to_pylist()
 
 

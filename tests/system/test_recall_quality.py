@@ -19,10 +19,10 @@ from factory_runtime.memory.lance import LanceMemoryIndex
 from factory_runtime.services.evaluate_recall import RecallEvaluation, Way, evaluate_recall
 from tests.recall_vectors import FILE, KnownEmbedder, digest_of, labelled_texts
 
-HIT_AT_1 = 0.597
-HIT_AT_3 = 0.750
-MRR = 0.678
-NDCG_AT_10 = 0.714
+HIT_AT_1 = 0.611
+HIT_AT_3 = 0.708
+MRR = 0.679
+NDCG_AT_10 = 0.717
 MARGIN = 0.02
 """One question of the 72 and a half: less may be the order of two that are alike."""
 

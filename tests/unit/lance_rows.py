@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from factory_runtime.domain.memory import Collection, Embedded, Kind, Memory
+from factory_runtime.domain.memory import Embedded, Kind, Memory
 from factory_runtime.memory.lance import LanceMemoryIndex, Place
 from factory_runtime.memory.lance.tables import Tables
 from factory_runtime.ports import RecallQuery
@@ -51,14 +51,13 @@ def tables(folder: Path) -> Tables:
     return Tables(Place(str(folder)), "given", "1", 2)
 
 
-def open_table(folder: Path, collection: Collection = Collection.RUNS) -> Any:
-    return tables(folder).find("acme", collection)
+def open_table(folder: Path) -> Any:
+    return tables(folder).find("acme")
 
 
 def all_rows(folder: Path) -> dict[str, dict[str, Any]]:
     """Every column of every row, vectors too, by id."""
-    found = [row for _, table in tables(folder).own("acme") for row in table.to_arrow().to_pylist()]
-    return {row["id"]: row for row in found}
+    return {row["id"]: row for row in open_table(folder).to_arrow().to_pylist()}
 
 
 def files_with(folder: Path, text: bytes) -> list[str]:

@@ -1,7 +1,8 @@
-"""Tables of the form before this one, and of one after it."""
+"""Tables of the forms before this one, and of one after it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -10,8 +11,9 @@ from typing import Any
 import lancedb
 import pytest
 
-from factory_runtime.domain.memory import Kind
+from factory_runtime.domain.memory import Embedded, Kind
 from factory_runtime.memory.lance import LanceMemoryIndex
+from factory_runtime.memory.lance.rows import table_of
 from factory_runtime.ports import RecallQuery
 from tests.unit.lance_rows import Given, a_row, all_rows, files_with, found, open_table
 
@@ -54,8 +56,26 @@ def write_version_1(folder: Path, rows: list[dict[str, Any]], name: str = "runs-
     database.create_table(name, data=ARROW.Table.from_pylist(rows, schema=schema))
 
 
-def test_what_is_forgotten_in_a_form_of_before_stands_in_no_file(tmp_path: Path) -> None:
-    write_version_1(tmp_path, [version_1_row("a"), version_1_row("told", text="canaryofthemine")])
+def write_version_2(folder: Path, rows: list[Embedded], name: str) -> None:
+    """As the second form had it: today's columns, a table for each collection and model."""
+    database: Any = lancedb.connect(str(folder / "acme"))
+    database.create_table(name, data=table_of(rows, "given", "1", 2))
+
+
+def before_1(folder: Path) -> None:
+    write_version_1(folder, [version_1_row("a"), version_1_row("told", text="canaryofthemine")])
+
+
+def before_2(folder: Path) -> None:
+    rows = [a_row("a"), a_row("told", text="canaryofthemine")]
+    write_version_2(folder, rows, "runs-given-0123abcd")
+
+
+@pytest.mark.parametrize("before", [before_1, before_2])
+def test_what_is_forgotten_in_a_form_of_before_stands_in_no_file(
+    tmp_path: Path, before: Callable[[Path], None]
+) -> None:
+    before(tmp_path)
     index = LanceMemoryIndex(tmp_path, Given())
     index.forget("acme", ["told"])
     assert files_with(tmp_path, b"canaryofthemine") == []
@@ -81,6 +101,34 @@ def test_tables_of_the_first_form_go_over_with_their_vectors(tmp_path: Path, by:
     assert (failed.memory.kind, failed.memory.facts) == (Kind.RUN, {"took": 3})
     assert not list(tmp_path.rglob("runs-2.lance"))
     assert all_rows(tmp_path)["b"]["title"] == ("newer" if by == "upsert" else "b")
+
+
+@pytest.mark.parametrize("by", ["upsert", "optimize"])
+def test_tables_of_the_second_form_become_one_a_model(tmp_path: Path, by: str) -> None:
+    of_runs = [a_row("a", outcome="failed", facts={"took": 3}), a_row("b")]
+    write_version_2(tmp_path, of_runs, "runs-given-0123abcd")
+    write_version_2(tmp_path, [a_row("t", 1, kind=Kind.TEMPLATE)], "templates-given-0123abcd")
+    index = LanceMemoryIndex(tmp_path, Given())
+    assert found(index) == [], "who reads changes nothing"
+    if by == "upsert":
+        index.upsert("acme", [a_row("b", title="newer")])
+    else:
+        index.optimize("acme", timedelta(days=1))
+    assert found(index) == ["a", "b", "t"]
+    (failed,) = index.search("acme", RecallQuery("told", outcome="failed"), (1.0, 0.5))
+    assert (failed.memory.id, failed.memory.facts) == ("a", {"took": 3})
+    assert failed.words > 0
+    assert len(list(tmp_path.rglob("*.lance/_versions"))) == 1
+    assert all_rows(tmp_path)["b"]["title"] == ("newer" if by == "upsert" else "b")
+
+
+def test_made_anew_nothing_is_left_of_forms_of_before(tmp_path: Path) -> None:
+    before_1(tmp_path)
+    before_2(tmp_path)
+    index = LanceMemoryIndex(tmp_path, Given())
+    assert index.replace("acme", [a_row("b")]) == 1
+    assert found(index) == ["b"]
+    assert files_with(tmp_path, b"canaryofthemine") == []
 
 
 def test_rows_of_a_later_form_are_read_and_not_destroyed(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_a_tenant_is_a_folder_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_table_that_a_kill_left_empty_is_made_whole(tmp_path: Path) -> None:
-    name = tables(tmp_path).name(Collection.RUNS)
+    name = tables(tmp_path).name
     (tmp_path / "acme" / f"{name}.lance" / "_versions").mkdir(parents=True)
     index = LanceMemoryIndex(tmp_path, Given())
     assert found(index) == []

@@ -21,7 +21,7 @@ from tests.unit.lance_rows import Given, a_row, all_rows, files_with, found, tab
 
 def damage(folder: Path, how: str) -> None:
     """To the one table with runs, its files and what they say of each other."""
-    table = folder / "acme" / f"{tables(folder).name(Collection.RUNS)}.lance"
+    table = folder / "acme" / f"{tables(folder).name}.lance"
     part, _, what = how.partition(" ")
     if what == "gone":
         shutil.rmtree(table / part)
@@ -88,7 +88,7 @@ def test_a_large_collection_gets_a_vector_index_and_new_rows_are_found_beside_it
     rows = [a_row(f"m-{number}", number % 16, 16, text=str(number)) for number in range(300)]
     index.upsert("acme", rows[:299])
     index.optimize("acme", timedelta(days=1))
-    table = Tables(Place(str(tmp_path)), "given", "1", 16).find("acme", Collection.RUNS)
+    table = Tables(Place(str(tmp_path)), "given", "1", 16).find("acme")
     assert table.index_stats("vector_idx") is None
     index.upsert("acme", rows[299:])
     index.optimize("acme", timedelta(days=1))

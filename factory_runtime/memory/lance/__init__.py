@@ -1,4 +1,4 @@
-"""The memory index on LanceDB: a database per tenant, a table per collection and model.
+"""The memory index on LanceDB: a database per tenant, a table per embedding model.
 
 LanceDB takes more than a second to import, so it is imported with the first call.
 """

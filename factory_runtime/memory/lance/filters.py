@@ -23,6 +23,7 @@ from factory_runtime.domain.conditions import (
     OneOf,
     Value,
 )
+from factory_runtime.domain.memory import Kind, kinds_of
 from factory_runtime.ports import RecallQuery
 
 if TYPE_CHECKING:
@@ -59,13 +60,19 @@ def _of_projects(query: RecallQuery) -> list[Expr]:
 
 def _of_columns(query: RecallQuery) -> list[Expr]:
     found: list[Expr] = []
-    if query.kinds is not None:
-        found.append(_text("kind").isin([kind.value for kind in query.kinds]))
+    if (kinds := _kinds(query)) != frozenset(Kind):
+        found.append(_text("kind").isin(sorted(kind.value for kind in kinds)))
     if query.template_id is not None:
         found.append(_text("template_id") == _value(query.template_id))
     if query.outcome is not None:
         found.append(_text("outcome") == _value(query.outcome))
     return found
+
+
+def _kinds(query: RecallQuery) -> frozenset[Kind]:
+    """A collection is its kinds: a row says of what kind it is."""
+    kinds = kinds_of(query.collections)
+    return kinds if query.kinds is None else kinds & set(query.kinds)
 
 
 def _of_time(query: RecallQuery) -> list[Expr]:

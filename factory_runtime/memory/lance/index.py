@@ -16,16 +16,16 @@ from factory_runtime.memory.lance.migrate import migrate
 from factory_runtime.memory.lance.place import Place
 from factory_runtime.memory.lance.search import Searches
 from factory_runtime.memory.lance.tables import Tables
-from factory_runtime.memory.lance.upkeep import Upkeep
+from factory_runtime.memory.lance.upkeep import Upkeep, rows_of
 from factory_runtime.memory.rules import check_rows, check_tenant, check_vector
 from factory_runtime.ports import Embedder, IndexSize, RecallQuery
 
 VECTOR_INDEX_FROM = 10_000
-"""Rows of a collection up to which exact search is quick enough."""
+"""Rows of a tenant up to which exact search is quick enough."""
 
 
 class LanceMemoryIndex:
-    """A database per tenant, a table per collection and embedding model.
+    """A database per tenant, a table per embedding model.
 
     Safe to use from many threads and processes, but not after a fork: LanceDB's own threads do not
     live on in the child, which is refused here.
@@ -46,19 +46,17 @@ class LanceMemoryIndex:
         self._vector_index_from = vector_index_from
 
     def upsert(self, tenant_id: str, rows: Sequence[Embedded]) -> None:
-        """One commit a collection; of one id given twice, the last stands.
+        """One commit; of one id given twice, the last stands.
 
         Raises:
             PermanentError: a row of another tenant, or whose vector is not this embedder's.
         """
         check_rows(tenant_id, rows, self._embedder)
         # LanceDB would insert both rows of an id that stands twice in one batch.
-        latest = {row.memory.id: row for row in rows}.values()
+        latest = {row.memory.id: row for row in rows}
         with self._translated():
-            for collection in Collection:
-                own = [row for row in latest if row.memory.collection is collection]
-                if own:
-                    self._merge(tenant_id, collection, own)
+            if latest:
+                self._merge(tenant_id, list(latest.values()))
 
     def search(
         self, tenant_id: str, query: RecallQuery, vector: Sequence[float]
@@ -102,8 +100,8 @@ class LanceMemoryIndex:
         """How many memories of the collection have a vector of this embedder."""
         check_tenant(tenant_id)
         with self._translated():
-            table = self._tables.find(tenant_id, collection)
-            return 0 if table is None else table.count_rows()
+            table = self._tables.find(tenant_id)
+            return 0 if table is None else rows_of(table, collection)
 
     def tenants(self) -> tuple[str, ...]:
         """Those that have a database here, of whichever model."""
@@ -132,11 +130,10 @@ class LanceMemoryIndex:
         with self._translated():
             self._upkeep.optimize(tenant_id, keep)
 
-    def _merge(self, tenant_id: str, collection: Collection, rows: Sequence[Embedded]) -> None:
-        table = self._tables.find(tenant_id, collection)
-        if table is None:
+    def _merge(self, tenant_id: str, rows: Sequence[Embedded]) -> None:
+        if self._tables.find(tenant_id) is None:
             migrate(self._tables, tenant_id)
-        table = self._tables.ensure(tenant_id, collection)
+        table = self._tables.ensure(tenant_id)
         (
             table.merge_insert("id")
             .when_matched_update_all()

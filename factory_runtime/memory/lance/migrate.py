@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from factory_runtime.domain.memory import Collection, Embedded, Kind, Memory
-from factory_runtime.memory.lance.rows import table_of
+from factory_runtime.memory.lance.rows import memory_of, table_of
 from factory_runtime.memory.lance.tables import Tables, table_names
 
-_VERSION_1 = re.compile(rf"({'|'.join(Collection)})-(\d+)")
+_COLLECTIONS = "|".join(Collection)
+_VERSION_1 = re.compile(rf"({_COLLECTIONS})-\d+")
 """Version 1 named a table by its vectors' length, and had rows of several models in it."""
+_VERSION_2 = re.compile(rf"({_COLLECTIONS})-.+-[0-9a-f]{{8}}")
+"""Version 2 had a table for each collection and model, with today's columns."""
 
 # A collection of version 1 had one kind of memory each.
 _KIND_THEN = {
@@ -36,40 +39,35 @@ def migrate(tables: Tables, tenant_id: str) -> None:
     if not tables.place.has(tenant_id):
         return
     database = tables.connect(tenant_id)
-    for name, collection, dimensions in _old(database):
-        rows = database.open_table(name).search().to_arrow().to_pylist()
-        _move(tables, tenant_id, collection, dimensions, rows)
+    for name in _old(database):
+        _move(tables, tenant_id, name, database.open_table(name).search().to_arrow().to_pylist())
         tables.drop(tenant_id, name)
 
 
 def drop_old(tables: Tables, tenant_id: str) -> None:
     """Let go of what stands in tables of an earlier form."""
     if tables.place.has(tenant_id):
-        for name, _, _ in _old(tables.connect(tenant_id)):
+        for name in _old(tables.connect(tenant_id)):
             tables.drop(tenant_id, name)
 
 
-def _old(database: Any) -> Iterator[tuple[str, Collection, int]]:
+def _old(database: Any) -> Iterator[str]:
     for name in table_names(database):
-        if old := _VERSION_1.fullmatch(name):
-            yield name, Collection(old[1]), int(old[2])
+        if _VERSION_1.fullmatch(name) or _VERSION_2.fullmatch(name):
+            yield name
 
 
-def _move(
-    tables: Tables,
-    tenant_id: str,
-    collection: Collection,
-    dimensions: int,
-    rows: list[dict[str, Any]],
-) -> None:
-    models = {(row["embedding_model"], row["embedding_version"]) for row in rows}
-    for model, version in models:
+def _move(tables: Tables, tenant_id: str, name: str, rows: list[dict[str, Any]]) -> None:
+    models = {
+        (row["embedding_model"], row["embedding_version"], len(row["vector"])) for row in rows
+    }
+    for model, version, dimensions in models:
         todays = [
-            _today(row, tenant_id, collection)
+            _today(row, tenant_id, name)
             for row in rows
             if (row["embedding_model"], row["embedding_version"]) == (model, version)
         ]
-        target = Tables(tables.place, model, version, dimensions).ensure(tenant_id, collection)
+        target = Tables(tables.place, model, version, dimensions).ensure(tenant_id)
         (
             target.merge_insert("id")
             .when_not_matched_insert_all()
@@ -78,15 +76,17 @@ def _move(
         )
 
 
-def _today(row: dict[str, Any], tenant_id: str, collection: Collection) -> Embedded:
-    texts = {name: row[name] for name in _TEXTS_THEN}
+def _today(row: Mapping[str, Any], tenant_id: str, name: str) -> Embedded:
+    vector = tuple(row["vector"])
+    if (first := _VERSION_1.fullmatch(name)) is None:
+        return Embedded(memory_of(row, tenant_id), vector)
     memory = Memory(
         id=row["id"],
         tenant_id=tenant_id,
-        kind=_KIND_THEN[collection],
+        kind=_KIND_THEN[Collection(first[1])],
         created_at=row["created_at"],
         changed_at=row["created_at"],
         facts=json.loads(row["facts"]),
-        **texts,
+        **{name: row[name] for name in _TEXTS_THEN},
     )
-    return Embedded(memory, tuple(row["vector"]))
+    return Embedded(memory, vector)

@@ -11,7 +11,7 @@ from factory_runtime.domain.memory import Embedded, Kind, Memory
 from factory_runtime.memory.lance.library import arrow
 from factory_runtime.memory.words import words_of
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """Of the tables' form. A later form adds columns that may be null: nothing else is read by those
 who know only an earlier one."""
 

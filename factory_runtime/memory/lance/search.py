@@ -1,17 +1,17 @@
-"""Search a tenant's tables: by meaning and by words, all at once, and ranked together."""
+"""Search a tenant's table: by meaning and by words, both at once, and ranked together."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from importlib import import_module
 from typing import Any
 
 from factory_runtime.domain.errors import FactoryError
-from factory_runtime.domain.memory import Collection, Recalled
+from factory_runtime.domain.memory import Recalled
 from factory_runtime.domain.ranking import WORDS_WEIGHT
 from factory_runtime.memory.lance.filters import wanted
 from factory_runtime.memory.lance.library import lancedb, session, wait_for
@@ -21,7 +21,7 @@ from factory_runtime.memory.words import words_of
 from factory_runtime.ports import RecallQuery
 
 CANDIDATES = 50
-"""At least so many of each way and collection are looked at; more where more are asked for."""
+"""At least so many of each way are looked at; more where more are asked for."""
 
 REFINE = 3
 """Of so many times the candidates that a vector index names, the true distance is computed."""
@@ -30,7 +30,7 @@ MAX_WORDS = 64
 """Of a query, the first so many: a whole log as a query costs no more than a paragraph."""
 
 OPEN_TENANTS = 256
-"""Of so many tenants the tables stay open."""
+"""Of so many tenants the table stays open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Searches:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self._open: OrderedDict[str, dict[Collection, Any]] = OrderedDict()
+        self._open: OrderedDict[str, Any] = OrderedDict()
 
     def search(
         self, tenant_id: str, query: RecallQuery, vector: Sequence[float]
@@ -61,9 +61,8 @@ class Searches:
         from factory_runtime.memory.lance.found import ranked
 
         sought = _sought(query, vector)
-        collections = tuple(dict.fromkeys(query.collections))
         try:
-            found = wait_for(self._find(tenant_id, collections, sought))
+            found = wait_for(self._find(tenant_id, sought))
         except FactoryError:
             raise
         except Exception:
@@ -71,42 +70,41 @@ class Searches:
             self._open.pop(tenant_id, None)
             # Storage that does not answer says so now; LanceDB would try for seconds.
             self._tables.place.has_files(tenant_id)
-            found = wait_for(self._find(tenant_id, collections, sought))
+            found = wait_for(self._find(tenant_id, sought))
         return ranked(found, tenant_id, query, vector, len(sought.words))
 
-    async def _find(
-        self, tenant_id: str, collections: tuple[Collection, ...], sought: _Sought
-    ) -> list[Any]:
-        opened = await self._opened(tenant_id, collections)
-        ways = [
-            way(table, sought)
-            for table in opened
-            for way in (_by_meaning, _by_words)
-            if (sought.weight < 1 if way is _by_meaning else sought.weight > 0 and sought.words)
-        ]
+    async def _find(self, tenant_id: str, sought: _Sought) -> list[Any]:
+        table = await self._opened(tenant_id)
+        if table is None:
+            return []
+        ways: list[Coroutine[Any, Any, Any]] = []
+        if sought.weight < 1:
+            ways.append(_by_meaning(table, sought))
+        if sought.weight > 0 and sought.words:
+            ways.append(_by_words(table, sought))
         return list(await asyncio.gather(*ways))
 
-    async def _opened(self, tenant_id: str, collections: tuple[Collection, ...]) -> list[Any]:
-        known = self._open.setdefault(tenant_id, {})
-        self._open.move_to_end(tenant_id)
-        missing = [collection for collection in collections if collection not in known]
-        if missing:
-            database = await lancedb().connect_async(
-                self._tables.place.of(tenant_id),
-                # A handle without this never sees what others wrote since it was opened.
-                read_consistency_interval=timedelta(0),
-                storage_options=dict(self._tables.place.options) or None,
-                session=session(),
-            )
-            for collection in missing:
-                found = await self._open_table(database, tenant_id, self._tables.name(collection))
-                if found is not None:
-                    known[collection] = found
+    async def _opened(self, tenant_id: str) -> Any:
+        """The tenant's table; None where there is none."""
+        table = self._open.get(tenant_id)
+        if table is None:
+            table = await self._open_table(tenant_id)
+        if table is not None:
+            self._open[tenant_id] = table
+            self._open.move_to_end(tenant_id)
         while len(self._open) > OPEN_TENANTS:
             self._open.popitem(last=False)
-        return [known[collection] for collection in collections if collection in known]
+        return table
 
-    async def _open_table(self, database: Any, tenant_id: str, name: str) -> Any:
+    async def _open_table(self, tenant_id: str) -> Any:
+        name = self._tables.name
+        database = await lancedb().connect_async(
+            self._tables.place.of(tenant_id),
+            # A handle without this never sees what others wrote since it was opened.
+            read_consistency_interval=timedelta(0),
+            storage_options=dict(self._tables.place.options) or None,
+            session=session(),
+        )
         try:
             return await database.open_table(name)
         except ValueError as exc:

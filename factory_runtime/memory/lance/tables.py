@@ -9,18 +9,21 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from factory_runtime.domain.memory import Collection
 from factory_runtime.memory.lance.indexes import index_words
 from factory_runtime.memory.lance.library import lancedb, session
 from factory_runtime.memory.lance.place import Place
 from factory_runtime.memory.lance.rows import schema
 
+PREFIX = "memories"
+"""Of the names of tables of today's form."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """The tables of one embedding model, in every tenant's database.
+    """The table of one embedding model, in every tenant's database.
 
-    Two models stand beside each other: a table's name tells which one it is of.
+    All collections stand in one: a search asks each table both ways, and of a table it is the
+    asking that takes time. Two models stand beside each other: a table's name tells whose it is.
     """
 
     place: Place
@@ -28,20 +31,21 @@ class Tables:
     version: str
     dimensions: int
 
-    def name(self, collection: Collection) -> str:
+    @property
+    def name(self) -> str:
         whole = f"{self.model}/{self.version}/{self.dimensions}"
         slug = re.sub(r"[^a-z0-9]+", "-", self.model.lower()).strip("-")[:40]
-        return f"{collection.value}-{slug}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
+        return f"{PREFIX}-{slug}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
 
-    def find(self, tenant_id: str, collection: Collection) -> Any:
+    def find(self, tenant_id: str) -> Any:
         """The table; None where there is none."""
         if not self.place.has(tenant_id):
             return None
-        return self._open(self.connect(tenant_id), tenant_id, self.name(collection))
+        return self._open(self.connect(tenant_id), tenant_id, self.name)
 
-    def ensure(self, tenant_id: str, collection: Collection) -> Any:
+    def ensure(self, tenant_id: str) -> Any:
         """The table, made where there is none, with every column that we know."""
-        database, name = self.connect(tenant_id), self.name(collection)
+        database, name = self.connect(tenant_id), self.name
         table = self._open(database, tenant_id, name)
         if table is None:
             with self.place.making(tenant_id):
@@ -54,13 +58,6 @@ class Tables:
         if missing:
             table.add_columns(missing)
         return table
-
-    def own(self, tenant_id: str) -> Iterator[tuple[Collection, Any]]:
-        """Those of this model that are there."""
-        for collection in Collection:
-            table = self.find(tenant_id, collection)
-            if table is not None:
-                yield collection, table
 
     def all(self, tenant_id: str) -> Iterator[Any]:
         """Those of other models, and of earlier forms, too."""
@@ -78,13 +75,13 @@ class Tables:
             self.connect(tenant_id).drop_table(name, ignore_missing=True)
             self.place.remove(tenant_id, f"{name}.lance")
 
-    def drop_damaged(self, tenant_id: str, name: str) -> None:
-        """The table with that name, where it cannot be opened."""
+    def drop_damaged(self, tenant_id: str) -> None:
+        """The table, where it cannot be opened."""
         try:
-            self._open(self.connect(tenant_id), tenant_id, name)
+            self.find(tenant_id)
         # LanceDB has no error of its own for it.
         except Exception:
-            self.drop(tenant_id, name)
+            self.drop(tenant_id, self.name)
 
     def drop_if_empty(self, tenant_id: str) -> None:
         """The database, where no table is left in it."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
 from typing import Any
 
-from factory_runtime.domain.memory import Collection, Embedded
+from factory_runtime.domain.memory import Collection, Embedded, kinds_of
 from factory_runtime.memory.lance.indexes import (
     index_vectors,
     index_words,
@@ -36,7 +35,7 @@ class Upkeep:
     """The upkeep of one model's tables.
 
     Attributes:
-        vector_index_from: rows of a collection, from which on exact search is too slow.
+        vector_index_from: rows of a tenant, from which on exact search is too slow.
     """
 
     tables: Tables
@@ -72,21 +71,15 @@ class Upkeep:
             left.optimize(cleanup_older_than=_AT_ONCE, delete_unverified=True)
 
     def replace(self, tenant_id: str, rows: Iterable[Embedded]) -> int:
-        """Nothing changes before all rows are there; then one table after the other does."""
-        form = schema(self.tables.dimensions)
-        with ExitStack() as stack:
-            spools = {one: stack.enter_context(Spool(form)) for one in Collection}
+        """Nothing changes before all rows are there; then all of it does, in one commit."""
+        with Spool(schema(self.tables.dimensions)) as spool:
             for batch in _batches(rows):
-                for collection, spool in spools.items():
-                    own = [row for row in batch if row.memory.collection is collection]
-                    spool.write(self.arrow(own).to_batches())
-            for collection, spool in spools.items():
-                name = self.tables.name(collection)
-                self.tables.drop_damaged(tenant_id, name)
-                if spool.rows or self.tables.find(tenant_id, collection) is not None:
-                    self._overwrite(tenant_id, name, spool)
+                spool.write(self.arrow(batch).to_batches())
+            self.tables.drop_damaged(tenant_id)
+            if spool.rows or self.tables.find(tenant_id) is not None:
+                self._overwrite(tenant_id, self.tables.name, spool)
             drop_old(self.tables, tenant_id)
-            return sum(spool.rows for spool in spools.values())
+            return spool.rows
 
     def arrow(self, rows: Sequence[Embedded]) -> Any:
         """The rows as a table of this model has them."""
@@ -94,19 +87,18 @@ class Upkeep:
         return table_of(rows, tables.model, tables.version, tables.dimensions)
 
     def drop(self, tenant_id: str) -> None:
-        """This model's tables, and those of earlier forms; with the last of all, the database."""
-        for collection in Collection:
-            self.tables.drop(tenant_id, self.tables.name(collection))
+        """This model's table, and those of earlier forms; with the last of all, the database."""
+        self.tables.drop(tenant_id, self.tables.name)
         drop_old(self.tables, tenant_id)
         self.tables.drop_if_empty(tenant_id)
 
     def size(self, tenant_id: str) -> IndexSize:
         """Files, bytes and versions of other models' tables too."""
-        own = dict(self.tables.own(tenant_id))
+        own = self.tables.find(tenant_id)
         files = self.tables.place.file_sizes(tenant_id)
         return IndexSize(
-            rows={one: own[one].count_rows() if one in own else 0 for one in Collection},
-            unindexed_rows=sum(map(rows_without_vector_index, own.values())),
+            rows={one: 0 if own is None else rows_of(own, one) for one in Collection},
+            unindexed_rows=0 if own is None else rows_without_vector_index(own),
             files=len(files),
             bytes_used=sum(files),
             versions=sum(len(table.list_versions()) for table in self.tables.all(tenant_id)),
@@ -125,6 +117,13 @@ class Upkeep:
         index_vectors(table, self.vector_index_from)
         _note_optimized(table)
         return table
+
+
+def rows_of(table: Any, collection: Collection) -> int:
+    """How many memories of the collection are in it."""
+    kinds = ", ".join(f"'{kind.value}'" for kind in kinds_of([collection]))
+    # It takes no expression; there is nothing in these that could be anything else.
+    return int(table.count_rows(f"kind IN ({kinds})"))
 
 
 def commits_of(table: Any) -> int:
