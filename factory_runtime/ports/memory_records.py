@@ -149,9 +149,16 @@ class MemoryRecords(Protocol):
         ...
 
     def delete_observations(
-        self, *, run_id: str | None = None, project_id: str | None = None
+        self,
+        *,
+        run_id: str | None = None,
+        project_id: str | None = None,
+        limit: int | None = None,
     ) -> tuple[str, ...]:
-        """Of the run, of the project, or all; the subjects they were of."""
+        """Of the run, of the project, or all; the subjects they were of.
+
+        With a limit, the first so many in the order of their subjects.
+        """
         ...
 
     # what came of it
@@ -168,7 +175,15 @@ class MemoryRecords(Protocol):
 
     def count_reuse(self) -> Reuse: ...
 
-    def delete_uses(self, *, run_id: str | None = None, project_id: str | None = None) -> None: ...
+    def delete_uses(
+        self,
+        *,
+        run_id: str | None = None,
+        project_id: str | None = None,
+        limit: int | None = None,
+    ) -> int:
+        """Of the run, of the project, or all; how many."""
+        ...
 
     # what is to be forgotten
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, case, distinct, exists, func, select
+from sqlalchemy import ColumnElement, Row, and_, case, distinct, exists, func, select, tuple_
 
 from factory_runtime.domain.errors import StaleVersionError
 from factory_runtime.domain.memory import Collection as MemoryCollection
@@ -40,6 +40,7 @@ from factory_runtime.run_store.rows import (
     USES,
     VECTORS,
     Condition,
+    Record,
     TenantRows,
 )
 from factory_runtime.run_store.tables import (
@@ -313,15 +314,22 @@ class Memories:
         return tuple(reversed(found))
 
     def delete_observations(
-        self, *, run_id: str | None = None, project_id: str | None = None
+        self,
+        *,
+        run_id: str | None = None,
+        project_id: str | None = None,
+        limit: int | None = None,
     ) -> tuple[str, ...]:
         columns = memory_observations.c
         where = equal((columns.run_id, run_id), (columns.project_id, project_id))
-        mine = (columns.tenant_id == self._rows.tenant_id, *where)
-        query = select(columns.subject).where(*mine).distinct().order_by(columns.subject)
-        subjects = tuple(subject for (subject,) in self._rows.select(query))
-        self._rows.delete(OBSERVATIONS, *where)
-        return subjects
+        if limit is None:
+            mine = (columns.tenant_id == self._rows.tenant_id, *where)
+            query = select(columns.subject).where(*mine).distinct()
+            subjects = {subject for (subject,) in self._rows.select(query)}
+            self._rows.delete(OBSERVATIONS, *where)
+        else:
+            subjects = {key.subject for key in self._delete_first(OBSERVATIONS, where, limit)}
+        return tuple(sorted(subjects))
 
     # what came of it
 
@@ -359,9 +367,29 @@ class Memories:
         )
         return Reuse(shown, used_by, succeeded)
 
-    def delete_uses(self, *, run_id: str | None = None, project_id: str | None = None) -> None:
+    def delete_uses(
+        self,
+        *,
+        run_id: str | None = None,
+        project_id: str | None = None,
+        limit: int | None = None,
+    ) -> int:
         columns = memory_uses.c
-        self._rows.delete(USES, *equal((columns.run_id, run_id), (columns.project_id, project_id)))
+        where = equal((columns.run_id, run_id), (columns.project_id, project_id))
+        if limit is None:
+            return self._rows.delete(USES, *where)
+        return len(self._delete_first(USES, where, limit))
+
+    def _delete_first(
+        self, record: Record[Any], where: Sequence[Condition], limit: int
+    ) -> Sequence[Row[Any]]:
+        """The keys of the first so many rows, in their order: these are gone now."""
+        key = tuple(record.table.primary_key.columns)
+        mine = record.table.c.tenant_id == self._rows.tenant_id
+        keys = self._rows.select(select(*key).where(mine, *where).order_by(*key).limit(limit))
+        if keys:
+            self._rows.delete(record, tuple_(*key).in_([tuple(one) for one in keys]))
+        return keys
 
     # what is to be forgotten
 

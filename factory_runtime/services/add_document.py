@@ -14,6 +14,7 @@ from factory_runtime.domain.piece import Piece
 from factory_runtime.domain.redaction import redact_text
 from factory_runtime.ports import Clock, Cutter, RunStore, RunTransaction
 from factory_runtime.services.audit import leave_audit
+from factory_runtime.services.forgotten import refuse_what_is_being_forgotten
 from factory_runtime.services.memory_turn import take_turn
 
 _PAGE = 1000
@@ -28,6 +29,7 @@ def add_document(
 
     Raises:
         InputError: there is no text in it, it is over ``MAX_BYTES``, or its source is no name.
+        MemoryUnavailableError: its project is being forgotten just now.
     """
     _check(document)
     pieces = cutter.cut(document.source, document.content)
@@ -40,6 +42,7 @@ def add_document(
     sections = [_memory(tenant_id, document, piece, now) for piece in pieces]
     with store.begin(tenant_id) as tx:
         take_turn(tx, now)
+        refuse_what_is_being_forgotten(tx, document.project_id)
         gone = _superseded(tx, document, {section.id: section for section in sections})
         changed = tx.save_memories(sections)
         tx.save_memories([replace(memory, changed_at=now) for memory in gone])

@@ -31,6 +31,8 @@ _FEW = 20
 _MARKS = 200
 
 _PREFIX = "line-"
+"""Before the ids of all memories, in their order: what is forgotten is forgotten here first."""
+
 _STEPS = 200
 _OF_STEP = ("type_version", "environment", "machine", "timeout")
 

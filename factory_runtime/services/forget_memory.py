@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, TypedDict
 
 from factory_runtime.domain.errors import InputError, NotFoundError
 from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.memory import (
+    UNDER_WAY,
     Erased,
     ForgetScope,
     Forgotten,
@@ -28,9 +30,15 @@ from factory_runtime.services.memory_lock import Held, hold_memory
 from factory_runtime.services.memory_models import Models
 from factory_runtime.services.memory_turn import take_turn
 from factory_runtime.services.outbox import leave
+from factory_runtime.services.refold import refold as refold_patterns
 from factory_runtime.services.topics import MEMORY_FORGET
 
-_PAGE = 500
+_PAGE = 200
+"""Of what one transaction erases at most: nobody else can write to SQLite meanwhile."""
+
+_PAUSE_SECONDS = 0.02
+"""Between two of them: who waits for SQLite only looks now and then whether it is free."""
+
 _PATTERNS = (Kind.FAILURE, Kind.SUCCESS)
 
 
@@ -51,8 +59,11 @@ def forget(
 ) -> Erased:
     """Delete it from the record; the index follows by the outbox. Once more, it is a no-op.
 
-    What is still on its way to the memory is not learned any more; a run that ends after this is.
-    The run itself stays, with its artifacts and its audit.
+    It is marked first, and from then on nothing of it is learned; then it is erased page by page.
+    Killed on the way, the outbox goes on with it, and so does whoever asks again.
+
+    What is still on its way to the memory, or ends meanwhile, is not learned any more; a run that
+    ends after this is. The run itself stays, with its artifacts and its audit.
 
     Args:
         store: the record.
@@ -72,15 +83,18 @@ def forget(
     now = clock.now()
     with store.begin(tenant_id) as tx:
         take_turn(tx, now)
-        tx.overwrite_deleted()
-        before = tx.find_forgotten(scope, key)
-        erased = _erase(tx, refold, scope, key, now)
-        if before is None and not erased.memories:
+        if tx.find_forgotten(scope, key) is None and not _is_known(tx, scope, key):
             _require(tx, scope, key)
-        tx.add_forgotten(Forgotten(tenant_id, scope, key, now))
-        detail = {"scope": scope.value, "memories": erased.memories, "changed": erased.changed}
-        leave_audit(tx, by, "memory.forget", key or tenant_id, detail, now)
-    return erased
+        tx.add_forgotten(Forgotten(tenant_id, scope, key, UNDER_WAY))
+        leave_audit(tx, by, "memory.forget", key or tenant_id, {"scope": scope.value}, now)
+        payload = {"scope": scope.value, "key": key, "by": by}
+        leave(tx, MEMORY_FORGET, new_id("forget"), payload, now)
+    return _erase(store, clock, refold, tenant_id, scope, key, by)
+
+
+def _is_known(tx: RunTransaction, scope: ForgetScope, key: str) -> bool:
+    of = _of(scope, key)
+    return bool(tx.list_memories(**of, limit=1) or tx.list_observations(**of, limit=1))
 
 
 def _require(tx: RunTransaction, scope: ForgetScope, key: str) -> None:
@@ -95,46 +109,91 @@ def _require(tx: RunTransaction, scope: ForgetScope, key: str) -> None:
             pass
 
 
+class _Of(TypedDict):
+    run_id: str | None
+    project_id: str | None
+
+
+def _of(scope: ForgetScope, key: str) -> _Of:
+    return {
+        "run_id": key if scope is ForgetScope.RUN else None,
+        "project_id": key if scope is ForgetScope.PROJECT else None,
+    }
+
+
 def _erase(
-    tx: RunTransaction, refold: Refold, scope: ForgetScope, key: str, now: datetime
+    store: RunStore,
+    clock: Clock,
+    refold: Refold,
+    tenant_id: str,
+    scope: ForgetScope,
+    key: str,
+    by: str,
 ) -> Erased:
-    run_id = key if scope is ForgetScope.RUN else None
-    project_id = key if scope is ForgetScope.PROJECT else None
-    subjects = set(tx.delete_observations(run_id=run_id, project_id=project_id))
-    tx.delete_uses(run_id=run_id, project_id=project_id)
-    told = {one.id: one for one in _memories(tx, run_id, project_id)}
+    """Erase what is marked until nothing is left of it, or another process has found so."""
+    erased = Erased(scope, key, 0, 0)
+    while True:
+        with store.begin(tenant_id) as tx:
+            now = clock.now()
+            take_turn(tx, now)
+            marked = tx.find_forgotten(scope, key)
+            if marked is None or marked.is_done:
+                return erased
+            tx.overwrite_deleted()
+            page = _erase_page(tx, refold, scope, key, now)
+            if page is None:
+                _close(tx, erased, by, now)
+                return erased
+        erased = Erased(scope, key, erased.memories + page.memories, erased.changed + page.changed)
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _erase_page(
+    tx: RunTransaction, refold: Refold, scope: ForgetScope, key: str, now: datetime
+) -> Erased | None:
+    """What was erased; None where nothing was left."""
+    of = _of(scope, key)
+    subjects = tx.delete_observations(**of, limit=_PAGE)
+    if subjects:
+        if scope is ForgetScope.TENANT:
+            return Erased(scope, key, 0, 0)
+        gone, changed = _erase_from_patterns(tx, refold, of, set(subjects), now)
+        return Erased(scope, key, gone, changed)
+    if tx.delete_uses(**of, limit=_PAGE):
+        return Erased(scope, key, 0, 0)
+    memories = tx.list_memories(**of, limit=_PAGE)
+    if not memories:
+        return None
     if scope is ForgetScope.TENANT:
-        return _erase_all(tx, list(told.values()), now)
-    seen = tx.find_memories(subjects)
+        tx.delete_memories([memory.id for memory in memories])  # the whole index is dropped
+        return Erased(scope, key, len(memories), 0)
     # What a project has it does not share: its code is nowhere else.
-    shared = _move(tx, told.values(), now) if scope is ForgetScope.RUN else []
+    shared = _move(tx, memories, now) if scope is ForgetScope.RUN else []
+    kept = {memory.id for memory in shared}
+    drop_memories(tx, [memory for memory in memories if memory.id not in kept], now)
+    # Texts that told of it are in the index until what is there is taken out as well.
+    leave_forget(tx, shared, now)
+    return Erased(scope, key, len(memories) - len(shared), len(shared))
+
+
+def _erase_from_patterns(
+    tx: RunTransaction, refold: Refold, of: _Of, subjects: set[str], now: datetime
+) -> tuple[int, int]:
+    """Fold those again of which all that is to be forgotten is gone: how many are gone, and left.
+
+    Lines of a project stand before all else, and are gone when the first pattern is folded: none of
+    them shows again what is forgotten.
+    """
+    last = max(subjects)
+    if tx.list_observations(subject=last, **of, limit=1):
+        subjects.remove(last)  # the next page goes on with it
+    seen = tx.find_memories(subjects)
     patterns = [one for one in seen if one.kind in _PATTERNS]
-    kept = {one.id for one in (*shared, *patterns)}
-    gone = [one for one in told.values() if one.id not in kept]
-    drop_memories(tx, gone, now)
     # Of a large repository thousands of pieces are seen: they are no patterns.
     refold(tx, subjects.difference(one.id for one in seen if one.kind is Kind.CODE), now)
-    # Texts that told of it are in the index until what is there is taken out as well.
-    leave_forget(tx, [*shared, *patterns], now)
-    left = tx.find_memories(kept)
-    return Erased(scope, key, len(gone) + len(kept) - len(left), len(left))
-
-
-def _erase_all(tx: RunTransaction, memories: Sequence[Memory], now: datetime) -> Erased:
-    tx.delete_memories([memory.id for memory in memories])
-    for model in tx.list_models():
-        tx.drop_vectors(model.model)
-    leave(tx, MEMORY_FORGET, new_id("forget"), {"all": True}, now)
-    return Erased(ForgetScope.TENANT, "", len(memories), 0)
-
-
-def _memories(tx: RunTransaction, run_id: str | None, project_id: str | None) -> Iterator[Memory]:
-    after: str | None = None
-    while page := tx.list_memories(
-        run_id=run_id, project_id=project_id, limit=_PAGE, after_id=after
-    ):
-        yield from page
-        after = page[-1].id
+    leave_forget(tx, patterns, now)
+    left = tx.find_memories([one.id for one in patterns])
+    return len(patterns) - len(left), len(left)
 
 
 def _move(tx: RunTransaction, memories: Iterable[Memory], now: datetime) -> list[Memory]:
@@ -150,26 +209,53 @@ def _move(tx: RunTransaction, memories: Iterable[Memory], now: datetime) -> list
     return shared
 
 
-class Forgetter:
-    """Handles what was forgotten: takes it out of every index of the tenant."""
+def _close(tx: RunTransaction, erased: Erased, by: str, now: datetime) -> None:
+    """Nothing is left: from now on it may be learned of again."""
+    scope, key = erased.scope, erased.key
+    if scope is ForgetScope.TENANT:
+        for model in tx.list_models():
+            tx.drop_vectors(model.model)
+        leave(tx, MEMORY_FORGET, new_id("forget"), {"all": True}, now)
+    tx.add_forgotten(Forgotten(tx.tenant_id, scope, key, now))
+    detail = {"scope": scope.value, "memories": erased.memories, "changed": erased.changed}
+    leave_audit(tx, by, "memory.forgotten", key or tx.tenant_id, detail, now)
 
-    def __init__(self, store: RunStore, clock: Clock, models: Models, worker: str) -> None:
+
+class Forgetter:
+    """Handles what was forgotten: takes it out of every index of the tenant.
+
+    Of what was only begun to be forgotten, it erases the rest.
+    """
+
+    def __init__(
+        self,
+        store: RunStore,
+        clock: Clock,
+        models: Models,
+        worker: str,
+        refold: Refold = refold_patterns,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._models = models
         self._worker = worker
+        self._refold = refold
 
     @property
     def handlers(self) -> Mapping[str, Callable[[OutboxMessage], None]]:
         return {MEMORY_FORGET: self.forget}
 
     def forget(self, message: OutboxMessage) -> None:
-        """Take it out, also of what the index keeps of earlier versions.
+        """Take it out, also of what the index keeps of earlier versions; or go on erasing.
 
         Raises:
             MemoryUnavailableError: the index cannot be written, or another process is at it.
         """
         tenant_id, told = message.tenant_id, message.payload
+        if "scope" in told:
+            scope, key, by = ForgetScope(told["scope"]), str(told["key"]), str(told["by"])
+            _erase(self._store, self._clock, self._refold, tenant_id, scope, key, by)
+            return
         with hold_memory(self._store, self._clock, tenant_id, self._worker) as held:
             if told.get("all"):
                 self._drop_all(held)

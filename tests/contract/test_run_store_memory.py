@@ -312,6 +312,18 @@ def test_forgetting_a_run_tells_which_subjects_it_was_seen_of(run_store: RunStor
         assert tx.delete_observations() == ()
 
 
+def test_observations_are_forgotten_so_many_at_once_by_their_subjects(run_store: RunStore) -> None:
+    with run_store.begin(TENANT) as tx:
+        tx.add_observations([seen(one, cycle=cycle) for one in "cab" for cycle in (0, 1)])
+        tx.add_observations([seen("a", run_id="run-2")])
+        assert tx.delete_observations(run_id="run-1", limit=3) == ("a", "b")
+        left = [(one.subject, one.run_id) for one in tx.list_observations()]
+        assert sorted(left) == [("a", "run-2"), ("b", "run-1"), ("c", "run-1"), ("c", "run-1")]
+        assert tx.delete_observations(run_id="run-1", limit=3) == ("b", "c")
+        assert tx.delete_observations(run_id="run-1", limit=3) == ()
+        assert tx.delete_observations(limit=3) == ("a",)
+
+
 # --- what came of it
 
 
@@ -326,7 +338,9 @@ def test_a_use_is_noted_once_and_marked_when_it_was_made(run_store: RunStore) ->
         used = replace(shown, used_at=after(1))
         assert tx.list_uses(run_id="run-1") == (used, also)
         assert tx.list_uses(memory_id="mem-2") == (also,)
-        tx.delete_uses(run_id="run-1")
+        assert tx.delete_uses(run_id="run-1", limit=1) == 1
+        assert tx.list_uses() == (also,)
+        assert tx.delete_uses(run_id="run-1") == 1
         assert tx.list_uses() == ()
 
 

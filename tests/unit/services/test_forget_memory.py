@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,12 +25,13 @@ from factory_runtime.domain.memory import (
 from factory_runtime.memory.lance import LanceMemoryIndex
 from factory_runtime.ports import RunStore, RunTransaction
 from factory_runtime.run_store import open_run_store
-from factory_runtime.services import drop_memories, topics
+from factory_runtime.services import drop_memories, forget_memory, topics
 from factory_runtime.services.drain_outbox import Drained, drain_outbox
 from factory_runtime.services.forget_memory import Forgetter, forget
+from factory_runtime.services.forgotten import is_forgotten, refuse_what_is_being_forgotten
 from factory_runtime.services.memory_lock import HOLD, NAME
 from factory_runtime.services.migrate_memory import Migrator
-from tests.builders import NOON, TENANT, a_memory
+from tests.builders import NOON, TENANT, a_memory, a_run
 from tests.memories import HERE, Library
 from tests.small_factory import SmallFactory, steps
 
@@ -42,6 +44,8 @@ def refold(tx: RunTransaction, subjects: Collection[str], now: datetime) -> None
     for pattern in tx.find_memories(subjects):
         seen = tx.list_observations(subject=pattern.id)
         assert pattern.kind is not Kind.CODE, "a repository has thousands of them"
+        if pattern.kind is not Kind.FAILURE:
+            continue
         if seen:
             tx.save_memories([replace(pattern, text=f"seen {len(seen)}", run_id=None)])
         else:
@@ -53,7 +57,7 @@ class Forgetful(Library):
 
     def __init__(self, factory: SmallFactory) -> None:
         super().__init__(factory.store, factory.clock)
-        self.forgetter = Forgetter(factory.store, factory.clock, self.models, HERE)
+        self.forgetter = Forgetter(factory.store, factory.clock, self.models, HERE, refold)
         of_one = {"run_id": "run-1", "project_id": "shop"}
         of_two = {"run_id": "run-2", "project_id": "shop"}
         self.one, self.two = a_memory(text=CANARY, **of_one), a_memory(text="two", **of_two)
@@ -157,10 +161,11 @@ def test_forgotten_twice_is_forgotten_once_and_both_are_audited(library: Forgetf
     assert library.forget(RUN, "run-1") == Erased(RUN, "run-1", 0, 0)
     library.drain()
     with library.store.begin(TENANT, read_only=True) as tx:
-        entries = tx.list_audit(AuditFilter(action="memory.forget"), limit=9)
+        asked = tx.list_audit(AuditFilter(action="memory.forget"), limit=9)
+        done = tx.list_audit(AuditFilter(action="memory.forgotten"), limit=9)
         assert tx.find_forgotten(RUN, "run-1") is not None
-    assert [one.subject for one in entries] == ["run-1", "run-1"]
-    assert {one.detail["memories"] for one in entries} == {0, 2}
+    assert [one.subject for one in asked] == ["run-1", "run-1"]
+    assert {one.detail["memories"] for one in done} == {0, 2}
 
 
 def test_a_misspelt_name_is_not_forgotten(library: Forgetful) -> None:
@@ -198,10 +203,10 @@ def test_while_the_index_cannot_be_written_the_record_is_gone_and_the_index_foll
     with monkeypatch.context() as patch:
         patch.setattr(library.index, "forget", fail)
         library.forget(RUN, "run-1")
-        assert library.drain().failed == 2
+        assert library.drain() == Drained(done=1, failed=3)
     assert library.one.id in library.index.ids()
     library.clock.pass_time(HOLD)
-    assert library.drain() == Drained(done=2)
+    assert library.drain() == Drained(done=3)
     assert library.one.id not in library.index.ids()
 
 
@@ -210,7 +215,7 @@ def test_while_another_is_at_the_index_it_is_forgotten_later(library: Forgetful)
     with library.store.begin(TENANT) as tx:
         assert tx.try_lock(NAME, "there:2-1", now, now + HOLD)
     library.forget(RUN, "run-1")
-    assert library.drain().failed == 2
+    assert library.drain().failed == 3
     library.clock.pass_time(HOLD)
     assert library.drain().failed == 0
     assert library.one.id not in library.index.ids()
@@ -252,7 +257,7 @@ def test_of_what_is_forgotten_no_byte_is_left_in_the_index_or_the_record(
     assert files_with(folder, CANARY), "or the test shows nothing"
     assert files_with(file.parent, CANARY)
 
-    forgetter = Forgetter(store, factory.clock, library.models, HERE)
+    forgetter = Forgetter(store, factory.clock, library.models, HERE, refold)
     forget(store, factory.clock, refold, TENANT, RUN, "run-1", "ada")
     assert drain_outbox(store, factory.clock, forgetter.handlers, HERE).failed == 0
     library.indexer.catch_up_all()
@@ -292,6 +297,124 @@ def test_messages_name_a_bounded_number_of_memories(
     left = [
         message
         for message in library.store.due_messages(library.clock.now(), limit=1000)
-        if message.topic == topics.MEMORY_FORGET
+        if message.topic == topics.MEMORY_FORGET and "ids" in message.payload
     ]
     assert [len(message.payload["ids"]) for message in left] == [2, 2, 1]
+
+
+# --- page by page
+
+
+class KilledError(BaseException):
+    """The process ends here."""
+
+
+class Paced:
+    """A store that tells what each transaction has taken away, and may end amid.
+
+    Attributes:
+        most: transactions that may be begun; with the next one the process is killed.
+        taken: rows that each has taken away.
+    """
+
+    def __init__(self, store: RunStore, most: int = 1000) -> None:
+        self._store = store
+        self._most = most
+        self.taken: list[int] = []
+
+    @contextmanager
+    def begin(self, tenant_id: str, **how: bool) -> Generator[RunTransaction]:
+        if len(self.taken) == self._most:
+            raise KilledError
+        with self._store.begin(tenant_id, **how) as tx:
+            before = rows_of(tx)
+            yield tx
+            self.taken.append(len(before - rows_of(tx)))
+
+
+def rows_of(tx: RunTransaction) -> set[object]:
+    seen = ((one.subject, one.run_id, one.kind) for one in tx.list_observations())
+    uses = ((one.run_id, one.step, one.rank) for one in tx.list_uses())
+    return {*(one.id for one in tx.list_memories()), *seen, *uses}
+
+
+def what_stands(library: Forgetful) -> object:
+    with library.store.begin(TENANT, read_only=True) as tx:
+        seen = [(one.subject, one.run_id) for one in tx.list_observations()]
+        uses = len(tx.list_uses())
+        assert all(
+            one is None or one.is_done
+            for one in (tx.find_forgotten(RUN, "run-1"), tx.find_forgotten(PROJECT, "shop"))
+        )
+    memories = [(one.title, one.text, one.run_id, one.path) for one in library.all()]
+    texts = [row.memory.text for row in library.index.rows()]
+    return sorted(map(repr, memories)), len(seen), uses, sorted(texts)
+
+
+@pytest.mark.parametrize(("scope", "key"), [(RUN, "run-1"), (PROJECT, "shop"), (EVERYTHING, "")])
+def test_no_transaction_erases_more_than_a_page(
+    library: Forgetful, monkeypatch: pytest.MonkeyPatch, scope: ForgetScope, key: str
+) -> None:
+    monkeypatch.setattr(forget_memory, "_PAGE", 2)
+    many = [a_memory(run_id="run-1", project_id="shop", text=f"{i}") for i in range(7)]
+    library.learn(*many)
+    store = Paced(library.store)
+    forget(store, library.clock, refold, TENANT, scope, key, "ada")  # pyright: ignore[reportArgumentType]
+    # Of two observations, each pattern may go as well.
+    assert max(store.taken) <= 2 + 2
+    assert len(store.taken) > 4
+    library.drain()
+    assert not {one.id for one in many} & {one.id for one in library.all()}
+
+
+@pytest.mark.parametrize(("scope", "key"), [(RUN, "run-1"), (PROJECT, "shop"), (EVERYTHING, "")])
+def test_killed_between_any_two_pages_it_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scope: ForgetScope, key: str
+) -> None:
+    monkeypatch.setattr(forget_memory, "_PAGE", 1)
+    monkeypatch.setattr(forget_memory, "_PAUSE_SECONDS", 0)
+    whole = Forgetful(SmallFactory(tmp_path))
+    store = Paced(whole.store)
+    forget(store, whole.clock, refold, TENANT, scope, key, "ada")  # pyright: ignore[reportArgumentType]
+    whole.drain()
+    for most in (1, 2, 4, 7, len(store.taken) - 1):
+        library = Forgetful(SmallFactory(tmp_path))
+        killed = Paced(library.store, most)
+        with pytest.raises(KilledError):
+            forget(killed, library.clock, refold, TENANT, scope, key, "ada")  # pyright: ignore[reportArgumentType]
+        library.indexer.catch_up_all()
+        if most % 2:  # else the outbox does it by itself
+            library.forget(scope, key)
+        assert library.drain().failed == 0
+        assert what_stands(library) == what_stands(whole)
+
+
+def test_what_is_being_forgotten_is_not_learned_meanwhile(
+    library: Forgetful, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(KilledError):
+        forget(Paced(library.store, 2), library.clock, refold, TENANT, PROJECT, "shop", "ada")  # pyright: ignore[reportArgumentType]
+    library.clock.pass_time(timedelta(hours=1))
+    run = a_run(project_id="shop", completed_at=library.clock.now())
+    with library.store.begin(TENANT, read_only=True) as tx:
+        assert is_forgotten(tx, run)
+        with pytest.raises(MemoryUnavailableError, match="being forgotten"):
+            refuse_what_is_being_forgotten(tx, "shop")
+        refuse_what_is_being_forgotten(tx, "mill")
+    library.drain()
+    library.clock.pass_time(timedelta(hours=1))
+    later = replace(run, completed_at=library.clock.now())
+    with library.store.begin(TENANT, read_only=True) as tx:
+        assert is_forgotten(tx, run)
+        assert not is_forgotten(tx, later)
+        refuse_what_is_being_forgotten(tx, "shop")
+
+
+def test_what_was_forgotten_long_ago_is_not_forgotten_again_by_its_message(
+    library: Forgetful,
+) -> None:
+    library.forget(PROJECT, "shop")
+    since = a_memory(run_id="run-9", project_id="shop", text="since")
+    library.learn(since)
+    library.drain()
+    assert since.id in {one.id for one in library.all()}

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from factory_runtime.domain.errors import HostRejectedError, StaleVersionError
-from factory_runtime.domain.memory import Kind
+from factory_runtime.domain.memory import ForgetScope, Kind
 from factory_runtime.domain.result import JobResult
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import JobContext
+from factory_runtime.services import forget_memory
 from factory_runtime.services.drain_outbox import GivenUpError
 from factory_runtime.services.failure_patterns import find_failure_memory_id
 from factory_runtime.services.refold import refold
@@ -315,6 +316,24 @@ def forget(school: School, run: Run) -> tuple[str, ...]:
     with school.factory.store.begin(TENANT) as tx:
         subjects = tx.delete_observations(run_id=run.id)
         return refold(tx, subjects, school.factory.clock.at)
+
+
+def test_a_project_that_is_forgotten_page_by_page_leaves_what_the_others_showed(
+    school: School, monkeypatch: pytest.MonkeyPatch
+):
+    refuse(school, "eu")
+    school.again(school.run(name="orders"), region="us")
+    school.again(school.run("office", name="x"), region="us")
+    school.learn()
+    assert school.memory(Kind.FAILURE).facts["runs"] == 2
+    monkeypatch.setattr(forget_memory, "_PAGE", 1)
+    store, clock, project = school.factory.store, school.factory.clock, ForgetScope.PROJECT
+    forget_memory.forget(store, clock, refold, TENANT, project, "office", "ada")
+    assert school.told() == [("region eu → us", 1, 1, False)]
+    assert school.memory(Kind.FAILURE).facts["runs"] == 1
+    assert {one.project_id for one in school.observations()} == {"shop"}
+    forget_memory.forget(store, clock, refold, TENANT, project, "shop", "ada")
+    assert (school.observations(), school.memories(Kind.FAILURE)) == ((), ())
 
 
 # --- more than one
