@@ -9,13 +9,17 @@ import sys
 import tempfile
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from cli.as_json import print_json
 from cli.door import StoreDoor, open_stores
 from cli.errors import DONE, UNAVAILABLE
+from cli.memory_checks import look_at_memory, look_into_index
 from cli.options import Json, Tenant
 from cli.store_checks import (
+    LOW_SPACE,
     Check,
     look_at_hosts,
     look_at_left_over,
@@ -33,23 +37,27 @@ if TYPE_CHECKING:
 
 _GIT = (2, 30)
 _PYTHON = (3, 11)
-_LOW_SPACE = 1024**3
 _NO_SPACE = 64 * 1024**2
 _PREFECT_SECONDS = 3.0
 
 
-def doctor(tenant: Tenant = None, json: Json = False) -> int:
+def doctor(
+    memory: Annotated[
+        bool, typer.Option("--memory", help="Open the memory's index too; it takes seconds.")
+    ] = False,
+    tenant: Tenant = None,
+    json: Json = False,
+) -> int:
     """Check everything a run needs, and say how to mend what is not right."""
     door = open_stores(tenant=tenant, json=json)
     schema = _tried("schema", look_at_schema, door)
     found: list[Unfinished] = []
     looks = {**LOOKS, "upgrade": partial(_upgrade, found)}
+    if memory:
+        looks["memory index"] = look_into_index
     # Opening an older database brings it up to date: who only looks does not decide that.
-    untold = LET_BE if schema.state == "warn" else frozenset[str]()
-    checks = [
-        schema,
-        *(_tried(name, look, door) for name, look in looks.items() if name not in untold),
-    ]
+    told = WITHOUT_STORE if schema.state == "warn" else looks.keys()
+    checks = [schema, *(_tried(name, look, door) for name, look in looks.items() if name in told)]
     if json:
         unfinished = [unfinished_facts(one) for one in found]
         print_json({"checks": checks, "unfinished": unfinished})
@@ -120,7 +128,7 @@ def _home(name: str, door: StoreDoor) -> Check:
         return Check(name, "fail", found, "free some space")
     return (
         Check(name, "ok", found)
-        if free >= _LOW_SPACE
+        if free >= LOW_SPACE
         else Check(name, "warn", found, "free some space")
     )
 
@@ -213,18 +221,6 @@ def _routes(name: str, door: StoreDoor) -> Check:
     return Check(name, "ok", ", ".join(map(str, routes)))
 
 
-def _memory(name: str, door: StoreDoor) -> Check:
-    """A broken memory never fails a run."""
-    from factory_runtime.domain.memory import Collection
-
-    try:
-        door.runtime.embedder.embed(["ready"])
-        count = sum(door.runtime.memory.count(door.tenant, one) for one in Collection)
-    except FactoryError as error:
-        return Check(name, "warn", one_line(str(error)), error.hint or "")
-    return Check(name, "ok", f"{count} memor{'y' if count == 1 else 'ies'} indexed")
-
-
 LOOKS: dict[str, Callable[[str, StoreDoor], Check]] = {
     "Python": _python,
     "git": _git,
@@ -239,8 +235,8 @@ LOOKS: dict[str, Callable[[str, StoreDoor], Check]] = {
     "policies": _policies,
     "stack": _stack,
     "routes": _routes,
-    "memory": _memory,
+    "memory": look_at_memory,
 }
 
-LET_BE = frozenset(LOOKS) - {"Python", "git", "FACTORY_HOME", "job types", "stack"} | {"upgrade"}
-"""Looks that open the run store."""
+WITHOUT_STORE = frozenset({"Python", "git", "FACTORY_HOME", "job types", "stack"})
+"""Looks that leave the run store closed."""

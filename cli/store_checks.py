@@ -9,6 +9,9 @@ from cli.text import moment
 
 _MANY = 1000
 
+LOW_SPACE = 1024**3
+"""Bytes that should be free."""
+
 
 @dataclass(frozen=True)
 class Check:

@@ -153,8 +153,15 @@ def test_an_index_that_is_broken_is_told_with_the_way_out(learned: Factory):
     assert (said.code, "factory memory rebuild" in said.err) == (5, True), said.err
     planned = learned(*WANTED)
     assert (planned.code, "no similar runs: " in planned.out) == (0, True)
+    assert index_check(learned)["state"] == "warn"
     assert learned("memory", "rebuild").code == 0
     assert "mem-orders" in learned("memory", "search", "orders").out
+    assert index_check(learned)["found"] == "opens, with 2 memories in it"
+
+
+def index_check(factory: Factory) -> dict[str, str]:
+    checks = factory("doctor", "--memory", "--json").json["checks"]
+    return next(check for check in checks if check["name"] == "memory index")
 
 
 def test_an_index_that_is_gone_is_told_with_the_way_out(learned: Factory):
