@@ -91,7 +91,7 @@ LETTER_CHOICE = {name: "word" for name in calls.LetterChoice.__annotations__} | 
 
 def every_call() -> Iterator[tuple[str, Call[Any]]]:
     for name, make in inspect.getmembers(calls, inspect.isfunction):
-        if make.__module__ == calls.__name__:
+        if make.__module__.startswith(calls.__name__):
             yield name, made(name, make)
 
 
