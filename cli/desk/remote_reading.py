@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from factory_runtime.domain.records import Checkpoint, Effect, RunEvent
     from factory_runtime.ports import RunFilter
     from factory_runtime.wire.job import JobAnswer
+    from factory_runtime.wire.letter import LetterAnswer
     from factory_runtime.wire.page import Part
     from factory_runtime.wire.run import RunDetail
 
@@ -203,7 +204,7 @@ class RemoteReading:
             self._jobs[run_id, step] = found.items
         return self._jobs[run_id, step]
 
-    def _letters(self, where: LetterFilter) -> Call[Part[calls.LetterAnswer]]:
+    def _letters(self, where: LetterFilter) -> Call[Part[LetterAnswer]]:
         return calls.list_letters(
             status=list(where.statuses or LetterStatus),
             run=where.run_id,
