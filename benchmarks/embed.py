@@ -16,11 +16,12 @@ from factory_runtime.settings import Settings
 
 NAMES = ("minilm", "light")
 QUERY = "multi-tenant user management with role-based access"
-WORDS = (
+_SENTENCE = (
     "a service that takes orders from the shop reserves stock and asks billing for an invoice "
     "with a database queue retries pipelines and docs where the deployment failed for want of "
     "room until the template was changed"
-).split()
+)
+WORDS = _SENTENCE.split()
 DOCUMENTS = 32
 ROUNDS = 5
 QUERIES = 15

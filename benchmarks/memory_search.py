@@ -19,10 +19,13 @@ from typing import Any, NamedTuple
 
 from benchmarks.memory_rows import BEST, DIMENSIONS, Answers, Rows, ask, words_of
 from benchmarks.ratio import Ratio
+from factory_runtime.bootstrap.ground import SystemClock
 from factory_runtime.domain.memory import Collection, Embedded, Kind, Memory
 from factory_runtime.memory.embedders.minilm import MiniLmEmbedder
 from factory_runtime.memory.lance import LanceMemoryIndex
 from factory_runtime.ports import RecallQuery
+from factory_runtime.run_store import open_run_store
+from factory_runtime.services.recall import Recaller
 
 MANY_TENANTS = Rows(tenants=50, each=2_000)
 ONE_TENANT = Rows(tenants=1, each=100_000)
@@ -37,12 +40,13 @@ def main() -> tuple[Ratio, ...]:
     embedder.embed(["load"])
     with tempfile.TemporaryDirectory() as folder:
         many = _ours(Path(folder), embedder, MANY_TENANTS, "ours, 50 tenants of 2,000")
-        one = _ours(Path(folder) / "one", embedder, ONE_TENANT, "ours, 1 of 100,000")
+    with tempfile.TemporaryDirectory() as folder:
+        one = _ours(Path(folder), embedder, ONE_TENANT, "ours, 1 of 100,000")
     with tempfile.TemporaryDirectory() as folder:
         exact, indexed = _raw_lance(Path(folder), MANY_TENANTS)
     ratios = [
-        Ratio("search with embedding, 50 tenants / 40 ms", many.embedded.p50 / 40, 1),
-        Ratio("search with embedding, one tenant / 40 ms", one.embedded.p50 / 40),
+        Ratio("search with embedding, 50 tenants / 40 ms", many.whole.p50 / 40, 1),
+        Ratio("search with embedding, one tenant / 40 ms", one.whole.p50 / 40),
         Ratio("recall@10, 50 tenants", many.meaning.recall, 0.97, at_least=True),
         Ratio("recall@10, one tenant of 100,000", one.meaning.recall, 0.97, at_least=True),
         Ratio("our search by meaning / raw LanceDB's, exact", many.meaning.p50 / exact.p50),
@@ -57,18 +61,22 @@ def main() -> tuple[Ratio, ...]:
 
 
 class _Ours(NamedTuple):
-    """By meaning alone, by meaning and words, and so with the query embedded."""
+    """The index by meaning alone, by meaning and words, and all that a user waits for."""
 
     meaning: Answers
     both: Answers
-    embedded: Answers
+    whole: Answers
 
 
 def _ours(folder: Path, embedder: MiniLmEmbedder, rows: Rows, name: str) -> _Ours:
-    index = LanceMemoryIndex(folder, embedder)
+    store = open_run_store(f"sqlite:///{folder / 'runs.db'}")
+    index = LanceMemoryIndex(folder / "memory", embedder)
+    recaller = Recaller(lambda: store, SystemClock(), lambda _: (embedder, index))
     begun = time.perf_counter()
     for tenant in range(rows.tenants):
         for some in _in_parts(list(_embedded(rows, tenant)), 5_000):
+            with store.begin(f"tenant-{tenant}") as tx:
+                tx.save_memories([one.memory for one in some])
             index.upsert(f"tenant-{tenant}", some)
         index.optimize(f"tenant-{tenant}", keep=timedelta(0))
     print(f"{name}: indexed and optimized in {time.perf_counter() - begun:.0f} s", flush=True)
@@ -78,15 +86,21 @@ def _ours(folder: Path, embedder: MiniLmEmbedder, rows: Rows, name: str) -> _Our
         found = index.search(f"tenant-{tenant}", query, vector.tolist())
         return {int(hit.memory.id) for hit in found}
 
-    def with_embedding(tenant: int, vector: Any, text: str) -> set[int]:
-        embedder.embed([text])
-        return search(tenant, vector, text, None)
+    def recall(tenant: int, vector: Any, text: str) -> set[int]:
+        # The vectors here are made, not embedded: what is found says nothing, and what it took does.
+        del vector
+        found = recaller.recall(
+            f"tenant-{tenant}", RecallQuery(text, tuple(Collection), limit=BEST)
+        )
+        return {int(hit.memory.id) for hit in found}
 
-    return _Ours(
+    answers = _Ours(
         _told(ask(f"{name}, by meaning alone", rows, lambda t, v, w: search(t, v, w, 0))),
         _told(ask(f"{name}, by meaning and words", rows, lambda t, v, w: search(t, v, w, None))),
-        _told(ask(f"{name}, both, and the query embedded", rows, with_embedding)),
+        _told(ask(f"{name}, embedded and confirmed by the record", rows, recall)),
     )
+    store.close()
+    return answers
 
 
 def _told(answers: Answers) -> Answers:
