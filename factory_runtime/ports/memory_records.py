@@ -81,7 +81,17 @@ class MemoryRecords(Protocol):
     # what the index has of it
 
     def unindexed_memories(self, limit: int) -> tuple[Memory, ...]:
-        """Those that the index does not have as they are now, the longest waiting first."""
+        """Those that the index does not have as they are now, the longest waiting first.
+
+        What the release before has written of them is taken in, as by ``adopt_memories``.
+        """
+        ...
+
+    def adopt_memories(self, limit: int) -> int:
+        """Take in what the release before has written or rewritten: how many, at most ``limit``.
+
+        They are to be indexed again, and the vectors of texts that are no more are gone.
+        """
         ...
 
     def unindexed_line(self) -> Line | None:
@@ -107,7 +117,7 @@ class MemoryRecords(Protocol):
     ) -> Mapping[str, tuple[float, ...]]: ...
 
     def memories_without_vector(self, model: str, limit: int) -> tuple[Memory, ...]:
-        """In the order of ids."""
+        """In the order of ids; what the release before has rewritten of them is taken in."""
         ...
 
     def count_vectors(self, model: str) -> int:
@@ -118,6 +128,10 @@ class MemoryRecords(Protocol):
 
     def drop_unused_vectors(self, digests: Collection[str]) -> None:
         """Those of them whose text no memory has."""
+        ...
+
+    def unused_vectors(self, limit: int) -> tuple[str, ...]:
+        """Digests of such texts, of which vectors are kept all the same."""
         ...
 
     # models

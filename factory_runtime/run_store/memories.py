@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, case, distinct, exists, func, select, tuple_
+from sqlalchemy import ColumnElement, Row, and_, case, distinct, exists, func, or_, select, tuple_
 
 from factory_runtime.domain.errors import StaleVersionError
 from factory_runtime.domain.memory import Collection as MemoryCollection
@@ -194,11 +194,9 @@ class Memories:
     # what the index has of it
 
     def unindexed_memories(self, limit: int) -> tuple[Memory, ...]:
-        self._adopt()
-        order = (_columns.changed_at, _columns.id)
-        return self._rows.list(
-            MEMORIES, _columns.indexed_at.is_(None), _KNOWN, order_by=order, limit=limit
-        )
+        waits = _columns.indexed_at.is_(None)
+        self._adopt(_columns.kind.is_(None), waits)
+        return self._listed(waits, order_by=(_columns.changed_at, _columns.id), limit=limit)
 
     def unindexed_line(self) -> Line | None:
         since = func.min(func.coalesce(_columns.changed_at, _columns.created_at))
@@ -207,6 +205,11 @@ class Memories:
         )
         ((count, waits_since),) = self._rows.select(query)
         return Line(count, waits_since) if count else None
+
+    def adopt_memories(self, limit: int) -> int:
+        # It gives what it writes a new time of creation each time, and knows of no other.
+        rewritten = _columns.created_at > _columns.changed_at
+        return self._adopt(or_(_columns.kind.is_(None), rewritten), limit=limit)
 
     def mark_indexed(self, memories: Iterable[Memory], at: datetime) -> None:
         for memory in memories:
@@ -223,22 +226,52 @@ class Memories:
         edition = {"revision": revision, "changed_at": changed_at, "text_digest": text_digest}
         self._rows.change(MEMORIES, changes, id=memory.id, **edition)
 
-    def _adopt(self) -> None:
-        """Fill in what the release before leaves empty: it may be at work until all are upgraded."""
-        unknown = (_columns.kind.is_(None), _columns.indexed_at.is_(None))
-        query = (
-            select(_columns.id, _columns.text, _columns.collection, _columns.created_at)
-            .where(_columns.tenant_id == self._rows.tenant_id, *unknown)
-            .limit(_AT_ONCE)
+    def _listed(
+        self, *where: Condition, order_by: Sequence[ColumnElement[Any]], limit: int
+    ) -> tuple[Memory, ...]:
+        """Memories whose digest is that of their text: the release before knows of no digest."""
+        found = self._rows.list(MEMORIES, _KNOWN, *where, order_by=order_by, limit=limit)
+        digests = {one.id: one.text_digest for one in found}
+        stale: list[str] = []
+        for some in _parts(digests):
+            mine = (_columns.tenant_id == self._rows.tenant_id, _columns.id.in_(some))
+            kept = self._rows.select(select(_columns.id, _columns.text_digest).where(*mine))
+            stale += [id_ for id_, digest in kept if digest != digests[id_]]
+        if not stale:
+            return found
+        self._adopt(_columns.id.in_(stale), limit=len(stale))
+        return self._rows.list(MEMORIES, _KNOWN, *where, order_by=order_by, limit=limit)
+
+    def _adopt(self, *where: Condition, limit: int = _AT_ONCE) -> int:
+        """Fill in what the release before leaves as it was: how many memories.
+
+        It may be at work until all are upgraded.
+        """
+        mine = (_columns.tenant_id == self._rows.tenant_id, *where)
+        query = select(
+            _columns.id,
+            _columns.text,
+            _columns.text_digest,
+            _columns.kind,
+            _columns.collection,
+            _columns.created_at,
+            _columns.changed_at,
+            _columns.revision,
         )
-        for id_, text, collection, created_at in self._rows.select(query):
-            is_template = collection is MemoryCollection.TEMPLATES
+        rows = self._rows.select(query.where(*mine).limit(limit))
+        for row in rows:
+            is_template = row.collection is MemoryCollection.TEMPLATES
             changes = {
-                "kind": Kind.TEMPLATE if is_template else Kind.RUN,
-                "text_digest": digest_of_text(text),
-                "changed_at": created_at,
+                "kind": row.kind or (Kind.TEMPLATE if is_template else Kind.RUN),
+                "text_digest": digest_of_text(row.text),
+                "changed_at": max(row.created_at, row.changed_at or row.created_at),
+                "revision": row.revision + (row.kind is not None),
+                "indexed_at": None,
+                "prose": None,
             }
-            self._rows.update(MEMORIES, changes, _columns.id == id_)
+            self._rows.update(MEMORIES, changes, _columns.id == row.id)
+        self.drop_unused_vectors({row.text_digest for row in rows if row.text_digest})
+        return len(rows)
 
     # vectors
 
@@ -255,9 +288,7 @@ class Memories:
         return found
 
     def memories_without_vector(self, model: str, limit: int) -> tuple[Memory, ...]:
-        order = (_columns.id,)
-        without = ~_has_vector(model)
-        return self._rows.list(MEMORIES, _KNOWN, without, order_by=order, limit=limit)
+        return self._listed(~_has_vector(model), order_by=(_columns.id,), limit=limit)
 
     def count_vectors(self, model: str) -> int:
         return self._rows.count(MEMORIES, _KNOWN, _has_vector(model))
@@ -268,6 +299,13 @@ class Memories:
     def drop_unused_vectors(self, digests: Collection[str]) -> None:
         for some in _parts(digests):
             self._drop_orphans(some)
+
+    def unused_vectors(self, limit: int) -> tuple[str, ...]:
+        columns = memory_vectors.c
+        unread = ~_has_text(columns.tenant_id, columns.text_digest)
+        mine = columns.tenant_id == self._rows.tenant_id
+        query = select(columns.text_digest).where(mine, unread).distinct().limit(limit)
+        return tuple(digest for (digest,) in self._rows.select(query))
 
     # models
 

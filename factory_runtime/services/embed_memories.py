@@ -43,15 +43,23 @@ def new_vectors(
 
 
 def save_vectors(
-    store: RunStore, tenant_id: str, embedder: Embedder, vectors: Mapping[str, Vector]
+    store: RunStore,
+    tenant_id: str,
+    embedder: Embedder,
+    memories: Iterable[Memory],
+    vectors: Mapping[str, Vector],
 ) -> None:
-    """Keep them, for good."""
-    if vectors:
-        model = model_name(embedder)
-        with store.begin(tenant_id) as tx:
-            tx.save_vectors(
-                MemoryVector(tenant_id, model, digest, vector) for digest, vector in vectors.items()
-            )
+    """Keep them, for good: of the memories that still have the text that was embedded."""
+    if not vectors:
+        return
+    model = model_name(embedder)
+    with store.begin(tenant_id) as tx:
+        texts = {one.text_digest for one in tx.find_memories([one.id for one in memories])}
+        tx.save_vectors(
+            MemoryVector(tenant_id, model, digest, vector)
+            for digest, vector in vectors.items()
+            if digest in texts
+        )
 
 
 def embedded(memories: Sequence[Memory], vectors: Mapping[str, Vector]) -> list[Embedded]:

@@ -27,7 +27,7 @@ from factory_runtime.services.outbox import leave
 from factory_runtime.services.topics import MEMORY_INDEX
 
 BATCH = 200
-"""Memories that are embedded together, and put in by one commit a collection."""
+"""Memories that are embedded together, and put in by one commit."""
 
 OPTIMIZE_AFTER = 40
 """Commits: each leaves files behind, and makes the next search a little slower."""
@@ -208,7 +208,7 @@ class Indexer:
         except FactoryError as error:
             self._leave_alone(model.record, error)
             return {}
-        save_vectors(self._store, held.tenant_id, model.embedder, new)
+        save_vectors(self._store, held.tenant_id, model.embedder, memories, new)
         held.renew()  # embedding may have taken a while
         return new
 

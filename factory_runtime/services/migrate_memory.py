@@ -200,7 +200,7 @@ class Migrator:
     def _build_some(self, held: Held, opened: OpenedModel) -> bool:
         """Whether there was something to make."""
         tenant_id = held.tenant_id
-        with self._store.begin(tenant_id, read_only=True) as tx:
+        with self._store.begin(tenant_id, durable=False) as tx:
             memories = tx.memories_without_vector(opened.name, BATCH)
         if not memories:
             return False
@@ -208,11 +208,11 @@ class Migrator:
         new = new_vectors(opened.embedder, memories, kept)
         held.renew()  # embedding may have taken a while
         opened.index.upsert(tenant_id, embedded(memories, {**kept, **new}))
-        save_vectors(self._store, tenant_id, opened.embedder, new)
+        save_vectors(self._store, tenant_id, opened.embedder, memories, new)
         return True
 
     def _require_vectors(self, tenant_id: str, model: str) -> None:
-        with self._store.begin(tenant_id, read_only=True) as tx:
+        with self._store.begin(tenant_id, durable=False) as tx:
             without = tx.memories_without_vector(model, BATCH)
             # What is not indexed yet gets its vectors of all models when it is.
             if len(without) < BATCH and all(one.indexed_at is None for one in without):

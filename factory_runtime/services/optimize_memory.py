@@ -10,6 +10,9 @@ from factory_runtime.ports import Clock, MemoryIndex, RunStore
 from factory_runtime.services.index_memory import KEEP
 from factory_runtime.services.memory_lock import try_memory
 
+_AT_ONCE = 1000
+"""Rows: what is left waits for the next hour."""
+
 _LOG = logging.getLogger("factory.memory")
 
 
@@ -28,7 +31,7 @@ class Optimized:
 
 
 def optimize_memory(store: RunStore, clock: Clock, index: MemoryIndex, worker: str) -> Optimized:
-    """Put every tenant's memory in order. One that cannot be read hinders no other.
+    """Put every tenant's memory in order, and its records. One that fails hinders no other.
 
     Raises:
         MemoryUnavailableError: the index cannot be read at all.
@@ -39,6 +42,7 @@ def optimize_memory(store: RunStore, clock: Clock, index: MemoryIndex, worker: s
             if held is None:
                 busy += 1
                 continue
+            _mend(store, tenant_id)
             try:
                 index.optimize(tenant_id, KEEP)
                 done += 1
@@ -46,3 +50,13 @@ def optimize_memory(store: RunStore, clock: Clock, index: MemoryIndex, worker: s
                 _LOG.warning("the memory of %s is not put in order: %s", tenant_id, error)
                 failed += 1
     return Optimized(done, busy, failed)
+
+
+def _mend(store: RunStore, tenant_id: str) -> None:
+    """Take in what the release before has rewritten, and drop vectors of texts that are no more."""
+    with store.begin(tenant_id) as tx:
+        tx.adopt_memories(_AT_ONCE)
+        unused = tx.unused_vectors(_AT_ONCE)
+        if unused:
+            tx.overwrite_deleted()
+            tx.drop_unused_vectors(unused)

@@ -178,6 +178,6 @@ class _Filling:
         if isinstance(embedder, Unopened):
             return embedded([one for one in memories if one.text_digest in kept], kept)
         new = new_vectors(embedder, memories, kept)
-        save_vectors(store, tenant_id, embedder, new)
+        save_vectors(store, tenant_id, embedder, memories, new)
         self.embedded += len(new)
         return embedded(memories, {**kept, **new})

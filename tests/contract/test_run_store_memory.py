@@ -264,6 +264,17 @@ def test_a_text_that_is_no_more_leaves_no_vector(run_store: RunStore) -> None:
         assert not tx.find_vectors(MODEL, [memory.text_digest])
 
 
+def test_a_vector_whose_text_no_memory_has_is_told_of(run_store: RunStore) -> None:
+    memory, gone = a_memory(), a_memory(text="gone")
+    with run_store.begin(TENANT) as tx:
+        tx.save_memories([memory])
+        tx.save_vectors([a_vector(memory), a_vector(gone), a_vector(gone, model="other/1")])
+        assert tx.unused_vectors(9) == (gone.text_digest,)
+        tx.drop_unused_vectors([memory.text_digest, gone.text_digest])
+        assert tx.unused_vectors(9) == ()
+        assert tx.count_vectors(MODEL) == 1
+
+
 def test_vectors_of_one_model_are_dropped_alone(run_store: RunStore) -> None:
     memory = a_memory()
     with run_store.begin(TENANT) as tx:

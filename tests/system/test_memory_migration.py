@@ -15,7 +15,7 @@ from sqlalchemy import Connection, text
 from factory_runtime.domain.memory import Kind, digest_of_text
 from factory_runtime.run_store import open_run_store
 from factory_runtime.run_store.engines import for_writing, open_engine, parse_url
-from tests.builders import NOON, TENANT
+from tests.builders import NOON, TENANT, after
 
 MANY = 501
 """More than the upgrade looks at in one go."""
@@ -80,3 +80,27 @@ def test_what_the_release_before_learns_after_the_upgrade_is_taken_in(old_url: s
             assert (late.kind, late.changed_at) == (Kind.TEMPLATE, NOON)
             assert tx.find_memories(["mem-late"]) == (late,)
             assert "mem-late" in {memory.id for memory in tx.memories_without_vector("m/1", 1000)}
+
+
+_REWRITE = text("UPDATE memory_records SET text = :text, created_at = :at WHERE id = :id")
+
+
+def test_what_the_release_before_rewrites_after_the_upgrade_is_taken_in(old_url: str) -> None:
+    with closing(open_run_store(old_url)) as store:
+        with store.begin(TENANT) as tx:
+            tx.mark_indexed(tx.unindexed_memories(1000), after(1))
+        later: datetime | str = after(9)
+        if store.engine.dialect.name == "sqlite":
+            later = after(9).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+        with store.engine.connect() as connection, for_writing(connection).begin():
+            connection.execute(_REWRITE, {"text": "other", "at": later, "id": "mem-007"})
+        assert store.unindexed_tenants() == ()
+        with store.begin(TENANT) as tx:
+            (before,) = tx.find_memories(["mem-007"])
+            assert tx.adopt_memories(9) == 1
+            assert tx.adopt_memories(9) == 0
+            (late,) = tx.unindexed_memories(9)
+            assert (late.id, late.text, late.changed_at) == ("mem-007", "other", after(9))
+            assert late.revision == before.revision + 1
+            without = {one.id for one in tx.memories_without_vector("minilm/1", 9)}
+            assert without == {"mem-007", "mem-t"}

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import NoReturn
 
 import pytest
+from sqlalchemy import update
 
 from factory_runtime.domain.audit import AuditFilter
 from factory_runtime.domain.errors import (
@@ -16,7 +17,11 @@ from factory_runtime.domain.errors import (
     NotFoundError,
     SettingsError,
 )
-from factory_runtime.domain.memory import ModelStatus
+from factory_runtime.domain.memory import Memory, ModelStatus
+from factory_runtime.ports import RunStore
+from factory_runtime.run_store import SqlRunStore
+from factory_runtime.run_store.engines import for_writing
+from factory_runtime.run_store.tables import memory_records
 from factory_runtime.services.drain_outbox import Drained, drain_outbox
 from factory_runtime.services.memory_lock import HOLD, NAME
 from factory_runtime.services.memory_models import active_of
@@ -298,3 +303,38 @@ def test_every_change_of_a_model_is_audited(moving: Moving, factory: SmallFactor
         ("memory.model-switch", NEW),
         ("memory.model-drop", OLD),
     ]
+
+
+def test_what_the_release_before_has_rewritten_gets_its_vector_and_the_build_ends(
+    moving: Moving,
+) -> None:
+    first, *_ = moving.all()
+    rewrite(moving.store, first, "rewritten")
+    moving.migrator.begin(TENANT, "second", ADA)
+    assert moving.migrator.build(TENANT, NEW, most=3)
+    assert moving.vectors(["rewritten"], moving.new) == 1
+    assert moving.unindexed() == [first.id]
+    moving.indexer.catch_up(TENANT)
+    assert moving.vectors([first.text]) == 0
+    assert "rewritten" in {row.memory.text for row in moving.index.rows()}
+
+
+def test_a_text_that_changes_while_it_is_embedded_leaves_no_vector(moving: Moving) -> None:
+    first, *_ = moving.all()
+
+    def change(text: str) -> None:
+        if text == first.text:
+            moving.learn(replace(first, text="changed"))
+
+    moving.new.amid = change
+    moving.complete()
+    assert moving.vectors([first.text], moving.new) == 0
+    assert moving.vectors(["changed"], moving.new) == 1
+
+
+def rewrite(store: RunStore, memory: Memory, text: str) -> None:
+    """As the release before does, which knows of no digest."""
+    assert isinstance(store, SqlRunStore)
+    with store.engine.connect() as connection, for_writing(connection).begin():
+        of = (memory_records.c.id == memory.id,)
+        connection.execute(update(memory_records).where(*of).values(text=text))

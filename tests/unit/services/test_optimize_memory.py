@@ -6,10 +6,12 @@ from collections.abc import Callable
 from datetime import timedelta
 
 from factory_runtime.domain.errors import MemoryUnavailableError
+from factory_runtime.domain.memory import MemoryVector
 from factory_runtime.memory.in_memory import InMemoryMemoryIndex, WordsEmbedder
 from factory_runtime.services.index_memory import KEEP
 from factory_runtime.services.memory_lock import NAME
 from factory_runtime.services.optimize_memory import Optimized, optimize_memory
+from tests.builders import a_memory
 from tests.small_factory import SmallFactory
 
 HERE = "here:1"
@@ -60,3 +62,16 @@ def test_one_that_was_killed_keeps_nobody_from_it(factory: SmallFactory, dead: s
     with factory.store.begin("acme") as tx:
         assert tx.try_lock(NAME, f"{dead}-1", now, now + timedelta(hours=1))
     assert optimize_memory(factory.store, factory.clock, Watched(), HERE) == Optimized(2, 0, 1)
+
+
+def test_vectors_of_texts_that_are_no_more_are_dropped(factory: SmallFactory) -> None:
+    kept, gone = a_memory(text="kept"), a_memory(text="gone")
+    with factory.store.begin("acme") as tx:
+        tx.save_memories([kept])
+        tx.save_vectors(
+            MemoryVector("acme", "m/1", one.text_digest, (1.0,)) for one in (kept, gone)
+        )
+    optimize_memory(factory.store, factory.clock, Watched(), HERE)
+    with factory.store.begin("acme", read_only=True) as tx:
+        found = tx.find_vectors("m/1", [kept.text_digest, gone.text_digest])
+    assert found.keys() == {kept.text_digest}
