@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from factory_runtime.bootstrap import Runtime
@@ -10,6 +10,16 @@ from factory_runtime.domain.memory import Embedded, Memory
 from factory_runtime.memory.in_memory import InMemoryMemoryIndex, WordsEmbedder
 from factory_runtime.ports import Embedder, MemoryIndex, RunStore
 from factory_runtime.services.recall import Opened
+
+
+class Kinder(WordsEmbedder):
+    """Another model, to which all texts are much like any query."""
+
+    model = "kinder"
+
+    def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
+        own = super().embed(texts)
+        return [(2.0, *vector[1:]) for vector in own]
 
 
 @dataclass

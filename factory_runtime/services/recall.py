@@ -95,12 +95,13 @@ class Recaller:
             return found
         known = {one.memory.text_digest for one in found}
         lent = [one for one in shared if one.memory.text_digest not in known]
-        if found and lent and not self._have_one_model(tenant_id, lent[0].memory.tenant_id):
+        if found and lent and not self.have_one_model(tenant_id, lent[0].memory.tenant_id):
             return _in_turns(found, lent)[: query.limit]
         both = [*found, *lent]
         return tuple(sorted(both, key=lambda one: (-one.score, one.memory.id))[: query.limit])
 
-    def _have_one_model(self, *tenants: str) -> bool:
+    def have_one_model(self, *tenants: str) -> bool:
+        """Whether scores of what these tenants remember can be compared."""
         return len({model_name(self.open(tenant_id)[0]) for tenant_id in tenants}) == 1
 
     def sharing(self, tenant_id: str) -> tuple[str, frozenset[Collection]] | None:

@@ -124,6 +124,8 @@ class Suggester:
             for name, vector in zip(templates, vectors, strict=True)
         }
         for one in found:
+            if one.shared_by and not self.recaller.have_one_model(tenant_id, one.shared_by):
+                continue
             name = str(one.memory.template_id)
             scores[name] = max(scores[name], one.score)
         near = (

@@ -24,7 +24,7 @@ from factory_runtime.run_store import InMemoryRunStore, SqlRunStore
 from factory_runtime.services.recall import MAX_QUERY, Opened, Recaller, newest_versions
 from factory_runtime.settings import Settings
 from tests.builders import NOON, a_memory, a_template_record
-from tests.remembering import Remembering, remembering_of
+from tests.remembering import Kinder, Remembering, remembering_of
 from tests.small_factory import SettableClock
 
 ORDERS = RecallQuery("orders service", tuple(Collection), limit=10)
@@ -126,15 +126,6 @@ def test_the_same_text_is_ones_own(known: Remembering):
 
 
 def test_scores_of_another_model_are_no_measure_of_ones_own(known: Remembering):
-    class Kinder(WordsEmbedder):
-        """Another model, to which all texts are much like the query."""
-
-        model = "kinder"
-
-        def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
-            own = super().embed(texts)
-            return [(2.0, *vector[1:]) for vector in own]
-
     theirs = Remembering(known.store, Kinder())
     platform: dict[str, Any] = {"tenant_id": "platform", "kind": Kind.DOCUMENT}
     theirs.remember(*(a_memory(id=f"mem-{n}", text=f"other {n}", **platform) for n in range(3)))

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from factory_runtime.compiler.schema import normalise_inputs
 from factory_runtime.domain.errors import InputError, PolicyUnavailableError
-from factory_runtime.domain.memory import Kind, Memory
+from factory_runtime.domain.memory import Collection, Kind, Memory
 from factory_runtime.domain.policy import Policy, TemplateRule
 from factory_runtime.domain.suggestion import Suggestion
+from factory_runtime.ports import RecallQuery
 from factory_runtime.services.recall import Recaller
 from factory_runtime.services.suggest_inputs import suggest_inputs
 from factory_runtime.services.suggest_template import Suggester
 from tests.builders import TENANT, a_memory, a_step, a_template
-from tests.remembering import Remembering
+from tests.remembering import Kinder, Remembering
 from tests.small_factory import SmallFactory
 
 SHOP = """
@@ -99,6 +101,28 @@ def test_what_templates_say_is_embedded_once(shop: Shop, monkeypatch: pytest.Mon
     assert [one.template_id for one in again.nearest] == ["pages", "shop"]
     assert first == shop.suggest()
     assert [len(texts) for texts in asked] == [3, 1, 1]
+
+
+def test_what_another_model_scores_says_nothing_of_which_is_nearer(shop: Shop):
+    theirs = Remembering(shop.factory.store, Kinder())
+    told = a_memory(tenant_id="platform", kind=Kind.TEMPLATE, text="told", template_id="pages")
+    theirs.remember(told)
+    shop.remember("keeps orders")
+    opened = {"platform": theirs.open, TENANT: shop.known.open}
+    recaller = Recaller(
+        lambda: shop.factory.store,
+        shop.factory.clock,
+        lambda tenant_id: opened[tenant_id](tenant_id),
+        "platform",
+        lambda _tenant: frozenset(Collection),
+    )
+    wanted = "orders for rockets on the moon"
+    (theirs_scored,) = (
+        one.score for one in recaller.recall(TENANT, RecallQuery(wanted)) if one.shared_by
+    )
+    nearest = replace(shop.suggester, recaller=recaller).suggest(TENANT, wanted).nearest
+    assert theirs_scored > nearest[0].score
+    assert [one.template_id for one in nearest] == ["shop", "pages"]
 
 
 def test_where_nothing_is_near_it_says_so_and_what_there_is(shop: Shop):
