@@ -217,7 +217,6 @@ EMPTY: dict[str, Call] = {
     "count_memories": lambda tx: tx.count_memories(),
     "memories_without_prose": lambda tx: tx.memories_without_prose([MEMORY.kind], after(9), 9),
     "unindexed_memories": lambda tx: tx.unindexed_memories(9),
-    "adopt_memories": lambda tx: tx.adopt_memories(9),
     "find_vectors": lambda tx: tx.find_vectors(VECTOR.model, [VECTOR.text_digest]),
     "memories_without_vector": lambda tx: tx.memories_without_vector("other/1", 9),
     "count_vectors": lambda tx: tx.count_vectors(VECTOR.model),
@@ -294,6 +293,7 @@ BESIDE: dict[str, Call] = {
     "save_memories": lambda tx: tx.save_memories([replace(foreign(MEMORY), text="stolen")]),
     "save_prose": lambda tx: tx.save_prose(MEMORY, "stolen", after(9)),
     "delete_memories": lambda tx: tx.delete_memories([MEMORY.id]),
+    "adopt_memories": lambda tx: tx.adopt_memories(9),
     "mark_indexed": lambda tx: tx.mark_indexed([MEMORY], after(9)),
     "mark_unindexed": lambda tx: tx.mark_unindexed(),
     "save_vectors": lambda tx: tx.save_vectors([replace(foreign(VECTOR), vector=(0.0, 1.0))]),
@@ -394,7 +394,7 @@ def settle(store: RunStore) -> None:
         tx.register_template(TEMPLATE)
         tx.add_request(REQUEST)
         tx.save_memories([MEMORY])
-        tx.save_vectors([VECTOR])
+        tx.save_vectors([VECTOR, replace(VECTOR, text_digest="9" * 64)])
         tx.save_model(MODEL)
         tx.add_observations([SEEN])
         tx.add_uses([USE])

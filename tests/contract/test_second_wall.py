@@ -29,7 +29,7 @@ from tests.two_tenants import (
     settle,
 )
 
-_BESIDE_FIRST_WALL = {"count_reuse", "list_letter_groups", "unindexed_line"}
+_BESIDE_FIRST_WALL = {"count_reuse", "list_letter_groups", "unindexed_line", "unused_vectors"}
 """They count and group, which the query layer cannot, and name their tenant themselves."""
 
 _PREPARED = ("_changing", "_finding", "_locking", "_inserting", "_appending")
