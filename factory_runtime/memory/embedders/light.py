@@ -6,7 +6,6 @@ that it does is to look up and to add.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory_runtime.domain.errors import MemoryUnavailableError
+from factory_runtime.memory.embedders.loaded import loaded_once
 from factory_runtime.memory.embedders.texts import readable
 
 if TYPE_CHECKING:
@@ -58,9 +58,7 @@ class LightEmbedder:
     dimensions = 256
 
     def __init__(self, find_words: Callable[[], Path] = installed_words) -> None:
-        self._find_words = find_words
-        self._loaded: _Model | None = None
-        self._lock = threading.Lock()
+        self._model = loaded_once(lambda: _load(find_words()))
 
     def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
         """One unit vector a text, in their order.
@@ -79,12 +77,6 @@ class LightEmbedder:
         """
         given = readable(text, len(text))
         return len(self._model().tokenizer.encode(given, add_special_tokens=False).ids)
-
-    def _model(self) -> _Model:
-        with self._lock:
-            if self._loaded is None:
-                self._loaded = _load(self._find_words())
-            return self._loaded
 
 
 def _vector(model: _Model, text: str) -> tuple[float, ...]:

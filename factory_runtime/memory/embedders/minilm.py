@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import import_module, resources
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from factory_runtime.domain.errors import MemoryUnavailableError
 from factory_runtime.memory.embedders.blas import one_blas_thread
+from factory_runtime.memory.embedders.loaded import loaded_once
 from factory_runtime.memory.embedders.texts import readable
 
 if TYPE_CHECKING:
@@ -61,9 +61,7 @@ class MiniLmEmbedder:
     dimensions = 384
 
     def __init__(self, find_model: Callable[[], Path] = installed_model) -> None:
-        self._find_model = find_model
-        self._loaded: _Model | None = None
-        self._lock = threading.Lock()
+        self._model = loaded_once(lambda: _load(find_model()))
 
     def embed(self, texts: Sequence[str]) -> list[tuple[float, ...]]:
         """One unit vector a text, in their order.
@@ -88,12 +86,6 @@ class MiniLmEmbedder:
         """
         read = self._model().tokenizer.encode(readable(text, len(text)), add_special_tokens=False)
         return len(read.ids) + sum(len(rest.ids) for rest in read.overflowing)
-
-    def _model(self) -> _Model:
-        with self._lock:
-            if self._loaded is None:
-                self._loaded = _load(self._find_model())
-            return self._loaded
 
 
 def _batches(tokens: Iterable[list[int]]) -> Iterator[list[list[int]]]:
