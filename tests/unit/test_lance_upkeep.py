@@ -9,12 +9,14 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from factory_runtime.domain.errors import MemoryUnavailableError
 from factory_runtime.domain.memory import Collection, Kind
-from factory_runtime.memory.lance import LanceMemoryIndex, Place
+from factory_runtime.memory.lance import LanceMemoryIndex, Place, upkeep
+from factory_runtime.memory.lance.spool import Spool
 from factory_runtime.memory.lance.tables import Tables
 from tests.unit.lance_rows import Given, a_row, all_rows, files_with, found, tables
 
@@ -151,6 +153,32 @@ def test_two_who_put_it_in_order_at_once_do_no_harm(tmp_path: Path) -> None:
     assert len(found(index, limit=20)) == 8
     index.optimize("acme", timedelta(0))
     assert len(found(index, limit=20)) == 8
+
+
+def test_who_was_stopped_for_long_does_not_write_over_what_came_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = LanceMemoryIndex(tmp_path, Given())
+    index.upsert("acme", [a_row("a"), a_row("b", 1)])
+
+    class Stopped(Spool):
+        """Its process was stopped, and another one thought that it was dead."""
+
+        def read(self) -> Any:
+            monkeypatch.undo()
+            LanceMemoryIndex(tmp_path, Given()).upsert("acme", [a_row("new")])
+            return super().read()
+
+    for write in (
+        lambda: index.forget("acme", ["a"]),
+        lambda: index.replace("acme", [a_row("a")]),
+    ):
+        monkeypatch.setattr(upkeep, "Spool", Stopped)
+        with pytest.raises(MemoryUnavailableError, match="meanwhile"):
+            write()
+        assert found(index) == ["a", "b", "new"]
+    index.forget("acme", ["a"])
+    assert found(index) == ["b", "new"]
 
 
 def test_no_room_while_it_is_put_in_order_leaves_it_as_it_was(tmp_path: Path) -> None:

@@ -39,9 +39,13 @@ class Tables:
 
     def find(self, tenant_id: str) -> Any:
         """The table; None where there is none."""
+        return self.named(tenant_id, self.name)
+
+    def named(self, tenant_id: str, name: str) -> Any:
+        """The table with that name; None where there is none."""
         if not self.place.has(tenant_id):
             return None
-        return self._open(self.connect(tenant_id), tenant_id, self.name)
+        return self._open(self.connect(tenant_id), tenant_id, name)
 
     def ensure(self, tenant_id: str) -> Any:
         """The table, made where there is none, with every column that we know."""
@@ -75,13 +79,14 @@ class Tables:
             self.connect(tenant_id).drop_table(name, ignore_missing=True)
             self.place.remove(tenant_id, f"{name}.lance")
 
-    def drop_damaged(self, tenant_id: str) -> None:
-        """The table, where it cannot be opened."""
+    def is_damaged(self, tenant_id: str) -> bool:
+        """Whether the table is there, and cannot be opened."""
         try:
             self.find(tenant_id)
         # LanceDB has no error of its own for it.
         except Exception:
-            self.drop(tenant_id, self.name)
+            return True
+        return False
 
     def drop_if_empty(self, tenant_id: str) -> None:
         """The database, where no table is left in it."""

@@ -8,6 +8,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import Any
 
+from factory_runtime.domain.errors import MemoryUnavailableError
 from factory_runtime.domain.memory import Collection, Embedded, kinds_of
 from factory_runtime.memory.lance.indexes import (
     index_vectors,
@@ -62,22 +63,26 @@ class Upkeep:
         migrate(self.tables, tenant_id)
         known = col("id").isin(list(ids))
         for table in self.tables.all(tenant_id):
-            left = table
+            left, seen = table, int(table.version)
             if table.search().where(known).select(["id"]).limit(1).to_arrow().num_rows:
                 with Spool(table.schema) as rest:
                     rest.write(table.search().where(~known).to_batches())
-                    left = self._overwrite(tenant_id, table.name, rest)
+                    left = self._overwrite(tenant_id, table.name, rest, seen)
             # Also what a kill left behind of an earlier try.
             left.optimize(cleanup_older_than=_AT_ONCE, delete_unverified=True)
 
     def replace(self, tenant_id: str, rows: Iterable[Embedded]) -> int:
         """Nothing changes before all rows are there; then all of it does, in one commit."""
+        name = self.tables.name
+        is_damaged = self.tables.is_damaged(tenant_id)
+        seen = 0 if is_damaged else self._version(tenant_id, name)
         with Spool(schema(self.tables.dimensions)) as spool:
             for batch in _batches(rows):
                 spool.write(self.arrow(batch).to_batches())
-            self.tables.drop_damaged(tenant_id)
-            if spool.rows or self.tables.find(tenant_id) is not None:
-                self._overwrite(tenant_id, self.tables.name, spool)
+            if is_damaged:
+                self.tables.drop(tenant_id, name)
+            if spool.rows or seen:
+                self._overwrite(tenant_id, name, spool, seen)
             drop_old(self.tables, tenant_id)
             return spool.rows
 
@@ -108,10 +113,25 @@ class Upkeep:
         """Of all tables together."""
         return sum(commits_of(table) for table in self.tables.all(tenant_id))
 
-    def _overwrite(self, tenant_id: str, name: str, rows: Spool) -> Any:
-        """One commit: who reads sees all of what was there, or all of what is there now."""
+    def _version(self, tenant_id: str, name: str) -> int:
+        """Of a table; 0 where there is none."""
+        table = self.tables.named(tenant_id, name)
+        return 0 if table is None else int(table.version)
+
+    def _overwrite(self, tenant_id: str, name: str, rows: Spool, seen: int) -> Any:
+        """One commit: who reads sees all of what was there, or all of what is there now.
+
+        Raises:
+            MemoryUnavailableError: the table is of another version than was ``seen``. This process
+                was stopped for so long that another one has taken its turn, and written.
+        """
+        batches = rows.read()
+        if self._version(tenant_id, name) != seen:
+            raise MemoryUnavailableError(
+                f"the memory of {tenant_id} was changed meanwhile", hint="try again"
+            )
         table = self.tables.connect(tenant_id).create_table(
-            name, data=rows.read(), schema=rows.schema, mode="overwrite"
+            name, data=batches, schema=rows.schema, mode="overwrite"
         )
         index_words(table)
         index_vectors(table, self.vector_index_from)
