@@ -12,15 +12,19 @@ FAILED = "failed"
 ENDPOINT = "endpoint"
 """Of an endpoint that does not answer, how often in a row."""
 
+LOST = "index"
+"""Of the memory's index, since when everything is to be put in anew."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tally:
     """A number of times, of one tenant.
 
     Attributes:
-        about: ``asked``, ``failed``, ``endpoint``, or the digest of a text that a model was asked
-            about in vain.
-        until: a day's times count so long; the endpoint, or the text, is left alone so long.
+        about: ``asked``, ``failed``, ``endpoint``, ``index``, or the digest of a text that a model
+            was asked about in vain.
+        until: a day's times count so long; the endpoint, or the text, is left alone so long; the
+            index had everything so long.
     """
 
     tenant_id: str

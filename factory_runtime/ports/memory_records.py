@@ -95,15 +95,22 @@ class MemoryRecords(Protocol):
         ...
 
     def unindexed_line(self) -> Line | None:
-        """How many those are, and since when the one waits that waits longest; None is none."""
+        """How many those are, and since when the one waits that waits longest; None is none.
+
+        One waits since it changed, or since ``mark_all_unindexed``.
+        """
         ...
 
     def mark_indexed(self, memories: Iterable[Memory], at: datetime) -> None:
         """The index has them; not those that are others than when they were read."""
         ...
 
-    def mark_unindexed(self, ids: Collection[str] | None = None) -> None:
-        """The index has lost these; everything where none are named."""
+    def mark_unindexed(self, ids: Collection[str]) -> None:
+        """The index has lost these."""
+        ...
+
+    def mark_all_unindexed(self, at: datetime) -> None:
+        """The index has lost everything, or is to get it anew."""
         ...
 
     # vectors

@@ -26,9 +26,10 @@ from factory_runtime.domain.memory import (
     digest_of_text,
 )
 from factory_runtime.domain.run import RunStatus
-from factory_runtime.domain.tally import Tally
+from factory_runtime.domain.tally import LOST, Tally
 from factory_runtime.ports import Line
 from factory_runtime.run_store.column_types import clean_text
+from factory_runtime.run_store.numbers import unindexed
 from factory_runtime.run_store.paging import equal
 from factory_runtime.run_store.rows import (
     FORGOTTEN,
@@ -199,10 +200,7 @@ class Memories:
         return self._listed(waits, order_by=(_columns.changed_at, _columns.id), limit=limit)
 
     def unindexed_line(self) -> Line | None:
-        since = func.min(func.coalesce(_columns.changed_at, _columns.created_at))
-        query = select(func.count(), since).where(
-            _columns.tenant_id == self._rows.tenant_id, _columns.indexed_at.is_(None)
-        )
+        query = unindexed(_columns.tenant_id == self._rows.tenant_id)
         ((count, waits_since),) = self._rows.select(query)
         return Line(count, waits_since) if count else None
 
@@ -215,10 +213,14 @@ class Memories:
         for memory in memories:
             self._change_edition(memory, {"indexed_at": at})
 
-    def mark_unindexed(self, ids: Collection[str] | None = None) -> None:
+    def mark_unindexed(self, ids: Collection[str]) -> None:
         indexed = _columns.indexed_at.is_not(None)
-        for where in [()] if ids is None else [(_columns.id.in_(some),) for some in _parts(ids)]:
-            self._rows.update(MEMORIES, {"indexed_at": None}, indexed, *where)
+        for some in _parts(ids):
+            self._rows.update(MEMORIES, {"indexed_at": None}, indexed, _columns.id.in_(some))
+
+    def mark_all_unindexed(self, at: datetime) -> None:
+        self._rows.update(MEMORIES, {"indexed_at": None}, _columns.indexed_at.is_not(None))
+        self.save_tally(Tally(self._rows.tenant_id, LOST, 0, at))
 
     def _change_edition(self, memory: Memory, changes: Mapping[str, Any]) -> None:
         """Where it is still the one that was read."""

@@ -19,8 +19,9 @@ from sqlalchemy import (
 )
 
 from factory_runtime.domain.job import JobStatus
-from factory_runtime.domain.tally import ASKED, FAILED
+from factory_runtime.domain.tally import ASKED, FAILED, LOST
 from factory_runtime.ports import EndedJob, EndedRun, EndedUse, FactoryNumbers, Line
+from factory_runtime.run_store.rows import Condition
 from factory_runtime.run_store.tables import (
     breakers,
     failure_kinds,
@@ -63,11 +64,22 @@ def factory_numbers(
 
 def unindexed_line(connection: Connection) -> Line | None:
     """As ``NumberRecords.unindexed_line``."""
-    # What the release before has written has no time of a change yet.
-    since = func.min(func.coalesce(memory_records.c.changed_at, memory_records.c.created_at))
-    query = select(func.count(), since).where(memory_records.c.indexed_at.is_(None))
-    count, waits_since = connection.execute(query).one()
+    count, waits_since = connection.execute(unindexed()).one()
     return Line(count, waits_since) if count else None
+
+
+def unindexed(*where: Condition) -> Select[Any]:
+    """How many memories the index does not have, and since when the first has waited for it."""
+    columns, tallies = memory_records.c, memory_tallies.c
+    # What the release before has written has no time of a change yet.
+    changed_at = func.coalesce(columns.changed_at, columns.created_at)
+    since = case((tallies.until > changed_at, tallies.until), else_=changed_at)
+    lost = and_(tallies.tenant_id == columns.tenant_id, tallies.about == LOST)
+    return (
+        select(func.count(), func.min(since))
+        .select_from(memory_records.outerjoin(memory_tallies, lost))
+        .where(columns.indexed_at.is_(None), *where)
+    )
 
 
 def outbox_lines(connection: Connection) -> Mapping[str, Line]:

@@ -89,7 +89,7 @@ class ContextDesk:
         chosen = [one.recalled for one in cited]
         changes = [one.memory.changed_at or one.memory.created_at for one in chosen]
         with self.store.begin(tenant_id) as tx:
-            waiting = [one.changed_at or one.created_at for one in tx.unindexed_memories(1)]
+            line = tx.unindexed_line()
             package = ContextPackage(
                 tenant_id=tenant_id,
                 id=new_id("ctx"),
@@ -100,7 +100,7 @@ class ContextDesk:
                 created_at=now,
                 expires_at=now + task.ttl,
                 newest_at=max(changes, default=None),
-                lag_seconds=max(((now - at).total_seconds() for at in waiting), default=0.0),
+                lag_seconds=max(0.0, (now - line.since).total_seconds()) if line else 0.0,
                 projects=task.sight,
             )
             tx.add_package(package)

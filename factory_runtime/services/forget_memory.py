@@ -39,6 +39,9 @@ _PAGE = 200
 _PAUSE_SECONDS = 0.02
 """Between two of them: who waits for SQLite only looks now and then whether it is free."""
 
+_MESSAGES_AT_ONCE = 100
+"""That are handled together, of some hundred ids each: filters can be too long."""
+
 _PATTERNS = (Kind.FAILURE, Kind.SUCCESS)
 
 
@@ -240,6 +243,7 @@ class Forgetter:
         self._models = models
         self._worker = worker
         self._refold = refold
+        self._done = set[str]()
 
     @property
     def handlers(self) -> Mapping[str, Callable[[OutboxMessage], None]]:
@@ -256,11 +260,25 @@ class Forgetter:
             scope, key, by = ForgetScope(told["scope"]), str(told["key"]), str(told["by"])
             _erase(self._store, self._clock, self._refold, tenant_id, scope, key, by)
             return
+        if message.id in self._done:
+            return
         with hold_memory(self._store, self._clock, tenant_id, self._worker) as held:
             if told.get("all"):
                 self._drop_all(held)
-            else:
-                self._forget(held, list(told["ids"]), list(told["digests"]))
+                return
+            messages = self._waiting(message)
+            ids = {one for each in messages for one in each.payload["ids"]}
+            digests = {one for each in messages for one in each.payload["digests"]}
+            self._forget(held, sorted(ids), sorted(digests))
+            self._done = {each.id for each in messages}
+
+    def _waiting(self, message: OutboxMessage) -> list[OutboxMessage]:
+        """The message, and others like it of its tenant: an index is written anew for all at once."""
+        waiting = self._store.due_messages(
+            self._clock.now(), limit=_MESSAGES_AT_ONCE, topics=(MEMORY_FORGET,)
+        )
+        alike = (one for one in waiting if one.tenant_id == message.tenant_id)
+        return [message, *(one for one in alike if "ids" in one.payload and one.id != message.id)]
 
     def _forget(self, held: Held, ids: Sequence[str], digests: Sequence[str]) -> None:
         with self._store.begin(held.tenant_id) as tx:
@@ -288,7 +306,7 @@ class Forgetter:
         models = self._models.list(held.tenant_id)
         with self._store.begin(held.tenant_id) as tx:
             tx.overwrite_deleted()
-            tx.mark_unindexed()  # what was learned since
+            tx.mark_all_unindexed(self._clock.now())  # what was learned since
             for model in models:
                 tx.drop_vectors(model.model)
         for index in self._indexes(models):

@@ -75,7 +75,7 @@ class Rebuilder:
             with self._store.begin(tenant_id) as tx:
                 has_any = bool(tx.count_memories())
                 # Killed from here on, the indexer puts in what is not in.
-                tx.mark_unindexed()
+                tx.mark_all_unindexed(self._clock.now())
             return self._replace(held, tell) if has_any else self._drop(held)
 
     def tenants(self) -> tuple[str, ...]:

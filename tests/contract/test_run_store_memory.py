@@ -23,7 +23,7 @@ from factory_runtime.domain.memory import (
     ObservationKind,
 )
 from factory_runtime.domain.tally import ASKED, Tally
-from factory_runtime.ports import RunStore, RunTransaction
+from factory_runtime.ports import Line, RunStore, RunTransaction
 from tests.builders import TENANT, a_memory, after
 
 MODEL = "minilm/1"
@@ -217,13 +217,18 @@ def test_a_memory_that_changed_since_it_was_read_is_not_marked_as_indexed(
 
 
 def test_an_index_that_was_lost_gets_everything_again(run_store: RunStore) -> None:
-    memory = a_memory()
+    memories = [a_memory(id="mem-1"), a_memory(id="mem-2")]
     with run_store.begin(TENANT) as tx:
-        tx.save_memories([memory])
-        tx.mark_indexed([kept(tx, memory)], after(1))
+        tx.save_memories(memories)
+        tx.mark_indexed(tx.find_memories(["mem-1", "mem-2"]), after(1))
     assert run_store.unindexed_tenants() == ()
     with run_store.begin(TENANT) as tx:
-        tx.mark_unindexed()
+        tx.mark_all_unindexed(after(60))
+        assert tx.unindexed_line() == Line(2, after(60)), "what is old waits since then"
+        tx.save_memories([replace(a_memory(id="mem-1"), text="later", changed_at=after(90))])
+        tx.mark_indexed(tx.find_memories(["mem-2"]), after(91))
+        assert tx.unindexed_line() == Line(1, after(90))
+    assert run_store.unindexed_line() == Line(1, after(90))
     assert run_store.unindexed_tenants() == (TENANT,)
 
 
