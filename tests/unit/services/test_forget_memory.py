@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Generator
+from collections.abc import Collection, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -300,6 +300,29 @@ def test_messages_name_a_bounded_number_of_memories(
         if message.topic == topics.MEMORY_FORGET and "ids" in message.payload
     ]
     assert [len(message.payload["ids"]) for message in left] == [2, 2, 1]
+
+
+def test_an_index_is_written_anew_once_for_all_that_waits(
+    library: Forgetful, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drop_memories, "_AT_ONCE", 2)
+    written: list[int] = []
+    forget_rows = library.index.forget
+
+    def forget_and_tell(tenant_id: str, ids: Sequence[str]) -> None:
+        written.append(len(ids))
+        forget_rows(tenant_id, ids)
+
+    monkeypatch.setattr(library.index, "forget", forget_and_tell)
+    many = [a_memory(run_id=f"run-{number}", text="same") for number in (3, 4) for _ in range(5)]
+    library.learn(*many)
+    library.indexer.catch_up(TENANT)
+    for run_id in ("run-3", "run-4"):
+        library.forget(RUN, run_id)
+    library.drain()
+    assert written == [10]
+    assert not {one.id for one in many} & set(library.index.ids())
+    assert library.drain().done == 0
 
 
 # --- page by page
