@@ -163,10 +163,11 @@ class MemoryRecords(Protocol):
         subject: str | None = None,
         run_id: str | None = None,
         project_id: str | None = None,
+        projects: Collection[str] | None = None,
         kind: ObservationKind | None = None,
         limit: int = 1000,
     ) -> tuple[Observation, ...]:
-        """The oldest first; with a limit, the newest so many."""
+        """The oldest first; with a limit, the newest so many. ``projects``: of one of these."""
         ...
 
     def delete_observations(
@@ -195,6 +196,10 @@ class MemoryRecords(Protocol):
     ) -> tuple[MemoryUse, ...]: ...
 
     def count_reuse(self) -> Reuse: ...
+
+    def unname_uses(self, memory_ids: Collection[str]) -> None:
+        """That they were shown, and used, still counts; which ones those were, nobody can tell."""
+        ...
 
     def delete_uses(
         self,

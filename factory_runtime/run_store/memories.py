@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, and_, case, distinct, exists, func, or_, select, tuple_
 
 from factory_runtime.domain.errors import StaleVersionError
+from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.memory import Collection as MemoryCollection
 from factory_runtime.domain.memory import (
     ContextPackage,
@@ -332,6 +333,7 @@ class Memories:
         subject: str | None = None,
         run_id: str | None = None,
         project_id: str | None = None,
+        projects: Collection[str] | None = None,
         kind: ObservationKind | None = None,
         limit: int = 1000,
     ) -> tuple[Observation, ...]:
@@ -342,6 +344,8 @@ class Memories:
             (columns.project_id, project_id),
             (columns.kind, kind),
         )
+        if projects is not None:
+            where = [*where, columns.project_id.in_(projects)]
         newest_first = (
             columns.at.desc(),
             columns.subject.desc(),
@@ -406,6 +410,15 @@ class Memories:
             select(*counts).select_from(joined).where(mine)
         )
         return Reuse(shown, used_by, succeeded)
+
+    def unname_uses(self, memory_ids: Collection[str]) -> None:
+        columns = memory_uses.c
+        mine = columns.tenant_id == self._rows.tenant_id
+        for some in _parts(memory_ids):
+            used = select(columns.memory_id).where(mine, columns.memory_id.in_(some)).distinct()
+            for (id_,) in self._rows.select(used):
+                nameless = {"memory_id": new_id("forgotten")}
+                self._rows.update(USES, nameless, columns.memory_id == id_)
 
     def delete_uses(
         self,

@@ -80,8 +80,7 @@ def _memory_of(
     tx: RunTransaction, subject: str, now: datetime, projects: tuple[str, ...] | None = None
 ) -> Memory | None:
     failed, tried, ended = (
-        [one for one in seen(tx, subject, kind) if projects is None or one.project_id in projects]
-        for kind in (_K.FAILED, _K.TRIED, _K.ENDED)
+        _seen(tx, subject, kind, projects) for kind in (_K.FAILED, _K.TRIED, _K.ENDED)
     )
     failure = fold_failure([*failed, *tried])
     if failure is not None:
@@ -92,13 +91,18 @@ def _memory_of(
     return memory_of_success(success, now)
 
 
-def seen(tx: RunTransaction, subject: str, kind: ObservationKind) -> tuple[Observation, ...]:
+def _seen(
+    tx: RunTransaction,
+    subject: str,
+    kind: ObservationKind,
+    projects: tuple[str, ...] | None = None,
+) -> tuple[Observation, ...]:
     """What was observed of a subject: as much as patterns are made of."""
-    return tx.list_observations(subject=subject, kind=kind, limit=_NEWEST[kind])
+    return tx.list_observations(subject=subject, kind=kind, projects=projects, limit=_NEWEST[kind])
 
 
 def _lost_tries(tx: RunTransaction, subject: str) -> list[Observation]:
-    failed = seen(tx, subject, _K.FAILED)
+    failed = _seen(tx, subject, _K.FAILED)
     lines = {line_id(one.tenant_id, one.project_id, str(one.facts["template"])) for one in failed}
     return [one for line in sorted(lines) for one in tries_behind(lines_since(tx, line), subject)]
 

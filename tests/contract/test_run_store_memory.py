@@ -21,6 +21,7 @@ from factory_runtime.domain.memory import (
     ModelStatus,
     Observation,
     ObservationKind,
+    Reuse,
 )
 from factory_runtime.domain.tally import ASKED, Tally
 from factory_runtime.ports import Line, RunStore, RunTransaction
@@ -317,6 +318,9 @@ def test_what_was_seen_is_kept_once_and_listed_by_age(run_store: RunStore) -> No
         assert tx.list_observations(subject="mem-pattern") == (first, later)
         assert tx.list_observations(subject="mem-pattern", limit=1) == (later,)
         assert tx.list_observations(project_id="shop", kind=ObservationKind.TRIED) == ()
+        assert tx.list_observations(projects=("other", "shop"), limit=1) == (later,)
+        assert tx.list_observations(projects=("other",)) == ()
+        assert tx.list_observations(projects=()) == ()
 
 
 def test_forgetting_a_run_tells_which_subjects_it_was_seen_of(run_store: RunStore) -> None:
@@ -354,6 +358,11 @@ def test_a_use_is_noted_once_and_marked_when_it_was_made(run_store: RunStore) ->
         used = replace(shown, used_at=after(1))
         assert tx.list_uses(run_id="run-1") == (used, also)
         assert tx.list_uses(memory_id="mem-2") == (also,)
+        tx.unname_uses(["mem-1", "mem-3"])
+        nameless, still = tx.list_uses(run_id="run-1")
+        assert (replace(nameless, memory_id="mem-1"), still) == (used, also)
+        assert nameless.memory_id.startswith("forgotten-")
+        assert tx.count_reuse() == Reuse(shown=1, used=1, succeeded=0)
         assert tx.delete_uses(run_id="run-1", limit=1) == 1
         assert tx.list_uses() == (also,)
         assert tx.delete_uses(run_id="run-1") == 1

@@ -13,6 +13,7 @@ from factory_runtime.domain.memory import Collection, Memory, Observation, Obser
 from factory_runtime.domain.success_pattern import Combination
 from factory_runtime.ports import RecallQuery
 from factory_runtime.run_store import InMemoryRunStore
+from factory_runtime.services import refold
 from factory_runtime.services.failure_patterns import find_failure_memory_id
 from factory_runtime.services.letter_hints import look_up
 from factory_runtime.services.recall import Recaller
@@ -84,6 +85,14 @@ def test_a_failure_of_several_projects_is_told_to_each_as_its_own(known: Remembe
     (read,) = recaller_of(known).find(TENANT, [FAILURE], ("shop",))
     assert read.memory == own
     assert recalled(known, "shop", "mill")[FAILURE].facts["runs"] == 3
+
+
+def test_what_a_quiet_project_saw_is_not_hidden_by_what_others_saw_since(
+    known: Remembering, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(refold, "_NEWEST", dict.fromkeys(ObservationKind, 3))
+    learn(known, [failed("shop", 1), *(failed(name, n) for n in (2, 3) for name in ("a", "b"))])
+    assert recalled(known, "shop")[FAILURE].facts["jobs"] == 1
 
 
 def test_a_failure_of_others_is_none_that_one_sees(known: Remembering):
