@@ -307,6 +307,7 @@ BESIDE: dict[str, Call] = {
     "delete_observations": lambda tx: tx.delete_observations(),
     "add_uses": lambda tx: tx.add_uses([foreign(USE)]),
     "mark_used": lambda tx: tx.mark_used(RUN.id, [MEMORY.id], after(9)),
+    "unname_uses": lambda tx: tx.unname_uses([MEMORY.id]),
     "delete_uses": lambda tx: tx.delete_uses(),
     "add_forgotten": lambda tx: tx.add_forgotten(replace(foreign(GONE), at=after(9))),
     "add_package": lambda tx: tx.add_package(foreign(PACKAGE)),

@@ -12,6 +12,7 @@ from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.records import OutboxMessage
 from factory_runtime.ports import Clock, RunStore
 from factory_runtime.services.locks import take_lock
+from factory_runtime.services.topics import FORGETFUL
 
 Handler = Callable[[OutboxMessage], None]
 
@@ -156,7 +157,9 @@ def _try(clock: Clock, handler: Handler, message: OutboxMessage) -> OutboxMessag
 
 
 def _done(clock: Clock, message: OutboxMessage, error: str | None = None) -> OutboxMessage:
-    return replace(message, attempts=message.attempts + 1, done_at=clock.now(), error=error)
+    payload = {} if message.topic in FORGETFUL else message.payload
+    attempts = message.attempts + 1
+    return replace(message, payload=payload, attempts=attempts, done_at=clock.now(), error=error)
 
 
 def _put_back(clock: Clock, message: OutboxMessage, error: Exception) -> OutboxMessage:
@@ -196,6 +199,8 @@ def _hold(
 
 def _save(store: RunStore, message: OutboxMessage, holder: str) -> None:
     with store.begin(message.tenant_id) as tx:
+        if message.topic in FORGETFUL:
+            tx.overwrite_deleted()
         tx.save_message(message)
         tx.unlock(_lock_name(message), holder)
 

@@ -160,8 +160,8 @@ def _erase_page(
     if subjects:
         if scope is ForgetScope.TENANT:
             return Erased(scope, key, 0, 0)
-        gone, changed = _erase_from_patterns(tx, refold, of, set(subjects), now)
-        return Erased(scope, key, gone, changed)
+        unfolded, changed = _erase_from_patterns(tx, refold, of, set(subjects), now)
+        return Erased(scope, key, unfolded, changed)
     if tx.delete_uses(**of, limit=_PAGE):
         return Erased(scope, key, 0, 0)
     memories = tx.list_memories(**of, limit=_PAGE)
@@ -173,10 +173,12 @@ def _erase_page(
     # What a project has it does not share: its code is nowhere else.
     shared = _move(tx, memories, now) if scope is ForgetScope.RUN else []
     kept = {memory.id for memory in shared}
-    drop_memories(tx, [memory for memory in memories if memory.id not in kept], now)
+    gone = [memory for memory in memories if memory.id not in kept]
+    drop_memories(tx, gone, now)
+    tx.unname_uses([memory.id for memory in gone])
     # Texts that told of it are in the index until what is there is taken out as well.
     leave_forget(tx, shared, now)
-    return Erased(scope, key, len(memories) - len(shared), len(shared))
+    return Erased(scope, key, len(gone), len(shared))
 
 
 def _erase_from_patterns(
@@ -195,7 +197,8 @@ def _erase_from_patterns(
     # Of a large repository thousands of pieces are seen: they are no patterns.
     refold(tx, subjects.difference(one.id for one in seen if one.kind is Kind.CODE), now)
     leave_forget(tx, patterns, now)
-    left = tx.find_memories([one.id for one in patterns])
+    left = {one.id for one in tx.find_memories([one.id for one in patterns])}
+    tx.unname_uses([one.id for one in patterns if one.id not in left])
     return len(patterns) - len(left), len(left)
 
 

@@ -21,5 +21,8 @@ SEND_JOB = "prefect.send-job"
 DELIVERY = "webhook.delivery"
 CALLBACK = "callback"
 
+FORGETFUL = frozenset({MEMORY_FORGET})
+"""Of what is done of these, nothing is kept: ids and digests may confirm a text that was guessed."""
+
 BACKGROUND = frozenset({MEMORY_OF_CODE, MEMORY_OF_TREE})
 """What may take long, and is done by whoever waits for nothing."""
