@@ -80,7 +80,7 @@ def _memory_of(
     tx: RunTransaction, subject: str, now: datetime, projects: tuple[str, ...] | None = None
 ) -> Memory | None:
     failed, tried, ended = (
-        _seen(tx, subject, kind, projects) for kind in (_K.FAILED, _K.TRIED, _K.ENDED)
+        seen(tx, subject, kind, projects) for kind in (_K.FAILED, _K.TRIED, _K.ENDED)
     )
     failure = fold_failure([*failed, *tried])
     if failure is not None:
@@ -91,7 +91,7 @@ def _memory_of(
     return memory_of_success(success, now)
 
 
-def _seen(
+def seen(
     tx: RunTransaction,
     subject: str,
     kind: ObservationKind,
@@ -102,7 +102,7 @@ def _seen(
 
 
 def _lost_tries(tx: RunTransaction, subject: str) -> list[Observation]:
-    failed = _seen(tx, subject, _K.FAILED)
+    failed = seen(tx, subject, _K.FAILED)
     lines = {line_id(one.tenant_id, one.project_id, str(one.facts["template"])) for one in failed}
     return [one for line in sorted(lines) for one in tries_behind(lines_since(tx, line), subject)]
 
