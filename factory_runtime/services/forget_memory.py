@@ -292,7 +292,8 @@ class Forgetter:
         models = self._models.list(held.tenant_id)
         for index in self._indexes(models):
             held.renew()
-            index.forget(held.tenant_id, ids)
+            with held.lasting():
+                index.forget(held.tenant_id, ids)
         # After all of them: an index may take rows out of those of other models too.
         for model in models if indexed else ():
             held.renew()

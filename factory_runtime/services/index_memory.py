@@ -248,7 +248,8 @@ class Indexer:
         try:
             if active.index.commits(held.tenant_id) >= OPTIMIZE_AFTER:
                 held.renew()
-                active.index.optimize(held.tenant_id, KEEP)
+                with held.lasting():
+                    active.index.optimize(held.tenant_id, KEEP)
         except MemoryUnavailableError as error:
             _LOG.warning("the memory of %s is put in order later: %s", held.tenant_id, error)
 

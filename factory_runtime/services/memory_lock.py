@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,9 @@ from factory_runtime.services.locks import take_lock
 
 HOLD = timedelta(minutes=5)
 """Renewed with every batch. Of a process that ended on this machine, nobody waits for it."""
+
+RENEW_SECONDS = 60.0
+"""Of what takes long in one go."""
 
 NAME = "index-memory"
 PROSE = "write-prose"
@@ -44,6 +48,24 @@ class Held:
             raise MemoryUnavailableError(
                 f"another process has taken the memory of {self.tenant_id} over"
             )
+
+    @contextmanager
+    def lasting(self) -> Generator[None]:
+        """Within, it is renewed by itself: for what takes long and cannot tell how far it is."""
+        done = threading.Event()
+        renewing = threading.Thread(target=self._renew_until, args=(done,), name="memory-lock")
+        renewing.start()
+        try:
+            yield
+        finally:
+            done.set()
+            renewing.join()
+
+    def _renew_until(self, done: threading.Event) -> None:
+        while not done.wait(RENEW_SECONDS):
+            # That it is lost, or the store away, is found out by who works on.
+            with suppress(MemoryUnavailableError, StoreUnavailableError):
+                self.renew()
 
 
 @contextmanager

@@ -44,7 +44,8 @@ def optimize_memory(store: RunStore, clock: Clock, index: MemoryIndex, worker: s
                 continue
             _mend(store, tenant_id)
             try:
-                index.optimize(tenant_id, KEEP)
+                with held.lasting():
+                    index.optimize(tenant_id, KEEP)
                 done += 1
             except MemoryUnavailableError as error:
                 _LOG.warning("the memory of %s is not put in order: %s", tenant_id, error)

@@ -134,7 +134,8 @@ def replace_index(held: Held, model: OpenedModel, tell: Progress = tell_nobody) 
         MemoryUnavailableError: it cannot be written, or vectors are missing and cannot be made.
     """
     filling = _Filling(held, model, tell)
-    rows = model.index.replace(held.tenant_id, filling.rows())
+    with held.lasting():
+        rows = model.index.replace(held.tenant_id, filling.rows())
     return Replaced(rows, filling.embedded, filling.seen)
 
 
