@@ -291,7 +291,7 @@ BESIDE: dict[str, Call] = {
     "lock_breaker": lambda tx: tx.lock_breaker(BREAKER.host),
     "save_breaker": lambda tx: tx.save_breaker(replace(foreign(BREAKER), failures=9)),
     "save_memories": lambda tx: tx.save_memories([replace(foreign(MEMORY), text="stolen")]),
-    "save_prose": lambda tx: tx.save_prose(MEMORY, "stolen", after(9)),
+    "save_prose": lambda tx: tx.save_prose(MEMORY, "stolen"),
     "delete_memories": lambda tx: tx.delete_memories([MEMORY.id]),
     "adopt_memories": lambda tx: tx.adopt_memories(9),
     "mark_indexed": lambda tx: tx.mark_indexed([MEMORY], after(9)),

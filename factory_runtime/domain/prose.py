@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -22,6 +23,10 @@ _WORDS = 240
 _RESOLUTIONS = 5
 _READ = 16 * 1024
 
+_THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
+_THOUGHT_OF_BEFORE = re.compile(r"\A.*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
+"""Where what the model was asked with has begun it already."""
+
 
 def told_of(memory: Memory) -> dict[str, Any]:
     """What a model may know: text that is redacted already, once more, and never the inputs."""
@@ -38,9 +43,10 @@ def told_of(memory: Memory) -> dict[str, Any]:
 def prose_of(said: str) -> str:
     """A model's answer as it is kept: one paragraph, bounded, without secrets or control characters.
 
-    Empty where it says nothing.
+    Without what a model has thought before it, too. Empty where it says nothing.
     """
-    readable = said[:_READ].encode("utf-8", "replace").decode("utf-8")
+    answer = _THOUGHT_OF_BEFORE.sub("", _THOUGHT.sub("", said))
+    readable = answer[:_READ].encode("utf-8", "replace").decode("utf-8")
     # What has no width goes first: a secret with such a character in it would not be seen as one.
     visible = "".join(c for c in readable if unicodedata.category(c) != "Cf")
     printable = "".join(c if c.isprintable() else " " for c in visible)

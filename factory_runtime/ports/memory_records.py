@@ -59,10 +59,11 @@ class MemoryRecords(Protocol):
         """With the vectors that no other memory of the tenant has the text of."""
         ...
 
-    def save_prose(self, memory: Memory, prose: str, at: datetime) -> None:
+    def save_prose(self, memory: Memory, prose: str) -> None:
         """Keep what a language model made of it, where it is still the one that was read.
 
-        Where its text becomes another, that is gone. Of the text's tally nothing is left.
+        It stays the same revision, which the index has: no index has prose. Where its text becomes
+        another, that is gone. Of the text's tally nothing is left.
         """
         ...
 

@@ -136,10 +136,15 @@ class Memories:
             self._rows.delete(MEMORIES, _columns.id.in_(some))
             self._drop_orphans({memory.text_digest for memory in found})
 
-    def save_prose(self, memory: Memory, prose: str, at: datetime) -> None:
-        changes = {"prose": clean_text(prose), "revision": memory.revision + 1}
-        changes |= {"indexed_at": None, "changed_at": at}
-        self._change_edition(memory, changes)
+    def save_prose(self, memory: Memory, prose: str) -> None:
+        without = (_columns.id == memory.id, _columns.prose.is_(None))
+        revision, changed_at, text_digest = memory.edition
+        edition = equal(
+            (_columns.revision, revision),
+            (_columns.changed_at, changed_at),
+            (_columns.text_digest, text_digest),
+        )
+        self._rows.update(MEMORIES, {"prose": clean_text(prose)}, *without, *edition)
         self._rows.delete(TALLIES, memory_tallies.c.about == memory.text_digest)
 
     def memories_without_prose(

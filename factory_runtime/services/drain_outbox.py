@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from factory_runtime.domain.errors import TransientError
 from factory_runtime.domain.ids import new_id
@@ -157,7 +158,7 @@ def _try(clock: Clock, handler: Handler, message: OutboxMessage) -> OutboxMessag
 
 
 def _done(clock: Clock, message: OutboxMessage, error: str | None = None) -> OutboxMessage:
-    payload = {} if message.topic in FORGETFUL else message.payload
+    payload: Mapping[str, Any] = {} if message.topic in FORGETFUL else message.payload
     attempts = message.attempts + 1
     return replace(message, payload=payload, attempts=attempts, done_at=clock.now(), error=error)
 

@@ -145,10 +145,9 @@ class ProseWriter:
 
     def _keep(self, memory: Memory, prose: str) -> None:
         with self._store.begin(memory.tenant_id) as tx:
-            now = self._clock.now()
-            tx.save_prose(memory, prose, now)
+            tx.save_prose(memory, prose)
             if (away := tx.find_tally(ENDPOINT)) is not None and away.times:
-                tx.save_tally(Tally(memory.tenant_id, ENDPOINT, 0, now))
+                tx.save_tally(Tally(memory.tenant_id, ENDPOINT, 0, self._clock.now()))
 
     def _put_off(self, memory: Memory, error: FactoryError) -> None:
         _LOG.warning("there is no prose about %s for now: %s", memory.id, error)

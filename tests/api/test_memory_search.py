@@ -96,7 +96,7 @@ def test_a_models_words_stand_beside_the_text_and_are_not_searched(small_site: A
     remember(small_site)
     with small_site.runtime.store.begin("acme") as tx:
         (one,) = tx.find_memories(["mem-acme-shop"])
-        tx.save_prose(one, "A zeppelin.", NOON)
+        tx.save_prose(one, "A zeppelin.")
     admin = small_site.client(somebody())
     items = admin.post(SEARCH, json={"query": "zeppelin"}).json()["items"]
     told = {item["memoryId"]: (item["prose"], item["words"]) for item in items}

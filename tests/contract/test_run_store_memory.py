@@ -162,10 +162,10 @@ def test_prose_stays_beside_a_text_until_that_is_another(run_store: RunStore) ->
         tx.save_memories([memory])
         read = kept(tx, memory)
         assert tx.memories_without_prose([Kind.RUN], after(1), 9) == (read,)
-        tx.save_prose(read, "Well told.", after(1))
-        tx.save_prose(read, "Too late.", after(2))
-        told = kept(tx, memory)
-        assert (told.prose, told.revision, told.indexed_at) == ("Well told.", 2, None)
+        tx.mark_indexed([read], after(1))
+        tx.save_prose(read, "Well told.")
+        tx.save_prose(read, "Too late.")
+        assert kept(tx, memory) == replace(read, prose="Well told.", indexed_at=after(1))
         assert tx.memories_without_prose([Kind.RUN], after(1), 9) == ()
         assert tx.save_memories([memory]) == 0
         tx.save_memories([replace(memory, outcome="failed")])
@@ -185,7 +185,7 @@ def test_a_text_that_was_asked_about_in_vain_is_left_alone_until_its_time(
         tx.save_tally(Tally(TENANT, ASKED, 2, after(99)))
         assert [one.text for one in tx.memories_without_prose([Kind.RUN], after(9), 9)] == ["other"]
         assert len(tx.memories_without_prose([Kind.RUN], after(10), 9)) == 2
-        tx.save_prose(kept(tx, memory), "Well told.", after(11))
+        tx.save_prose(kept(tx, memory), "Well told.")
         assert tx.find_tally(memory.text_digest) is None
         assert tx.find_tally(ASKED) == Tally(TENANT, ASKED, 2, after(99))
 

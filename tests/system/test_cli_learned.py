@@ -122,7 +122,7 @@ def test_a_template_is_suggested_with_the_command_that_asks_for_it(learned: Fact
 def test_a_models_words_are_marked_as_such(learned: Factory):
     with learned.runtime.store.begin("local") as tx:
         (one,) = tx.find_memories(["mem-orders"])
-        tx.save_prose(one, "Orders was made\n1. at once.", NOON)
+        tx.save_prose(one, "Orders was made\n1. at once.")
     said = learned("memory", "search", "orders microservice", "--kind", "run").out.splitlines()
     assert said[3] == "   in a model's words: Orders was made 1. at once."
     assert sum("in a model's words" in line for line in said) == 1

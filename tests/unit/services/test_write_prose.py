@@ -135,6 +135,7 @@ def test_prose_is_neither_embedded_nor_in_what_is_searched(desk: Desk) -> None:
     desk.learn("orders")
     desk.library.indexer.catch_up(TENANT)
     desk.write()
+    assert desk.library.unindexed() == [], "the index has nothing else of it"
     desk.library.indexer.catch_up(TENANT)
     assert desk.library.embedder.texts == ["The text of orders."]
     assert desk.library.unindexed() == []
@@ -262,7 +263,23 @@ def test_a_text_at_which_the_endpoint_breaks_is_not_the_first_again(desk: Desk) 
     assert desk.prose() == {"a": "Well told.", "poison": None}
 
 
-@pytest.mark.parametrize("said", ["\x00\x1b", "\u200b\u2028", " "])
+@pytest.mark.parametrize(
+    "said",
+    [
+        "<think>The user wants prose.</think>Orders was made.",
+        "<thinking>\nLong.\n</thinking>\n\n<THINK></THINK>Orders was made.",
+        "The user wants prose.</think>Orders was made.",
+        f"<think>{'so ' * 20_000}</think>Orders was made.<think>Is that",
+    ],
+)
+def test_what_a_model_has_thought_before_is_no_prose(desk: Desk, said: str) -> None:
+    desk.learn("orders")
+    desk.model.write = lambda title: said
+    desk.write()
+    assert desk.prose() == {"orders": "Orders was made."}
+
+
+@pytest.mark.parametrize("said", ["\x00\x1b", "\u200b\u2028", " ", "<think>Never at an end"])
 def test_what_cannot_be_shown_is_no_prose(desk: Desk, said: str) -> None:
     desk.learn("orders")
     desk.model.write = lambda title: said
@@ -279,9 +296,7 @@ def test_an_answer_is_kept_bounded_and_clean_and_changes_nothing_else(desk: Desk
     assert memory.prose is not None
     assert memory.prose.startswith("[2JSUCCEEDED (redacted) '; DROP TABLE runs;")
     assert len(memory.prose) <= 2000
-    kept = {"prose", "revision", "indexed_at", "changed_at"}
-    names = [name for name in Memory.__dataclass_fields__ if name not in kept]
-    assert [getattr(memory, name) for name in names] == [getattr(before, name) for name in names]
+    assert replace(memory, prose=None) == before
 
 
 def test_what_changes_or_is_forgotten_while_the_model_writes_gets_no_prose(desk: Desk) -> None:
