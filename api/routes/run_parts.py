@@ -14,7 +14,7 @@ from factory_runtime.domain.errors import NotFoundError
 from factory_runtime.services.memory_uses import refuse_unknown, told_of
 from factory_runtime.services.plans import read_plan, record_of
 from factory_runtime.services.preview import preview_run
-from factory_runtime.services.visible import visible_run
+from factory_runtime.services.visible import visible_projects, visible_run
 from factory_runtime.wire.approval import ApprovalAnswer
 from factory_runtime.wire.effect import EffectAnswer, Undoing
 from factory_runtime.wire.letter import LetterAnswer
@@ -94,11 +94,15 @@ def list_letters(run_id: RunId, reader: Reader, api: Here) -> Part[LetterAnswer]
 
 @router.get("/{runId}/memories", responses=documented(404))
 def list_memories(run_id: RunId, reader: Reader, api: Here) -> Part[ShownMemoryAnswer]:
-    """What a run was shown of the memory, what it made use of first."""
+    """What a run was shown of the memory, what it made use of first.
+
+    What is confidential has its title for operators of its project alone.
+    """
     with api.runtime.store.begin(reader.tenant_id, read_only=True) as tx:
         visible_run(tx, reader, run_id)
         uses = tx.list_uses(run_id=run_id)
-    shown = told_of(api.runtime.recaller.find, reader.tenant_id, uses)
+    confidential = visible_projects(reader, Right.OPERATE)
+    shown = told_of(api.runtime.recaller.find, reader.tenant_id, uses, confidential)
     return Part(items=tuple(map(ShownMemoryAnswer.of, shown)))
 
 

@@ -34,7 +34,7 @@ class ShownMemory:
 
     Attributes:
         use: its ``score`` is 0 where a request drew from it: nobody searched for that.
-        title, kind: None where it is forgotten by now, or not the tenant's to see any more.
+        title, kind: None where it is forgotten by now, or not the asker's to see.
         source_run_id: the run that taught it, if one did.
     """
 

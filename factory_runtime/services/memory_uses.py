@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from factory_runtime.domain.conditions import matches, open_to
 from factory_runtime.domain.errors import UnknownMemoryError, UnshownMemoryError
 from factory_runtime.domain.memory import MemoryUse, Recalled
 from factory_runtime.domain.run import Run, RunRequest
@@ -135,11 +136,24 @@ def find_own(
 # --- what a run was shown
 
 
-def told_of(find: Find, tenant_id: str, uses: Sequence[MemoryUse]) -> tuple[ShownMemory, ...]:
-    """What a run was shown, and what that is to its project: what it used before the rest."""
+def told_of(
+    find: Find,
+    tenant_id: str,
+    uses: Sequence[MemoryUse],
+    confidential: tuple[str, ...] | None = None,
+) -> tuple[ShownMemory, ...]:
+    """What a run was shown, and what that is to its project: what it used before the rest.
+
+    What is confidential is named to who sees it in its project: in ``confidential``; None is in all.
+    """
     ids = tuple(dict.fromkeys(use.memory_id for use in uses))
     projects = tuple({use.project_id for use in uses})
-    found = {one.memory.id: one.memory for one in find(tenant_id, ids, projects)} if ids else {}
+    is_open = open_to(confidential)
+    found = {
+        one.memory.id: one.memory
+        for one in (find(tenant_id, ids, projects) if ids else ())
+        if is_open is None or matches(is_open, one.memory)
+    }
     return tuple(
         ShownMemory(use, memory.title, memory.kind, memory.run_id)
         if (memory := found.get(use.memory_id)) is not None

@@ -96,6 +96,28 @@ def test_who_may_not_see_the_run_sees_no_memories_of_it(site: ApiSite) -> None:
         assert site.client(other).get(place).status_code == 404
 
 
+def test_what_is_confidential_is_named_to_operators_of_its_project_alone(site: ApiSite) -> None:
+    with site.store.begin(TENANT) as tx:
+        secret = {"classification": "confidential", "kind": Kind.DOCUMENT}
+        tx.save_memories(
+            [
+                a_memory(id="mem-secret", project_id="shop", title="Ours", **secret),
+                a_memory(id="mem-rule", project_id=None, title="Everybody's", **secret),
+            ]
+        )
+    asked = {**ASKED, "drawnFrom": ["mem-secret", "mem-rule", "mem-all"]}
+    run_id = site.run(site.client(somebody()), **asked)
+
+    def titles(**who: Any) -> list[str | None]:
+        found = site.client(somebody(**who)).get(f"{RUNS}/{run_id}/memories").json()["items"]
+        return [one["title"] for one in found]
+
+    assert titles() == ["Ours", "Everybody's", "A rule"]
+    assert titles(role=Role.OPERATOR, project_id="shop") == ["Ours", None, "A rule"]
+    assert titles(role=Role.VIEWER, project_id="shop") == [None, None, "A rule"]
+    assert titles(role=Role.VIEWER) == [None, None, "A rule"]
+
+
 def test_the_same_key_with_other_memories_is_another_request(site: ApiSite) -> None:
     client, key = site.client(somebody()), {"Idempotency-Key": "order-1"}
     asked = {**ASKED, "drawnFrom": ["mem-shop"]}
