@@ -29,7 +29,7 @@ from factory_runtime.domain.policy import Limits
 from factory_runtime.domain.run import Priority, Run, RunStatus
 from factory_runtime.ports import DispatchTransaction
 from factory_runtime.run_store import SqlRunStore, open_run_store
-from factory_runtime.run_store.rows import RUNS
+from factory_runtime.run_store.records import RUNS
 from factory_runtime.run_store.tables import runs
 from factory_runtime.services.dispatch import dispatch_next
 from factory_runtime.services.locks import dispatcher_of, take_lock, walk_lock

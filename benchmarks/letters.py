@@ -26,7 +26,7 @@ from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.run_store import SqlRunStore, open_run_store
 from factory_runtime.run_store.engines import for_writing
-from factory_runtime.run_store.rows import FAILURE_KINDS, LETTER_COUNTS, LETTERS, RUNS
+from factory_runtime.run_store.records import FAILURE_KINDS, LETTER_COUNTS, LETTERS, RUNS
 from factory_runtime.run_store.tables import dead_letters
 from tests.services import running_postgres
 

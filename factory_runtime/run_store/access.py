@@ -8,7 +8,8 @@ from sqlalchemy import bindparam, or_, select
 
 from factory_runtime.domain.api_key import ApiKey
 from factory_runtime.domain.errors import ApiKeyNotFoundError, ConflictError
-from factory_runtime.run_store.rows import API_KEYS, Condition, TenantRows
+from factory_runtime.run_store.records import API_KEYS
+from factory_runtime.run_store.rows import Condition, TenantRows
 from factory_runtime.run_store.tables import api_keys
 
 

@@ -10,7 +10,8 @@ from factory_runtime.domain.audit import AuditFilter, AuditSeal
 from factory_runtime.domain.errors import StaleVersionError
 from factory_runtime.domain.records import AuditEntry
 from factory_runtime.run_store.paging import beyond, equal, within
-from factory_runtime.run_store.rows import AUDIT, SEALS, UNSEALED, Condition, TenantRows
+from factory_runtime.run_store.records import AUDIT, SEALS, UNSEALED
+from factory_runtime.run_store.rows import Condition, TenantRows
 from factory_runtime.run_store.tables import audit, audit_seals, audit_unsealed
 
 

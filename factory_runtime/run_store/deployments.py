@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from factory_runtime.domain.deployment import Deployment
 from factory_runtime.domain.errors import StaleVersionError
-from factory_runtime.run_store.rows import DEPLOYMENTS, TenantRows
+from factory_runtime.run_store.records import DEPLOYMENTS
+from factory_runtime.run_store.rows import TenantRows
 from factory_runtime.run_store.tables import deployments
 
 

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import Connection, case, func, select, tuple_
 
 from factory_runtime.domain.dead_letter import DeadLetter, LetterCount, LetterGroup, LetterStatus
-from factory_runtime.run_store.rows import LETTER_COUNTS, LETTERS, TenantRows
+from factory_runtime.run_store.records import LETTER_COUNTS, LETTERS
+from factory_runtime.run_store.rows import TenantRows
 from factory_runtime.run_store.tables import dead_letters, failure_kinds, letter_counts
 
 _NAMED = 10

@@ -25,7 +25,7 @@ from factory_runtime.domain.records import (
     TemplateRecord,
 )
 from factory_runtime.run_store.paging import among, beyond, equal
-from factory_runtime.run_store.rows import (
+from factory_runtime.run_store.records import (
     ARTIFACTS,
     BREAKERS,
     EFFECTS,
@@ -33,9 +33,8 @@ from factory_runtime.run_store.rows import (
     MESSAGES,
     REQUESTS,
     TEMPLATES,
-    Condition,
-    TenantRows,
 )
+from factory_runtime.run_store.rows import Condition, TenantRows
 from factory_runtime.run_store.tables import (
     artifacts,
     effects,

@@ -32,7 +32,7 @@ from factory_runtime.ports import Line
 from factory_runtime.run_store.column_types import clean_text
 from factory_runtime.run_store.numbers import unindexed
 from factory_runtime.run_store.paging import equal
-from factory_runtime.run_store.rows import (
+from factory_runtime.run_store.records import (
     FORGOTTEN,
     MEMORIES,
     MODELS,
@@ -41,10 +41,9 @@ from factory_runtime.run_store.rows import (
     TALLIES,
     USES,
     VECTORS,
-    Condition,
     Record,
-    TenantRows,
 )
+from factory_runtime.run_store.rows import Condition, TenantRows
 from factory_runtime.run_store.tables import (
     memory_forgotten,
     memory_models,

@@ -28,7 +28,7 @@ from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import Run
 from factory_runtime.run_store.groups import LetterCounts, groups_of_projects
 from factory_runtime.run_store.paging import among, beyond, can_be_retried, equal, within
-from factory_runtime.run_store.rows import (
+from factory_runtime.run_store.records import (
     APPROVALS,
     EFFECTS,
     FAILURE_KINDS,
@@ -37,9 +37,8 @@ from factory_runtime.run_store.rows import (
     POLICIES,
     RUNS,
     VOTES,
-    Condition,
-    TenantRows,
 )
+from factory_runtime.run_store.rows import Condition, TenantRows
 from factory_runtime.run_store.tables import (
     approvals,
     dead_letters,

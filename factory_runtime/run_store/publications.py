@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from factory_runtime.domain.publication import Publication
 from factory_runtime.domain.records import TemplateRecord
-from factory_runtime.run_store.rows import PUBLICATIONS, TEMPLATES, TenantRows
+from factory_runtime.run_store.records import PUBLICATIONS, TEMPLATES
+from factory_runtime.run_store.rows import TenantRows
 from factory_runtime.run_store.tables import publications
 
 

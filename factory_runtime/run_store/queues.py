@@ -11,14 +11,8 @@ from sqlalchemy import Connection, insert, or_, select, update
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.records import Breaker, Lock, SetAside, TopicWait
 from factory_runtime.ports import EVERYBODY, JobKey
-from factory_runtime.run_store.rows import (
-    BREAKERS,
-    LOCKS,
-    SET_ASIDES,
-    TOPIC_WAITS,
-    Beyond,
-    TenantRows,
-)
+from factory_runtime.run_store.records import BREAKERS, LOCKS, SET_ASIDES, TOPIC_WAITS
+from factory_runtime.run_store.rows import Beyond, TenantRows
 from factory_runtime.run_store.tables import breakers, jobs, queues, set_asides, topic_waits
 from factory_runtime.run_store.translate import translated
 

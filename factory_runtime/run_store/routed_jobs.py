@@ -8,7 +8,8 @@ from sqlalchemy import Select, literal, select, tuple_
 
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.ports import JobKey
-from factory_runtime.run_store.rows import JOBS, TenantRows
+from factory_runtime.run_store.records import JOBS
+from factory_runtime.run_store.rows import TenantRows
 from factory_runtime.run_store.tables import jobs
 
 _KEY = (jobs.c.tenant_id, jobs.c.run_id, jobs.c.step)

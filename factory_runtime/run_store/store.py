@@ -38,16 +38,16 @@ from factory_runtime.run_store.engines import (
 )
 from factory_runtime.run_store.groups import letter_groups
 from factory_runtime.run_store.numbers import factory_numbers, outbox_lines, unindexed_line
-from factory_runtime.run_store.routed_jobs import job_of_flow_run, routed_jobs
-from factory_runtime.run_store.rows import (
+from factory_runtime.run_store.records import (
     API_KEYS,
     DEPLOYMENTS,
     MESSAGES,
     POLICIES,
     RUNS,
     SOURCES,
-    TenantRows,
 )
+from factory_runtime.run_store.routed_jobs import job_of_flow_run, routed_jobs
+from factory_runtime.run_store.rows import TenantRows
 from factory_runtime.run_store.schema import HEAD_REVISION, read_revision
 from factory_runtime.run_store.stuck import (
     expired_jobs,

@@ -11,7 +11,7 @@ from factory_runtime.domain.dead_letter import LetterStatus
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import RunKey
-from factory_runtime.run_store.rows import RUNS
+from factory_runtime.run_store.records import RUNS
 from factory_runtime.run_store.tables import dead_letters, jobs, locks, runs
 
 _KEY = (runs.c.tenant_id, runs.c.id)

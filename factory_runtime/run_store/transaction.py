@@ -31,16 +31,9 @@ from factory_runtime.run_store.operators import Operators
 from factory_runtime.run_store.paging import behind, conditions_of, cursor_of, place_of
 from factory_runtime.run_store.publications import Publications
 from factory_runtime.run_store.queues import Queues
+from factory_runtime.run_store.records import ATTEMPTS, CHECKPOINTS, EVENTS, JOBS, RUN_WORDS, RUNS
 from factory_runtime.run_store.routed_jobs import RoutedJobs
-from factory_runtime.run_store.rows import (
-    ATTEMPTS,
-    CHECKPOINTS,
-    EVENTS,
-    JOBS,
-    RUN_WORDS,
-    RUNS,
-    TenantRows,
-)
+from factory_runtime.run_store.rows import TenantRows
 from factory_runtime.run_store.tables import attempts, jobs, run_events
 from factory_runtime.run_store.webhooks import Webhooks
 

@@ -23,13 +23,8 @@ from factory_runtime.domain.webhook import (
     WebhookSource,
 )
 from factory_runtime.run_store.paging import beyond
-from factory_runtime.run_store.rows import (
-    CALLBACKS,
-    DELIVERIES,
-    SOURCES,
-    Condition,
-    TenantRows,
-)
+from factory_runtime.run_store.records import CALLBACKS, DELIVERIES, SOURCES
+from factory_runtime.run_store.rows import Condition, TenantRows
 from factory_runtime.run_store.tables import callbacks, webhook_deliveries, webhook_sources
 
 

@@ -10,8 +10,9 @@ from sqlalchemy import ColumnElement, String, and_, bindparam, literal_column, u
 
 from factory_runtime.domain.errors import CorruptStoreError, FactoryError
 from factory_runtime.ports import JobKey
-from factory_runtime.run_store import SqlRunStore, rows
-from factory_runtime.run_store.rows import Record, TenantRows
+from factory_runtime.run_store import SqlRunStore, statements
+from factory_runtime.run_store.records import Record
+from factory_runtime.run_store.rows import TenantRows
 from factory_runtime.run_store.tables import topic_waits
 from tests.builders import TENANT, after
 from tests.two_tenants import (
@@ -32,7 +33,7 @@ from tests.two_tenants import (
 _BESIDE_FIRST_WALL = {"count_reuse", "list_letter_groups", "unindexed_line", "unused_vectors"}
 """They count and group, which the query layer cannot, and name their tenant themselves."""
 
-_PREPARED = ("_changing", "_finding", "_locking", "_inserting", "_appending")
+_PREPARED = ("changing", "finding", "locking", "inserting", "appending")
 
 
 @pytest.fixture
@@ -54,9 +55,9 @@ def without_first_wall(monkeypatch: pytest.MonkeyPatch) -> Generator[None]:
 
     def forget() -> None:
         for name in _PREPARED:
-            getattr(rows, name).cache_clear()
+            getattr(statements, name).cache_clear()
 
-    monkeypatch.setattr(rows, "_of_key", of_key)
+    monkeypatch.setattr(statements, "_of_key", of_key)
     monkeypatch.setattr(TenantRows, "_mine", all_of)
     monkeypatch.setattr(TenantRows, "_refuse_tenant", take)
     forget()

@@ -14,7 +14,7 @@ from factory_runtime.domain.job import JOB_MOVES, Job, JobStatus
 from factory_runtime.domain.records import Effect, RunEvent
 from factory_runtime.domain.run import RUN_MOVES, Run, RunStatus
 from factory_runtime.run_store import SqlRunStore
-from factory_runtime.run_store.rows import ATTEMPTS, EFFECTS, EVENTS, JOBS, RUNS, Record
+from factory_runtime.run_store.records import ATTEMPTS, EFFECTS, EVENTS, JOBS, RUNS, Record
 from tests.property.lifecycle_model import ModelRun
 
 

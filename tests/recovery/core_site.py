@@ -22,7 +22,7 @@ from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import Run, RunRequest, RunStatus
 from factory_runtime.run_store import tables
-from factory_runtime.run_store.rows import ATTEMPTS, EFFECTS, JOBS, RUNS, Record
+from factory_runtime.run_store.records import ATTEMPTS, EFFECTS, JOBS, RUNS, Record
 from factory_runtime.services import topics
 from factory_runtime.services.request_run import request_run
 from tests.factory import git

@@ -15,7 +15,7 @@ from sqlalchemy.engine import ExceptionContext
 from factory_runtime.domain.attempt import Attempt, Outcome
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.run_store import SqlRunStore
-from factory_runtime.run_store.rows import ATTEMPTS, RUNS
+from factory_runtime.run_store.records import ATTEMPTS, RUNS
 from factory_runtime.services.retry_run import retry_run
 from tests.recovery.core_ports import Orders
 from tests.recovery.core_site import TENANT, CoreSite

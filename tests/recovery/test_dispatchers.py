@@ -20,8 +20,8 @@ from factory_runtime.domain.result import ConfirmedEffect, JobResult
 from factory_runtime.domain.run import Priority, Run, RunStatus
 from factory_runtime.ports import JobContext
 from factory_runtime.run_store import SqlRunStore
-from factory_runtime.run_store.rows import ATTEMPTS, EVENTS
-from factory_runtime.run_store.rows import RUNS as RUNS_TABLE
+from factory_runtime.run_store.records import ATTEMPTS, EVENTS
+from factory_runtime.run_store.records import RUNS as RUNS_TABLE
 from factory_runtime.services.attempt import Begun
 from factory_runtime.services.claim_job import begin_attempt
 from factory_runtime.services.dispatch import dispatch_next

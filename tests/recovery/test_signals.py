@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from factory_runtime.domain.attempt import Outcome
-from factory_runtime.run_store.rows import ATTEMPTS, EVENTS
+from factory_runtime.run_store.records import ATTEMPTS, EVENTS
 from tests.recovery.core_ports import Core
 from tests.recovery.core_signals import SignallingStore, signalling
 from tests.recovery.core_site import CoreSite

@@ -15,7 +15,7 @@ from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.disk import disk_error
 from factory_runtime.domain.errors import StorageAwayError
 from factory_runtime.domain.run import RunStatus
-from factory_runtime.run_store.rows import ATTEMPTS
+from factory_runtime.run_store.records import ATTEMPTS
 from tests.factory import until
 from tests.recovery.core_site import CoreSite
 from tests.recovery.core_worker import CoreWorker

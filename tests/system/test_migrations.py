@@ -25,7 +25,7 @@ from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import JobKey
 from factory_runtime.run_store import SqlRunStore, open_run_store
 from factory_runtime.run_store.engines import for_writing, open_engine, parse_url
-from factory_runtime.run_store.rows import EFFECTS, JOBS, RUNS, Record
+from factory_runtime.run_store.records import EFFECTS, JOBS, RUNS, Record
 from factory_runtime.run_store.schema import HEAD_REVISION
 from factory_runtime.run_store.tables import metadata
 from tests.builders import TENANT, a_claimed_job, a_job, a_run, after, an_effect

@@ -22,7 +22,7 @@ from factory_runtime.domain.run import RunStatus
 from factory_runtime.ports import RunFilter, RunStore
 from factory_runtime.run_store import SqlRunStore, open_run_store
 from factory_runtime.run_store.migrations.tenant_wall import ensure_tenant_role
-from factory_runtime.run_store.rows import LOCKS
+from factory_runtime.run_store.records import LOCKS
 from factory_runtime.run_store.tables import locks, metadata, runs
 from factory_runtime.services.executor_sign import show_sign
 from factory_runtime.settings import HOME_TENANT

@@ -15,15 +15,15 @@ from factory_runtime.domain.dead_letter import LetterFilter, OrderStatus
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.run_store import SqlRunStore, open_run_store
-from factory_runtime.run_store.rows import (
+from factory_runtime.run_store.records import (
     FAILURE_KINDS,
     JOBS,
     LETTER_COUNTS,
     LETTERS,
     RUNS,
     LetterCount,
-    TenantRows,
 )
+from factory_runtime.run_store.rows import TenantRows
 from factory_runtime.services import redrive
 from factory_runtime.services.redrive import Redriver
 from factory_runtime.services.topics import GO_ON_REDRIVING
