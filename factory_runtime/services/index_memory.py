@@ -91,7 +91,9 @@ class Indexer:
         """
         indexed = busy = failed = 0
         until = math.inf if within is None else _in(within)
-        for tenant_id in self._due():
+        waiting = self._store.unindexed_tenants()
+        put_off = self._put_off() if waiting else frozenset[str]()
+        for tenant_id in (one for one in waiting if one not in put_off):
             try:
                 caught = self.catch_up(tenant_id, until)
             except Exception as error:
@@ -134,11 +136,6 @@ class Indexer:
             # Whoever is at it may fail as well, and trusts this message to be there then.
             raise MemoryUnavailableError("another process is at the memory")
 
-    def _due(self) -> Sequence[str]:
-        waiting = self._store.unindexed_tenants()
-        put_off = self._put_off() if waiting else frozenset[str]()
-        return [one for one in waiting if one not in put_off]
-
     def _put_off(self) -> frozenset[str]:
         """Those that have failed: the outbox has them."""
         later = self._clock.now() + _ALL_THERE_ARE
@@ -150,8 +147,6 @@ class Indexer:
         _LOG.log(
             level, "the memory of %s is indexed later: %s", tenant_id, error, exc_info=level > 30
         )
-        if tenant_id in self._put_off():
-            return
         with self._store.begin(tenant_id) as tx:
             leave(tx, MEMORY_INDEX, new_id("index"), {}, self._clock.now(), timedelta(seconds=2))
 
