@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from cryptography.fernet import Fernet
-from fastapi import FastAPI, Request
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.testclient import TestClient
+from starlette.routing import BaseRoute
 
+import api.app
 from api.app import create_app
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.bootstrap.ground import SystemClock
@@ -34,6 +36,28 @@ steps:
   - {{name: check, type: act, needs: [make]}}
 outputs: {{made: "${{{{ steps.make.outputs.text }}}}"}}
 """
+
+
+_included: dict[object, BaseRoute] = {}
+
+
+class _Application(FastAPI):
+    """Shares the routes of all applications of this process.
+
+    What a route takes and gives is worked out anew in each. That takes longer than most tests, and
+    many make several.
+    """
+
+    def include_router(self, router: APIRouter, *args: Any, **options: Any) -> None:
+        asked = (id(router), args, *options.items())
+        if asked in _included:
+            self.router.routes.append(_included[asked])
+        else:
+            super().include_router(router, *args, **options)
+            _included[asked] = self.router.routes[-1]
+
+
+api.app.FastAPI = _Application
 
 
 class Told:
