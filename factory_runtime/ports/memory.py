@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Protocol, runtime_checkable
 
 from factory_runtime.domain.conditions import Condition
+from factory_runtime.domain.errors import InputError
 from factory_runtime.domain.memory import Collection, Embedded, Kind, Recalled
 from factory_runtime.domain.piece import Piece
 
@@ -77,6 +78,9 @@ class RecallQuery:
         newest: of templates, the newest version by id: what tells of another is demoted.
         words_weight: how much words count beside meaning, 0 to 1; None is what the index was tuned
             to.
+
+    Raises:
+        InputError: a project, a template or an outcome without a name: nothing is called so.
     """
 
     text: str
@@ -93,6 +97,14 @@ class RecallQuery:
     exclude_run_ids: tuple[str, ...] = ()
     newest: Mapping[str, str] = field(default_factory=dict[str, str])
     words_weight: float | None = None
+
+    def __post_init__(self) -> None:
+        named = {"project": self.project_id, "template": self.template_id, "outcome": self.outcome}
+        for name, value in named.items():
+            if value == "":
+                raise InputError(
+                    f"the {name} to look for has no name", hint="leave it out to find that of any"
+                )
 
 
 @dataclass(frozen=True, slots=True)

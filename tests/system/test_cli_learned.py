@@ -143,6 +143,11 @@ def test_what_is_no_tenant_is_refused(learned: Factory, tenant: str):
     assert (said.code, "cannot be a tenant" in said.err) == (2, True)
 
 
+def test_an_outcome_without_a_name_is_refused(learned: Factory):
+    said = learned("memory", "search", "orders", "--outcome", "")
+    assert (said.code, "the outcome to look for has no name" in said.err) == (2, True)
+
+
 def test_an_index_that_is_broken_is_told_with_the_way_out(learned: Factory):
     folder = learned.runtime.settings.memory_folder
     for file in sorted(folder.rglob("*.lance/data/*")):

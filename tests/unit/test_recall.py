@@ -222,6 +222,13 @@ def test_a_query_without_text_is_refused(text: str) -> None:
         recall(InMemoryMemoryIndex(embedder), embedder, "acme", RecallQuery(text))
 
 
+@pytest.mark.parametrize("name", ["project_id", "template_id", "outcome"])
+def test_a_filter_without_a_name_is_refused_whatever_is_searched(name: str) -> None:
+    nothing: dict[str, Any] = {name: ""}
+    with pytest.raises(InputError, match="has no name"):
+        RecallQuery("orders", **nothing)
+
+
 @pytest.mark.parametrize("limit", [0, -1, 1001])
 def test_a_limit_out_of_bounds_is_refused(limit: int) -> None:
     embedder = WordsEmbedder()
