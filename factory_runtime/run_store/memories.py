@@ -1,4 +1,4 @@
-"""The run store's transaction: what was learned, its vectors, and what came of it."""
+"""The run store's transaction: what was learned, what the index has of it, and its vectors."""
 
 from __future__ import annotations
 
@@ -7,53 +7,34 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, case, distinct, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, exists, or_, select
 
 from factory_runtime.domain.errors import StaleVersionError
-from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.memory import Collection as MemoryCollection
 from factory_runtime.domain.memory import (
-    ContextPackage,
-    ForgetScope,
-    Forgotten,
     Kind,
     Memory,
     MemoryModel,
-    MemoryUse,
     MemoryVector,
-    Observation,
-    ObservationKind,
-    Reuse,
     digest_of_text,
 )
-from factory_runtime.domain.run import RunStatus
 from factory_runtime.domain.tally import LOST, Tally
 from factory_runtime.ports import Line
 from factory_runtime.run_store.column_types import clean_text
 from factory_runtime.run_store.numbers import unindexed
 from factory_runtime.run_store.paging import equal
 from factory_runtime.run_store.records import (
-    FORGOTTEN,
     MEMORIES,
     MODELS,
-    OBSERVATIONS,
-    PACKAGES,
     TALLIES,
-    USES,
     VECTORS,
-    Record,
 )
 from factory_runtime.run_store.rows import Condition, TenantRows
 from factory_runtime.run_store.tables import (
-    memory_forgotten,
     memory_models,
-    memory_observations,
-    memory_packages,
     memory_records,
     memory_tallies,
-    memory_uses,
     memory_vectors,
-    runs,
 )
 
 _AT_ONCE = 500
@@ -67,7 +48,7 @@ _KNOWN = _columns.kind.is_not(None)
 
 
 class Memories:
-    """``ports.MemoryRecords``."""
+    """Part of ``ports.MemoryRecords``; the other is ``Experience``."""
 
     def __init__(self, rows: TenantRows) -> None:
         self._rows = rows
@@ -98,7 +79,7 @@ class Memories:
 
     def find_memories(self, ids: Collection[str]) -> tuple[Memory, ...]:
         found: list[Memory] = []
-        for some in _parts(ids):
+        for some in parts(ids):
             found += self._rows.list(MEMORIES, _columns.id.in_(some), _KNOWN)
         return tuple(sorted(found, key=lambda memory: memory.id))
 
@@ -130,7 +111,7 @@ class Memories:
         }
 
     def delete_memories(self, ids: Collection[str]) -> None:
-        for some in _parts(ids):
+        for some in parts(ids):
             found = self._rows.list(MEMORIES, _columns.id.in_(some), _KNOWN)
             self._rows.delete(MEMORIES, _columns.id.in_(some))
             self._drop_orphans({memory.text_digest for memory in found})
@@ -220,7 +201,7 @@ class Memories:
 
     def mark_unindexed(self, ids: Collection[str]) -> None:
         indexed = _columns.indexed_at.is_not(None)
-        for some in _parts(ids):
+        for some in parts(ids):
             self._rows.update(MEMORIES, {"indexed_at": None}, indexed, _columns.id.in_(some))
 
     def mark_all_unindexed(self, at: datetime) -> None:
@@ -240,7 +221,7 @@ class Memories:
         found = self._rows.list(MEMORIES, _KNOWN, *where, order_by=order_by, limit=limit)
         digests = {one.id: one.text_digest for one in found}
         stale: list[str] = []
-        for some in _parts(digests):
+        for some in parts(digests):
             mine = (_columns.tenant_id == self._rows.tenant_id, _columns.id.in_(some))
             kept = self._rows.select(select(_columns.id, _columns.text_digest).where(*mine))
             stale += [id_ for id_, digest in kept if digest != digests[id_]]
@@ -289,7 +270,7 @@ class Memories:
     def find_vectors(self, model: str, digests: Collection[str]) -> Mapping[str, tuple[float, ...]]:
         columns = memory_vectors.c
         found: dict[str, tuple[float, ...]] = {}
-        for some in _parts(digests):
+        for some in parts(digests):
             where = (columns.model == model, columns.text_digest.in_(some))
             found |= {one.text_digest: one.vector for one in self._rows.list(VECTORS, *where)}
         return found
@@ -304,7 +285,7 @@ class Memories:
         self._rows.delete(VECTORS, memory_vectors.c.model == model)
 
     def drop_unused_vectors(self, digests: Collection[str]) -> None:
-        for some in _parts(digests):
+        for some in parts(digests):
             self._drop_orphans(some)
 
     def unused_vectors(self, limit: int) -> tuple[str, ...]:
@@ -325,164 +306,6 @@ class Memories:
 
     def drop_model(self, model: str) -> None:
         self._rows.delete(MODELS, memory_models.c.model == model)
-
-    # what was seen
-
-    def add_observations(self, observations: Iterable[Observation]) -> None:
-        self._rows.insert_where_absent(OBSERVATIONS, observations)
-
-    def list_observations(
-        self,
-        *,
-        subject: str | None = None,
-        run_id: str | None = None,
-        project_id: str | None = None,
-        projects: Collection[str] | None = None,
-        kind: ObservationKind | None = None,
-        limit: int = 1000,
-    ) -> tuple[Observation, ...]:
-        columns = memory_observations.c
-        where = equal(
-            (columns.subject, subject),
-            (columns.run_id, run_id),
-            (columns.project_id, project_id),
-            (columns.kind, kind),
-        )
-        if projects is not None:
-            where = [*where, columns.project_id.in_(projects)]
-        newest_first = (
-            columns.at.desc(),
-            columns.subject.desc(),
-            columns.run_id.desc(),
-            columns.step.desc(),
-            columns.cycle.desc(),
-            columns.place.desc(),
-        )
-        found = self._rows.list(OBSERVATIONS, *where, order_by=newest_first, limit=limit)
-        return tuple(reversed(found))
-
-    def delete_observations(
-        self,
-        *,
-        run_id: str | None = None,
-        project_id: str | None = None,
-        limit: int | None = None,
-    ) -> tuple[str, ...]:
-        columns = memory_observations.c
-        where = equal((columns.run_id, run_id), (columns.project_id, project_id))
-        if limit is None:
-            mine = (columns.tenant_id == self._rows.tenant_id, *where)
-            query = select(columns.subject).where(*mine).distinct()
-            subjects = {subject for (subject,) in self._rows.select(query)}
-            self._rows.delete(OBSERVATIONS, *where)
-        else:
-            subjects = {key.subject for key in self._delete_first(OBSERVATIONS, where, limit)}
-        return tuple(sorted(subjects))
-
-    # what came of it
-
-    def add_uses(self, uses: Iterable[MemoryUse]) -> None:
-        self._rows.insert_where_absent(USES, uses)
-
-    def mark_used(self, run_id: str, memory_ids: Collection[str], at: datetime) -> None:
-        columns = memory_uses.c
-        where = (columns.run_id == run_id, columns.used_at.is_(None))
-        for some in _parts(memory_ids):
-            self._rows.update(USES, {"used_at": at}, *where, columns.memory_id.in_(some))
-
-    def list_uses(
-        self, *, run_id: str | None = None, memory_id: str | None = None, limit: int = 1000
-    ) -> tuple[MemoryUse, ...]:
-        columns = memory_uses.c
-        where = equal((columns.run_id, run_id), (columns.memory_id, memory_id))
-        order = (columns.shown_at, columns.run_id, columns.step, columns.rank, columns.memory_id)
-        return self._rows.list(USES, *where, order_by=order, limit=limit)
-
-    def count_reuse(self) -> Reuse:
-        columns = memory_uses.c
-        of_run = and_(runs.c.tenant_id == columns.tenant_id, runs.c.id == columns.run_id)
-        used = columns.used_at.is_not(None)
-        well = and_(used, runs.c.status == RunStatus.SUCCEEDED)
-        counts = (
-            func.count(distinct(columns.run_id)),
-            func.count(distinct(case((used, columns.run_id)))),
-            func.count(distinct(case((well, columns.run_id)))),
-        )
-        joined = memory_uses.outerjoin(runs, of_run)
-        mine = columns.tenant_id == self._rows.tenant_id
-        ((shown, used_by, succeeded),) = self._rows.select(
-            select(*counts).select_from(joined).where(mine)
-        )
-        return Reuse(shown, used_by, succeeded)
-
-    def unname_uses(self, memory_ids: Collection[str]) -> None:
-        columns = memory_uses.c
-        mine = columns.tenant_id == self._rows.tenant_id
-        for some in _parts(memory_ids):
-            used = select(columns.memory_id).where(mine, columns.memory_id.in_(some)).distinct()
-            for (id_,) in self._rows.select(used):
-                nameless = {"memory_id": new_id("forgotten")}
-                self._rows.update(USES, nameless, columns.memory_id == id_)
-
-    def delete_uses(
-        self,
-        *,
-        run_id: str | None = None,
-        project_id: str | None = None,
-        limit: int | None = None,
-    ) -> int:
-        columns = memory_uses.c
-        where = equal((columns.run_id, run_id), (columns.project_id, project_id))
-        if limit is None:
-            return self._rows.delete(USES, *where)
-        return len(self._delete_first(USES, where, limit))
-
-    def _delete_first(
-        self, record: Record[Any], where: Sequence[Condition], limit: int
-    ) -> Sequence[Row[Any]]:
-        """The keys of the first so many rows, in their order: these are gone now."""
-        key = tuple(record.table.primary_key.columns)
-        mine = record.table.c.tenant_id == self._rows.tenant_id
-        keys = self._rows.select(select(*key).where(mine, *where).order_by(*key).limit(limit))
-        if keys:
-            self._rows.delete(record, tuple_(*key).in_([tuple(one) for one in keys]))
-        return keys
-
-    # what is to be forgotten
-
-    def overwrite_deleted(self) -> None:
-        self._rows.overwrite_deleted()
-
-    def add_forgotten(self, forgotten: Forgotten) -> None:
-        self._rows.put(FORGOTTEN, forgotten, key=("tenant_id", "scope", "key"))
-
-    def find_forgotten(self, scope: ForgetScope, key: str) -> Forgotten | None:
-        return self._rows.find(FORGOTTEN, scope=scope, key=key)
-
-    def forgotten_since(self, at: datetime) -> bool:
-        return self._rows.count(FORGOTTEN, memory_forgotten.c.at >= at) > 0
-
-    # context packages
-
-    def add_package(self, package: ContextPackage) -> None:
-        self._rows.insert(PACKAGES, [package])
-
-    def find_package(self, package_id: str) -> ContextPackage | None:
-        return self._rows.find(PACKAGES, id=package_id)
-
-    def find_package_of(self, task_digest: str, now: datetime) -> ContextPackage | None:
-        columns = memory_packages.c
-        found = self._rows.list(
-            PACKAGES,
-            columns.task_digest == task_digest,
-            columns.expires_at > now,
-            order_by=(columns.created_at.desc(), columns.id.desc()),
-            limit=1,
-        )
-        return found[0] if found else None
-
-    def drop_packages(self, expired_at: datetime) -> int:
-        return self._rows.delete(PACKAGES, memory_packages.c.expires_at <= expired_at)
 
 
 def _has_text(tenant_id: ColumnElement[str], digest: ColumnElement[str]) -> Condition:
@@ -507,6 +330,7 @@ def _clean(memory: Memory) -> Memory:
     return replace(memory, title=clean_text(memory.title), text=clean_text(memory.text))
 
 
-def _parts(values: Collection[str]) -> Iterable[Sequence[str]]:
+def parts(values: Collection[str]) -> Iterable[Sequence[str]]:
+    """So many that one question takes them."""
     in_order = sorted(set(values))
     return (in_order[begin : begin + _AT_ONCE] for begin in range(0, len(in_order), _AT_ONCE))

@@ -24,6 +24,7 @@ from factory_runtime.ports import Page, RunFilter
 from factory_runtime.run_store.access import Access
 from factory_runtime.run_store.audits import Audits
 from factory_runtime.run_store.deployments import Deployments
+from factory_runtime.run_store.experience import Experience
 from factory_runtime.run_store.groups import LetterCounts
 from factory_runtime.run_store.ledgers import Ledgers
 from factory_runtime.run_store.memories import Memories
@@ -46,6 +47,7 @@ _WITHOUT_VERSION = ("lease_expires_at", "progress", "phrase", "routed_flow_run_i
 class SqlTransaction(
     Ledgers,
     Memories,
+    Experience,
     Operators,
     Queues,
     Deployments,
