@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
@@ -28,6 +28,7 @@ class Call(Generic[T]):
     Attributes:
         path: below the API's prefix; its parts are quoted already.
         is_repeatable: whether sending it twice does no more than once.
+        takes: how long its answer may take, where that can be longer than any other's.
     """
 
     method: str
@@ -37,6 +38,7 @@ class Call(Generic[T]):
     body: Any = None
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     is_repeatable: bool = True
+    takes: timedelta = timedelta(0)
 
     @property
     def url(self) -> str:

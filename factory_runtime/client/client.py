@@ -29,6 +29,7 @@ from factory_runtime.client.exchange import (
     next_of,
     refusal,
     refuse_page,
+    timeout_of,
 )
 from factory_runtime.client.target import Target
 from factory_runtime.client.tries import Tries
@@ -134,7 +135,9 @@ class FactoryClient:
     def _open(self, call: Call[T], silence: float) -> Generator[httpx.Response]:
         """An answer that is none of the refusals; it may be silent for so many seconds."""
         try:
-            with self._http.stream(**asking(call), timeout=silence) as answer:
+            with self._http.stream(
+                **asking(call), timeout=timeout_of(self._target, call, silence)
+            ) as answer:
                 if not answer.is_success:
                     answer.read()
                     raise refusal(answer)
@@ -225,7 +228,9 @@ class AsyncFactoryClient:
     async def _open(self, call: Call[T], silence: float) -> AsyncGenerator[httpx.Response]:
         """An answer that is none of the refusals; it may be silent for so many seconds."""
         try:
-            async with self._http.stream(**asking(call), timeout=silence) as answer:
+            async with self._http.stream(
+                **asking(call), timeout=timeout_of(self._target, call, silence)
+            ) as answer:
                 if not answer.is_success:
                     await answer.aread()
                     raise refusal(answer)

@@ -68,6 +68,12 @@ def asking(call: Call[T]) -> _Asking:
     }
 
 
+def timeout_of(target: Target, call: Call[T], silence: float) -> httpx.Timeout:
+    """A server that is there may be silent for as long as the call takes, if that is longer."""
+    read = max(silence, call.takes.total_seconds())
+    return httpx.Timeout(target.timeout.total_seconds(), read=read)
+
+
 def answer_of(call: Call[T], answer: httpx.Response) -> T:
     """What a whole answer says.
 

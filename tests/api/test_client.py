@@ -244,6 +244,34 @@ def test_what_is_away_is_told_and_what_is_no_factory_too(served: Served, small_s
         client.send(calls.list_runs())
 
 
+def test_what_may_take_long_is_waited_for_and_a_server_that_is_away_is_not():
+    waits: list[dict[str, float]] = []
+
+    def erase(request: httpx.Request) -> httpx.Response:
+        waits.append(request.extensions["timeout"])
+        return httpx.Response(200, json={"scope": "run", "key": "", "memories": 0, "changed": 0})
+
+    async def ask(call: Call[Any]) -> None:
+        async with AsyncFactoryClient(place, httpx.MockTransport(erase)) as client:
+            await client.send(call)
+
+    place = Target("http://factory", timeout=timedelta(seconds=7))
+    forgetting = (
+        calls.forget_run("run"),
+        calls.forget_project("shop"),
+        calls.forget_everything("t"),
+    )
+    for call in forgetting:
+        with FactoryClient(place, httpx.MockTransport(erase)) as client:
+            client.send(call)
+        asyncio.run(ask(call))
+    assert {(wait["connect"], wait["read"] >= 600) for wait in waits} == {(7, True)}
+    patient = Target("http://factory", timeout=timedelta(hours=1))
+    with FactoryClient(patient, httpx.MockTransport(erase)) as client:
+        client.send(calls.forget_run("run"))
+    assert waits[-1]["read"] == 3600
+
+
 HERE = ("http://localhost:4280", "http://127.0.0.1", "http://127.8.8.8/", "http://[::1]:4280")
 
 
