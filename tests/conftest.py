@@ -91,6 +91,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 # where they are needed.
 os.environ.setdefault("PREFECT_SERVER_REGISTER_BLOCKS_ON_START", "false")
 
+# What factories of the tests remember is embedded by the lighter model, unless a test says
+# otherwise: the one that is shipped takes seconds for the code of each run.
+os.environ.setdefault("FACTORY_EMBEDDER", "light")
+
 # A shell starts what is to run beside it with Ctrl-C ignored; the children of tests are not to be.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -159,7 +159,7 @@ def due_topics(runtime: Runtime) -> set[str]:
 
 def test_the_code_of_a_run_is_found_where_it_was_committed(factory: Factory, run: Run):
     runtime = factory.runtime
-    query = RecallQuery("is the service alive and ready", (Collection.CODE,), project_id="first")
+    query = RecallQuery("a readiness check of the service", (Collection.CODE,), project_id="first")
 
     def is_found() -> bool:
         runtime.learn_code()  # the executor may be at it

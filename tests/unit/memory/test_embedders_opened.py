@@ -32,7 +32,8 @@ def settings(server: EmbeddingServer | None = None, **given: Any) -> Settings:
     )
 
 
-def test_without_a_word_it_is_minilm() -> None:
+def test_without_a_word_it_is_minilm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FACTORY_EMBEDDER", raising=False)
     assert isinstance(open_runtime(Settings()).embedder, MiniLmEmbedder)
 
 
