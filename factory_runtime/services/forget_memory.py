@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol, TypedDict
 
 from factory_runtime.domain.errors import InputError, NotFoundError
@@ -39,6 +39,9 @@ _PAGE = 200
 _PAUSE_SECONDS = 0.02
 """Between two of them: who waits for SQLite only looks now and then whether it is free."""
 
+_ALONE = timedelta(minutes=1)
+"""How long nobody else takes a share of what somebody erases: they are told how much that was."""
+
 _MESSAGES_AT_ONCE = 100
 """That are handled together, of some hundred ids each: filters can be too long."""
 
@@ -63,7 +66,7 @@ def forget(
     """Delete it from the record; the index follows by the outbox. Once more, it is a no-op.
 
     It is marked first, and from then on nothing of it is learned; then it is erased page by page.
-    Killed on the way, the outbox goes on with it, and so does whoever asks again.
+    Killed on the way, the outbox goes on with it after a minute, and whoever asks again at once.
 
     What is still on its way to the memory, or ends meanwhile, is not learned any more; a run that
     ends after this is. The run itself stays, with its artifacts and its audit.
@@ -91,8 +94,11 @@ def forget(
         tx.add_forgotten(Forgotten(tenant_id, scope, key, UNDER_WAY))
         leave_audit(tx, by, "memory.forget", key or tenant_id, {"scope": scope.value}, now)
         payload = {"scope": scope.value, "key": key, "by": by}
-        leave(tx, MEMORY_FORGET, new_id("forget"), payload, now)
-    return _erase(store, clock, refold, tenant_id, scope, key, by)
+        left = leave(tx, MEMORY_FORGET, new_id("forget"), payload, now, after=_ALONE)
+    erased = _erase(store, clock, refold, tenant_id, scope, key, by)
+    with store.begin(tenant_id) as tx:
+        tx.save_message(replace(left, payload={}, done_at=clock.now()))
+    return erased
 
 
 def _is_known(tx: RunTransaction, scope: ForgetScope, key: str) -> bool:

@@ -18,16 +18,16 @@ def leave(
     payload: Mapping[str, Any],
     now: datetime,
     after: timedelta = timedelta(0),
-) -> None:
+) -> OutboxMessage:
     """Have it done once this transaction is committed; the same topic and key is done once."""
-    tx.add_message(
-        OutboxMessage(
-            id=new_id("msg"),
-            tenant_id=tx.tenant_id,
-            topic=topic,
-            key=key,
-            payload=payload,
-            created_at=now,
-            not_before=now + after,
-        )
+    message = OutboxMessage(
+        id=new_id("msg"),
+        tenant_id=tx.tenant_id,
+        topic=topic,
+        key=key,
+        payload=payload,
+        created_at=now,
+        not_before=now + after,
     )
+    tx.add_message(message)
+    return message

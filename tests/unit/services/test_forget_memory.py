@@ -204,7 +204,7 @@ def test_while_the_index_cannot_be_written_the_record_is_gone_and_the_index_foll
     with monkeypatch.context() as patch:
         patch.setattr(library.index, "forget", fail)
         library.forget(RUN, "run-1")
-        assert library.drain() == Drained(done=1, failed=3)
+        assert library.drain() == Drained(failed=3)
     assert library.one.id in library.index.ids()
     library.clock.pass_time(HOLD)
     assert library.drain() == Drained(done=3)
@@ -410,10 +410,30 @@ def test_killed_between_any_two_pages_it_is_gone_on_with(
         with pytest.raises(KilledError):
             forget(killed, library.clock, refold, TENANT, scope, key, "ada")  # pyright: ignore[reportArgumentType]
         library.indexer.catch_up_all()
-        if most % 2:  # else the outbox does it by itself
+        if most % 2:
             library.forget(scope, key)
+        else:  # the outbox does it by itself
+            library.clock.pass_time(timedelta(minutes=1))
         assert library.drain().failed == 0
         assert what_stands(library) == what_stands(whole)
+
+
+def test_who_asks_is_told_of_all_that_went_though_others_drain_the_outbox_meanwhile(
+    library: Forgetful, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forget_memory, "_PAGE", 2)
+    many = [a_memory(run_id="run-1", project_id="shop", text=f"{i}") for i in range(7)]
+    library.learn(*many)
+
+    def drain(_: float) -> None:
+        library.clock.pass_time(timedelta(seconds=2))
+        library.drain()
+
+    monkeypatch.setattr(forget_memory.time, "sleep", drain)
+    # Of "shop" there are, beside these, two memories, a piece of code and two patterns.
+    assert library.forget(PROJECT, "shop").memories == len(many) + 5
+    library.clock.pass_time(HOLD)
+    assert library.drain() == Drained()
 
 
 def test_what_is_being_forgotten_is_not_learned_meanwhile(
