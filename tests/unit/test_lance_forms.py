@@ -12,8 +12,9 @@ import lancedb
 import pytest
 
 from factory_runtime.domain.memory import Embedded, Kind
-from factory_runtime.memory.lance import LanceMemoryIndex
+from factory_runtime.memory.lance import LanceMemoryIndex, migrate
 from factory_runtime.memory.lance.rows import table_of
+from factory_runtime.memory.lance.tables import Tables
 from factory_runtime.ports import RecallQuery
 from tests.unit.lance_rows import Given, a_row, all_rows, files_with, found, open_table
 
@@ -129,6 +130,40 @@ def test_made_anew_nothing_is_left_of_forms_of_before(tmp_path: Path) -> None:
     assert index.replace("acme", [a_row("b")]) == 1
     assert found(index) == ["b"]
     assert files_with(tmp_path, b"canaryofthemine") == []
+
+
+def test_where_one_model_is_dropped_another_keeps_its_rows_of_a_form_of_before(
+    tmp_path: Path,
+) -> None:
+    write_version_2(tmp_path, [a_row("a")], "runs-given-0123abcd")
+    write_version_1(tmp_path, [version_1_row("b", "2"), version_1_row("c")])
+    LanceMemoryIndex(tmp_path, Given(version="2")).drop("acme")
+    index, dropped = (LanceMemoryIndex(tmp_path, Given(version=one)) for one in "12")
+    index.optimize("acme", timedelta(days=1))
+    assert found(index) == ["a", "c"]
+    assert found(dropped) == []
+
+
+def test_killed_while_rows_of_a_form_of_before_go_over_the_next_who_writes_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class KilledError(BaseException):
+        """The process ends here."""
+
+    def die(*_: object) -> None:
+        raise KilledError
+
+    rows = [a_row(f"m-{number}", number % 2) for number in range(7)]
+    write_version_2(tmp_path, rows, "runs-given-0123abcd")
+    write_version_2(tmp_path, [a_row("t", kind=Kind.TEMPLATE)], "templates-given-0123abcd")
+    index = LanceMemoryIndex(tmp_path, Given())
+    monkeypatch.setattr(migrate, "_AT_ONCE", 3)
+    with monkeypatch.context() as patch:
+        patch.setattr(Tables, "drop", die)
+        with pytest.raises(KilledError):
+            index.upsert("acme", [a_row("new")])
+    index.upsert("acme", [a_row("new")])
+    assert found(index, limit=20) == [*(f"m-{number}" for number in range(7)), "new", "t"]
 
 
 def test_rows_of_a_later_form_are_read_and_not_destroyed(tmp_path: Path) -> None:

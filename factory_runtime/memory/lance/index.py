@@ -131,8 +131,8 @@ class LanceMemoryIndex:
             self._upkeep.optimize(tenant_id, keep)
 
     def _merge(self, tenant_id: str, rows: Sequence[Embedded]) -> None:
-        if self._tables.find(tenant_id) is None:
-            migrate(self._tables, tenant_id)
+        # Each time: the last one may have been killed amid it.
+        migrate(self._tables, tenant_id)
         table = self._tables.ensure(tenant_id)
         (
             table.merge_insert("id")

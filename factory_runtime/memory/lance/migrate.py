@@ -25,6 +25,9 @@ _KIND_THEN = {
     Collection.DOMAIN: Kind.DOCUMENT,
 }
 
+_AT_ONCE = 500
+"""Rows that are made at once: some megabytes."""
+
 _TEXTS_THEN = (
     *("title", "text", "project_id", "module_id", "run_id", "step", "trace_id", "correlation_id"),
     *("template_id", "template_version", "outcome", "classification", "superseded_by"),
@@ -40,7 +43,8 @@ def migrate(tables: Tables, tenant_id: str) -> None:
         return
     database = tables.connect(tenant_id)
     for name in _old(database):
-        _move(tables, tenant_id, name, database.open_table(name).search().to_arrow().to_pylist())
+        for batch in database.open_table(name).search().to_batches(batch_size=_AT_ONCE):
+            _move(tables, tenant_id, name, batch.to_pylist())
         tables.drop(tenant_id, name)
 
 

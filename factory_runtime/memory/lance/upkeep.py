@@ -92,9 +92,9 @@ class Upkeep:
         return table_of(rows, tables.model, tables.version, tables.dimensions)
 
     def drop(self, tenant_id: str) -> None:
-        """This model's table, and those of earlier forms; with the last of all, the database."""
+        """This model's table; with the last of all, the database."""
+        migrate(self.tables, tenant_id)  # tables of earlier forms have rows of other models too
         self.tables.drop(tenant_id, self.tables.name)
-        drop_old(self.tables, tenant_id)
         self.tables.drop_if_empty(tenant_id)
 
     def size(self, tenant_id: str) -> IndexSize:
