@@ -82,6 +82,10 @@ class InMemoryMemoryIndex:
         with self._lock:
             self._rows.pop(tenant_id, None)
 
+    def drop_all(self, tenant_id: str) -> None:
+        """As the port says: nothing is kept beside it here."""
+        self.drop(tenant_id)
+
     def count(self, tenant_id: str, collection: Collection) -> int:
         """As the port says."""
         return self.size(tenant_id).rows[collection]

@@ -158,6 +158,10 @@ class MemoryIndex(Protocol):
         """Take all of the tenant's index away."""
         ...
 
+    def drop_all(self, tenant_id: str) -> None:
+        """Likewise, and what is kept beside it of other models, whether it can be read or not."""
+        ...
+
     def count(self, tenant_id: str, collection: Collection) -> int: ...
 
     def tenants(self) -> tuple[str, ...]:

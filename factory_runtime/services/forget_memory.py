@@ -321,4 +321,4 @@ class Forgetter:
                 tx.drop_vectors(model.model)
         for index in self._indexes(models):
             held.renew()
-            index.drop(held.tenant_id)
+            index.drop_all(held.tenant_id)

@@ -87,7 +87,7 @@ class Rebuilder:
         models = self._models.list(held.tenant_id)
         indexes = [self._models.index_of(model) for model in models]
         for index in indexes or [self._models.index_of_default()]:
-            index.drop(held.tenant_id)
+            index.drop_all(held.tenant_id)
         return Rebuilt(held.tenant_id, 0, len(models), 0)
 
     def _replace(self, held: Held, tell: Progress) -> Rebuilt:

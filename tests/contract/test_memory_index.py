@@ -119,7 +119,7 @@ def test_a_tenant_that_is_no_slug_is_refused(index: MemoryIndex, tenant: str) ->
         index.replace(tenant, [])
     with pytest.raises(InputError):
         index.optimize(tenant, timedelta(days=1))
-    for ask in (index.drop, index.size, index.commits):
+    for ask in (index.drop, index.drop_all, index.size, index.commits):
         with pytest.raises(InputError):
             ask(tenant)
     with pytest.raises(InputError):
@@ -234,12 +234,13 @@ def test_one_whose_rows_break_off_stays_as_it_was(index: MemoryIndex) -> None:
 
 
 @on_azure_too
-def test_what_is_dropped_is_gone_and_can_begin_anew(index: MemoryIndex) -> None:
-    index.drop("acme")
+@pytest.mark.parametrize("drop", ["drop", "drop_all"])
+def test_what_is_dropped_is_gone_and_can_begin_anew(index: MemoryIndex, drop: str) -> None:
+    getattr(index, drop)("acme")
     index.upsert("acme", [a_row("m"), a_row("t", kind=Kind.TEMPLATE)])
     index.upsert("umbrella", [a_row("m", tenant_id="umbrella")])
     assert found(index) == ["m", "t"]
-    index.drop("acme")
+    getattr(index, drop)("acme")
     assert found(index) == []
     assert index.tenants() == ("umbrella",)
     assert set(index.size("acme").rows.values()) == {0}

@@ -63,6 +63,16 @@ def test_a_damaged_memory_can_be_dropped(tmp_path: Path, how: str) -> None:
     assert found(index) == []
 
 
+def test_of_a_tenant_all_goes_also_what_nobody_knows_of_or_can_read(tmp_path: Path) -> None:
+    index = LanceMemoryIndex(tmp_path, Given())
+    index.upsert("acme", [a_row("a", text="canary")])
+    damage(tmp_path, "_versions bad")
+    LanceMemoryIndex(tmp_path, Given(model="other")).upsert("acme", [a_row("a", text="canary")])
+    LanceMemoryIndex(tmp_path, Given(version="2")).drop_all("acme")
+    assert not (tmp_path / "acme").exists()
+    assert found(index) == []
+
+
 def test_many_small_writes_become_one_file_and_what_was_replaced_goes(tmp_path: Path) -> None:
     index = LanceMemoryIndex(tmp_path, Given())
     for number in range(12):

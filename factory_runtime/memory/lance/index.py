@@ -96,6 +96,12 @@ class LanceMemoryIndex:
         with self._translated():
             self._upkeep.drop(tenant_id)
 
+    def drop_all(self, tenant_id: str) -> None:
+        """The tenant's database, with tables of models that nobody knows any more."""
+        check_tenant(tenant_id)
+        with self._translated():
+            self._place.remove(tenant_id)
+
     def count(self, tenant_id: str, collection: Collection) -> int:
         """How many memories of the collection have a vector of this embedder."""
         check_tenant(tenant_id)

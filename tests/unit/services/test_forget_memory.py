@@ -14,6 +14,7 @@ import pytest
 from factory_runtime.domain.audit import AuditFilter
 from factory_runtime.domain.errors import InputError, MemoryUnavailableError, NotFoundError
 from factory_runtime.domain.memory import (
+    Embedded,
     Erased,
     ForgetScope,
     Kind,
@@ -32,7 +33,7 @@ from factory_runtime.services.forgotten import is_forgotten, refuse_what_is_bein
 from factory_runtime.services.memory_lock import HOLD, NAME
 from factory_runtime.services.migrate_memory import Migrator
 from tests.builders import NOON, TENANT, a_memory, a_run
-from tests.memories import HERE, Library
+from tests.memories import HERE, Library, Words
 from tests.small_factory import SmallFactory, steps
 
 RUN, PROJECT, EVERYTHING = ForgetScope.RUN, ForgetScope.PROJECT, ForgetScope.TENANT
@@ -154,6 +155,20 @@ def test_of_a_tenant_all_is_forgotten_and_of_no_other(library: Forgetful) -> Non
     library.drain()
     assert library.index.ids() == [late.id], "what was learned since is there"
     assert library.index.ids("umbrella") == [other.id]
+
+
+def test_of_a_tenant_nothing_is_left_of_models_that_nobody_knows_any_more(
+    library: Forgetful, tmp_path: Path
+) -> None:
+    folder, unknown = tmp_path / "memory", Words("0")
+    index = LanceMemoryIndex(folder, library.embedder)
+    library.open_index = lambda _: index
+    (vector,) = unknown.embed([CANARY])
+    LanceMemoryIndex(folder, unknown).upsert(TENANT, [Embedded(library.one, vector)])
+    assert files_with(folder, CANARY), "or the test shows nothing"
+    library.forget(EVERYTHING)
+    assert library.drain().failed == 0
+    assert files_with(folder, CANARY) == []
 
 
 def test_forgotten_twice_is_forgotten_once_and_both_are_audited(library: Forgetful) -> None:
