@@ -6,8 +6,10 @@ import gc
 import os
 import shutil
 import signal
+import ssl
 from collections.abc import Generator
 from contextlib import ExitStack, closing
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -66,6 +68,27 @@ def _compile_statements_once() -> None:
 
 
 _compile_statements_once()
+
+
+def _read_certificates_once() -> None:
+    """Each client of HTTP reads all that are trusted, which takes longer than most tests."""
+    create = ssl.create_default_context
+
+    @cache
+    def read(cafile: str, changed_at: int) -> ssl.SSLContext:
+        del changed_at
+        return create(cafile=cafile)
+
+    def create_once(*args: Any, **kwargs: Any) -> ssl.SSLContext:
+        cafile = kwargs.get("cafile")
+        if args or len(kwargs) != 1 or cafile is None:
+            return create(*args, **kwargs)
+        return read(str(cafile), Path(cafile).stat().st_mtime_ns)
+
+    ssl.create_default_context = create_once
+
+
+_read_certificates_once()
 
 
 @pytest.hookimpl(optionalhook=True)
