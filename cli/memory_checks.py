@@ -18,9 +18,7 @@ def look_at_memory(name: str, door: StoreDoor) -> Check:
     try:
         check_place(runtime.memory_place)
         runtime.models.of(door.tenant).embedder.embed(["ready"])
-        with door.desk.reading() as tx:
-            known, line = sum(tx.count_memories().values()), tx.unindexed_line()
-        behind = line.length if line else 0
+        known, behind = _remembered(door)
         if known > behind and not runtime.memory_place.has_files(door.tenant):
             return Check(name, "warn", "its index is gone", "`factory memory rebuild`")
     except FactoryError as error:
@@ -35,12 +33,29 @@ def look_at_memory(name: str, door: StoreDoor) -> Check:
 
 
 def look_into_index(name: str, door: StoreDoor) -> Check:
-    """Whether it opens, and how much is in it."""
+    """Whether a search gets through, and whether all is there that was put in."""
+    from factory_runtime.domain.memory import Collection
+    from factory_runtime.ports import RecallQuery
+
+    runtime = door.runtime
     try:
-        rows = door.runtime.models.of(door.tenant).index.size(door.tenant).rows
+        # The record first: meanwhile others may put something in.
+        known, behind = _remembered(door)
+        runtime.recaller.recall(door.tenant, RecallQuery("ready", tuple(Collection), limit=1))
+        rows = sum(runtime.models.of(door.tenant).index.size(door.tenant).rows.values())
     except FactoryError as error:
         return _broken(name, error)
-    return Check(name, "ok", f"opens, with {_count(sum(rows.values()))} in it")
+    if rows < known - behind:
+        lost = f"has {rows} of {_count(known - behind)} that were put in"
+        return Check(name, "warn", lost, "`factory memory rebuild`")
+    return Check(name, "ok", f"searched, with {_count(rows)} in it")
+
+
+def _remembered(door: StoreDoor) -> tuple[int, int]:
+    """How many memories the record has, and how many of them the index does not have yet."""
+    with door.desk.reading() as tx:
+        known, line = sum(tx.count_memories().values()), tx.unindexed_line()
+    return known, line.length if line else 0
 
 
 def _count(memories: int) -> str:

@@ -81,3 +81,25 @@ def test_an_embedder_that_cannot_be_used_is_told(
     monkeypatch.setenv("FACTORY_EMBEDDER", "openai:text-embedding-3-small")
     found = looks(factory)["memory"]
     assert (found["state"], "FACTORY_" in found["fix"]) == ("warn", True), found
+
+
+def test_an_index_that_searches_cannot_use_is_told(factory: Factory) -> None:
+    known = [a_memory(id=id_, tenant_id="local") for id_ in ("mem-1", "mem-2")]
+    with factory.runtime.store.begin("local") as tx:
+        tx.save_memories(known)
+    factory.runtime.indexer.catch_up_all()
+    found = looks(factory, "--memory")["memory index"]
+    assert (found["state"], found["found"]) == ("ok", "searched, with 2 memories in it")
+
+    factory.runtime.models.of("local").index.forget("local", ["mem-2"])
+    found = looks(factory, "--memory")["memory index"]
+    assert (found["state"], found["found"]) == ("warn", "has 1 of 2 memories that were put in")
+    assert "memory rebuild" in found["fix"]
+
+    (table,) = factory.runtime.settings.memory_folder.glob("local/*.lance")
+    (table / "_indices").rename(table / "elsewhere")
+    found = looks(factory, "--memory")["memory index"]
+    assert (found["state"], "memory rebuild" in found["fix"]) == ("warn", True), found
+    shutil.rmtree(table)
+    found = looks(factory, "--memory")["memory index"]
+    assert (found["state"], "is gone" in found["found"]) == ("warn", True)

@@ -161,7 +161,7 @@ def test_an_index_that_is_broken_is_told_with_the_way_out(learned: Factory):
     assert index_check(learned)["state"] == "warn"
     assert learned("memory", "rebuild").code == 0
     assert "mem-orders" in learned("memory", "search", "orders").out
-    assert index_check(learned)["found"] == "opens, with 2 memories in it"
+    assert index_check(learned)["found"] == "searched, with 2 memories in it"
 
 
 def index_check(factory: Factory) -> dict[str, str]:
