@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, case, distinct, func, select, tuple_
+from sqlalchemy import ColumnElement, Row, and_, case, distinct, func, select, tuple_
 
 from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.memory import (
@@ -88,7 +88,8 @@ class Experience:
             subjects = {subject for (subject,) in self._rows.select(query)}
             self._rows.delete(OBSERVATIONS, *where)
         else:
-            subjects = {key.subject for key in self._delete_first(OBSERVATIONS, where, limit)}
+            gone = self._delete_some(OBSERVATIONS, where, limit, columns.subject)
+            subjects = {one.subject for one in gone}
         return tuple(sorted(subjects))
 
     # what came of it
@@ -147,18 +148,25 @@ class Experience:
         where = equal((columns.run_id, run_id), (columns.project_id, project_id))
         if limit is None:
             return self._rows.delete(USES, *where)
-        return len(self._delete_first(USES, where, limit))
+        return len(self._delete_some(USES, where, limit))
 
-    def _delete_first(
-        self, record: Record[Any], where: Sequence[Condition], limit: int
+    def _delete_some(
+        self,
+        record: Record[Any],
+        where: Sequence[Condition],
+        limit: int,
+        *order_by: ColumnElement[Any],
     ) -> Sequence[Row[Any]]:
-        """The keys of the first so many rows, in their order: these are gone now."""
-        key = tuple(record.table.primary_key.columns)
-        mine = record.table.c.tenant_id == self._rows.tenant_id
-        keys = self._rows.select(select(*key).where(mine, *where).order_by(*key).limit(limit))
-        if keys:
-            self._rows.delete(record, tuple_(*key).in_([tuple(one) for one in keys]))
-        return keys
+        """So many rows, the first in an order that an index has: these are gone now."""
+        table = record.table
+        key, mine = table.primary_key.columns, table.c.tenant_id == self._rows.tenant_id
+        # All columns: of its key alone, SQLite would rather read all that the tenant has.
+        query = select(table).where(mine, *where).order_by(*order_by).limit(limit)
+        rows = self._rows.select(query)
+        if rows:
+            keys = [[getattr(row, column.name) for column in key] for row in rows]
+            self._rows.delete(record, tuple_(*key).in_(keys))
+        return rows
 
     # what is to be forgotten
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 
 from factory_runtime.domain.errors import ConflictError, InputError
 from factory_runtime.domain.memory import (
@@ -25,6 +26,7 @@ from factory_runtime.domain.memory import (
 )
 from factory_runtime.domain.tally import ASKED, Tally
 from factory_runtime.ports import Line, RunStore, RunTransaction
+from factory_runtime.run_store import SqlRunStore
 from tests.builders import TENANT, a_memory, after
 
 MODEL = "minilm/1"
@@ -344,6 +346,25 @@ def test_observations_are_forgotten_so_many_at_once_by_their_subjects(run_store:
         assert tx.delete_observations(limit=3) == ("a",)
 
 
+@pytest.mark.parametrize("of", ["run_id", "project_id"])
+def test_to_forget_a_page_no_more_is_read_than_the_page(sqlite_store: SqlRunStore, of: str) -> None:
+    plans = list[str]()
+
+    def explain(_: object, cursor: Any, statement: str, values: Any, *__: object) -> None:
+        if statement.startswith("SELECT"):
+            plans.append(str(cursor.execute("EXPLAIN QUERY PLAN " + statement, values).fetchall()))
+
+    run_id, project_id = ("one", None) if of == "run_id" else (None, "one")
+    with sqlite_store.begin(TENANT) as tx:
+        event.listen(sqlite_store.engine, "before_cursor_execute", explain)
+        tx.list_memories(run_id=run_id, project_id=project_id, limit=9)
+        tx.delete_observations(run_id=run_id, project_id=project_id, limit=9)
+        tx.delete_uses(run_id=run_id, project_id=project_id, limit=9)
+    assert len(plans) == 3
+    assert all(f"(tenant_id=? AND {of}=?)" in plan for plan in plans)
+    assert all("ORDER BY" not in plan for plan in plans), "nothing is read to be sorted"
+
+
 # --- what came of it
 
 
@@ -364,7 +385,7 @@ def test_a_use_is_noted_once_and_marked_when_it_was_made(run_store: RunStore) ->
         assert nameless.memory_id.startswith("forgotten-")
         assert tx.count_reuse() == Reuse(shown=1, used=1, succeeded=0)
         assert tx.delete_uses(run_id="run-1", limit=1) == 1
-        assert tx.list_uses() == (also,)
+        assert tx.list_uses() in ((nameless,), (also,))
         assert tx.delete_uses(run_id="run-1") == 1
         assert tx.list_uses() == ()
 

@@ -88,15 +88,8 @@ memory_records = Table(
     Index("ix_memory_records_text_digest", "tenant_id", "text_digest"),
 )
 
-found_by(
-    memory_records,
-    "run_id",
-    "project_id",
-    "module_id",
-    "trace_id",
-    "correlation_id",
-    "template_id",
-)
+found_by(memory_records, "run_id", "project_id", then="id")
+found_by(memory_records, "module_id", "trace_id", "correlation_id", "template_id")
 
 without_prose = memory_records.c.prose.is_(None)
 Index(
@@ -143,10 +136,10 @@ memory_observations = Table(
     Column("facts", JsonText, nullable=False),
     PrimaryKeyConstraint("tenant_id", "subject", "kind", "run_id", "step", "cycle", "place"),
     Index("ix_memory_observations_at", "tenant_id", "subject", "at"),
-    Index("ix_memory_observations_run_id", "tenant_id", "run_id"),
+    Index("ix_memory_observations_run_id", "tenant_id", "run_id", "subject"),
 )
 
-found_by(memory_observations, "project_id")
+found_by(memory_observations, "project_id", then="subject")
 
 memory_uses = Table(
     "memory_uses",

@@ -38,8 +38,11 @@ VERSION = CleanText(64)
 OUTSIDE_ID = CleanText(200)
 
 
-def found_by(table: Table, *columns: str) -> None:
-    """An index for each column that is often empty, over the rows where it is not."""
+def found_by(table: Table, *columns: str, then: str | None = None) -> None:
+    """An index for each column that is often empty, over the rows where it is not.
+
+    ``then`` is the column in whose order pages of them are read.
+    """
     for name in columns:
         column = table.c[name]
         given = column.is_not(None)
@@ -47,6 +50,7 @@ def found_by(table: Table, *columns: str) -> None:
             f"ix_{table.name}_{name}",
             table.c.tenant_id,
             column,
+            *(() if then is None else (table.c[then],)),
             sqlite_where=given,
             postgresql_where=given,
         )
