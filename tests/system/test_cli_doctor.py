@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from factory_runtime.services.outbox import leave
+from factory_runtime.services.topics import MEMORY_OF_CODE, MEMORY_OF_RUN
 from tests.builders import NOON, a_memory
 from tests.cli_home import Factory
 
@@ -103,3 +105,18 @@ def test_an_index_that_searches_cannot_use_is_told(factory: Factory) -> None:
     shutil.rmtree(table)
     found = looks(factory, "--memory")["memory index"]
     assert (found["state"], "is gone" in found["found"]) == ("warn", True)
+
+
+def test_what_a_sweep_learns_in_the_background_is_no_fault(factory: Factory) -> None:
+    store = factory.runtime.store
+    with store.begin("local") as tx:
+        leave(tx, MEMORY_OF_CODE, "run-1", {}, NOON)
+    found = looks(factory)["outbox"]
+    assert (found["state"], found["found"]) == (
+        "ok",
+        "empty, but for 1 of code that `factory sweep` learns",
+    )
+    with store.begin("local") as tx:
+        leave(tx, MEMORY_OF_RUN, "run-1", {}, NOON)
+    found = looks(factory)["outbox"]
+    assert (found["state"], found["found"]) == ("warn", "1 message due")
