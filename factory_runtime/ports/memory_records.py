@@ -174,11 +174,13 @@ class MemoryRecords(Protocol):
     def delete_observations(
         self,
         *,
+        subject: str | None = None,
         run_id: str | None = None,
         project_id: str | None = None,
+        kind: ObservationKind | None = None,
         limit: int | None = None,
     ) -> tuple[str, ...]:
-        """Of the run, of the project, or all; the subjects they were of.
+        """Of the subject, of the run, of the project, of the kind, or all; the subjects they were of.
 
         With a limit, the first so many in the order of their subjects.
         """

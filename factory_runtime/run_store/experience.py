@@ -76,12 +76,19 @@ class Experience:
     def delete_observations(
         self,
         *,
+        subject: str | None = None,
         run_id: str | None = None,
         project_id: str | None = None,
+        kind: ObservationKind | None = None,
         limit: int | None = None,
     ) -> tuple[str, ...]:
         columns = memory_observations.c
-        where = equal((columns.run_id, run_id), (columns.project_id, project_id))
+        where = equal(
+            (columns.subject, subject),
+            (columns.run_id, run_id),
+            (columns.project_id, project_id),
+            (columns.kind, kind),
+        )
         if limit is None:
             mine = (columns.tenant_id == self._rows.tenant_id, *where)
             query = select(columns.subject).where(*mine).distinct()

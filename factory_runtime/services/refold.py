@@ -29,16 +29,22 @@ _PATTERNS = (Kind.FAILURE, Kind.SUCCESS)
 def refold(tx: RunTransaction, subjects: Iterable[str], now: datetime) -> tuple[str, ...]:
     """Make the patterns of these subjects anew, after observations of theirs were deleted.
 
-    What a forgotten run had shown another one may show too: that is looked for again. Subjects that
-    are no pattern's, like a piece of code, are left alone. Call ``take_turn`` before anything else.
+    What a forgotten run had shown another one may show too: that is looked for again. What was tried
+    against a failure that nobody has had any more goes with it: it tells of the failure. Subjects
+    that are no pattern's, like a piece of code, are left alone. Call ``take_turn`` before anything
+    else.
 
     Returns:
         Ids of memories that are no more.
     """
     subjects = list(subjects)
     for subject in subjects:
-        if not is_line(subject):
+        if is_line(subject):
+            continue
+        if tx.list_observations(subject=subject, kind=_K.FAILED, limit=1):
             tx.add_observations(_lost_tries(tx, subject))
+        else:
+            tx.delete_observations(subject=subject, kind=_K.TRIED)
     return fold(tx, subjects, now)
 
 

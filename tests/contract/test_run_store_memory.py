@@ -330,6 +330,8 @@ def test_forgetting_a_run_tells_which_subjects_it_was_seen_of(run_store: RunStor
         tx.add_observations([seen("b"), seen("a"), seen("a", run_id="run-2", project_id="mill")])
         assert tx.delete_observations(run_id="run-1") == ("a", "b")
         assert [one.run_id for one in tx.list_observations()] == ["run-2"]
+        assert tx.delete_observations(subject="a", kind=ObservationKind.TRIED) == ()
+        assert tx.delete_observations(subject="b") == ()
         assert tx.delete_observations(project_id="mill") == ("a",)
         assert tx.delete_observations() == ()
 

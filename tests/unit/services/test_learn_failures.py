@@ -312,6 +312,28 @@ def test_a_pattern_ends_with_the_last_run_that_showed_it(school: School):
     assert school.memories(Kind.FAILURE) == ()
 
 
+def test_what_was_tried_against_a_failure_that_is_forgotten_does_not_name_it(school: School):
+    refuse(school, "eu")
+    failed = school.run(name="orders")
+    refuse(school)
+    helped = school.run(name="orders")
+    school.learn()
+    id_ = school.memory(Kind.FAILURE).id
+    assert {one.run_id for one in school.observations() if one.subject == id_} == {
+        failed.id,
+        helped.id,
+    }
+    forget(school, failed)
+    assert {one.run_id for one in school.observations()} == {helped.id}
+    assert id_ not in repr(school.observations())
+    refuse(school, "eu")
+    school.run(name="orders")
+    refuse(school)
+    school.run(name="orders")
+    school.learn()
+    assert school.told() == [("tried again unchanged", 1, 1, False)], "it is learned of anew"
+
+
 def forget(school: School, run: Run) -> tuple[str, ...]:
     with school.factory.store.begin(TENANT) as tx:
         subjects = tx.delete_observations(run_id=run.id)
