@@ -278,7 +278,8 @@ class Forgetter:
             messages = self._waiting(message)
             ids = {one for each in messages for one in each.payload["ids"]}
             digests = {one for each in messages for one in each.payload["digests"]}
-            self._forget(held, sorted(ids), sorted(digests))
+            since = min(each.created_at for each in messages)
+            self._forget(held, sorted(ids), sorted(digests), since)
             self._done = {each.id for each in messages}
 
     def _waiting(self, message: OutboxMessage) -> list[OutboxMessage]:
@@ -289,12 +290,18 @@ class Forgetter:
         alike = (one for one in waiting if one.tenant_id == message.tenant_id)
         return [message, *(one for one in alike if "ids" in one.payload and one.id != message.id)]
 
-    def _forget(self, held: Held, ids: Sequence[str], digests: Sequence[str]) -> None:
+    def _forget(
+        self, held: Held, ids: Sequence[str], digests: Sequence[str], since: datetime
+    ) -> None:
         with self._store.begin(held.tenant_id) as tx:
             tx.overwrite_deleted()
+            left = tx.find_memories(ids)
             # An indexer that was at them may have kept one since.
             tx.drop_unused_vectors(digests)
-            indexed = [one for one in tx.find_memories(ids) if one.indexed_at is not None]
+            # And a run have drawn from one. A pattern that does not hold any more keeps its name.
+            if tx.forgotten_since(since):
+                tx.unname_uses(set(ids).difference(one.id for one in left))
+            indexed = [one for one in left if one.indexed_at is not None]
         models = self._models.list(held.tenant_id)
         for index in self._indexes(models):
             held.renew()

@@ -184,6 +184,28 @@ def test_forgotten_twice_is_forgotten_once_and_both_are_audited(library: Forgetf
     assert {one.detail["memories"] for one in done} == {0, 2}
 
 
+def test_what_a_run_drew_from_while_it_was_forgotten_is_not_named_either(
+    library: Forgetful,
+) -> None:
+    library.forget(RUN, "run-1")
+    with library.store.begin(TENANT) as tx:
+        tx.add_uses([a_use("run-3", library.one), replace(a_use("run-3", library.both), rank=2)])
+    library.drain()
+    with library.store.begin(TENANT, read_only=True) as tx:
+        nameless, still = tx.list_uses(run_id="run-3")
+    assert nameless.memory_id.startswith("forgotten-")
+    assert still.memory_id == library.both.id
+
+
+def test_a_pattern_that_does_not_hold_any_more_was_shown_all_the_same(library: Forgetful) -> None:
+    with library.store.begin(TENANT) as tx:
+        tx.add_uses([a_use("run-2", library.only)])
+        drop_memories.drop_memories(tx, [library.only], library.clock.now())
+    assert library.drain() == Drained(done=1)
+    with library.store.begin(TENANT, read_only=True) as tx:
+        assert len(tx.list_uses(memory_id=library.only.id)) == 1
+
+
 def test_a_misspelt_name_is_not_forgotten(library: Forgetful) -> None:
     with pytest.raises(NotFoundError):
         library.forget(RUN, "run-0")
