@@ -25,6 +25,7 @@ from factory_runtime.ports import Clock, MemoryIndex, RunFilter, RunStore, RunTr
 from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.drop_memories import drop_memories, leave_forget
 from factory_runtime.services.embed_memories import embedded, kept_vectors
+from factory_runtime.services.index_memory import BATCH
 from factory_runtime.services.learn_code import found_elsewhere
 from factory_runtime.services.memory_lock import Held, hold_memory
 from factory_runtime.services.memory_models import Models
@@ -308,11 +309,15 @@ class Forgetter:
             with held.lasting():
                 index.forget(held.tenant_id, ids)
         # After all of them: an index may take rows out of those of other models too.
-        for model in models if indexed else ():
-            held.renew()
-            vectors = kept_vectors(self._store, held.tenant_id, model.model, indexed)
-            there = [one for one in indexed if one.text_digest in vectors]
-            self._models.index_of(model).upsert(held.tenant_id, embedded(there, vectors))
+        for begin in range(0, len(indexed), BATCH):
+            for model in models:
+                self._put_back(held, model, indexed[begin : begin + BATCH])
+
+    def _put_back(self, held: Held, model: MemoryModel, memories: Sequence[Memory]) -> None:
+        held.renew()
+        vectors = kept_vectors(self._store, held.tenant_id, model.model, memories)
+        there = [one for one in memories if one.text_digest in vectors]
+        self._models.index_of(model).upsert(held.tenant_id, embedded(there, vectors))
 
     def _indexes(self, models: Sequence[MemoryModel]) -> list[MemoryIndex]:
         """Of a tenant without models as well: an earlier release may have left it one."""

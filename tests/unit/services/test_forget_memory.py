@@ -366,6 +366,29 @@ def test_an_index_is_written_anew_once_for_all_that_waits(
     assert library.drain().done == 0
 
 
+def test_what_others_have_too_is_put_back_batch_by_batch(
+    library: Forgetful, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(forget_memory, "BATCH", 2)
+    many = [a_memory(kind=Kind.CODE, run_id="run-3", text=f"{i}") for i in range(5)]
+    library.learn(*many)
+    with library.store.begin(TENANT) as tx:
+        tx.add_observations(seen(one, "run-2", ObservationKind.FOUND) for one in many)
+    library.forget(RUN, "run-3")
+    library.indexer.catch_up(TENANT)
+    before, put_back = library.index.ids(), list[int]()
+    upsert = library.index.upsert
+
+    def upsert_and_tell(tenant_id: str, rows: Sequence[Embedded]) -> None:
+        put_back.append(len(rows))
+        upsert(tenant_id, rows)
+
+    monkeypatch.setattr(library.index, "upsert", upsert_and_tell)
+    assert library.drain().failed == 0
+    assert put_back == [2, 2, 1]
+    assert library.index.ids() == before
+
+
 # --- page by page
 
 
