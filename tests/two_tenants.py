@@ -79,7 +79,8 @@ EFFECT = an_effect(RUN)
 MESSAGE = a_message()
 TEMPLATE = a_template_record()
 REQUEST = a_request_record()
-MEMORY = a_memory(run_id=RUN.id, project_id=RUN.project_id)
+# Its times are those of one that the release before has rewritten.
+MEMORY = a_memory(run_id=RUN.id, project_id=RUN.project_id, changed_at=after(-1))
 VECTOR = MemoryVector(TENANT, "minilm/1", MEMORY.text_digest, (1.0, 0.0))
 MODEL = MemoryModel(TENANT, VECTOR.model, "minilm", 2, ModelStatus.ACTIVE, after(0))
 SEEN = Observation(
@@ -220,6 +221,7 @@ EMPTY: dict[str, Call] = {
     "find_vectors": lambda tx: tx.find_vectors(VECTOR.model, [VECTOR.text_digest]),
     "memories_without_vector": lambda tx: tx.memories_without_vector("other/1", 9),
     "count_vectors": lambda tx: tx.count_vectors(VECTOR.model),
+    "unadopted_memories": lambda tx: tx.unadopted_memories(9),
     "unused_vectors": lambda tx: tx.unused_vectors(9),
     "list_models": lambda tx: tx.list_models(),
     "list_observations": lambda tx: tx.list_observations(subject=SEEN.subject),
@@ -293,7 +295,7 @@ BESIDE: dict[str, Call] = {
     "save_memories": lambda tx: tx.save_memories([replace(foreign(MEMORY), text="stolen")]),
     "save_prose": lambda tx: tx.save_prose(MEMORY, "stolen"),
     "delete_memories": lambda tx: tx.delete_memories([MEMORY.id]),
-    "adopt_memories": lambda tx: tx.adopt_memories(9),
+    "adopt_memories": lambda tx: tx.adopt_memories([MEMORY.id]),
     "mark_indexed": lambda tx: tx.mark_indexed([MEMORY], after(9)),
     "mark_unindexed": lambda tx: tx.mark_unindexed([MEMORY.id]),
     "mark_all_unindexed": lambda tx: tx.mark_all_unindexed(after(9)),

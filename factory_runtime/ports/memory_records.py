@@ -88,8 +88,12 @@ class MemoryRecords(Protocol):
         """
         ...
 
-    def adopt_memories(self, limit: int) -> int:
-        """Take in what the release before has written or rewritten: how many, at most ``limit``.
+    def unadopted_memories(self, limit: int) -> tuple[str, ...]:
+        """Ids of those that the release before has written or rewritten."""
+        ...
+
+    def adopt_memories(self, ids: Collection[str]) -> int:
+        """Take such ones in: how many of these there still are.
 
         They are to be indexed again, and the vectors of texts that are no more are gone.
         """

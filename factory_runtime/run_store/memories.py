@@ -46,6 +46,9 @@ _columns = memory_records.c
 _KNOWN = _columns.kind.is_not(None)
 """Not those that the release before has written since: ``_adopt`` makes them known."""
 
+_UNADOPTED = or_(_columns.kind.is_(None), _columns.created_at > _columns.changed_at)
+"""The release before gives what it writes a new time of creation, and knows of no other."""
+
 
 class Memories:
     """Part of ``ports.MemoryRecords``; the other is ``Experience``."""
@@ -190,10 +193,13 @@ class Memories:
         ((count, waits_since),) = self._rows.select(query)
         return Line(count, waits_since) if count else None
 
-    def adopt_memories(self, limit: int) -> int:
-        # It gives what it writes a new time of creation each time, and knows of no other.
-        rewritten = _columns.created_at > _columns.changed_at
-        return self._adopt(or_(_columns.kind.is_(None), rewritten), limit=limit)
+    def unadopted_memories(self, limit: int) -> tuple[str, ...]:
+        mine = _columns.tenant_id == self._rows.tenant_id
+        query = select(_columns.id).where(mine, _UNADOPTED).limit(limit)
+        return tuple(id_ for (id_,) in self._rows.select(query))
+
+    def adopt_memories(self, ids: Collection[str]) -> int:
+        return sum(self._adopt(_UNADOPTED, _columns.id.in_(some)) for some in parts(ids))
 
     def mark_indexed(self, memories: Iterable[Memory], at: datetime) -> None:
         for memory in memories:

@@ -55,9 +55,11 @@ def optimize_memory(store: RunStore, clock: Clock, index: MemoryIndex, worker: s
 
 def _mend(store: RunStore, tenant_id: str) -> None:
     """Take in what the release before has rewritten, and drop vectors of texts that are no more."""
-    with store.begin(tenant_id) as tx:
-        tx.adopt_memories(_AT_ONCE)
-        unused = tx.unused_vectors(_AT_ONCE)
-        if unused:
+    # To find them, all that the tenant has is looked through: others can write meanwhile.
+    with store.begin(tenant_id, read_only=True) as tx:
+        unadopted, unused = tx.unadopted_memories(_AT_ONCE), tx.unused_vectors(_AT_ONCE)
+    if unadopted or unused:
+        with store.begin(tenant_id) as tx:
             tx.overwrite_deleted()
+            tx.adopt_memories(unadopted)
             tx.drop_unused_vectors(unused)

@@ -97,8 +97,10 @@ def test_what_the_release_before_rewrites_after_the_upgrade_is_taken_in(old_url:
         assert store.unindexed_tenants() == ()
         with store.begin(TENANT) as tx:
             (before,) = tx.find_memories(["mem-007"])
-            assert tx.adopt_memories(9) == 1
-            assert tx.adopt_memories(9) == 0
+            assert tx.unadopted_memories(9) == ("mem-007",)
+            assert tx.adopt_memories(["mem-007", "mem-t"]) == 1
+            assert tx.unadopted_memories(9) == ()
+            assert tx.adopt_memories(["mem-007", "mem-t"]) == 0
             (late,) = tx.unindexed_memories(9)
             assert (late.id, late.text, late.changed_at) == ("mem-007", "other", after(9))
             assert late.revision == before.revision + 1

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
+from pathlib import Path
+
+import pytest
 
 from factory_runtime.domain.errors import MemoryUnavailableError
 from factory_runtime.domain.memory import MemoryVector
 from factory_runtime.memory.in_memory import InMemoryMemoryIndex, WordsEmbedder
+from factory_runtime.run_store import open_run_store
+from factory_runtime.run_store.memories import Memories
 from factory_runtime.services.index_memory import KEEP
 from factory_runtime.services.memory_lock import NAME
 from factory_runtime.services.optimize_memory import Optimized, optimize_memory
 from tests.builders import a_memory
-from tests.small_factory import SmallFactory
+from tests.small_factory import SettableClock, SmallFactory
 
 HERE = "here:1"
 
@@ -75,3 +82,26 @@ def test_vectors_of_texts_that_are_no_more_are_dropped(factory: SmallFactory) ->
     with factory.store.begin("acme", read_only=True) as tx:
         found = tx.find_vectors("m/1", [kept.text_digest, gone.text_digest])
     assert found.keys() == {kept.text_digest}
+
+
+def test_while_it_is_looked_for_what_is_to_be_mended_others_can_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_run_store(f"sqlite:///{tmp_path / 'factory.db'}")
+    beside: list[str] = []
+    unused = Memories.unused_vectors
+
+    def write_meanwhile(self: Memories, limit: int) -> tuple[str, ...]:
+        with ThreadPoolExecutor(1) as other:
+            other.submit(learn).result()
+        return unused(self, limit)
+
+    def learn() -> None:
+        with store.begin("acme") as tx:
+            tx.save_memories([a_memory(text="beside")])
+        beside.append("acme")
+
+    monkeypatch.setattr(Memories, "unused_vectors", write_meanwhile)
+    with closing(store):
+        assert optimize_memory(store, SettableClock(), Watched(), HERE).done == 2
+    assert len(beside) == 3
