@@ -30,7 +30,10 @@ def forget(
     yes: Annotated[bool, typer.Option("--yes", help="Do it without asking.")] = False,
     json: Json = False,
 ) -> None:
-    """Erase what was learned, for good and everywhere. Runs, artifacts and the audit stay."""
+    """Erase what was learned, for good and everywhere. Runs, artifacts and the audit stay.
+
+    Ctrl-C ends the waiting alone: what has begun goes on.
+    """
     scope, key = _scope(run, project, everything=everything)
     if everything and tenant is None:
         raise InputError("name the tenant whose memory is to be erased", hint="--tenant T")
@@ -38,8 +41,13 @@ def forget(
     what = f"{scope.value} {key or door.desk.tenant}"
     if not (yes or _agreed(door, what)):
         return
-    erased = door.desk.forget(scope, key)
-    index_follows = not door.desk.index_forgotten()
+    try:
+        erased = door.desk.forget(scope, key)
+        index_follows = not door.desk.index_forgotten()
+    except KeyboardInterrupt:
+        if not json:
+            door.screen.line("what has begun goes on: the next sweep forgets the rest")
+        raise
     if json:
         print_json({"erased": erased, "index_follows": index_follows})
         return

@@ -10,6 +10,7 @@ import pytest
 
 from factory_runtime.domain.memory import Collection, Kind, Memory
 from factory_runtime.domain.retrieval import EVALUATION_TENANT, Half, LabelledSet, Question
+from factory_runtime.services import forget_memory
 from factory_runtime.services.failure_patterns import find_failure_memory_id
 from tests.builders import NOON, a_failure_kind, a_letter, a_memory
 from tests.cli_home import Factory, fail_run, get_jobs
@@ -181,6 +182,22 @@ def test_an_index_that_is_gone_is_told_with_the_way_out(learned: Factory):
 def test_what_was_forgotten_since_it_was_indexed_is_not_shown(learned: Factory):
     with learned.runtime.store.begin("local") as tx:
         tx.delete_memories(["mem-orders"])
+    assert "mem-orders" not in learned("memory", "search", "orders").out
+
+
+def test_who_stops_forgetting_is_told_that_it_goes_on(
+    learned: Factory, monkeypatch: pytest.MonkeyPatch
+):
+    def stop(_: float) -> None:
+        raise KeyboardInterrupt
+
+    words = ("memory", "forget", "--project", "shop", "--yes")
+    with monkeypatch.context() as patch:
+        patch.setattr(forget_memory.time, "sleep", stop)
+        said = learned(*words)
+    assert (said.code, "the next sweep forgets the rest" in said.out) == (1, True)
+    said = learned(*words, "--json")
+    assert said.json["erased"] == {"scope": "project", "key": "shop", "memories": 0, "changed": 0}
     assert "mem-orders" not in learned("memory", "search", "orders").out
 
 
