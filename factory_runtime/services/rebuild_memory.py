@@ -162,6 +162,8 @@ class _Filling:
             yield from self._with_vectors(memories)
             self.seen |= {memory.id: memory.edition for memory in memories}
             self._tell(self._model.name, len(self.seen), total)
+        # Whoever has taken it over since may have taken out what was just read.
+        self._held.renew()
 
     def _batches(self) -> Iterator[tuple[Memory, ...]]:
         after: str | None = None

@@ -16,7 +16,7 @@ from factory_runtime.domain.memory import Kind
 from factory_runtime.memory.lance import LanceMemoryIndex
 from factory_runtime.ports import RecallQuery
 from factory_runtime.run_store import open_run_store
-from factory_runtime.services.memory_lock import HOLD, NAME
+from factory_runtime.services.memory_lock import HOLD, NAME, hold_memory
 from factory_runtime.services.migrate_memory import Migrator
 from factory_runtime.services.rebuild_memory import Rebuilder, Rebuilt
 from tests.builders import TENANT, a_memory
@@ -196,3 +196,22 @@ def test_on_disk_too_it_equals_the_one_that_grew_and_heals_what_is_damaged(
     rebuilder.rebuild(TENANT)
     assert rows_in(folder) == grown
     assert len(library.embedder.texts) == 7, "six texts and a query"
+
+
+def test_what_is_forgotten_while_the_one_who_rebuilds_was_stopped_is_not_put_back(keeper: Keeper):
+    gone = keeper.all()[0]
+    keeper.index.drop(TENANT)
+
+    def stopped(model: str, done: int, total: int) -> None:
+        """For longer than the lock holds: another one takes its turn."""
+        keeper.clock.pass_time(HOLD)
+        with hold_memory(keeper.store, keeper.clock, TENANT, "there:2"):
+            with keeper.store.begin(TENANT) as tx:
+                tx.delete_memories([gone.id])
+            keeper.index.forget(TENANT, [gone.id])
+
+    with pytest.raises(MemoryUnavailableError, match="taken the memory"):
+        keeper.rebuilder.rebuild(TENANT, stopped)
+    assert gone.id not in keeper.index.ids()
+    keeper.indexer.catch_up(TENANT)
+    assert keeper.index.ids() == sorted(one.id for one in keeper.all())
