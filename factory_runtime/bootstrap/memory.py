@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from factory_runtime.ports.summariser import Summariser
     from factory_runtime.services.context_package import ContextDesk
     from factory_runtime.services.drain_outbox import Drained
-    from factory_runtime.services.forget_memory import Forgetter
+    from factory_runtime.services.forget_index import Forgetter
     from factory_runtime.services.index_memory import Indexer
     from factory_runtime.services.memory_models import Models
     from factory_runtime.services.migrate_memory import Migrator
@@ -135,7 +135,7 @@ class MemoryParts(Ground):
     @cached_property
     def forgetter(self) -> Forgetter:
         """Takes what was forgotten out of the memory's indexes."""
-        from factory_runtime.services.forget_memory import Forgetter
+        from factory_runtime.services.forget_index import Forgetter
 
         return Forgetter(self.store, self.clock, self.models, worker_name())
 

@@ -26,9 +26,10 @@ from factory_runtime.domain.memory import (
 from factory_runtime.memory.lance import LanceMemoryIndex
 from factory_runtime.ports import RunStore, RunTransaction
 from factory_runtime.run_store import open_run_store
-from factory_runtime.services import drop_memories, forget_memory, topics
+from factory_runtime.services import drop_memories, forget_index, forget_memory, topics
 from factory_runtime.services.drain_outbox import Drained, drain_outbox
-from factory_runtime.services.forget_memory import Forgetter, forget
+from factory_runtime.services.forget_index import Forgetter
+from factory_runtime.services.forget_memory import forget
 from factory_runtime.services.forgotten import is_forgotten, refuse_what_is_being_forgotten
 from factory_runtime.services.memory_lock import HOLD, NAME
 from factory_runtime.services.migrate_memory import Migrator
@@ -369,7 +370,7 @@ def test_an_index_is_written_anew_once_for_all_that_waits(
 def test_what_others_have_too_is_put_back_batch_by_batch(
     library: Forgetful, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(forget_memory, "BATCH", 2)
+    monkeypatch.setattr(forget_index, "BATCH", 2)
     many = [a_memory(kind=Kind.CODE, run_id="run-3", text=f"{i}") for i in range(5)]
     library.learn(*many)
     with library.store.begin(TENANT) as tx:
