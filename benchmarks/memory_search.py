@@ -160,7 +160,7 @@ def _raw_lance(folder: Path, rows: Rows) -> tuple[Answers, Answers]:
     def search(tenant: int, vector: Any, text: str) -> set[int]:
         del text
         found = table.search(vector).distance_type("cosine").where(f"tenant = {tenant}", True)
-        return set(found.select(["id"]).limit(BEST).to_arrow()["id"].to_pylist())
+        return set(found.select(["id", "_distance"]).limit(BEST).to_arrow()["id"].to_pylist())
 
     exact = _told(ask("raw LanceDB, one table, filter by tenant", rows, search))
     begun = time.perf_counter()
