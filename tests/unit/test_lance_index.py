@@ -112,6 +112,23 @@ def test_a_full_disk_is_an_error_and_loses_nothing(tmp_path: Path) -> None:
     assert found(index) == ["a", "b"]
 
 
+def test_a_user_is_not_warned_of_what_is_in_order(tmp_path: Path) -> None:
+    script = """
+        import sys
+        from pathlib import Path
+        from tests.unit.lance_rows import Given, LanceMemoryIndex, a_row
+
+        print(LanceMemoryIndex(Path(sys.argv[1]), Given()).replace("acme", [a_row("a")]))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script), str(tmp_path)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("1\n", "")
+
+
 def test_a_forked_process_is_told_instead_of_crashing(tmp_path: Path) -> None:
     script = """
         import os, sys

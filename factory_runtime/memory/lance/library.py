@@ -39,6 +39,8 @@ def lancedb() -> Any:
             do not live on in it, and the first call would crash it.
     """
     global _first_used_by
+    # It warns on the user's terminal of what is in order, like a table that is about to be made.
+    os.environ.setdefault("LANCEDB_LOG", "error")
     library = import_module("lancedb")
     _first_used_by = _first_used_by or os.getpid()
     if _first_used_by != os.getpid():
