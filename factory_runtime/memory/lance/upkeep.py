@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -74,6 +75,10 @@ class Upkeep:
     def replace(self, tenant_id: str, rows: Iterable[Embedded]) -> int:
         """Nothing changes before all rows are there; then all of it does, in one commit."""
         name = self.tables.name
+        # Tables of earlier forms have rows of other models too. What of them cannot be read goes,
+        # and LanceDB has no error of its own for it.
+        with suppress(Exception):
+            migrate(self.tables, tenant_id)
         is_damaged = self.tables.is_damaged(tenant_id)
         seen = 0 if is_damaged else self._version(tenant_id, name)
         with Spool(schema(self.tables.dimensions)) as spool:
