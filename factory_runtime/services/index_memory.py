@@ -32,8 +32,12 @@ BATCH = 200
 OPTIMIZE_AFTER = 40
 """Commits: each leaves files behind, and makes the next search a little slower."""
 
-KEEP = timedelta(days=1)
-"""What was replaced in the index stays as long as somebody may still be reading it."""
+KEEP = timedelta(minutes=10)
+"""What was replaced in the index stays as long as somebody may still be reading it.
+
+No longer: each time it is put in order all of it is written anew, so what stays beside it would grow
+with the square of the runs of that time.
+"""
 
 A_WHILE = timedelta(seconds=20)
 """How long is indexed beside other work; what takes longer is for who waits for nothing."""
