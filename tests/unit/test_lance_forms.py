@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 import lancedb
 import pytest
 
+from factory_runtime.domain.errors import MemoryUnavailableError
 from factory_runtime.domain.memory import Embedded, Kind
 from factory_runtime.memory.lance import LanceMemoryIndex, migrate
 from factory_runtime.memory.lance.rows import table_of
@@ -149,6 +151,28 @@ def test_what_becomes_of_one_model_costs_another_no_rows_of_a_form_of_before(
     index.optimize("acme", timedelta(days=1))
     assert found(index) == ["a", "c"]
     assert found(other) == []
+
+
+def test_without_room_to_move_them_another_model_s_rows_of_a_form_of_before_stay(
+    tmp_path: Path,
+) -> None:
+    write_version_2(tmp_path, [a_row("a")], "runs-given-0123abcd")
+    index, other = (LanceMemoryIndex(tmp_path, Given(version=one)) for one in "12")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def rows() -> Iterator[Embedded]:
+        # There was none while tables of the form before were moved; now there is.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        yield a_row("new")
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(MemoryUnavailableError):
+            other.replace("acme", rows())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    index.optimize("acme", timedelta(days=1))
+    assert found(index) == ["a"]
 
 
 def test_killed_while_rows_of_a_form_of_before_go_over_the_next_who_writes_goes_on(

@@ -48,10 +48,22 @@ def migrate(tables: Tables, tenant_id: str) -> None:
         tables.drop(tenant_id, name)
 
 
-def drop_old(tables: Tables, tenant_id: str) -> None:
-    """Let go of what stands in tables of an earlier form."""
-    if tables.place.has(tenant_id):
-        for name in _old(tables.connect(tenant_id)):
+def drop_damaged(tables: Tables, tenant_id: str) -> None:
+    """Let go of tables of an earlier form that cannot be read.
+
+    Raises what the storage does, where that is why they cannot.
+    """
+    if not tables.place.has(tenant_id):
+        return
+    database = tables.connect(tenant_id)
+    for name in _old(database):
+        try:
+            for _ in database.open_table(name).search().to_batches(batch_size=_AT_ONCE):
+                pass
+        # LanceDB has no error of its own for it.
+        except Exception:
+            # Storage that is away says so here, and nothing is dropped.
+            tables.place.has_files(tenant_id)
             tables.drop(tenant_id, name)
 
 

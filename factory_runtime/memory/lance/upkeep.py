@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import islice
@@ -16,7 +15,7 @@ from factory_runtime.memory.lance.indexes import (
     index_words,
     rows_without_vector_index,
 )
-from factory_runtime.memory.lance.migrate import drop_old, migrate
+from factory_runtime.memory.lance.migrate import drop_damaged, migrate
 from factory_runtime.memory.lance.rows import schema, table_of
 from factory_runtime.memory.lance.spool import Spool
 from factory_runtime.memory.lance.tables import Tables
@@ -75,10 +74,9 @@ class Upkeep:
     def replace(self, tenant_id: str, rows: Iterable[Embedded]) -> int:
         """Nothing changes before all rows are there; then all of it does, in one commit."""
         name = self.tables.name
-        # Tables of earlier forms have rows of other models too. What of them cannot be read goes,
-        # and LanceDB has no error of its own for it.
-        with suppress(Exception):
-            migrate(self.tables, tenant_id)
+        # Tables of earlier forms have rows of other models too.
+        drop_damaged(self.tables, tenant_id)
+        migrate(self.tables, tenant_id)
         is_damaged = self.tables.is_damaged(tenant_id)
         seen = 0 if is_damaged else self._version(tenant_id, name)
         with Spool(schema(self.tables.dimensions)) as spool:
@@ -88,7 +86,6 @@ class Upkeep:
                 self.tables.drop(tenant_id, name)
             if spool.rows or seen:
                 self._overwrite(tenant_id, name, spool, seen)
-            drop_old(self.tables, tenant_id)
             return spool.rows
 
     def arrow(self, rows: Sequence[Embedded]) -> Any:
