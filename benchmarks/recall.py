@@ -14,8 +14,8 @@ from unittest import mock
 
 from benchmarks.ratio import Ratio
 from factory_runtime.domain.memory import Embedded, Kind, Memory
+from factory_runtime.memory.blas import blas_threads
 from factory_runtime.memory.embedders import minilm
-from factory_runtime.memory.embedders.blas import blas_threads
 from factory_runtime.memory.embedders.minilm import MiniLmEmbedder
 from factory_runtime.memory.lance import LanceMemoryIndex
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from heapq import heappop, heappush
+from typing import NamedTuple
 
 from factory_runtime.domain.memory import Kind, Memory, Recalled
 
@@ -28,7 +30,7 @@ FOLD_AMONG = 10
 """Duplicates are looked for among the best, so many times the limit: no search pays for all."""
 
 Near = Callable[[int], Collection[int]]
-"""Of the candidate at a place: the places of those that are ``ALIKE`` or more like it."""
+"""Of the candidate at a place: the places of those that are ``ALIKE``, or have the same text."""
 
 # Code and documents are not made another one by a new version of the template.
 _OF_A_VERSION = frozenset({Kind.TEMPLATE, Kind.RUN, Kind.FAILURE, Kind.SUCCESS})
@@ -41,24 +43,19 @@ class Candidate:
     Attributes:
         likeness: cosine of its vector and the query's.
         words: its BM25 score; None where no word of the query stands in it.
+        read: the memory; asked, once, only of those that are among the best.
     """
 
-    memory: Memory
+    id: str
     likeness: float
-    words: float | None = None
+    words: float | None
+    read: Callable[[], Memory]
 
 
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """A candidate with its score, and where it stood among the candidates."""
-
-    place: int
-    recalled: Recalled
-
-    @property
-    def group(self) -> tuple[Kind, str | None]:
-        """Only within one of these is anything folded: success and failure are never the same."""
-        return self.recalled.memory.kind, self.recalled.memory.outcome
+class _Weighed(NamedTuple):
+    score: float
+    likeness: float
+    words: float
 
 
 def rank(
@@ -82,14 +79,36 @@ def rank(
         near: asked once for each memory that is shown.
     """
     weight = WORDS_WEIGHT if words_weight is None else words_weight
-    full = full_words((candidate.words for candidate in candidates), words_asked)
-    placed = [
-        _Placed(place, _scored(candidate, weight, full, newest or {}))
-        for place, candidate in enumerate(candidates)
-        if weight < 1 or candidate.words is not None
-    ]
-    placed.sort(key=lambda one: (-one.recalled.score, one.recalled.memory.id))
-    return _folded(placed[: FOLD_AMONG * limit], limit, near)
+    full = _full_words((candidate.words for candidate in candidates), words_asked)
+    weighed = [_weighed(one, weight, full) for one in candidates]
+    best = sorted(
+        (-weighed[place].score, one.id, place)
+        for place, one in enumerate(candidates)
+        if weight < 1 or one.words is not None
+    )[: FOLD_AMONG * limit]
+
+    @cache
+    def read(place: int) -> Recalled:
+        return _read(candidates[place], weighed[place], newest or {})
+
+    left = {place for _, _, place in best}
+    # By the score that they have if nothing has superseded them: most are never read.
+    waiting = [(score, id_, place, False) for score, id_, place in best]
+    shown: list[Recalled] = []
+    while waiting and len(shown) < limit:
+        _, id_, place, is_demoted = heappop(waiting)
+        if place not in left:
+            continue
+        head = read(place)
+        if head.superseded is not None and not is_demoted:
+            heappush(waiting, (-head.score, id_, place, True))
+            continue
+        left.remove(place)
+        alike = [one for one in left.intersection(near(place)) if _are_one(read(one), head)]
+        left.difference_update(alike)
+        folded = sorted(map(read, alike), key=lambda one: (-one.score, one.memory.id))
+        shown.append(replace(head, folded=tuple(one.memory.id for one in folded)))
+    return tuple(shown)
 
 
 def superseded_by(memory: Memory, newest: Mapping[str, str]) -> str | None:
@@ -104,42 +123,30 @@ def superseded_by(memory: Memory, newest: Mapping[str, str]) -> str | None:
     return f"{memory.template_id} {version}"
 
 
-def full_words(scores: Iterable[float | None], words_asked: int) -> float:
+def _full_words(scores: Iterable[float | None], words_asked: int) -> float:
     """The BM25 score that counts as all that words can say."""
     best = max((score or 0.0 for score in scores), default=0.0)
     return max(best, FULL_WORD * words_asked)
 
 
-def _scored(
-    candidate: Candidate, weight: float, full: float, newest: Mapping[str, str]
-) -> Recalled:
+def _weighed(candidate: Candidate, weight: float, full: float) -> _Weighed:
     likeness = min(max(candidate.likeness, 0.0), 1.0)
     words = (candidate.words or 0.0) / full if full > 0 else 0.0
-    score = (1 - weight) * likeness + weight * words
-    superseded = superseded_by(candidate.memory, newest)
+    return _Weighed((1 - weight) * likeness + weight * words, likeness, words)
+
+
+def _read(candidate: Candidate, weighed: _Weighed, newest: Mapping[str, str]) -> Recalled:
+    memory = candidate.read()
+    superseded = superseded_by(memory, newest)
     return Recalled(
-        candidate.memory,
-        score if superseded is None else score * SUPERSEDED_FACTOR,
-        likeness=likeness,
-        words=words,
+        memory,
+        weighed.score if superseded is None else weighed.score * SUPERSEDED_FACTOR,
+        likeness=weighed.likeness,
+        words=weighed.words,
         superseded=superseded,
     )
 
 
-def _folded(placed: Sequence[_Placed], limit: int, near: Near) -> tuple[Recalled, ...]:
-    left = {one.place: one for one in placed}
-    same_text: defaultdict[str, list[int]] = defaultdict(list)
-    for one in placed:
-        same_text[one.recalled.memory.text_digest].append(one.place)
-    shown: list[Recalled] = []
-    for head in placed:
-        if len(shown) == limit:
-            break
-        if left.pop(head.place, None) is None:
-            continue
-        alike = {*same_text[head.recalled.memory.text_digest], *near(head.place)} & left.keys()
-        folded = [left.pop(place) for place in alike if left[place].group == head.group]
-        folded.sort(key=lambda one: (-one.recalled.score, one.recalled.memory.id))
-        ids = tuple(one.recalled.memory.id for one in folded)
-        shown.append(replace(head.recalled, folded=ids))
-    return tuple(shown)
+def _are_one(one: Recalled, other: Recalled) -> bool:
+    """Whether they may be folded if they are alike: success and failure are never the same."""
+    return (one.memory.kind, one.memory.outcome) == (other.memory.kind, other.memory.outcome)

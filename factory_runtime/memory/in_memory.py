@@ -46,12 +46,17 @@ class InMemoryMemoryIndex:
         words = _words_scores(asked, rows)
 
         def near(place: int) -> Container[int]:
-            own = rows[place].vector
-            return [i for i, row in enumerate(rows) if _cosine(row.vector, own) >= ALIKE]
+            own = rows[place]
+            return [n for n, row in enumerate(rows) if _are_alike(row, own)]
 
         return rank(
             [
-                Candidate(row.memory, _cosine(row.vector, vector), words.get(row.memory.id))
+                Candidate(
+                    row.memory.id,
+                    _cosine(row.vector, vector),
+                    words.get(row.memory.id),
+                    lambda memory=row.memory: memory,
+                )
                 for row in rows
             ],
             limit=query.limit,
@@ -138,6 +143,11 @@ def _wanted(memory: Memory, query: RecallQuery) -> bool:
         and memory.run_id not in query.exclude_run_ids
         and (query.where is None or matches(query.where, memory))
     )
+
+
+def _are_alike(one: Embedded, other: Embedded) -> bool:
+    same = one.memory.text_digest == other.memory.text_digest
+    return same or _cosine(one.vector, other.vector) >= ALIKE
 
 
 def _cosine(a: Sequence[float], b: Sequence[float]) -> float:

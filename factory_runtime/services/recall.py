@@ -20,7 +20,14 @@ from factory_runtime.domain.memory import COLLECTION_OF, Collection, Memory, Rec
 from factory_runtime.domain.policy import MAY_BE_SHARED
 from factory_runtime.domain.ranking import superseded_by
 from factory_runtime.domain.records import TemplateRecord
-from factory_runtime.ports import Clock, Embedder, MemoryIndex, RecallQuery, RunStore
+from factory_runtime.ports import (
+    Clock,
+    Embedder,
+    MemoryIndex,
+    RecallQuery,
+    RunStore,
+    RunTransaction,
+)
 from factory_runtime.ports.memory import model_name
 from factory_runtime.services.refold import as_taught_to
 
@@ -161,9 +168,10 @@ class Recaller:
 
     def _of(self, tenant_id: str, query: RecallQuery) -> tuple[Recalled, ...]:
         """Of one tenant's own, as its record has them now."""
-        if not self._has_any(tenant_id):
+        newest = self._newest_to_search(tenant_id)
+        if newest is None:
             return ()
-        asked = replace(query, newest={**self._newest_of(tenant_id), **query.newest})
+        asked = replace(query, newest={**newest, **query.newest})
         embedder, index = self.open(tenant_id)
         found = recall(index, embedder, tenant_id, asked)
         if not found:
@@ -199,12 +207,6 @@ class Recaller:
                 hint="it is made again of the record by `factory memory rebuild`",
             )
 
-    def _has_any(self, tenant_id: str) -> bool:
-        if (store := self.store()) is None:
-            return False
-        with store.begin(tenant_id, read_only=True) as tx:
-            return bool(tx.list_memories(limit=1))
-
     def _read(
         self, tenant_id: str, ids: Sequence[str], projects: tuple[str, ...] | None
     ) -> Mapping[str, Memory]:
@@ -216,18 +218,28 @@ class Recaller:
             seen = (as_taught_to(tx, memory, projects) for memory in tx.find_memories(ids))
             return {memory.id: memory for memory in seen if memory is not None}
 
+    def _newest_to_search(self, tenant_id: str) -> Mapping[str, str] | None:
+        """As ``_newest_of``; None where the tenant remembers nothing."""
+        if (store := self.store()) is None:
+            return None
+        with store.begin(tenant_id, read_only=True) as tx:
+            return self._newest_in(tx) if tx.list_memories(limit=1) else None
+
     def _newest_of(self, tenant_id: str) -> Mapping[str, str]:
-        now = self.clock.now()
-        with self._lock:
-            known = self._newest.get(tenant_id)
-        if known is not None and known[0] <= now < known[0] + FRESH:
-            return known[1]
         if (store := self.store()) is None:
             return {}
         with store.begin(tenant_id, read_only=True) as tx:
-            newest = newest_versions(tx.list_templates())
+            return self._newest_in(tx)
+
+    def _newest_in(self, tx: RunTransaction) -> Mapping[str, str]:
+        now = self.clock.now()
         with self._lock:
-            self._newest[tenant_id] = (now, newest)
+            known = self._newest.get(tx.tenant_id)
+        if known is not None and known[0] <= now < known[0] + FRESH:
+            return known[1]
+        newest = newest_versions(tx.list_templates())
+        with self._lock:
+            self._newest[tx.tenant_id] = (now, newest)
         return newest
 
 

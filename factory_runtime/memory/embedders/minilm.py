@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from factory_runtime.domain.errors import MemoryUnavailableError
-from factory_runtime.memory.embedders.blas import one_blas_thread
+from factory_runtime.memory.blas import one_blas_thread
 from factory_runtime.memory.embedders.loaded import loaded_once
 from factory_runtime.memory.embedders.texts import readable
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,7 @@ from numpy.typing import NDArray
 from factory_runtime.domain.memory import Kind, Memory, Recalled
 from factory_runtime.domain.ranking import (
     ALIKE,
-    FOLD_AMONG,
-    WORDS_WEIGHT,
     Candidate,
-    full_words,
     rank,
 )
 from factory_runtime.memory.lance.rows import SHOWN, memory_of
@@ -37,6 +35,7 @@ class _Rows:
         places: in which answer a row stands, and where in it.
     """
 
+    ids: list[str]
     places: list[tuple[int, int]]
     vectors: Floats
     words: list[float | None]
@@ -52,16 +51,20 @@ def ranked(
     """The best first. Answers are Arrow's tables; those of a search for words have ``_score``."""
     rows = _together(answers, len(vector))
     likeness = rows.vectors @ _unit(np.asarray([vector], dtype=np.float64))[0]
-    chosen = _promising(likeness, rows.words, query, words_asked)
-    vectors = rows.vectors[chosen]
+    columns = [answer.select(SHOWN).to_pydict() for answer in answers]
+    texts = [columns[number]["text"][place] for number, place in rows.places]
 
-    def near(place: int) -> Collection[int]:
-        return {int(other) for other in np.flatnonzero(vectors @ vectors[place] >= ALIKE)}
+    def near(row: int) -> Collection[int]:
+        alike = np.flatnonzero(rows.vectors @ rows.vectors[row] >= ALIKE)
+        return {*alike.tolist(), *(n for n, text in enumerate(texts) if text == texts[row])}
 
-    memories = _memories(answers, [rows.places[row] for row in chosen], tenant_id)
+    def read(row: int) -> Memory:
+        number, place = rows.places[row]
+        return memory_of({name: of[place] for name, of in columns[number].items()}, tenant_id)
+
     candidates = [
-        Candidate(memory, float(likeness[row]), rows.words[row])
-        for memory, row in zip(memories, chosen, strict=True)
+        Candidate(id_, float(likeness[row]), rows.words[row], partial(read, row))
+        for row, id_ in enumerate(rows.ids)
     ]
     return rank(
         candidates,
@@ -74,26 +77,26 @@ def ranked(
 
 
 def _together(answers: Sequence[Any], dimensions: int) -> _Rows:
-    numbers: dict[str, int] = {}
-    rows = _Rows([], np.empty((0, dimensions)), [])
-    kept: list[Floats] = []
+    row_of: dict[str, int] = {}
+    places: list[tuple[int, int]] = []
+    words: list[float | None] = []
+    vectors = [np.empty((0, dimensions))]
     for number, answer in enumerate(answers):
         scores = answer["_score"].to_pylist() if "_score" in answer.column_names else None
-        new: list[int] = []
         # A kind that a later version writes is nothing that we could show.
         kinds = zip(answer["id"].to_pylist(), answer["kind"].to_pylist(), strict=True)
         for place, (id_, kind) in enumerate(kinds):
             if kind not in _KINDS:
                 continue
-            if id_ not in numbers:
-                numbers[id_] = len(numbers)
-                rows.places.append((number, place))
-                rows.words.append(None)
-                new.append(place)
+            if id_ not in row_of:
+                row_of[id_] = len(row_of)
+                places.append((number, place))
+                words.append(None)
             if scores is not None:
-                rows.words[numbers[id_]] = scores[place]
-        kept.append(_vectors(answer, dimensions)[new])
-    return _Rows(rows.places, _unit(np.concatenate([rows.vectors, *kept])), rows.words)
+                words[row_of[id_]] = scores[place]
+        new = [place for of, place in places if of == number]
+        vectors.append(_vectors(answer, dimensions)[new])
+    return _Rows(list(row_of), places, _unit(np.concatenate(vectors)), words)
 
 
 def _vectors(answer: Any, dimensions: int) -> Floats:
@@ -103,29 +106,3 @@ def _vectors(answer: Any, dimensions: int) -> Floats:
 
 def _unit(vectors: Floats) -> Floats:
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-
-
-def _promising(
-    likeness: Floats, words: list[float | None], query: RecallQuery, words_asked: int
-) -> list[int]:
-    """The rows that can be among the best: only these are made into memories."""
-    weight = WORDS_WEIGHT if query.words_weight is None else query.words_weight
-    stood = np.asarray([score or 0.0 for score in words])
-    full = full_words(words, words_asked) or 1.0
-    scores = (1 - weight) * np.clip(likeness, 0.0, 1.0) + weight * stood / full
-    count = FOLD_AMONG * query.limit
-    return [int(row) for row in np.argsort(-scores, kind="stable")[:count]]
-
-
-def _memories(
-    answers: Sequence[Any], places: Sequence[tuple[int, int]], tenant_id: str
-) -> list[Memory]:
-    """In the order of their places."""
-    found: dict[tuple[int, int], Memory] = {}
-    for number, answer in enumerate(answers):
-        wanted = [place for of, place in places if of == number]
-        if wanted:
-            rows = answer.select(SHOWN).take(wanted).to_pylist()
-            for place, row in zip(wanted, rows, strict=True):
-                found[number, place] = memory_of(row, tenant_id)
-    return [found[place] for place in places]

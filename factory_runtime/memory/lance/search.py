@@ -13,6 +13,7 @@ from typing import Any
 from factory_runtime.domain.errors import FactoryError
 from factory_runtime.domain.memory import Recalled
 from factory_runtime.domain.ranking import WORDS_WEIGHT
+from factory_runtime.memory.blas import one_blas_thread
 from factory_runtime.memory.lance.filters import wanted
 from factory_runtime.memory.lance.library import lancedb, session, wait_for
 from factory_runtime.memory.lance.rows import SHOWN
@@ -71,7 +72,9 @@ class Searches:
             # Storage that does not answer says so now; LanceDB would try for seconds.
             self._tables.place.has_files(tenant_id)
             found = wait_for(self._find(tenant_id, sought))
-        return ranked(found, tenant_id, query, vector, len(sought.words))
+        # OpenBLAS's other threads would spin for a while, beside what is done next.
+        with one_blas_thread():
+            return ranked(found, tenant_id, query, vector, len(sought.words))
 
     async def _find(self, tenant_id: str, sought: _Sought) -> list[Any]:
         table = await self._opened(tenant_id)

@@ -16,6 +16,7 @@ from factory_runtime.domain.ranking import (
     SUPERSEDED_FACTOR,
     WORDS_WEIGHT,
     Candidate,
+    Near,
     rank,
 )
 
@@ -35,7 +36,13 @@ def a_memory(id_: str, **values: Any) -> Memory:
 
 
 def found(id_: str, likeness: float, words: float | None = None, **values: Any) -> Candidate:
-    return Candidate(a_memory(id_, **values), likeness, words)
+    return Candidate(id_, likeness, words, lambda: a_memory(id_, **values))
+
+
+def same(candidates: Sequence[Candidate]) -> Near:
+    """Those with the same text."""
+    texts = [one.read().text for one in candidates]
+    return lambda place: {n for n, text in enumerate(texts) if text == texts[place]}
 
 
 def ids(recalled: Sequence[Recalled]) -> list[str]:
@@ -135,7 +142,7 @@ def test_a_memory_that_is_superseded_twice_is_demoted_once() -> None:
 
 def test_the_same_text_is_shown_once() -> None:
     candidates = [found("b", 0.8, text="t"), found("a", 0.8, text="t"), found("c", 0.9, text="t")]
-    (one,) = rank(candidates, limit=5)
+    (one,) = rank(candidates, limit=5, near=same(candidates))
     assert (one.memory.id, one.folded) == ("c", ("a", "b"))
 
 
@@ -170,12 +177,45 @@ def test_what_ended_otherwise_or_is_something_else_is_never_folded(
 def test_what_is_folded_leaves_room_for_the_next() -> None:
     candidates = [found(f"same-{n}", 0.9, text="t") for n in range(3)]
     candidates += [found("next", 0.5), found("last", 0.4)]
-    assert ids(rank(candidates, limit=2)) == ["same-0", "next"]
+    assert ids(rank(candidates, limit=2, near=same(candidates))) == ["same-0", "next"]
 
 
 def test_a_duplicate_below_the_last_that_is_shown_still_counts_as_one() -> None:
     candidates = [found("a", 0.9, text="t"), found("b", 0.5), found("c", 0.4, text="t")]
-    assert rank(candidates, limit=1)[0].folded == ("c",)
+    assert rank(candidates, limit=1, near=same(candidates))[0].folded == ("c",)
+
+
+def test_only_those_that_are_shown_and_their_duplicates_are_read() -> None:
+    read: list[str] = []
+
+    def candidate(id_: str, likeness: float, **values: Any) -> Candidate:
+        def noted() -> Memory:
+            read.append(id_)
+            return a_memory(id_, **values)
+
+        return Candidate(id_, likeness, None, noted)
+
+    candidates = [
+        candidate("old", 0.9, superseded_by="new"),
+        candidate("first", 0.85),
+        candidate("twin", 0.5),
+        candidate("new", 0.8),
+        candidate("last", 0.7),
+    ]
+    near = {1: {1, 2}}
+    recalled = rank(candidates, limit=2, near=lambda place: near.get(place, ()))
+    assert [(one.memory.id, one.folded) for one in recalled] == [("first", ("twin",)), ("new", ())]
+    assert sorted(read) == ["first", "new", "old", "twin"]
+
+
+def test_what_is_demoted_stands_where_its_score_puts_it() -> None:
+    candidates = [found("old", 1.0, superseded_by="new"), found("a", 0.9), found("b", 0.8)]
+    recalled = rank([*candidates, found("c", 0.7)], limit=3, words_weight=0)
+    assert [(one.memory.id, one.score) for one in recalled] == [
+        ("a", 0.9),
+        ("b", 0.8),
+        ("old", 0.8),
+    ]
 
 
 def test_duplicates_are_looked_for_among_the_best_only() -> None:
@@ -184,7 +224,7 @@ def test_duplicates_are_looked_for_among_the_best_only() -> None:
 
     def near(place: int) -> tuple[int, ...]:
         asked.append(place)
-        return ()
+        return tuple(range(30))
 
     (one,) = rank(candidates, limit=1, near=near)
     assert len(one.folded) == FOLD_AMONG - 1
@@ -212,7 +252,7 @@ def test_nobody_stands_twice_and_the_order_of_finding_is_no_matter(
         found(f"m-{n:02}", likeness, words, text=text, kind=kind, outcome=outcome)
         for n, (text, likeness, words, kind, outcome) in enumerate(drawn)
     ]
-    recalled = rank(candidates, limit=limit, words_weight=weight)
+    recalled = rank(candidates, limit=limit, words_weight=weight, near=same(candidates))
     everyone = [id_ for one in recalled for id_ in (one.memory.id, *one.folded)]
     assert len(everyone) == len(set(everyone))
     assert len(recalled) <= limit
@@ -220,4 +260,5 @@ def test_nobody_stands_twice_and_the_order_of_finding_is_no_matter(
     assert scores == sorted(scores, reverse=True)
     assert all(0 <= one.score <= 1 + 1e-9 for one in recalled)
     random.shuffle(candidates)
-    assert rank(candidates, limit=limit, words_weight=weight) == recalled
+    again = rank(candidates, limit=limit, words_weight=weight, near=same(candidates))
+    assert again == recalled

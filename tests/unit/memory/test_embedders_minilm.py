@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from factory_runtime.domain.errors import MemoryUnavailableError
-from factory_runtime.memory.embedders.blas import blas_threads, one_blas_thread
+from factory_runtime.memory.blas import blas_threads, one_blas_thread
 from factory_runtime.memory.embedders.minilm import MiniLmEmbedder, installed_model
 
 
