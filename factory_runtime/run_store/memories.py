@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, or_, select
+from sqlalchemy import ColumnElement, exists, func, or_, select
 
 from factory_runtime.domain.errors import StaleVersionError
 from factory_runtime.domain.memory import Collection as MemoryCollection
@@ -43,8 +43,11 @@ _AT_ONCE = 500
 _KEPT_BY_THE_STORE = ("created_at", "changed_at", "revision", "indexed_at", "prose")
 
 _columns = memory_records.c
-_KNOWN = _columns.kind.is_not(None)
-"""Not those that the release before has written since: ``_adopt`` makes them known."""
+_KNOWN = func.length(_columns.kind) > 0
+"""Not those that the release before has written since: ``_adopt`` makes them known.
+
+Said so that no database takes it for what to look them up by: it is true of nearly all.
+"""
 
 _UNADOPTED = or_(_columns.kind.is_(None), _columns.created_at > _columns.changed_at)
 """The release before gives what it writes a new time of creation, and knows of no other."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -348,23 +350,54 @@ def test_observations_are_forgotten_so_many_at_once_by_their_subjects(run_store:
         assert tx.delete_observations(limit=3) == ("a",)
 
 
-@pytest.mark.parametrize("of", ["run_id", "project_id"])
-def test_to_forget_a_page_no_more_is_read_than_the_page(sqlite_store: SqlRunStore, of: str) -> None:
+@contextmanager
+def plans_of(store: SqlRunStore) -> Generator[list[str]]:
+    """How SQLite goes about each question that is asked meanwhile."""
     plans = list[str]()
 
     def explain(_: object, cursor: Any, statement: str, values: Any, *__: object) -> None:
-        if statement.startswith("SELECT"):
+        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
             plans.append(str(cursor.execute("EXPLAIN QUERY PLAN " + statement, values).fetchall()))
 
+    event.listen(store.engine, "before_cursor_execute", explain)
+    yield plans
+    event.remove(store.engine, "before_cursor_execute", explain)
+
+
+@pytest.mark.parametrize("of", ["run_id", "project_id"])
+def test_to_forget_a_page_no_more_is_read_than_the_page(sqlite_store: SqlRunStore, of: str) -> None:
     run_id, project_id = ("one", None) if of == "run_id" else (None, "one")
-    with sqlite_store.begin(TENANT) as tx:
-        event.listen(sqlite_store.engine, "before_cursor_execute", explain)
+    with sqlite_store.begin(TENANT) as tx, plans_of(sqlite_store) as plans:
         tx.list_memories(run_id=run_id, project_id=project_id, limit=9)
         tx.delete_observations(run_id=run_id, project_id=project_id, limit=9)
         tx.delete_uses(run_id=run_id, project_id=project_id, limit=9)
     assert len(plans) == 3
     assert all(f"(tenant_id=? AND {of}=?)" in plan for plan in plans)
     assert all("ORDER BY" not in plan for plan in plans), "nothing is read to be sorted"
+
+
+def test_of_memories_that_are_named_no_others_are_read(sqlite_store: SqlRunStore) -> None:
+    # Of fewer SQLite would guess right whatever else is asked.
+    known = [a_memory(id=f"m-{number:02}") for number in range(20)]
+    ids = [memory.id for memory in known]
+    with sqlite_store.begin(TENANT) as tx:
+        tx.save_memories(known)
+    with sqlite_store.begin(TENANT) as tx, plans_of(sqlite_store) as plans:
+        tx.find_memories(ids)
+        tx.save_memories([replace(one, title="anew") for one in known])
+        tx.mark_indexed(known, after(1))
+        tx.delete_memories(ids)
+    of_memories = [plan for plan in plans if "memory_records" in plan]
+    assert len(of_memories) >= 5
+    assert all("(tenant_id=? AND id=?)" in plan or "text_digest=?" in plan for plan in of_memories)
+
+
+def test_of_all_memories_the_first_are_read_without_sorting(sqlite_store: SqlRunStore) -> None:
+    with sqlite_store.begin(TENANT) as tx, plans_of(sqlite_store) as plans:
+        tx.list_memories(limit=1)
+        tx.list_memories(limit=1, after_id="m")
+    assert len(plans) == 2
+    assert all("ORDER BY" not in plan for plan in plans)
 
 
 # --- what came of it
