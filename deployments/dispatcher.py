@@ -22,6 +22,7 @@ from prefect.flow_engine import run_flow_async
 
 from deployments.absence import Absence
 from deployments.launching import launcher_of
+from deployments.quiet_drain import QuietDrain
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import (
     ConflictError,
@@ -36,7 +37,7 @@ from factory_runtime.services.dispatch import dispatch_next, give_back
 from factory_runtime.services.end_run import end_run
 from factory_runtime.services.executor_sign import show_sign
 from factory_runtime.services.sweep import sweep, sweep_pool, sweep_prefect
-from flows.hooks import drain, share_runtime
+from flows.hooks import drain, drained_by, share_runtime
 from flows.loading import dispatching
 from flows.templates import flow_of_run
 from flows.walk import leave_walks
@@ -80,6 +81,7 @@ class Dispatcher:
         self._executes = runtime.settings.work_pool is None
         self._running: set[asyncio.Task[None]] = set()
         self._absence = Absence()
+        self._outbox = QuietDrain(lambda: bool(self._running), drain)
         share_runtime(runtime)
 
     async def serve(self, stop: asyncio.Event, server_lives: Callable[[], bool]) -> None:
@@ -91,22 +93,24 @@ class Dispatcher:
         beside = [
             asyncio.create_task(self._show_signs()),
             asyncio.create_task(self._tidy_now_and_then()),
+            asyncio.create_task(self._outbox.serve()),
             asyncio.create_task(self._obey_prefect()),
             asyncio.create_task(self._tell_now_and_then()),
             asyncio.create_task(self._learn_now_and_then(stop.is_set)),
         ]
         try:
-            while not stop.is_set() and server_lives():
-                if wait := await self._start_next():
-                    await self._pause(stop, wait)
-            if self._running:
-                await asyncio.wait(self._running, timeout=_FINISH_SECONDS)
+            with drained_by(self._outbox.ask):
+                while not stop.is_set() and server_lives():
+                    if wait := await self._start_next():
+                        await self._pause(stop, wait)
+                if self._running:
+                    await asyncio.wait(self._running, timeout=_FINISH_SECONDS)
         finally:
             await self._let_go()
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
-        await self._drain()
+        await self._outbox.now()
         await self._tell(_TELL_WITHIN)
 
     def leave(self) -> None:
@@ -213,7 +217,7 @@ class Dispatcher:
     async def _tidy_now_and_then(self) -> None:
         while True:
             await self._sweep()
-            await self._drain()
+            self._outbox.ask()
             await asyncio.sleep(_TIDY_EVERY)
 
     async def _obey_prefect(self) -> None:
@@ -300,14 +304,6 @@ class Dispatcher:
             _LOG.warning("left runs wait: %s", error)
         except Exception:
             _LOG.exception("left runs wait")
-
-    async def _drain(self) -> None:
-        try:
-            await drain()
-        except FactoryError as error:
-            _LOG.warning("the outbox waits: %s", error)
-        except Exception:
-            _LOG.exception("the outbox waits")
 
 
 def passes(error: BaseException | None) -> bool:

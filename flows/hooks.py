@@ -1,4 +1,6 @@
-"""State hooks: what is done after a run, at once. What they miss, the next drain does.
+"""State hooks: what is done after a run, at once or as soon as it disturbs no other.
+
+What they miss, the next drain does.
 
 Prefect calls some of these by keyword from another process: the parameters must be named exactly
 ``flow, flow_run, state``. It swallows their exceptions, so they log their own.
@@ -6,6 +8,9 @@ Prefect calls some of these by keyword from another process: the parameters must
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from prefect import Flow
@@ -18,6 +23,7 @@ from factory_runtime.telemetry.tracing import start_tracing
 from tasks.threads import in_thread
 
 _runtime: Runtime | None = None
+_ask_for_drain: Callable[[], None] | None = None
 
 
 def shared_runtime() -> Runtime:
@@ -35,10 +41,24 @@ def share_runtime(runtime: Runtime) -> None:
     start_tracing()  # before Prefect begins the span of a flow run
 
 
+@contextmanager
+def drained_by(ask: Callable[[], None]) -> Generator[None]:
+    """Within the block, hooks ask for a drain, and somebody of this process does it when it suits."""
+    global _ask_for_drain
+    _ask_for_drain = ask
+    try:
+        yield
+    finally:
+        _ask_for_drain = None
+
+
 async def after_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Drain the outbox: index into memory, publish Prefect artifacts."""
     del flow, flow_run, state
     if not shared_runtime().settings.hooks:
+        return
+    if _ask_for_drain is not None:
+        _ask_for_drain()
         return
     try:
         await drain()
@@ -46,7 +66,8 @@ async def after_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) 
         get_logger("factory.hooks").exception("the outbox could not be drained; the next run will")
 
 
-async def drain() -> None:
-    """Do what commits left to be done."""
+async def drain(*, learn: bool = True) -> None:
+    """Do what commits left to be done; ``learn`` what runs have taught, too."""
     runtime = shared_runtime()
-    await in_thread(runtime.drain, shown_by_prefect(runtime.store, runtime.clock))
+    shown = shown_by_prefect(runtime.store, runtime.clock)
+    await in_thread(partial(runtime.drain, shown, learn=learn))

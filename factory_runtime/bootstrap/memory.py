@@ -154,16 +154,16 @@ class MemoryParts(Ground):
         return Migrator(self.store, self.clock, self.models, worker_name())
 
     @property
-    def memory_handlers(self) -> Mapping[str, Callable[[Any], None]]:
-        """The memory's part of the outbox, but for what may take long: see ``learn_code``."""
+    def learning_handlers(self) -> Mapping[str, Callable[[Any], None]]:
+        """What runs have taught, but for what may take long: see ``learn_code``."""
         from factory_runtime.services.learn_run import Learner
 
-        return {
-            **Learner(self.store, self.storage, self.clock).handlers,
-            **self.indexer.handlers,
-            **self.forgetter.handlers,
-            **self.migrator.handlers,
-        }
+        return {**Learner(self.store, self.storage, self.clock).handlers, **self.indexer.handlers}
+
+    @property
+    def asked_handlers(self) -> Mapping[str, Callable[[Any], None]]:
+        """What somebody has asked the memory for, and may be waiting for."""
+        return {**self.forgetter.handlers, **self.migrator.handlers}
 
     @cached_property
     def cutter(self) -> Cutter:
@@ -176,7 +176,8 @@ class MemoryParts(Ground):
         """Do the memory's part of the outbox, and index what is left."""
         from factory_runtime.services.drain_outbox import drain_outbox
 
-        drained = drain_outbox(self.store, self.clock, self.memory_handlers, worker_name())
+        handlers = {**self.learning_handlers, **self.asked_handlers}
+        drained = drain_outbox(self.store, self.clock, handlers, worker_name())
         self.indexer.catch_up_all()
         return drained
 

@@ -20,8 +20,18 @@ if TYPE_CHECKING:
 class UpkeepParts(RunParts):
     """What is done again and again, and what tells how it goes."""
 
-    def drain(self, shown: Mapping[str, Callable[[Any], None]] = MappingProxyType({})) -> Drained:
-        """Handle what the outbox holds; ``shown`` is Prefect's part of it, where it is there."""
+    def drain(
+        self,
+        shown: Mapping[str, Callable[[Any], None]] = MappingProxyType({}),
+        *,
+        learn: bool = True,
+    ) -> Drained:
+        """Handle what the outbox holds.
+
+        Args:
+            shown: Prefect's part of it, where it is there.
+            learn: what runs have taught as well, and index it.
+        """
         from factory_runtime.services import topics
         from factory_runtime.services.drain_outbox import drain_outbox
         from factory_runtime.services.index_memory import A_WHILE
@@ -30,15 +40,18 @@ class UpkeepParts(RunParts):
         settler = EffectSettler(self.store, self.host, self.job_types, self.clock)
 
         handlers: dict[str, Callable[[Any], None]] = {
-            **self.memory_handlers,
+            **self.asked_handlers,
             topics.SETTLE_EFFECTS: settler.settle,
             topics.UNDO_RUN: self.undoer.begin,
             topics.TAKE_INVENTORY: self.inventory.take,
             topics.GO_ON_REDRIVING: lambda message: self.redriver.handle(message),
             **shown,
         }
+        if learn:
+            handlers |= self.learning_handlers
         drained = drain_outbox(self.store, self.clock, handlers, worker_name())
-        self.indexer.catch_up_all(A_WHILE)
+        if learn:
+            self.indexer.catch_up_all(A_WHILE)
         return drained
 
     def look_for_stuck(self) -> int:
