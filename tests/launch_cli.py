@@ -26,6 +26,8 @@ def main(folder: str, *words: str) -> int:
     }
     with socket.socket(socket.AF_UNIX) as line, suppress(OSError):
         line.connect(f"{folder}/socket")
+        # The command may say something, and somebody answer with a signal, before we know its pid.
+        signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)
         said = json.dumps(order).encode() + b"\n"
         line.sendall(said[socket.send_fds(line, [said], [0, 1, 2]) :])
         for answer in line.makefile():
@@ -43,6 +45,7 @@ def _pass_signals_on(pid: int) -> None:
 
     for number in PASSED_ON:
         signal.signal(number, pass_on)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
 
 
 if __name__ == "__main__":
