@@ -80,6 +80,7 @@ def tidy(door: StoreDoor) -> Tidied:
         StoreUnavailableError: the store does not answer; what was repaired stays so.
     """
     from factory_runtime.orchestration.kept_blocks import without_server
+    from factory_runtime.services.index_memory import A_WHILE
     from factory_runtime.services.sweep import sweep as sweep_store
 
     runtime = door.runtime
@@ -89,14 +90,12 @@ def tidy(door: StoreDoor) -> Tidied:
         shown: Shown = {}
         if api_url is not None:
             stopped, shown, prefect = _ask_prefect(door)
-        drained = runtime.drain(shown)
+        did = [runtime.drain(shown), runtime.learn(A_WHILE)]
         runtime.look_for_stuck()
         runtime.seal_audit()
-        told = runtime.tell(patience=_TELL_WITHIN)
-        learned = runtime.learn_code()
+        did += [runtime.tell(patience=_TELL_WITHIN), runtime.learn_code()]
         runtime.migrator.build_a_while()
         runtime.write_prose()
-    did = (drained, told, learned)
     done, failed = sum(one.done for one in did), sum(one.failed for one in did)
     return Tidied(swept.cancelled, swept.left, swept.jobs, stopped, done, failed, prefect)
 

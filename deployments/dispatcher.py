@@ -22,7 +22,7 @@ from prefect.flow_engine import run_flow_async
 
 from deployments.absence import Absence
 from deployments.launching import launcher_of
-from deployments.quiet_drain import QuietDrain
+from deployments.quietly import Quietly
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.errors import (
     ConflictError,
@@ -37,7 +37,7 @@ from factory_runtime.services.dispatch import dispatch_next, give_back
 from factory_runtime.services.end_run import end_run
 from factory_runtime.services.executor_sign import show_sign
 from factory_runtime.services.sweep import sweep, sweep_pool, sweep_prefect
-from flows.hooks import drain, drained_by, share_runtime
+from flows.hooks import drain, drained_by, learn, share_runtime
 from flows.loading import dispatching
 from flows.templates import flow_of_run
 from flows.walk import leave_walks
@@ -50,6 +50,12 @@ _POLL = 0.1
 
 _TIDY_EVERY = 2.0
 """Seconds between two looks for what killed processes left: runs, and outbox messages."""
+
+_DRAIN_WITHIN = 2.0
+"""Seconds that the outbox waits, about, for a moment without a run."""
+
+_LEARN_WITHIN = 30.0
+"""Likewise for what runs have taught: it takes longer, and nobody waits for it."""
 
 _SIGN_EVERY = 3.0
 """Seconds between two signs of life; one counts for several of them."""
@@ -81,7 +87,8 @@ class Dispatcher:
         self._executes = runtime.settings.work_pool is None
         self._running: set[asyncio.Task[None]] = set()
         self._absence = Absence()
-        self._outbox = QuietDrain(lambda: bool(self._running), drain)
+        self._outbox = Quietly(lambda: bool(self._running), drain, _DRAIN_WITHIN)
+        self._lessons = Quietly(lambda: bool(self._running), learn, _LEARN_WITHIN)
         share_runtime(runtime)
 
     async def serve(self, stop: asyncio.Event, server_lives: Callable[[], bool]) -> None:
@@ -94,23 +101,25 @@ class Dispatcher:
             asyncio.create_task(self._show_signs()),
             asyncio.create_task(self._tidy_now_and_then()),
             asyncio.create_task(self._outbox.serve()),
+            asyncio.create_task(self._lessons.serve()),
             asyncio.create_task(self._obey_prefect()),
             asyncio.create_task(self._tell_now_and_then()),
             asyncio.create_task(self._learn_now_and_then(stop.is_set)),
         ]
-        try:
-            with drained_by(self._outbox.ask):
+        with drained_by(self._ask_for_drain):
+            try:
                 while not stop.is_set() and server_lives():
                     if wait := await self._start_next():
                         await self._pause(stop, wait)
                 if self._running:
                     await asyncio.wait(self._running, timeout=_FINISH_SECONDS)
-        finally:
-            await self._let_go()
+            finally:
+                await self._let_go()
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
-        await self._outbox.now()
+        await self._outbox.end()
+        await self._lessons.end()
         await self._tell(_TELL_WITHIN)
 
     def leave(self) -> None:
@@ -217,11 +226,15 @@ class Dispatcher:
     async def _tidy_now_and_then(self) -> None:
         while True:
             await self._sweep()
-            self._outbox.ask()
+            self._ask_for_drain()
             await asyncio.sleep(_TIDY_EVERY)
 
+    def _ask_for_drain(self) -> None:
+        self._outbox.ask()
+        self._lessons.ask()
+
     async def _obey_prefect(self) -> None:
-        """Beside the rest, which may take long: a drain loads a model."""
+        """Beside the rest, which may take long."""
         looks = [sweep_prefect] if self._executes else [sweep_prefect, sweep_pool]
         absences = [(look, Absence()) for look in looks]
         while True:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 from prefect import Flow
@@ -19,6 +18,7 @@ from prefect.logging import get_logger
 
 from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.orchestration.shown import shown_by_prefect
+from factory_runtime.services.index_memory import A_WHILE
 from factory_runtime.telemetry.tracing import start_tracing
 from tasks.threads import in_thread
 
@@ -53,7 +53,7 @@ def drained_by(ask: Callable[[], None]) -> Generator[None]:
 
 
 async def after_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Drain the outbox: index into memory, publish Prefect artifacts."""
+    """Have what the run has left done: publish Prefect artifacts, learn, index into memory."""
     del flow, flow_run, state
     if not shared_runtime().settings.hooks:
         return
@@ -62,12 +62,17 @@ async def after_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) 
         return
     try:
         await drain()
+        await learn()
     except Exception:
         get_logger("factory.hooks").exception("the outbox could not be drained; the next run will")
 
 
-async def drain(*, learn: bool = True) -> None:
-    """Do what commits left to be done; ``learn`` what runs have taught, too."""
+async def drain() -> None:
+    """Do what commits left to be done, but for learning."""
     runtime = shared_runtime()
-    shown = shown_by_prefect(runtime.store, runtime.clock)
-    await in_thread(partial(runtime.drain, shown, learn=learn))
+    await in_thread(runtime.drain, shown_by_prefect(runtime.store, runtime.clock))
+
+
+async def learn() -> None:
+    """Learn what runs have taught, and index it: for a while, since others may be waiting."""
+    await in_thread(shared_runtime().learn, A_WHILE)

@@ -9,7 +9,7 @@ from prefect import flow
 
 from factory_runtime.services.sweep import sweep as sweep_store
 from factory_runtime.services.sweep import sweep_prefect
-from flows.hooks import drain, shared_runtime
+from flows.hooks import drain, learn, shared_runtime
 from tasks.threads import in_thread
 
 _TELL_WITHIN = timedelta(seconds=20)
@@ -25,6 +25,7 @@ async def sweep() -> dict[str, int]:
     swept = await in_thread(sweep_store, runtime.store, runtime.clock)
     stopped = await in_thread(sweep_prefect, runtime.store, runtime.clock, runtime.launcher)
     await drain()
+    await learn()
     await in_thread(runtime.look_for_stuck)
     sealed = await in_thread(runtime.seal_audit)
     await in_thread(runtime.tell, _TELL_WITHIN)

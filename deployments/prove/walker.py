@@ -24,7 +24,7 @@ from deployments.prove.watched import Watch, WatchedRuntime
 from factory_runtime.bootstrap import open_runtime
 from factory_runtime.ports import Clock
 from factory_runtime.services.sweep import sweep
-from flows.hooks import drain, share_runtime
+from flows.hooks import drain, learn, share_runtime
 from tasks.threads import in_thread
 
 _LOOK_AGAIN = 0.02
@@ -81,6 +81,7 @@ async def _serve(runtime: WatchedRuntime, errand: Errand) -> None:
     # dead or done: this looks as somebody would in a minute.
     share_runtime(replace(runtime, clock=_Later(runtime.clock)))
     await drain()
+    await learn()
 
 
 class _Later:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -172,13 +173,17 @@ class MemoryParts(Ground):
 
         return FileCutter()
 
-    def learn(self) -> Drained:
-        """Do the memory's part of the outbox, and index what is left."""
+    def learn(self, within: timedelta | None = None) -> Drained:
+        """Do the memory's part of the outbox, and index what is not indexed.
+
+        Args:
+            within: no batch is indexed that would begin later than this; None is no limit.
+        """
         from factory_runtime.services.drain_outbox import drain_outbox
 
         handlers = {**self.learning_handlers, **self.asked_handlers}
         drained = drain_outbox(self.store, self.clock, handlers, worker_name())
-        self.indexer.catch_up_all()
+        self.indexer.catch_up_all(within)
         return drained
 
     def learn_code(self, stopping: Callable[[], bool] = lambda: False) -> Drained:

@@ -20,21 +20,14 @@ if TYPE_CHECKING:
 class UpkeepParts(RunParts):
     """What is done again and again, and what tells how it goes."""
 
-    def drain(
-        self,
-        shown: Mapping[str, Callable[[Any], None]] = MappingProxyType({}),
-        *,
-        learn: bool = True,
-    ) -> Drained:
-        """Handle what the outbox holds.
+    def drain(self, shown: Mapping[str, Callable[[Any], None]] = MappingProxyType({})) -> Drained:
+        """Handle what the outbox holds, but for what runs have taught: that is for ``learn``.
 
         Args:
             shown: Prefect's part of it, where it is there.
-            learn: what runs have taught as well, and index it.
         """
         from factory_runtime.services import topics
         from factory_runtime.services.drain_outbox import drain_outbox
-        from factory_runtime.services.index_memory import A_WHILE
         from factory_runtime.services.settle_effects import EffectSettler
 
         settler = EffectSettler(self.store, self.host, self.job_types, self.clock)
@@ -47,12 +40,7 @@ class UpkeepParts(RunParts):
             topics.GO_ON_REDRIVING: lambda message: self.redriver.handle(message),
             **shown,
         }
-        if learn:
-            handlers |= self.learning_handlers
-        drained = drain_outbox(self.store, self.clock, handlers, worker_name())
-        if learn:
-            self.indexer.catch_up_all(A_WHILE)
-        return drained
+        return drain_outbox(self.store, self.clock, handlers, worker_name())
 
     def look_for_stuck(self) -> int:
         """Leave notices of runs in which nothing happens any more; how many there are."""

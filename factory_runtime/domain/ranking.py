@@ -43,7 +43,7 @@ class Candidate:
     Attributes:
         likeness: cosine of its vector and the query's.
         words: its BM25 score; None where no word of the query stands in it.
-        read: the memory; asked, once, only of those that are among the best.
+        read: the memory; asked, once, only of those that may be shown or folded.
     """
 
     id: str
@@ -85,29 +85,31 @@ def rank(
         (-weighed[place].score, one.id, place)
         for place, one in enumerate(candidates)
         if weight < 1 or one.words is not None
-    )[: FOLD_AMONG * limit]
+    )
 
     @cache
     def read(place: int) -> Recalled:
         return _read(candidates[place], weighed[place], newest or {})
 
-    left = {place for _, _, place in best}
+    foldable = {place for _, _, place in best[: FOLD_AMONG * limit]}
+    folded = set[int]()
     # By the score that they have if nothing has superseded them: most are never read.
     waiting = [(score, id_, place, False) for score, id_, place in best]
     shown: list[Recalled] = []
     while waiting and len(shown) < limit:
         _, id_, place, is_demoted = heappop(waiting)
-        if place not in left:
+        if place in folded:
             continue
         head = read(place)
         if head.superseded is not None and not is_demoted:
             heappush(waiting, (-head.score, id_, place, True))
             continue
-        left.remove(place)
-        alike = [one for one in left.intersection(near(place)) if _are_one(read(one), head)]
-        left.difference_update(alike)
-        folded = sorted(map(read, alike), key=lambda one: (-one.score, one.memory.id))
-        shown.append(replace(head, folded=tuple(one.memory.id for one in folded)))
+        foldable.discard(place)
+        alike = [one for one in foldable.intersection(near(place)) if _are_one(read(one), head)]
+        foldable.difference_update(alike)
+        folded.update(alike)
+        twins = sorted(map(read, alike), key=lambda one: (-one.score, one.memory.id))
+        shown.append(replace(head, folded=tuple(one.memory.id for one in twins)))
     return tuple(shown)
 
 

@@ -1,4 +1,4 @@
-"""How many threads numpy's matrix products take, held at one while a text is embedded."""
+"""How many threads numpy's matrix products take, held at one while texts are embedded or ranked."""
 
 from __future__ import annotations
 

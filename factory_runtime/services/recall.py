@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import zip_longest
@@ -131,21 +131,19 @@ class Recaller:
         ``projects`` are those that are seen; None is all.
         """
         own = self._read(tenant_id, ids, projects)
-        found = [self._unscored(memory) for memory in own.values()]
+        found = self._unscored(tenant_id, own.values())
         left = [id_ for id_ in ids if id_ not in own]
         sharing = self.sharing(tenant_id) if left else None
         if sharing is not None:
             sharer, wanted = sharing
-            found += [
-                replace(self._unscored(memory), shared_by=sharer)
-                for memory in self._read(sharer, left, ()).values()
-                if _is_shared(memory, wanted)
-            ]
+            lent = self._read(sharer, left, ()).values()
+            seen = self._unscored(sharer, [one for one in lent if _is_shared(one, wanted)])
+            found += [replace(one, shared_by=sharer) for one in seen]
         return tuple(found)
 
-    def _unscored(self, memory: Memory) -> Recalled:
-        newest = self._newest_of(memory.tenant_id)
-        return Recalled(memory, 0.0, superseded=superseded_by(memory, newest))
+    def _unscored(self, tenant_id: str, memories: Iterable[Memory]) -> list[Recalled]:
+        newest = self._newest_of(tenant_id)
+        return [Recalled(one, 0.0, superseded=superseded_by(one, newest)) for one in memories]
 
     def _shared(self, tenant_id: str, query: RecallQuery) -> tuple[Recalled, ...]:
         if (sharing := self.sharing(tenant_id)) is None:

@@ -360,8 +360,10 @@ def plans_of(store: SqlRunStore) -> Generator[list[str]]:
             plans.append(str(cursor.execute("EXPLAIN QUERY PLAN " + statement, values).fetchall()))
 
     event.listen(store.engine, "before_cursor_execute", explain)
-    yield plans
-    event.remove(store.engine, "before_cursor_execute", explain)
+    try:
+        yield plans
+    finally:
+        event.remove(store.engine, "before_cursor_execute", explain)
 
 
 @pytest.mark.parametrize("of", ["run_id", "project_id"])

@@ -218,6 +218,12 @@ def test_what_is_demoted_stands_where_its_score_puts_it() -> None:
     ]
 
 
+def test_many_that_are_superseded_hide_none_that_is_not() -> None:
+    old = [found(f"old-{n:02}", 0.9, superseded_by="new") for n in range(3 * FOLD_AMONG)]
+    recalled = rank([*old, found("current", 0.8)], limit=1, words_weight=0)
+    assert ids(recalled) == ["current"]
+
+
 def test_duplicates_are_looked_for_among_the_best_only() -> None:
     candidates = [found(f"m-{n:03}", 0.9 - n / 1000, text="t") for n in range(30)]
     asked: list[int] = []
