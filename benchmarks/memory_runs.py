@@ -127,7 +127,7 @@ async def _seconds_of_run(runtime: Runtime) -> float:
             run = tx.get_run(run.id)
     if run.status is not RunStatus.SUCCEEDED:
         sys.exit(f"the run is {run.status}: {run.error}")
-    return (run.completed_at - run.created_at).total_seconds()
+    return (run.completed_at - run.requested_at).total_seconds()
 
 
 def _write_template(folder: Path) -> None:
