@@ -17,7 +17,7 @@ SYSTEM_PACKAGES := chromium:chromium postgres:postgresql redis-server:redis-serv
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONUNBUFFERED := 1
 
-.PHONY: run test check types fix bench bench-peers soak pictures openapi lock setup system-packages azurite clean
+.PHONY: run test check lint rewritten types fix bench bench-peers soak pictures openapi lock setup system-packages azurite clean
 
 setup: $(STAMP)
 
@@ -66,11 +66,20 @@ run: $(STAMP)
 test: $(STAMP) system-packages azurite
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25
 
-check: $(STAMP)
+# What waits for the network goes beside what does not.
+check:
+	@$(MAKE) --no-print-directory --jobs 2 setup azurite
+	@$(MAKE) --no-print-directory --jobs 2 lint rewritten
+	@$(MAKE) --no-print-directory --jobs 2 types test
+
+lint: $(STAMP)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/lint-imports
-	@$(MAKE) --no-print-directory --jobs 2 types test
+
+# pytest rewrites every assertion in a fresh clone: once here, or in each worker. Errors are for it to tell.
+rewritten: $(STAMP)
+	@$(BIN)/python -m pytest --collect-only -qq >/dev/null || true
 
 # Beside the tests: those wait at times, and this has one thread.
 types: $(STAMP)
