@@ -69,7 +69,7 @@ def _teller(door: StoreDoor, tenant_id: str) -> Progress:
 
 
 def _facts(found: MemoryStats) -> Iterable[tuple[str, str]]:
-    kinds = ", ".join(f"{count} {kind.value}" for kind, count in found.memories.items())
+    kinds = ", ".join(f"{kind.value} {count}" for kind, count in found.memories.items())
     yield "memories", f"{sum(found.memories.values())}: {kinds}" if kinds else "none"
     lag = f", the oldest for {duration(found.lag)}" if found.unindexed else ""
     yield "not indexed", f"{found.unindexed}{lag}"
@@ -78,7 +78,7 @@ def _facts(found: MemoryStats) -> Iterable[tuple[str, str]]:
     if found.index is None:
         yield "index", f"cannot be read: {found.problem}"
     else:
-        rows = ", ".join(f"{count} {one.value}" for one, count in found.index.rows.items())
+        rows = ", ".join(f"{one.value} {count}" for one, count in found.index.rows.items())
         yield "rows", rows
         if found.index.files is not None and found.index.bytes_used is not None:
             size = f"{found.index.bytes_used / _MIB:.1f} MiB in {found.index.files} files"
