@@ -17,7 +17,7 @@ SYSTEM_PACKAGES := chromium:chromium postgres:postgresql redis-server:redis-serv
 unexport PYTHONDONTWRITEBYTECODE
 export PYTHONUNBUFFERED := 1
 
-.PHONY: run test check lint rewritten types fix bench bench-peers soak pictures openapi lock setup system-packages azurite clean
+.PHONY: run test tests check lint rewritten types fix bench bench-peers soak pictures openapi lock setup system-packages azurite clean
 
 setup: $(STAMP)
 
@@ -64,13 +64,16 @@ run: $(STAMP)
 	@$(BIN)/factory run microservice --set service_name=orders
 
 test: $(STAMP) system-packages azurite
+	@$(MAKE) --no-print-directory tests
+
+# With what there is.
+tests: $(STAMP)
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder --durations 25
 
 # What waits for the network goes beside what does not.
-check:
-	@$(MAKE) --no-print-directory --jobs 2 setup azurite
-	@$(MAKE) --no-print-directory --jobs 2 lint rewritten
-	@$(MAKE) --no-print-directory --jobs 2 types test
+check: $(STAMP)
+	@$(MAKE) --no-print-directory --jobs 3 lint rewritten azurite
+	@$(MAKE) --no-print-directory --jobs 2 types tests
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

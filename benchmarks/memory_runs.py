@@ -36,9 +36,9 @@ from factory_runtime.services.memory_models import Models
 from factory_runtime.services.request_run import request_run
 from factory_runtime.settings import Settings
 
-ROUNDS = 3
-IN_A_ROW = 40.0
-"""Seconds without a pause: an executing process learns every 30."""
+ROUNDS = 2
+IN_A_ROW = 70.0
+"""Seconds without a pause: an executing process that is never without a run learns every 30."""
 JOBS = 5
 RUNS = 1_000
 TENANT = "local"
@@ -109,8 +109,9 @@ class _Learning(Runtime):
     lessons = 0
 
     def learn(self, within: timedelta | None = None) -> Drained:
+        learns = self.learns
         learned = super().learn(within)
-        self.lessons += self.learns and learned != Drained()
+        self.lessons += learns and learned != Drained()
         return learned
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -75,6 +76,10 @@ _LEARN_EVERY = 60.0
 """Seconds between two looks for what may take long to learn, like the code of a run."""
 
 _FINISH_SECONDS = 30.0
+"""For runs under way, when this process is to end."""
+
+_LEAVE_NOTHING_SECONDS = 20.0
+"""For the outbox, and what runs have taught, after that."""
 
 
 class Dispatcher:
@@ -87,8 +92,9 @@ class Dispatcher:
         self._executes = runtime.settings.work_pool is None
         self._running: set[asyncio.Task[None]] = set()
         self._absence = Absence()
-        self._outbox = Quietly(lambda: bool(self._running), drain, _DRAIN_WITHIN)
-        self._lessons = Quietly(lambda: bool(self._running), learn, _LEARN_WITHIN)
+        self._last_ended_at = -math.inf
+        self._outbox = Quietly(self._quiet_for, drain, _DRAIN_WITHIN, "the outbox waits")
+        self._lessons = Quietly(self._quiet_for, learn, _LEARN_WITHIN, "what was learned waits")
         share_runtime(runtime)
 
     async def serve(self, stop: asyncio.Event, server_lives: Callable[[], bool]) -> None:
@@ -118,8 +124,10 @@ class Dispatcher:
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
-        await self._outbox.end()
-        await self._lessons.end()
+        with suppress(TimeoutError):  # what is left is the next one's
+            async with asyncio.timeout(_LEAVE_NOTHING_SECONDS):
+                await self._outbox.end()
+                await self._lessons.end()
         await self._tell(_TELL_WITHIN)
 
     def leave(self) -> None:
@@ -166,7 +174,15 @@ class Dispatcher:
     def _execute(self, run: Run) -> None:
         task = asyncio.create_task(self._run(run), name=run.id)
         self._running.add(task)
-        task.add_done_callback(self._running.discard)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._last_ended_at = time.monotonic()
+
+    def _quiet_for(self) -> float:
+        """For how many seconds no run has been under way here."""
+        return 0.0 if self._running else time.monotonic() - self._last_ended_at
 
     async def _run(self, run: Run) -> None:
         runtime = self._runtime

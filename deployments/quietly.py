@@ -14,22 +14,31 @@ _LOG = logging.getLogger("factory.dispatcher")
 QUIET = 0.25
 """Seconds without a run after which none is taken to be under way: the next may follow at once."""
 
+_LOOK = 0.1
+
 
 class Quietly:
     """Work that is done when somebody asks for it; those who ask meanwhile are served together.
 
     Args:
-        is_busy: whether a run is under way: it shares Python's lock with the work.
+        quiet_for: for how many seconds no run has been under way: it would share Python's lock with
+            the work.
         work: idempotent; what it does not reach is done by the next.
         within: seconds that it waits, about, for a moment without a run.
+        left: what is said to be left where the work fails.
     """
 
     def __init__(
-        self, is_busy: Callable[[], bool], work: Callable[[], Awaitable[object]], within: float
+        self,
+        quiet_for: Callable[[], float],
+        work: Callable[[], Awaitable[object]],
+        within: float,
+        left: str,
     ) -> None:
-        self._is_busy = is_busy
+        self._quiet_for = quiet_for
         self._work = work
         self._within = within
+        self._left = left
         self._asked = asyncio.Event()
         self._under_way: asyncio.Task[None] | None = None
 
@@ -41,17 +50,20 @@ class Quietly:
         """Work for all who ask, until it is cancelled; what is under way then goes on."""
         while True:
             await self._asked.wait()
-            await self._until_quiet()
-            self._asked.clear()
+            until = time.monotonic() + self._within
+            while self._quiet_for() < QUIET and time.monotonic() < until:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(_LOOK)
             await asyncio.shield(self._begin())
 
     async def end(self) -> None:
-        """Wait for what is under way, and work once more: nothing that was asked for is left."""
+        """Wait for what is under way, and do what was asked for since."""
         if self._under_way is not None:
-            await self._under_way
-        await self._begin()
+            await asyncio.shield(self._under_way)
+        if self._asked.is_set():
+            await asyncio.shield(self._begin())
 
     def _begin(self) -> asyncio.Task[None]:
+        self._asked.clear()
         self._under_way = asyncio.create_task(self._do())
         return self._under_way
 
@@ -59,14 +71,6 @@ class Quietly:
         try:
             await self._work()
         except FactoryError as error:
-            _LOG.warning("the outbox waits: %s", error)
+            _LOG.warning("%s: %s", self._left, error)
         except Exception:
-            _LOG.exception("the outbox waits")
-
-    async def _until_quiet(self) -> None:
-        until = time.monotonic() + self._within
-        is_quiet = False
-        while not is_quiet and time.monotonic() < until:
-            was_busy = self._is_busy()
-            await asyncio.sleep(QUIET)
-            is_quiet = not was_busy and not self._is_busy()
+            _LOG.exception(self._left)

@@ -51,6 +51,7 @@ def _pass_signals_on(pid: int) -> None:
 if __name__ == "__main__":
     code = main(*sys.argv[1:])
     if code < 0:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
         signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     sys.exit(code)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from heapq import heappop, heappush
+from itertools import islice
 from typing import NamedTuple
 
 from factory_runtime.domain.memory import Kind, Memory, Recalled
@@ -91,23 +92,25 @@ def rank(
     def read(place: int) -> Recalled:
         return _read(candidates[place], weighed[place], newest or {})
 
+    beyond = iter([place for _, _, place in best[FOLD_AMONG * limit :]])
     foldable = {place for _, _, place in best[: FOLD_AMONG * limit]}
-    folded = set[int]()
+    gone = set[int]()
     # By the score that they have if nothing has superseded them: most are never read.
     waiting = [(score, id_, place, False) for score, id_, place in best]
     shown: list[Recalled] = []
     while waiting and len(shown) < limit:
         _, id_, place, is_demoted = heappop(waiting)
-        if place in folded:
+        if place in gone:
             continue
         head = read(place)
         if head.superseded is not None and not is_demoted:
             heappush(waiting, (-head.score, id_, place, True))
+            foldable.update(islice(beyond, 1))  # one less is among the best
             continue
-        foldable.discard(place)
-        alike = [one for one in foldable.intersection(near(place)) if _are_one(read(one), head)]
-        foldable.difference_update(alike)
-        folded.update(alike)
+        gone.add(place)
+        others = (foldable - gone).intersection(near(place))
+        alike = [one for one in others if _are_one(read(one), head)]
+        gone.update(alike)
         twins = sorted(map(read, alike), key=lambda one: (-one.score, one.memory.id))
         shown.append(replace(head, folded=tuple(one.memory.id for one in twins)))
     return tuple(shown)

@@ -33,8 +33,8 @@ OPTIMIZE_AFTER = 40
 """Commits: each leaves files behind, and makes the next search a little slower."""
 
 KEEP = timedelta(seconds=45)
-"""What was replaced in the index stays as long as somebody may still be reading it: a search is given
-up after 30 seconds, and who reads for longer holds the lock.
+"""Versions of the index that are younger stay, for who may still be reading them: a search is given up
+after 30 seconds, and is made once more where its version has gone; who reads for longer holds the lock.
 
 No longer: each time it is put in order all of it is written anew, so what stays beside it would grow
 with the square of the runs of that time.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
@@ -14,12 +15,14 @@ from deployments import quietly
 from deployments.quietly import Quietly
 from factory_runtime.domain.errors import StoreUnavailableError
 
-WITHIN = 0.4
+WITHIN = 1.0
+LEFT = "the outbox waits"
 
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quietly, "QUIET", 0.02)
+    monkeypatch.setattr(quietly, "QUIET", 0.1)
+    monkeypatch.setattr(quietly, "_LOOK", 0.02)
 
 
 class Runs:
@@ -28,6 +31,7 @@ class Runs:
     def __init__(self) -> None:
         self.under_way = 0
         self.at_work: list[int] = []
+        self._last_ended_at = -math.inf
 
     async def work(self) -> None:
         self.at_work.append(self.under_way)
@@ -37,12 +41,16 @@ class Runs:
         self.under_way += 1
         yield
         self.under_way -= 1
+        self._last_ended_at = time.monotonic()
+
+    def quiet_for(self) -> float:
+        return 0.0 if self.under_way else time.monotonic() - self._last_ended_at
 
 
 def served(test: Callable[[Quietly, Runs], Awaitable[None]]) -> Runs:
     async def serve() -> Runs:
         runs = Runs()
-        outbox = Quietly(lambda: runs.under_way > 0, runs.work, WITHIN)
+        outbox = Quietly(runs.quiet_for, runs.work, WITHIN, LEFT)
         serving = asyncio.create_task(outbox.serve())
         await test(outbox, runs)
         serving.cancel()
@@ -88,10 +96,11 @@ def test_those_who_ask_while_a_run_is_under_way_are_served_together_after_it():
 
 def test_runs_that_follow_each_other_at_once_are_not_disturbed_in_between():
     async def test(outbox: Quietly, runs: Runs) -> None:
-        for _ in range(4):
+        for _ in range(20):  # each shorter than what is taken for quiet
             with runs.one():
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0.02)
                 outbox.ask()
+            await asyncio.sleep(0.01)
         assert runs.at_work == []
         await until_worked(runs)
 
@@ -121,7 +130,7 @@ def test_who_asks_amid_the_work_is_served_by_the_next():
                 again.set()
             await asyncio.sleep(0.05)
 
-        outbox = Quietly(lambda: False, work, WITHIN)
+        outbox = Quietly(lambda: math.inf, work, WITHIN, LEFT)
         serving = asyncio.create_task(outbox.serve())
         outbox.ask()
         await begun.wait()
@@ -134,7 +143,8 @@ def test_who_asks_amid_the_work_is_served_by_the_next():
     assert asyncio.run(serve()) == 2
 
 
-def test_the_end_waits_for_what_is_under_way_and_does_what_was_asked_for_since():
+@pytest.mark.parametrize("asked_again", [False, True])
+def test_the_end_waits_for_what_is_under_way_and_does_what_was_asked_for_since(asked_again: bool):
     """Threads are not cancelled with who waits for them, and a process does not wait for them."""
     did: list[str] = []
     begun, may_end = threading.Event(), threading.Event()
@@ -146,11 +156,13 @@ def test_the_end_waits_for_what_is_under_way_and_does_what_was_asked_for_since()
         did.append("done")
 
     async def serve() -> None:
-        outbox = Quietly(lambda: False, lambda: asyncio.to_thread(in_thread), WITHIN)
+        outbox = Quietly(lambda: math.inf, lambda: asyncio.to_thread(in_thread), WITHIN, LEFT)
         serving = asyncio.create_task(outbox.serve())
         outbox.ask()
         assert await asyncio.to_thread(begun.wait, 10)
         serving.cancel()
+        if asked_again:
+            outbox.ask()
         ending = asyncio.create_task(outbox.end())
         await asyncio.sleep(0.05)
         assert not ending.done()
@@ -159,7 +171,28 @@ def test_the_end_waits_for_what_is_under_way_and_does_what_was_asked_for_since()
         await asyncio.gather(serving, return_exceptions=True)
 
     asyncio.run(serve())
-    assert did == ["begun", "done", "begun", "done"]
+    assert did == ["begun", "done"] * (1 + asked_again)
+
+
+def test_who_waits_for_the_end_no_longer_ends_nothing():
+    async def serve() -> bool:
+        may_end = asyncio.Event()
+        done = asyncio.Event()
+
+        async def work() -> None:
+            await may_end.wait()
+            done.set()
+
+        outbox = Quietly(lambda: math.inf, work, WITHIN, LEFT)
+        outbox.ask()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await outbox.end()
+        may_end.set()
+        await asyncio.wait_for(done.wait(), 10)
+        return done.is_set()
+
+    assert asyncio.run(serve())
 
 
 @pytest.mark.parametrize("error", [StoreUnavailableError("away"), RuntimeError("a bug")])
@@ -174,7 +207,7 @@ def test_work_that_fails_ends_nothing(error: Exception, caplog: pytest.LogCaptur
             tried.set()
             raise error
 
-        outbox = Quietly(lambda: False, work, WITHIN)
+        outbox = Quietly(lambda: math.inf, work, WITHIN, LEFT)
         serving = asyncio.create_task(outbox.serve())
         for _ in range(2):
             tried.clear()
@@ -183,8 +216,9 @@ def test_work_that_fails_ends_nothing(error: Exception, caplog: pytest.LogCaptur
         await asyncio.sleep(0.01)
         assert not serving.done()
         serving.cancel()
+        outbox.ask()
         await outbox.end()
         return tries
 
     assert asyncio.run(serve()) == 3
-    assert "the outbox waits" in caplog.text
+    assert LEFT in caplog.text

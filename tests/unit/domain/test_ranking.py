@@ -224,6 +224,15 @@ def test_many_that_are_superseded_hide_none_that_is_not() -> None:
     assert ids(recalled) == ["current"]
 
 
+@pytest.mark.parametrize("many", [1, 19, 20, 21, 60])
+def test_nor_do_they_keep_those_behind_them_from_being_folded(many: int) -> None:
+    old = [found(f"old-{n:02}", 0.9, superseded_by="new") for n in range(many)]
+    twins = [found("first", 0.8, text="t"), found("twin", 0.79, text="t"), found("next", 0.78)]
+    candidates = [*old, *twins]
+    recalled = rank(candidates, limit=2, words_weight=0, near=same(candidates))
+    assert [(one.memory.id, one.folded) for one in recalled] == [("first", ("twin",)), ("next", ())]
+
+
 def test_duplicates_are_looked_for_among_the_best_only() -> None:
     candidates = [found(f"m-{n:03}", 0.9 - n / 1000, text="t") for n in range(30)]
     asked: list[int] = []
