@@ -124,6 +124,7 @@ class Dispatcher:
         for task in beside:
             task.cancel()
         await asyncio.gather(*beside, return_exceptions=True)
+        self._ask_for_drain()  # not every run that ends has a hook
         with suppress(TimeoutError):  # what is left is the next one's
             async with asyncio.timeout(_LEAVE_NOTHING_SECONDS):
                 await self._outbox.end()
