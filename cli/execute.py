@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 
 from cli.door import StoreDoor
 from cli.errors import DONE, RUN_FAILED
+from cli.interrupts import Interrupts
 from cli.person import person
 from cli.progress import Progress, open_progress
 from cli.run_stack import RunStack
@@ -75,14 +76,16 @@ def follow_to_the_end(door: StoreDoor, run: Run, stack: RunStack, progress: Prog
 
 def _watch(door: StoreDoor, watcher: Watcher, progress: Progress, stack: RunStack) -> Run:
     standing = Standing(door)
-    while not _look(watcher, progress).ended:
-        if told := standing.look(watcher.run, watcher.jobs):
-            progress.phase(told)
-        # Looked at once more: a stack may end because it is done.
-        if stack.gone() and not _look(watcher, progress).ended:
-            stack.revive()
-            progress.phase("taking the run up again, once the leases of the dead have run out")
-        time.sleep(POLL)
+    with Interrupts() as interrupts:
+        while not _look(watcher, progress).ended:
+            if told := standing.look(watcher.run, watcher.jobs):
+                progress.phase(told)
+            # Looked at once more: a stack may end because it is done.
+            if stack.gone() and not _look(watcher, progress).ended:
+                stack.revive()
+                progress.phase("taking the run up again, once the leases of the dead have run out")
+            time.sleep(POLL)
+            interrupts.check()
     return watcher.run
 
 

@@ -235,7 +235,7 @@ def test_ctrl_c_cancels_the_run_leaves_no_child_and_a_second_try_works(
         below = top.children(recursive=True)
         os.killpg(child.pid, signal.SIGINT)
         out, err = child.communicate(timeout=60)
-    assert child.returncode == 1
+    assert child.returncode == 1, out + err
     assert "ancelled" in out + err
     assert "Traceback" not in out + err
     until(lambda: not any(p.is_running() for p in below), "no child is left", 10)

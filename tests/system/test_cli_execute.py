@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Sequence
@@ -45,6 +47,7 @@ child.stdout.readline()
 print(child.pid, flush=True)
 signal.pause()
 """
+PRESSED = "a_module_amid_which_ctrl_c_is_pressed"
 ENDS_AT_ONCE = "pass"
 PATIENT = "import sys; sys.stdin.read()"
 
@@ -137,6 +140,18 @@ def get_run(runtime: Runtime, run: Run) -> Run:
         return tx.get_run(run.id)
 
 
+class ImportingProgress(SilentProgress):
+    """Imports a module at the second look, as what is needed first then."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def show(self, watcher: Watcher, events: Sequence[RunEvent]) -> None:
+        self._count += 1
+        if self._count == 2:
+            importlib.import_module(PRESSED)
+
+
 def be_executed(runtime: Runtime, run: Run) -> None:
     """As an executor leaves it that was stopped in the middle."""
     with runtime.store.begin("local") as tx:
@@ -189,6 +204,26 @@ def test_ctrl_c_before_anything_executes_cancels_at_once(
     assert ended.status is RunStatus.CANCELLED
     stack.finish()
     assert stacks.started[0].poll() is not None
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_amid_an_import_is_heard_after_it_and_the_second_at_once(
+    runtime: Runtime,
+    stacks_of: Callable[[str], Stacks],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    times: int,
+) -> None:
+    stacks_of(PATIENT)
+    press = "os.kill(os.getpid(), signal.SIGINT)"
+    lines = ["import os, signal", *[press] * times, "WHOLE = True", ""]
+    (tmp_path / f"{PRESSED}.py").write_text("\n".join(lines))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    ended, stack = follow(runtime, accept_run(runtime), ImportingProgress())
+    stack.finish()
+    assert ended.status is RunStatus.CANCELLED
+    assert hasattr(sys.modules.pop(PRESSED, None), "WHOLE") == (times == 1)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("looks", [(2,), (2, 3)], ids=["once", "twice"])
