@@ -23,7 +23,7 @@ from factory_runtime.hosts.orders import (
     taken,
     unfollowed,
 )
-from factory_runtime.ports import Commit, CommitOrder, Repository
+from factory_runtime.ports import Commit, CommitOrder, Delivery, Repository
 
 _Place = tuple[str, str, str]
 
@@ -61,6 +61,10 @@ class InMemoryGitHost:
     def __init__(self) -> None:
         self._kept: dict[_Place, _Kept] = {}
         self._lock = threading.Lock()
+
+    def delivery_of(self, tenant_id: str) -> Delivery | None:
+        """Nothing: it has repositories alone."""
+        del tenant_id
 
     def find_repository(self, tenant_id: str, project_id: str, name: str) -> Repository | None:
         place = _place(tenant_id, project_id, name)

@@ -36,7 +36,7 @@ from factory_runtime.hosts.repository_lock import (
 )
 from factory_runtime.hosts.revert import changes_to_revert, refuse_rewritten
 from factory_runtime.hosts.written import fsync_folder, read_written, save_written
-from factory_runtime.ports import Commit, CommitOrder, Repository
+from factory_runtime.ports import Commit, CommitOrder, Delivery, Repository
 
 T = TypeVar("T")
 
@@ -57,6 +57,10 @@ class LocalGitHost:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder.absolute()
+
+    def delivery_of(self, tenant_id: str) -> Delivery | None:
+        """Nothing: it has repositories alone."""
+        del tenant_id
 
     def find_repository(self, tenant_id: str, project_id: str, name: str) -> Repository | None:
         place = self._place(tenant_id, project_id, name)

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from factory_runtime.domain.tree import TreeFile
+from factory_runtime.ports.delivery import Delivery, PullRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +52,28 @@ class CommitOrder:
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """A commit on the default branch; ``created`` says whether this call made it."""
+    """A commit on the default branch; ``created`` says whether this call made it.
+
+    Attributes:
+        pull_request: that the commit waits in, where the default branch takes no pushes: it is on
+            its run's branch then, one behind the other with those of the run's other steps.
+    """
 
     sha: str
     url: str
     files: int
     created: bool
+    pull_request: PullRequest | None = None
 
 
 class GitHost(Protocol):
     """Where repositories live. ``project_id`` is the folder or project they live in."""
 
     name: str
+
+    def delivery_of(self, tenant_id: str) -> Delivery | None:
+        """What it offers this tenant beside repositories; None where that is nothing."""
+        ...
 
     def find_repository(self, tenant_id: str, project_id: str, name: str) -> Repository | None: ...
 
