@@ -65,6 +65,8 @@ def _rules(policy: Policy) -> Iterator[tuple[str, str]]:
         yield "max_deadline", duration(policy.max_deadline)
     if policy.shared_memory is not None:
         yield "memory.shared", ", ".join(policy.shared_memory) or "none"
+    if policy.git_host is not None:
+        yield "git_host", policy.git_host
     for notice in policy.notices:
         yield f"notify {notice.name}", f"{', '.join(notice.kinds) or 'all'} to {notice.to}"
 

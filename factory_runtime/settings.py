@@ -116,6 +116,8 @@ class Settings(BaseSettings):
         database_statement_seconds: what PostgreSQL gives one statement for one tenant; twenty times as
             long one that looks over all tenants.
         metrics_token: shown by who may read ``/metrics``, beside administrators.
+        git_host: where repositories are made, unless a tenant's policy says otherwise: ``local``, a
+            folder of ours, or ``block:NAME``, a block ``factory-git-host`` in Prefect.
         memory_url: of the memory's index, ``az://container/prefix``; None is a folder below
             ``shared_folder``.
         memory_account: of Azure's, that the container is in.
@@ -182,6 +184,9 @@ class Settings(BaseSettings):
     metrics_token: SecretStr | None = None
     memory_disk_mib: int | None = Field(
         default=None, ge=1, description="what the memory's index should take; more is told of"
+    )
+    git_host: str = Field(
+        default="local", pattern=r"^(local|block:[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?)$"
     )
     memory_url: str | None = None
     memory_account: str | None = Field(default=None, pattern=r"^[a-z0-9]{3,24}$")
@@ -302,6 +307,11 @@ class Settings(BaseSettings):
     @property
     def git_folder(self) -> Path:
         return self.shared / "git"
+
+    @property
+    def mirrors_folder(self) -> Path:
+        """Copies of repositories on hosts elsewhere; it may be deleted while nothing runs."""
+        return self.root / "mirrors"
 
     @property
     def memory_folder(self) -> Path:

@@ -15,6 +15,7 @@ from factory_runtime.settings import Settings
 
 if TYPE_CHECKING:
     from factory_runtime.domain.run import Run
+    from factory_runtime.hosts.opening import OpenedHost
     from factory_runtime.services.policy import PolicyBook
     from factory_runtime.services.secret_box import SecretBox
 
@@ -67,9 +68,20 @@ class Ground:
 
     @cached_property
     def host(self) -> GitHost:
+        from factory_runtime.hosts.chosen import ChosenHosts
         from factory_runtime.hosts.local import LocalGitHost
 
-        return LocalGitHost(self.settings.git_folder)
+        local = LocalGitHost(self.settings.git_folder)
+        return ChosenHosts(local, self._git_host_of, self._open_host, self.clock)
+
+    def _git_host_of(self, tenant_id: str) -> str:
+        return self.policies.git_host_of(tenant_id) or self.settings.git_host
+
+    def _open_host(self, tenant_id: str, choice: str) -> OpenedHost:
+        from factory_runtime.hosts.opening import open_host
+        from factory_runtime.orchestration.credential_blocks import CredentialBlocks
+
+        return open_host(CredentialBlocks(), tenant_id, choice, self.settings.mirrors_folder)
 
     @cached_property
     def policies(self) -> PolicyBook:

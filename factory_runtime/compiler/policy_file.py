@@ -17,7 +17,16 @@ from factory_runtime.compiler.yaml_nodes import Node, read_yaml
 from factory_runtime.domain.errors import InvalidPolicyError, Problem
 from factory_runtime.domain.ids import is_slug
 from factory_runtime.domain.memory import Collection as MemoryCollection
-from factory_runtime.domain.policy import ANY, MAY_BE_SHARED, Limits, Policy, TemplateRule
+from factory_runtime.domain.policy import (
+    ANY,
+    BLOCK,
+    LOCAL_HOST,
+    MAY_BE_SHARED,
+    Limits,
+    Policy,
+    TemplateRule,
+    names_git_host,
+)
 
 POLICY_KEYS = (
     "templates",
@@ -29,6 +38,7 @@ POLICY_KEYS = (
     "max_deadline",
     "notify",
     "memory",
+    "git_host",
 )
 VERSIONS_HINT = 'like ">=1.2,<2" or "==1.4.*"'
 _WEIGHTS = (0.001, 1000)
@@ -129,6 +139,7 @@ class _PolicyReader:
             notices=read_notices(self.fields, self.findings),
             weight=weight,
             shared_memory=self._shared_memory(),
+            git_host=self._git_host(),
         )
 
     def _inner(self, key: str, known: tuple[str, ...]) -> Fields | None:
@@ -222,6 +233,12 @@ class _PolicyReader:
                 message = f"{name!r} is no collection that is shared"
                 self.findings.add(node, "bad-value", message, did_you_mean(name, known))
         return tuple(dict.fromkeys(MemoryCollection(name) for name, _ in named if name in known))
+
+    def _git_host(self) -> str | None:
+        named = self.fields.text("git_host") or None
+        if named is not None and not names_git_host(named):
+            self.fields.bad("git_host", "a git host", f"{LOCAL_HOST}, or {BLOCK}NAME")
+        return named
 
     def _weight(self) -> float | None:
         node = self.fields.node_of("weight")

@@ -15,7 +15,10 @@ ANY = "*"
 """Stands for every template that has no rule under its own name."""
 
 BLOCK = "block:"
-"""Begins an address that Prefect keeps: behind it stands the name of a notification target."""
+"""Begins what Prefect keeps: behind it stands the name of a block."""
+
+LOCAL_HOST = "local"
+"""The git host that is a folder of ours; every other one is a block."""
 
 MAY_BE_SHARED = (Collection.TEMPLATES, Collection.CODE, Collection.DOMAIN)
 """Of a memory; never runs: they tell what somebody does."""
@@ -26,6 +29,11 @@ _BLOCK = re.compile(re.escape(BLOCK) + r"[a-z0-9](?:[a-z0-9-]{0,126}[a-z0-9])?")
 def names_block(address: str) -> bool:
     """Whether it is ``block:`` and a name that Prefect allows, of lower case, digits and hyphens."""
     return _BLOCK.fullmatch(address) is not None
+
+
+def names_git_host(text: str) -> bool:
+    """Whether it is ``local``, or names a block."""
+    return text == LOCAL_HOST or names_block(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +111,8 @@ class Policy:
         weight: as this policy gives it; None is left to the others. ``limits`` has it as well.
         shared_memory: collections that searches look into of what is shared with all tenants; None
             is left to the others.
+        git_host: where repositories are made: ``local``, or ``block:`` and the name of a block; None
+            is left to the others.
     """
 
     source: str
@@ -115,6 +125,7 @@ class Policy:
     notices: tuple[NoticeRule, ...] = ()
     weight: float | None = None
     shared_memory: tuple[Collection, ...] | None = None
+    git_host: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,11 +43,21 @@ def find_credentials(
         raise InputError(f"the job type {facts.name} takes no credentials")
     if not isinstance(told, str) or not names_block(told):
         raise InputError("the step names no credentials", hint=f"credentials: {BLOCK}NAME")
-    name = told.removeprefix(BLOCK)
-    found = book.credentials_of(facts.credentials, name)
+    return lend(book, facts.credentials, told, tenant_id)
+
+
+def lend(book: CredentialBook, kind: str, block: str, tenant_id: str) -> Credentials:
+    """What a block of this type holds, if the tenant may use it; ``block`` is ``block:NAME``.
+
+    Raises:
+        HostBusyError: nobody who keeps it answers.
+        InputError: there is none, or not for this tenant.
+    """
+    name = block.removeprefix(BLOCK)
+    found = book.credentials_of(kind, name)
     if found.tenants.isdisjoint({tenant_id, EVERYBODY}):
         raise InputError(
-            f"{facts.credentials} {name} is not for the tenant {tenant_id}",
+            f"{kind} {name} is not for the tenant {tenant_id}",
             hint="who keeps the block says whose runs may use it: `tenants`",
         )
     return found

@@ -148,6 +148,17 @@ class PolicyBook:
         """
         return combined_shared_memory(_whole(self._recent(tenant_id)).policies)
 
+    def git_host_of(self, tenant_id: str) -> str | None:
+        """Where its repositories are made, where a policy says so; some seconds old at most.
+
+        Of a file and the table, the file's counts.
+
+        Raises:
+            PolicyUnavailableError: a policy is broken and none was read before.
+        """
+        policies = _whole(self._recent(tenant_id)).policies
+        return next((one.git_host for one in policies if one.git_host is not None), None)
+
     def broken(self) -> tuple[str, ...]:
         """Why policies cannot be read, of any tenant: a line each."""
         reads: list[Callable[[], object]] = []

@@ -116,6 +116,11 @@ class PolicyAnswer(Answer):
         description="what is looked into of the memories that are shared with all tenants; null"
         " says nothing of it",
     )
+    git_host: str | None = Field(
+        default=None,
+        description="where repositories are made: `local`, or `block:` and a name; null says"
+        " nothing of it",
+    )
 
     @classmethod
     def of(cls, policy: Policy) -> PolicyAnswer:
@@ -135,6 +140,7 @@ class PolicyAnswer(Answer):
             runs_per_day=policy.runs_per_day,
             max_deadline=None if longest is None else spell_duration(longest),
             shared_memory=policy.shared_memory,
+            git_host=policy.git_host,
         )
 
 

@@ -42,6 +42,7 @@ notify:
   - {name: ops, to: "jsons://hooks.example.com/factory", kinds: [dead-letter, run-stuck]}
   - {name: chat, to: $CHAT_URL}
 memory: {shared: [templates, domain, templates]}
+git_host: block:acme
 """
 
 
@@ -92,6 +93,7 @@ def test_every_key_is_read():
         NoticeRule("chat", "$CHAT_URL"),
     )
     assert policy.shared_memory == (Collection.TEMPLATES, Collection.DOMAIN)
+    assert policy.git_host == "block:acme"
 
 
 def test_a_policy_without_rules_allows_everything():
@@ -156,6 +158,9 @@ def test_what_is_no_mapping_is_refused(body: bytes):
         "weight: true",
         "weight: heavy",
         "memory: {shared: [runs]}",
+        "git_host: github",
+        "git_host: block:../acme",
+        "git_host: [local]",
         "memory: {shared: templates}",
         "memory: [templates]",
         "memory: {other: [templates]}",
