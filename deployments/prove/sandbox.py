@@ -30,6 +30,7 @@ from deployments.prove.points import Moment
 from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.bootstrap.ground import make_home
 from factory_runtime.domain.errors import PrefectUnavailableError, SettingsError
+from factory_runtime.domain.policy import LOCAL_HOST
 from factory_runtime.domain.run import Run
 from factory_runtime.settings import Settings
 
@@ -76,6 +77,7 @@ _SOMEBODY_ELSES = (
     "FACTORY_PREFECT_API_URL",
     "FACTORY_WORK_POOL",
     "FACTORY_JOB_ROUTES",
+    "FACTORY_GIT_HOST",
 )
 _Pipe = tuple[connection.Connection, connection.Connection]
 
@@ -120,8 +122,15 @@ class Walked:
 class Sandbox:
     """Where a template is proved. All of it is gone when its block ends, however that is."""
 
-    def __init__(self, settings: Settings, *, keep: bool = False) -> None:
-        """``settings`` say where templates and job types are; ``keep`` leaves the folder there.
+    def __init__(
+        self, settings: Settings, *, keep: bool = False, git_host: str = LOCAL_HOST
+    ) -> None:
+        """Make the folder.
+
+        Args:
+            settings: say where templates and job types are.
+            keep: leaves the folder there.
+            git_host: where repositories are made: never where the settings would have them.
 
         Raises:
             SettingsError: no socket can be made in the folder for temporary files.
@@ -138,6 +147,7 @@ class Sandbox:
             "work_pool": None,  # nobody else is there to do anything
             "job_routes": {},
             "policy_folder": None,  # it says who may run a template, not whether it can be resumed
+            "git_host": git_host,
             "max_running_runs": 1,
         }
         self.settings = Settings(**{**settings.model_dump(), **own})

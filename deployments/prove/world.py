@@ -15,6 +15,7 @@ from factory_runtime.domain.records import Effect, EffectStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.hosts.git import git
 from factory_runtime.hosts.history import head_of, paths_at, read_log
+from factory_runtime.ports import RepositoryCopies
 
 _MANY = 100_000
 
@@ -107,7 +108,7 @@ def look(runtime: Runtime, run: Run, flow_run: Callable[[str], str | None]) -> L
         flow_run=flow_run(current.flow_run_id) if current.flow_run_id else None,
         jobs={job.step: job.status for job in jobs},
         skipped={job.step: _why_skipped(job) for job in jobs if job.status is JobStatus.SKIPPED},
-        repositories=_repositories(runtime.settings.git_folder, run),
+        repositories=_repositories(runtime, run),
         artifacts=_by_sort(artifacts),
         effects=_effects(runtime, run.tenant_id, run.id),
         attempts=Counter(attempt.step for attempt in attempts),
@@ -135,9 +136,12 @@ def _by_sort(artifacts: tuple[Artifact, ...]) -> Mapping[ArtifactKey, tuple[str,
     return {key: tuple(sorted(digests)) for key, digests in sorts.items()}
 
 
-def _repositories(folder: Path, run: Run) -> Mapping[str, LeftRepository]:
-    places = (folder / run.tenant_id / run.project_id).glob("*.git")
-    return {_for_all(place.stem, run): _repository(place, run) for place in sorted(places)}
+def _repositories(runtime: Runtime, run: Run) -> Mapping[str, LeftRepository]:
+    host = runtime.host
+    if not isinstance(host, RepositoryCopies):
+        raise TypeError(f"what was left at {host.name} cannot be seen")
+    places = host.copies_of(run.tenant_id, run.project_id)
+    return {_for_all(name, run): _repository(place, run) for name, place in places.items()}
 
 
 def _for_all(name: str, run: Run) -> str:

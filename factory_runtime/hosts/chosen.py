@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from factory_runtime.domain.policy import LOCAL_HOST
 from factory_runtime.domain.tree import TreeFile
 from factory_runtime.hosts.opening import OpenedHost
-from factory_runtime.ports import Clock, Commit, CommitOrder, Delivery, GitHost, Repository
+from factory_runtime.ports import (
+    Clock,
+    Commit,
+    CommitOrder,
+    Delivery,
+    GitHost,
+    Repository,
+    RepositoryCopies,
+)
 
 FRESH = timedelta(seconds=30)
 """How long a host is kept open before its block is read again: a token may have been changed."""
@@ -95,6 +104,13 @@ class ChosenHosts:
 
     def revert_commit(self, tenant_id: str, order: CommitOrder, sha: str) -> Commit | None:
         return self._of(tenant_id).revert_commit(tenant_id, order, sha)
+
+    def copies_of(self, tenant_id: str, project_id: str) -> Mapping[str, Path]:
+        """As ``RepositoryCopies``. Raises TypeError: the tenant's host has no copies."""
+        host = self._of(tenant_id)
+        if not isinstance(host, RepositoryCopies):
+            raise TypeError(f"{host.name} keeps no copies of repositories")
+        return host.copies_of(tenant_id, project_id)
 
     def _of(self, tenant_id: str) -> GitHost:
         choice = self._choice_of(tenant_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -155,6 +155,11 @@ class LocalGitHost:
             if not _is_ours(place):
                 return None
             return _find_commit(place, read_log(place, head_of(place), naming[0]), naming)
+
+    def copies_of(self, tenant_id: str, project_id: str) -> Mapping[str, Path]:
+        check_owner(tenant_id, project_id)
+        places = sorted((self._folder / tenant_id / project_id).glob("*.git"))
+        return {place.stem: place for place in places}
 
     def _place(self, tenant_id: str, project_id: str, name: str) -> Path:
         check_owner(tenant_id, project_id)

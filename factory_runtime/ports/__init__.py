@@ -26,7 +26,13 @@ from factory_runtime.ports.delivery import (
     WorkItemOrder,
 )
 from factory_runtime.ports.deployment_records import DeploymentRecords
-from factory_runtime.ports.git_host import Commit, CommitOrder, GitHost, Repository
+from factory_runtime.ports.git_host import (
+    Commit,
+    CommitOrder,
+    GitHost,
+    Repository,
+    RepositoryCopies,
+)
 from factory_runtime.ports.job_type import FileTree, JobContext, JobFacts, JobType, Undoing
 from factory_runtime.ports.memory import Cutter, Embedder, IndexSize, MemoryIndex, RecallQuery
 from factory_runtime.ports.notifier import AddressBook, Notifier
@@ -109,6 +115,7 @@ __all__ = [
     "QueueRecords",
     "RecallQuery",
     "Repository",
+    "RepositoryCopies",
     "RoutedJob",
     "RoutedJobRecords",
     "RunFilter",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from factory_runtime.domain.tree import TreeFile
 from factory_runtime.ports.delivery import Delivery, PullRequest
@@ -167,5 +168,17 @@ class GitHost(Protocol):
             RepositoryChangedError: a file is no longer as the commit left it, or has another name;
                 the commit is none of ours, or off the default branch while its files stand there.
                 Nothing is changed.
+        """
+        ...
+
+
+@runtime_checkable
+class RepositoryCopies(Protocol):
+    """A host whose repositories can be had as folders."""
+
+    def copies_of(self, tenant_id: str, project_id: str) -> Mapping[str, Path]:
+        """A project's repositories as bare ones on this machine, by name, as they stand by now.
+
+        They are for reading, and those that others have made are among them.
         """
         ...
