@@ -16,12 +16,13 @@ from cli.person import person
 from cli.screen import Screen, is_terminal
 from cli.text import duration
 from factory_runtime.domain.errors import FactoryError, InputError
+from factory_runtime.domain.policy import BLOCK, names_block
 from factory_runtime.domain.run import RunRequest
 
 if TYPE_CHECKING:
     from deployments.prove.points import Point
     from deployments.prove.proof import Proof, Row
-    from deployments.prove.sandbox import Sandbox
+    from deployments.prove.sandbox import LentBlock, Sandbox
 
 _CHECKS = ("killed", "run", "tree", "artifacts", "effects", "attempts", "processes")
 
@@ -46,11 +47,19 @@ def prove(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the sandbox there, and say where.")
     ] = False,
+    git_host: Annotated[
+        str | None,
+        typer.Option(
+            "--git-host",
+            metavar="block:NAME",
+            help="Make repositories there, in projects prove-1, …",
+        ),
+    ] = None,
     json: Json = False,
 ) -> int:
     """Kill runs of a template at every point of every job, go on with them, and compare.
 
-    All of it happens in a sandbox. Points: claimed, before-effect, after-effect, before-commit,
+    All of it happens in a sandbox, but for repositories at a --git-host. Points: claimed, before-effect, after-effect, before-commit,
     after-commit. The exit code is 1 where a killed run has left something else than one that was
     not disturbed. With --undo, each run ends in peace, and what is killed is its undo.
     """
@@ -65,7 +74,8 @@ def prove(
         inputs=gather_inputs(set_ or [], inputs, _inputs_schema(door, template)),
         requested_by=person(),
     )
-    with Sandbox(door.settings, keep=keep) as sandbox:
+    lent = None if git_host is None else _read_block(door, git_host)
+    with Sandbox(door.settings, keep=keep, git_host=lent) as sandbox:
         bring_published(door, sandbox, template)
         proof = _prove(sandbox, request, wanted, undo=undo)
     kept = sandbox if keep else None
@@ -74,6 +84,21 @@ def prove(
     else:
         _show(door.screen, proof, kept)
     return RUN_FAILED if proof.failed else DONE
+
+
+def _read_block(door: StoreDoor, named: str) -> LentBlock:
+    from cli.at_prefect import at_prefect, get_api_url
+    from deployments.prove.sandbox import LentBlock
+
+    if not names_block(named):
+        raise InputError(f"{named[:80]!r} names no block", hint=f"--git-host {BLOCK}NAME")
+    with at_prefect(door, get_api_url(door)):
+        from factory_runtime.hosts.opening import KIND
+        from factory_runtime.orchestration.credential_blocks import CredentialBlocks
+        from factory_runtime.services.credentials import lend
+
+        found = lend(CredentialBlocks(), KIND, named, door.tenant)
+    return LentBlock(found.name, found.fields)
 
 
 def _prove(

@@ -13,9 +13,9 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from multiprocessing import connection, forkserver, get_context
 from multiprocessing.process import BaseProcess
@@ -30,7 +30,7 @@ from deployments.prove.points import Moment
 from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.bootstrap.ground import make_home
 from factory_runtime.domain.errors import PrefectUnavailableError, SettingsError
-from factory_runtime.domain.policy import LOCAL_HOST
+from factory_runtime.domain.policy import BLOCK, LOCAL_HOST
 from factory_runtime.domain.run import Run
 from factory_runtime.settings import Settings
 
@@ -89,6 +89,14 @@ _LOOK_AGAIN = 0.02
 
 
 @dataclass(frozen=True, slots=True)
+class LentBlock:
+    """A block that the sandbox's own Prefect server keeps as well; ``fields`` has its secrets."""
+
+    name: str
+    fields: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Errand:
     """What a process is to do.
 
@@ -123,14 +131,15 @@ class Sandbox:
     """Where a template is proved. All of it is gone when its block ends, however that is."""
 
     def __init__(
-        self, settings: Settings, *, keep: bool = False, git_host: str = LOCAL_HOST
+        self, settings: Settings, *, keep: bool = False, git_host: LentBlock | None = None
     ) -> None:
         """Make the folder.
 
         Args:
             settings: say where templates and job types are.
             keep: leaves the folder there.
-            git_host: where repositories are made: never where the settings would have them.
+            git_host: where repositories are made, and stay; None is a folder of the sandbox, wherever
+                the settings would have them.
 
         Raises:
             SettingsError: no socket can be made in the folder for temporary files.
@@ -138,6 +147,7 @@ class Sandbox:
         _refuse_long(tempfile.gettempdir())
         self.folder = Path(tempfile.mkdtemp(prefix="factory-prove-"))
         self._keep = keep
+        self._git_host = git_host
         own: dict[str, Any] = {
             "home": self.folder,
             "database_url": None,
@@ -147,7 +157,7 @@ class Sandbox:
             "work_pool": None,  # nobody else is there to do anything
             "job_routes": {},
             "policy_folder": None,  # it says who may run a template, not whether it can be resumed
-            "git_host": git_host,
+            "git_host": LOCAL_HOST if git_host is None else f"{BLOCK}{git_host.name}",
             "max_running_runs": 1,
         }
         self.settings = Settings(**{**settings.model_dump(), **own})
@@ -199,6 +209,10 @@ class Sandbox:
             self._context.set_forkserver_preload(_PRELOAD)
             forkserver.ensure_running()
         asyncio.run(self._server.wait_until_ready())
+        if self._git_host is not None:
+            from deployments.prove.lent_block import keep_block  # it imports Prefect
+
+            keep_block(self._git_host, self._server.api_url)
         self._ours = psutil.Process().children(recursive=True)
 
     def walk(self, run: Run, trap: Moment | None, limit: float) -> Walked:

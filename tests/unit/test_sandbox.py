@@ -28,6 +28,7 @@ def production(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         "MEMORY_URL": "az://factory/memory",
         "PREFECT_API_URL": "http://127.0.0.1:9/api",
         "WORK_POOL": "factory",
+        "GIT_HOST": "block:acme",
         "JOB_ROUTES": '{"documentation": "docs-pool/docs"}',
     }
     for name, value in told.items():
@@ -43,6 +44,7 @@ def test_whatever_a_sandbox_writes_lies_below_its_own_folder(production: Setting
             assert getattr(own, name).is_relative_to(sandbox.folder), name
         assert own.shared == own.root == sandbox.folder
         assert own.memory_url is None
+        assert own.git_host == "local"
         assert str(sandbox.folder) in own.run_store_url
 
 
@@ -56,5 +58,6 @@ def test_what_is_started_in_a_sandbox_reads_nothing_that_others_share(
     with proving._environment():  # pyright: ignore[reportPrivateUsage] - what children are given
         inside = Settings()
         assert not any(getattr(inside, name) for name in shared)
+        assert inside.git_host == "local"
     assert Settings() == production
     assert "FACTORY_SHARED_FOLDER" in os.environ
