@@ -195,8 +195,8 @@ def files(**contents: str) -> Tree:
     return Tree(tuple(TreeFile(path, text.encode()) for path, text in contents.items()))
 
 
-def with_repository() -> World:
-    world = World()
+def with_repository(world: World | None = None) -> World:
+    world = world or World()
     given = a_with(TYPES[0])
     TYPES[0].publish(a_context(world), given, files(README="hello"))
     return world

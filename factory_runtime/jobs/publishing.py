@@ -73,7 +73,8 @@ def commit_tree(
     )
     commit = context.host.ensure_commit(facts.tenant_id, order, _while_ours(context, tree))
     made = "made" if commit.created else "found"
-    context.log(f"{made} commit {commit.sha[:12]} with {commit.files} files in {place}")
+    where = "" if commit.pull_request is None else f", to be merged by {commit.pull_request.url}"
+    context.log(f"{made} commit {commit.sha[:12]} with {commit.files} files in {place}{where}")
     return commit
 
 
@@ -111,7 +112,12 @@ def commit_artifacts(
             f"{repository}@{commit.sha[:12]}",
             commit.url,
             "text/x-git-commit",
-            metadata={"sha": commit.sha, "repository": repository, "files": commit.files},
+            metadata={
+                "sha": commit.sha,
+                "repository": repository,
+                "files": commit.files,
+                **waiting_in(commit),
+            },
         )
     ]
     if tree is not None:
@@ -137,7 +143,10 @@ def publish_layer(
     subject: str,
     artifacts: tuple[ArtifactDraft, ...] = (),
 ) -> JobResult:
-    """One commit; ``outputs`` are repository, commit, url (of the commit) and files (a count)."""
+    """One commit; ``outputs`` are repository, commit, url (of the commit) and files (a count).
+
+    Where the default branch takes no pushes, also pull_request (its id) and pull_request_url.
+    """
     commit = commit_tree(context, repository, tree, subject)
     return JobResult(
         outputs={
@@ -145,10 +154,19 @@ def publish_layer(
             "commit": commit.sha,
             "url": commit.url,
             "files": commit.files,
+            **waiting_in(commit),
         },
         artifacts=(*commit_artifacts(repository, commit, tree), *artifacts),
         effects=(ConfirmedEffect("commit", commit.sha, commit.url),),
     )
+
+
+def waiting_in(commit: Commit) -> dict[str, str]:
+    """The pull request that a commit waits in, as outputs; nothing where it waits in none."""
+    request = commit.pull_request
+    if request is None:
+        return {}
+    return {"pull_request": request.id, "pull_request_url": request.url}
 
 
 def file_artifact(

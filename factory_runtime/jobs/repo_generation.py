@@ -17,6 +17,7 @@ from factory_runtime.jobs.publishing import (
     commit_tree,
     probe_commit,
     probed_place,
+    waiting_in,
 )
 from factory_runtime.jobs.undoing import (
     DELETE_REPOSITORY,
@@ -72,6 +73,7 @@ class RepoGeneration:
                 "url": repository.url,
                 "default_branch": repository.default_branch,
                 "commit": commit.sha,
+                **waiting_in(commit),
             },
             artifacts=(draft, *commit_artifacts(name, commit, tree)),
             effects=(

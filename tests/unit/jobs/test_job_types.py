@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from factory_runtime.jobs.pipeline_generation import PipelineGeneration
 from factory_runtime.jobs.registry import check_with
 from factory_runtime.jobs.repo_generation import RepoGeneration
 from factory_runtime.jobs.template_layer import TemplateLayer
-from factory_runtime.ports import JobType
+from factory_runtime.ports import Commit, CommitOrder, JobType, PullRequest, PullRequestStatus
 from tests.job_types import (
     DIGEST,
     LAYERS,
@@ -298,3 +299,27 @@ def test_a_busy_host_passes_through_for_the_engine_to_try_again() -> None:
 def test_a_layer_without_its_repository_is_an_error_that_names_it() -> None:
     with pytest.raises(FactoryError, match="shop/orders"):
         TemplateLayer().publish(a_context(World(), "apply"), a_with(TYPES[1]), files(a="1"))
+
+
+class ProtectedHost(InMemoryGitHost):
+    """Its default branch takes no pushes: every commit waits in a pull request."""
+
+    def ensure_commit(
+        self, tenant_id: str, order: CommitOrder, files: Iterable[TreeFile]
+    ) -> Commit:
+        commit = super().ensure_commit(tenant_id, order, files)
+        url = "https://forge.example/pull/7"
+        request = PullRequest("7", url, "factory/run-1", "main", PullRequestStatus.OPEN)
+        return replace(commit, pull_request=request)
+
+
+@pytest.mark.parametrize("job_type", TYPES, ids=lambda t: t.facts.name)
+def test_where_no_pushes_are_taken_it_tells_of_the_pull_request(job_type: JobType) -> None:
+    world = with_repository(World(host=ProtectedHost()))
+    context = a_context(world, step="of-this-type")
+    result = publish(job_type, context, a_with(job_type), files(TEXT="hello"))
+    assert result.outputs["pull_request"] == "7"
+    assert result.outputs["pull_request_url"] == "https://forge.example/pull/7"
+    (commit,) = of_kind(result, ArtifactKind.COMMIT)
+    assert commit.metadata["pull_request"] == "7"
+    assert context.lines[-1].endswith(", to be merged by https://forge.example/pull/7")
