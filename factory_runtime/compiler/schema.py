@@ -7,10 +7,10 @@ from itertools import chain, islice
 from typing import Any, cast
 
 from factory_runtime.compiler.explain import dotted, explain, inputs_problem
-from factory_runtime.compiler.json_values import find_bad_value
 from factory_runtime.compiler.validation import validator_for
 from factory_runtime.compiler.work import EndlessError, Work, one_work
 from factory_runtime.domain.errors import Problem
+from factory_runtime.domain.json_values import find_bad_value
 
 Path = tuple[str | int, ...]
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from factory_runtime.compiler.json_values import find_bad_value
 from factory_runtime.domain.errors import HostBusyError, HostRejectedError, UnreadableEventError
+from factory_runtime.domain.json_values import find_bad_value
 from factory_runtime.domain.webhook import WebhookSource
 from factory_runtime.services.outside_http import Outside, ask
 from factory_runtime.services.secret_box import SecretBox

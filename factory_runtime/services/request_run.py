@@ -6,7 +6,6 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from factory_runtime.compiler.json_values import find_bad_value
 from factory_runtime.compiler.plan import plan_to_json
 from factory_runtime.domain.body import Body, BodyReference
 from factory_runtime.domain.errors import (
@@ -17,6 +16,7 @@ from factory_runtime.domain.errors import (
     TransientError,
 )
 from factory_runtime.domain.ids import digest_of, new_id
+from factory_runtime.domain.json_values import find_bad_value
 from factory_runtime.domain.plan import Plan, jobs_of
 from factory_runtime.domain.records import OutboxMessage, RequestRecord, TemplateRecord
 from factory_runtime.domain.run import Run, RunRequest, RunStatus

@@ -10,8 +10,8 @@ from email.message import Message
 from typing import Any, NoReturn, cast
 from urllib.parse import unquote
 
-from factory_runtime.compiler.json_values import find_bad_value
 from factory_runtime.domain.errors import UnreadableEventError, UnsupportedEventError
+from factory_runtime.domain.json_values import find_bad_value
 from factory_runtime.domain.webhook import SourceKind
 from factory_runtime.services.webhook_verify import Sent
 from factory_runtime.wire.webhook import SourceOptions
