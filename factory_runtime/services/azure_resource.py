@@ -16,7 +16,8 @@ from typing import Any, cast
 from factory_runtime.domain.errors import HostBusyError, HostRejectedError, UnreadableEventError
 from factory_runtime.domain.json_values import find_bad_value
 from factory_runtime.domain.webhook import WebhookSource
-from factory_runtime.services.outside_http import Outside, ask
+from factory_runtime.jobs.outside_http import Outside, ask
+from factory_runtime.services.callbacks import SETTING
 from factory_runtime.services.secret_box import SecretBox
 
 _VERSION = "api-version=7.1"
@@ -50,7 +51,8 @@ class AzureResources:
             HostRejectedError: it refuses, or has no such resource.
         """
         path = resource_path(hint)
-        outside = Outside(self.hosts, _MOST_BYTES + 1, "resources may be fetched from")
+        what = "resources may be fetched from"
+        outside = Outside(self.hosts, SETTING, what, _MOST_BYTES + 1, public=True)
         base = str(source.options["base_url"]).rstrip("/")
         answer = ask(outside, f"{base}{path}?{_VERSION}", headers=self._headers(source))
         if answer.status in _REFUSALS:

@@ -6,24 +6,28 @@ import base64
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from factory_runtime.domain.callback import MOST_OF_RUN, MOST_OF_TENANT, Callback
 from factory_runtime.domain.errors import CallbackRefusedError, DataRefusedError, InputError
 from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.run import RUN_ENDED, Run, RunStatus
+from factory_runtime.jobs.outside_http import Outside, check_url
 from factory_runtime.ports import Clock, RunStore, RunTransaction
 from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.leave_callbacks import leave_callback
-from factory_runtime.services.outside_http import Outside, check_url
 from factory_runtime.services.secret_box import SecretBox
+
+SETTING = "FACTORY_CALLBACK_HOSTS"
 
 _ADDING = "callbacks"
 """The lock of who adds one of a tenant: two at once would both be its last."""
+_TIME = timedelta(seconds=15)
 
 
 def outside_of(hosts: Sequence[str]) -> Outside:
     """What callbacks may be sent to, and how much of an answer is read."""
-    return Outside(hosts, 1024, "callbacks may be sent to")
+    return Outside(hosts, SETTING, "callbacks may be sent to", 1024, _TIME, public=True)
 
 
 @dataclass(frozen=True)

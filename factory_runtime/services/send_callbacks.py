@@ -19,9 +19,9 @@ from standardwebhooks import Webhook
 from factory_runtime.domain.callback import Callback
 from factory_runtime.domain.errors import FactoryError, HostBusyError
 from factory_runtime.domain.records import OutboxMessage, RunEvent
+from factory_runtime.jobs.outside_http import ask
 from factory_runtime.services.callbacks import Callbacks, outside_name, outside_of
 from factory_runtime.services.drain_outbox import GivenUpError
-from factory_runtime.services.outside_http import ask
 from factory_runtime.telemetry.trace_context import TraceContext, root_span_id, trace_headers
 from factory_runtime.telemetry.tracing import is_sampled
 

@@ -15,9 +15,9 @@ from standardwebhooks import Webhook
 from factory_runtime.domain.access import Role
 from factory_runtime.domain.errors import DataRefusedError, HostBusyError
 from factory_runtime.domain.records import OutboxMessage
+from factory_runtime.jobs.outside_http import ask
 from factory_runtime.ports import RunStore
-from factory_runtime.services import outside_http
-from factory_runtime.services.outside_http import Outside, ask
+from factory_runtime.services import callbacks
 from factory_runtime.services.topics import CALLBACK
 from tests.api.site import ApiSite, somebody
 from tests.receivers import Request, WebReceiver, web_receiver
@@ -197,7 +197,7 @@ def test_callbacks_are_for_admins_and_within_what_they_administer(
 def test_a_receiver_that_hangs_or_drips_holds_up_nobody(
     site: ApiSite, receiver: WebReceiver, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(outside_http, "_SECONDS", 1.0)
+    monkeypatch.setattr(callbacks, "_TIME", timedelta(seconds=1))
     for path in ("/hang", "/trickle"):
         a_callback(site, url_of(receiver, path, "hooks.internal"))
     a_callback(site, url_of(receiver, "/quick"))
@@ -270,7 +270,7 @@ INSIDE = (
 
 
 def test_nothing_inside_is_asked_however_its_address_is_written():
-    public_only = Outside((), 1024, "callbacks may be sent to")
+    public_only = callbacks.outside_of(())
     for host in INSIDE:
         with pytest.raises((DataRefusedError, HostBusyError)) as caught:
             ask(public_only, f"https://{host}/", headers={})

@@ -7,9 +7,11 @@ the certificate stays that of the name. Redirects are not followed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 from urllib.parse import SplitResult
 
 import httpx
@@ -18,11 +20,11 @@ from factory_runtime.domain.errors import DataRefusedError, HostBusyError
 from factory_runtime.jobs.report.download import send, trusted
 from factory_runtime.jobs.report.locations import addresses_of, parse_url, shown
 
-SETTING = "FACTORY_CALLBACK_HOSTS"
-
 _ANYWHERE_PUBLIC = "*"
-_SECONDS = 15.0
-_SILENT_SECONDS = 10.0
+_CONNECT_SECONDS = 10.0
+_LOOK_SECONDS = 0.5
+_GRACE = 0.25
+"""Seconds beyond the time: cut off in a handshake, a client would leave its socket open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +32,28 @@ class Outside:
     """What may be asked, and how much may come back.
 
     Attributes:
-        hosts: inside a private network, or without TLS, or at another port than the usual: what an
-            operator has listed, like ``hooks.internal:8080``. Everything public may be asked.
-        size: bytes of an answer; there is no more of it.
+        hosts: what an operator has listed, like ``hooks.internal:8080``.
+        setting: that they are listed in.
         what: is asked for, in the words of an error.
+        size: bytes of an answer; there is no more of it.
+        time: from the look-up of the name to the last byte.
+        public: whether everything public may be asked over TLS, listed or not.
     """
 
     hosts: Sequence[str]
-    size: int
+    setting: str
     what: str
+    size: int
+    time: timedelta = timedelta(seconds=15)
+    public: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """What somebody said to a request."""
+    """What somebody said to a request; names of headers are in lower case."""
 
     status: int
+    headers: Mapping[str, str]
     body: bytes
 
 
@@ -56,8 +64,17 @@ def ask(
     method: str = "GET",
     headers: Mapping[str, str],
     content: bytes | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> Answered:
     """The answer, whatever its status.
+
+    Args:
+        outside: the bounds.
+        url: of http or https.
+        method: in capitals.
+        headers: beside those of every request of ours.
+        content: its body.
+        check: called now and then; it raises where nobody wants the answer any more.
 
     Raises:
         DataRefusedError: an address that may not be asked.
@@ -65,9 +82,10 @@ def ask(
     """
     parts = check_url(outside, url)
     try:
-        return asyncio.run(_ask(outside, parts, method, headers, content))
+        return asyncio.run(_watched(_ask(outside, parts, method, headers, content), check))
     except (TimeoutError, httpx.TimeoutException) as exc:
-        raise HostBusyError(f"{shown(url)} takes longer than {_SECONDS:g} s") from exc
+        seconds = outside.time.total_seconds()
+        raise HostBusyError(f"{shown(url)} takes longer than {seconds:g} s") from exc
     except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as exc:
         raise HostBusyError(f"{shown(url)} does not answer: {type(exc).__name__}: {exc}") from exc
 
@@ -81,9 +99,19 @@ def check_url(outside: Outside, url: str) -> SplitResult:
     parts = parse_url(url)
     if parts.scheme != "https" and not outside.hosts:
         raise DataRefusedError(
-            f"{shown(url)} is without TLS", hint=f"use https, or have it listed: {SETTING}"
+            f"{shown(url)} is without TLS", hint=f"use https, or have it listed: {outside.setting}"
         )
     return parts
+
+
+async def _watched(asking: Coroutine[Any, Any, Answered], check: Callable[[], None]) -> Answered:
+    task = asyncio.ensure_future(asking)
+    try:
+        while not (await asyncio.wait({task}, timeout=_LOOK_SECONDS))[0]:
+            check()
+        return task.result()
+    finally:
+        task.cancel()
 
 
 async def _ask(
@@ -94,21 +122,24 @@ async def _ask(
     content: bytes | None,
 ) -> Answered:
     tls = parts.scheme == "https"
-    listed = (*outside.hosts, _ANYWHERE_PUBLIC) if tls else outside.hosts
+    listed = (*outside.hosts, _ANYWHERE_PUBLIC) if tls and outside.public else outside.hosts
+    seconds = outside.time.total_seconds()
+    silence = httpx.Timeout(seconds, connect=min(seconds, _CONNECT_SECONDS))
     # The client's own time-outs are of each read: what gives a byte now and then keeps to them. The
     # look-up of the name has the resolver's.
-    async with asyncio.timeout(_SECONDS):
-        addresses = addresses_of(parts, listed, what=outside.what, setting=SETTING)
+    async with asyncio.timeout(seconds + _GRACE):
+        addresses = addresses_of(parts, listed, what=outside.what, setting=outside.setting)
         verify = trusted() if tls else False
         async with (
-            httpx.AsyncClient(verify=verify, trust_env=False, timeout=_SILENT_SECONDS) as client,
+            httpx.AsyncClient(verify=verify, trust_env=False, timeout=silence) as client,
             aclosing(
                 await send(
                     client, parts, addresses, headers=headers, method=method, content=content
                 )
             ) as answer,
         ):
-            return Answered(answer.status_code, await _some(answer, outside.size))
+            said = {name.lower(): value for name, value in answer.headers.items()}
+            return Answered(answer.status_code, said, await _some(answer, outside.size))
 
 
 async def _some(answer: httpx.Response, size: int) -> bytes:
