@@ -6,12 +6,14 @@ What the core needs of one is handed to it as a value, when it is needed.
 
 from blocks.artifact_storage import ArtifactStorageCredentials
 from blocks.git_host import GitHostCredentials
+from blocks.http import HttpCredentials
 from blocks.model_endpoint import ModelEndpoint
 from blocks.notification_target import NotificationTarget
 
 __all__ = [
     "ArtifactStorageCredentials",
     "GitHostCredentials",
+    "HttpCredentials",
     "ModelEndpoint",
     "NotificationTarget",
 ]

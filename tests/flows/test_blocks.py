@@ -34,6 +34,7 @@ LENT = "l3nt/Can+ary 8264&x"
 SLUGS = {
     "factory-artifact-storage": {"credentials.connection_string", "credentials.client_secret"},
     "factory-git-host": {"token"},
+    "factory-http": {"secret"},
     "factory-model-endpoint": {"key"},
     "factory-notification-target": {"url"},
 }

@@ -12,6 +12,7 @@ from pydantic import SecretStr, ValidationError
 from blocks import (
     ArtifactStorageCredentials,
     GitHostCredentials,
+    HttpCredentials,
     ModelEndpoint,
     NotificationTarget,
 )
@@ -29,6 +30,11 @@ def an_endpoint(**values: Any) -> ModelEndpoint:
     return ModelEndpoint.model_validate(given | values)
 
 
+def a_service(**values: Any) -> HttpCredentials:
+    given = {"secret": CANARY, "hosts": ["api.example.com", "*.example.com:8443"]}
+    return HttpCredentials.model_validate(given | values)
+
+
 def a_storage(**values: Any) -> ArtifactStorageCredentials:
     key = f"DefaultEndpointsProtocol=https;AccountName=acme;AccountKey={CANARY}"
     credentials = AzureBlobStorageCredentials(connection_string=SecretStr(key))
@@ -41,6 +47,7 @@ def a_storage(**values: Any) -> ArtifactStorageCredentials:
     [
         a_git_host(),
         an_endpoint(),
+        a_service(),
         a_storage(),
         NotificationTarget.model_validate({"url": f"slack://{CANARY}/b/c"}),
     ],
@@ -78,3 +85,22 @@ def test_a_container_is_called_as_azure_allows(container: str):
 def test_a_git_host_is_one_that_we_know_by_http_with_a_token(values: dict[str, Any]):
     with pytest.raises(ValidationError):
         a_git_host(**values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"hosts": ["*"]},
+        {"hosts": ["https://api.example.com"]},
+        {"hosts": ["api.example.com\n"]},
+        {"hosts": None},
+        {"secret": f"{CANARY}\r\nX-Admin: 1"},
+        {"secret": f" {CANARY}"},
+        {"header": "X-Key: 1\r\nX-Admin"},
+        {"header": ""},
+    ],
+)
+def test_a_service_is_named_by_its_hosts_and_its_secret_fits_a_header(values: dict[str, Any]):
+    with pytest.raises(ValidationError) as refused:
+        a_service(**values)
+    assert CANARY not in str(refused.value)
