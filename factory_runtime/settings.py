@@ -73,6 +73,7 @@ class Settings(BaseSettings):
         source_roots: folders outside a template that its steps may name as ``source``.
         data_hosts: hosts that jobs may fetch data from: ``host`` at the usual port, ``host:port``,
             and ``*.example.com`` or ``*`` for public addresses alone.
+        http_hosts: hosts that jobs may send requests to, as ``data_hosts``.
         template_hosts: git hosts that templates may be published from, as ``data_hosts``; on this
             machine without TLS, where it is listed as ``http://127.0.0.1:port``.
         job_types: modules with job types of your own, beside those that packages offer by entry
@@ -147,6 +148,7 @@ class Settings(BaseSettings):
     template_folders: tuple[Path, ...] = ()
     source_roots: tuple[Path, ...] = ()
     data_hosts: tuple[str, ...] = ()
+    http_hosts: tuple[str, ...] = ()
     template_hosts: tuple[str, ...] = ()
     callback_hosts: tuple[str, ...] = ()
     job_types: tuple[str, ...] = ()

@@ -18,6 +18,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+Answer = Callable[[BaseHTTPRequestHandler], None]
+
 ROWS = b"day,orders\n1,10\n2,12\n3,14\n4,16\n"
 
 
@@ -34,9 +36,7 @@ class DataServer:
     host: str = ""
     asked: list[tuple[str, dict[str, str]]] = field(default_factory=list[Any])
     ending: threading.Event = field(default_factory=threading.Event)
-    _answers: dict[str, Callable[[BaseHTTPRequestHandler], None]] = field(
-        default_factory=dict[str, Callable[[BaseHTTPRequestHandler], None]]
-    )
+    _answers: dict[str, Answer] = field(default_factory=dict[str, Answer])
 
     def url(self, path: str) -> str:
         return f"http://{self.host}{path}"
@@ -52,6 +52,10 @@ class DataServer:
             request.end_headers()
             request.wfile.write(body)
 
+        self._answers[path] = answer
+
+    def does(self, path: str, answer: Answer) -> None:
+        """Whatever a test wants of it."""
         self._answers[path] = answer
 
     def hangs(self, path: str) -> None:
@@ -133,6 +137,8 @@ def data_server(certificate: Path | None = None) -> Generator[DataServer]:
                 told.answer(self)
             except OSError:
                 time.sleep(0)  # who asked has gone
+
+        do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815 - as it is called
 
         def log_message(self, format: str, *args: Any) -> None:
             del format, args

@@ -25,7 +25,8 @@ _LONGEST_SILENCE = 10.0
 _GRACE = 0.25
 """Seconds beyond the time: cut off in a handshake, a client would leave its socket open."""
 
-_TRY_AGAIN = frozenset({408, 425, 429})
+TRY_AGAIN = frozenset({408, 425, 429})
+"""Statuses of requests that may be taken later, beside those of servers that are not well."""
 _PARTIAL = 206
 _AGENT = {"User-Agent": "factory-runtime", "Accept-Encoding": "identity"}
 _HEADERS = {"Accept": "*/*"}
@@ -173,14 +174,16 @@ def _refuse_status(answer: httpx.Response, url: str, now: datetime) -> None:
     if answer.is_success and status != _PARTIAL:
         return
     message = f"{shown(url)} answers {status}"
-    if status >= 500 or status in _TRY_AGAIN:
-        raise HostBusyError(message, retry_after=_retry_after(answer, now))
+    if status >= 500 or status in TRY_AGAIN:
+        raise HostBusyError(
+            message, retry_after=retry_after(answer.headers.get("retry-after", ""), now)
+        )
     raise HostRejectedError(message, hint="it will again: look at the address, or at who may ask")
 
 
-def _retry_after(answer: httpx.Response, now: datetime) -> timedelta | None:
-    """Seconds or a date; what is neither, or has passed, says nothing."""
-    asked = answer.headers.get("retry-after", "").strip()
+def retry_after(asked: str, now: datetime) -> timedelta | None:
+    """What the header asks for: seconds or a date; what is neither, or has passed, says nothing."""
+    asked = asked.strip()
     if asked.isascii() and asked.isdigit():
         return timedelta(seconds=min(int(asked[:9]), 86_400))
     try:

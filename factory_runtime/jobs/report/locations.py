@@ -82,7 +82,7 @@ def addresses_of(
         HostBusyError: its name cannot be looked up now.
     """
     host, port = port_of(parts)
-    by_name, by_star = _listed(host, port, port == _USUAL_PORTS[parts.scheme], listed)
+    by_name, by_star = _listed(parts, listed)
     if not by_name and not by_star:
         raise DataRefusedError(
             f"{_spelled(host, port)} is no host that {what}",
@@ -106,13 +106,20 @@ def port_of(parts: SplitResult) -> tuple[str, int]:
     return str(parts.hostname), parts.port or _USUAL_PORTS[parts.scheme]
 
 
-def _listed(host: str, port: int, is_usual: bool, listed: Iterable[str]) -> tuple[bool, bool]:
+def is_listed(parts: SplitResult, listed: Iterable[str]) -> bool:
+    """Whether a list has the host of an address, by its name or by a star."""
+    return any(_listed(parts, listed))
+
+
+def _listed(parts: SplitResult, listed: Iterable[str]) -> tuple[bool, bool]:
     """Whether the host is listed by its name, and whether by a star."""
+    host, port = port_of(parts)
+    is_usual = port == _USUAL_PORTS[parts.scheme]
     by_name = by_star = False
     for entry in listed:
         try:
-            parts = urlsplit(f"//{entry.strip().lower()}")
-            wanted, wanted_port = parts.hostname or "", parts.port
+            entry_parts = urlsplit(f"//{entry.strip().lower()}")
+            wanted, wanted_port = entry_parts.hostname or "", entry_parts.port
         except ValueError:
             continue  # it matches nothing
         if port != wanted_port and not (wanted_port is None and is_usual):
