@@ -25,6 +25,7 @@ OURS = {
     "document",
     "saas-scaffolding",
     "recall",
+    "http-request",
 }
 SERIAL = itertools.count()
 GOOD = """
