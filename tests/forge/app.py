@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,7 +15,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from tests.forge import git_objects, repositories
+from tests.forge import (
+    builds,
+    git_objects,
+    hooks,
+    pipelines,
+    pull_requests,
+    repositories,
+    work_items,
+)
 from tests.forge.doors import check_token, check_version, given_token, sign_in_page, to_stranger
 from tests.forge.faults import BLOCKED, Cut, Fault, Faults
 from tests.forge.git_http import SERVICES, GitAnswer, lacking, refusal, serve
@@ -23,7 +32,8 @@ from tests.forge.shapes import wrong_with
 from tests.forge.speech import Answer, Asked, RefusedError, Token
 from tests.forge.world import World
 
-ROUTES = (*repositories.ROUTES, *git_objects.ROUTES)
+_AREAS = (repositories, git_objects, pull_requests, pipelines, builds, work_items, hooks)
+ROUTES = tuple(route for area in _AREAS for route in area.ROUTES)
 _GIT = Route("git", "", "", lambda _world, _asked: Answer(), Needs())
 
 
@@ -69,8 +79,8 @@ class App:
     redirects_strangers: bool = False
 
     @cached_property
-    def routes(self) -> list[tuple[Any, Route]]:
-        return [(route.pattern[0], route) for route in ROUTES]
+    def routes(self) -> list[tuple[re.Pattern[str], Route]]:
+        return [(route.pattern, route) for route in ROUTES]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -149,6 +159,8 @@ class App:
                 answer = route.handler(self.world, Asked(parts, query, body, token, accept))
         except RefusedError as refused:
             return _response(refused.answer)
+        except NotImplementedError as unknown:
+            return self._unknown(f"{route.name}: {unknown}")
         return self._checked(route, answer)
 
     def _body(self, call: Call, route: Route) -> Any:

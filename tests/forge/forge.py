@@ -9,11 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tests.forge import builds, pull_requests
 from tests.forge.app import App, Seen
 from tests.forge.faults import Cut, Fault, throttled
 from tests.forge.serving import issued, serving
 from tests.forge.speech import Token
-from tests.forge.world import Project, Protection, Repo, World
+from tests.forge.world import Json, Project, Protection, Repo, World, now
 
 ORGANIZATION = "fabrikam"
 
@@ -71,6 +72,10 @@ class Forge:
         """One that is none of ours: made by somebody else. Its id."""
         return self.world.add_repository(self.world.project(ORGANIZATION, project), name).id
 
+    def push(self, project: str, name: str, files: Mapping[str, str], branch: str = "main") -> str:
+        """Somebody's commit; its id."""
+        return self.repository(project, name).commit(files, branch, "Change by somebody")
+
     def protect(self, project: str, branch: str = "main", repository: str | None = None) -> None:
         """Have a branch take pull requests alone: in one repository, or in all of the project."""
         inside = self.world.project(ORGANIZATION, project)
@@ -127,16 +132,58 @@ class Forge:
     def forget_faults(self) -> None:
         self.app.faults.pending.clear()
 
+    # what people, and agents of pipelines, do
+
+    def start_build(self, build: int) -> None:
+        self.world.builds[build] |= {"status": "inProgress", "startTime": now()}
+
+    def finish_build(self, build: int, result: str = "succeeded", log: str = "") -> None:
+        """With a log of these lines."""
+        builds.end(self.world, build, result, log)
+
+    def finish_builds_at_once(self, result: str | None = "succeeded") -> None:
+        """Those that are queued from now on; with None none any more."""
+        self.world.builds_end_at_once = result
+
+    def complete_pull_request(self, number: int, strategy: str = "noFastForward") -> None:
+        """As somebody does whom policies let; by ``squash``, say."""
+        one = self.world.pull_requests[number]
+        pull_requests.merge(self.world, one, Token("", "bob@example.com"), strategy)
+
     # what came of it
 
     def repositories(self, project: str) -> list[str]:
         """Names."""
-        inside = self.world.project(ORGANIZATION, project)
-        return [one.name for one in self.world.repositories.values() if one.project == inside]
+        return [one.name for one in self._repositories(project)]
 
     def repository(self, project: str, name: str) -> Repo:
         """With its folder, that git reads."""
         return self.world.repository(ORGANIZATION, project, name)
+
+    def pull_requests(self, project: str) -> list[Json]:
+        """As they are kept; so with the others."""
+        homes = {one.id for one in self._repositories(project)}
+        return [one for one in self.world.pull_requests.values() if one["repository"] in homes]
+
+    def pipelines(self, project: str) -> list[Json]:
+        return self._of(project, self.world.definitions)
+
+    def builds(self, project: str) -> list[Json]:
+        return self._of(project, self.world.builds)
+
+    def work_items(self, project: str) -> list[Json]:
+        return self._of(project, self.world.work_items)
+
+    def hooks(self) -> list[Json]:
+        return list(self.world.hooks.values())
+
+    def _of(self, project: str, kept: Mapping[int, Json]) -> list[Json]:
+        inside = self.world.project(ORGANIZATION, project).id
+        return [one for one in kept.values() if one["project"] == inside]
+
+    def _repositories(self, project: str) -> list[Repo]:
+        inside = self.world.project(ORGANIZATION, project)
+        return [one for one in self.world.repositories.values() if one.project == inside]
 
     def git_url(self, project: str, name: str) -> str:
         repo = self.repository(project, name)

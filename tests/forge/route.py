@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from re import Pattern
-from typing import Any
 
 from starlette.routing import compile_path
 
@@ -55,9 +54,10 @@ class Route:
     content: str = "application/json"
 
     @property
-    def pattern(self) -> tuple[Pattern[str], dict[str, Any]]:
-        regex, _, convertors = compile_path("/{organization}" + self.path)
-        return regex, convertors
+    def pattern(self) -> re.Pattern[str]:
+        """Of its path, in any case, as the service takes it."""
+        regex, _, _ = compile_path("/{organization}" + self.path)
+        return re.compile(regex.pattern, re.IGNORECASE)
 
 
 def both(route: Route) -> tuple[Route, Route]:
