@@ -5,7 +5,8 @@ published shape (``shapes.py`` says where it is published), and what the forge l
 501 and fails the test. Git is git's own, over the repositories that the API makes.
 """
 
+from tests.forge.control import ForgeElsewhere, forge_elsewhere
 from tests.forge.faults import Cut
 from tests.forge.forge import ORGANIZATION, Forge, running_forge
 
-__all__ = ["ORGANIZATION", "Cut", "Forge", "running_forge"]
+__all__ = ["ORGANIZATION", "Cut", "Forge", "ForgeElsewhere", "forge_elsewhere", "running_forge"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from starlette.types import ASGIApp
 
 from tests.forge import builds, pull_requests
 from tests.forge.app import App, Seen
@@ -204,7 +206,13 @@ class Forge:
 
 
 @contextmanager
-def running_forge(folder: Path, *, tls: bool = False, checks: bool = True) -> Generator[Forge]:
+def running_forge(
+    folder: Path,
+    *,
+    tls: bool = False,
+    checks: bool = True,
+    app: Callable[[Forge], ASGIApp] = lambda forge: forge.app,
+) -> Generator[Forge]:
     """One on a fresh port, with the project ``shop``.
 
     At its end it fails the test if a client has asked for what the forge does not have, or in
@@ -216,7 +224,7 @@ def running_forge(folder: Path, *, tls: bool = False, checks: bool = True) -> Ge
     own = None
     if tls:
         own, forge.authority = issued(folder)
-    with serving(forge.app, own) as url:
+    with serving(app(forge), own) as url:
         forge.world.url = url
         yield forge
     assert not (checks and forge.wrong), forge.wrong

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.forge import Forge, running_forge
+from tests.forge import Forge, forge_elsewhere, running_forge
 
 V = {"api-version": "7.1"}
 
@@ -251,3 +251,22 @@ def test_it_speaks_tls_too(tmp_path: Path) -> None:
             trust_env=False,
         )
     assert told.json()["name"] == "shop"
+
+
+def test_it_runs_in_a_process_of_its_own_and_tells_there_what_was_wrong(tmp_path: Path) -> None:
+    def run() -> None:
+        with forge_elsewhere(tmp_path / "f", "--tls") as forge:
+            token = forge.call("add_token", user="bob@example.com")
+            forge.call("cut", "repositories.create", "after", times=1)
+            context = ssl.create_default_context(cafile=forge.authority)
+            with httpx.Client(
+                base_url=forge.url, auth=("", token), params=V, verify=context, trust_env=False
+            ) as api:
+                with pytest.raises(httpx.TransportError):
+                    api.post("/shop/_apis/git/repositories", json={"name": "orders"})
+                assert api.get("/_apis/nothing").status_code == 501
+            assert forge.call("repositories", "shop") == ["orders"]
+            assert forge.call("seen")[0]["user"] == "bob@example.com"
+
+    with pytest.raises(AssertionError, match="knows no GET"):
+        run()
