@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from starlette.datastructures import Headers, QueryParams
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -22,6 +23,7 @@ from tests.forge import (
     pipelines,
     pull_requests,
     repositories,
+    runs,
     work_items,
 )
 from tests.forge.doors import check_token, check_version, given_token, sign_in_page, to_stranger
@@ -32,7 +34,7 @@ from tests.forge.shapes import wrong_with
 from tests.forge.speech import Answer, Asked, RefusedError, Token
 from tests.forge.world import World
 
-_AREAS = (repositories, git_objects, pull_requests, pipelines, builds, work_items, hooks)
+_AREAS = (repositories, git_objects, pull_requests, pipelines, builds, runs, work_items, hooks)
 ROUTES = tuple(route for area in _AREAS for route in area.ROUTES)
 _GIT = Route("git", "", "", lambda _world, _asked: Answer(), Needs())
 
@@ -85,14 +87,12 @@ class App:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        request = Request(scope, receive)
-        call = Call(
-            request.method,
-            scope["path"],
-            scope["query_string"].decode(),
-            Headers(scope=scope),
-            await request.body(),
-        )
+        try:
+            body = await Request(scope, receive).body()
+        except ClientDisconnect:
+            return  # killed while it asked
+        query = scope["query_string"].decode()
+        call = Call(scope["method"], scope["path"], query, Headers(scope=scope), body)
         route, parts = self._route(call)
         name = route.name if route else "unknown"
         fault = self.faults.take(name) or Fault(name)
@@ -106,7 +106,7 @@ class App:
             self._see(call, name)
             response = _response(_instead(fault))
         else:
-            response = await asyncio.to_thread(self._answer, call, route, parts)
+            response = await asyncio.to_thread(self._answered, call, route, parts)
             response.headers.update(fault.headers)
         if fault.cut is Cut.AFTER:
             _drop(scope)
@@ -117,7 +117,7 @@ class App:
         await response(scope, receive, send)
 
     def _see(self, call: Call, name: str | None) -> None:
-        token = given_token(self.world, call.headers)
+        token = given_token(self.world, call.headers, call.path)
         try:
             body = json.loads(call.body) if call.body else None
         except ValueError:
@@ -134,13 +134,20 @@ class App:
                 return route, found.groupdict()
         return None, {}
 
+    def _answered(self, call: Call, route: Route | None, parts: Mapping[str, str]) -> Response:
+        try:
+            return self._answer(call, route, parts)
+        except Exception:
+            self.wrong.append(f"the forge failed at {call.path}: {traceback.format_exc()}")
+            return Response("The forge failed.", 500)
+
     def _answer(self, call: Call, route: Route | None, parts: Mapping[str, str]) -> Response:
         self._see(call, route.name if route else None)
         if call.path == "/_signin":
             return _response(sign_in_page())
         if route is None:
             return self._unknown(f"{call.method} {call.path}")
-        token = given_token(self.world, call.headers)
+        token = given_token(self.world, call.headers, call.path)
         if route.name.startswith("git."):
             told = self._git(call, token, parts)
             return Response(told.body, told.status, dict(told.headers))
@@ -206,6 +213,8 @@ class App:
             repo = self.world.repository(parts["organization"], parts["project"], parts["name"])
         except RefusedError as refused:
             return refusal(service, parts["rest"], refused.status, refused.message)
+        if repo.disabled:
+            return refusal(service, parts["rest"], 404, f"TF401019: {repo.name} is disabled.")
         permission = SERVICES[service]
         scope = "vso.code" if permission == "GenericRead" else "vso.code_write"
         if not token.may(permission) or not token.has_scope(scope):

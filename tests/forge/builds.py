@@ -1,7 +1,8 @@
-"""Builds: queueing, following, cancelling, their tags and logs; and runs, as pipelines call them.
+"""Builds: queueing, following, cancelling, their tags and logs.
 
-Published as ``build/7.1/build.json`` and ``pipelines/7.1/pipelines.json`` in
-https://github.com/MicrosoftDocs/vsts-rest-api-specs. Variables that nobody declared are refused, as
+Published as ``build/7.1/build.json`` in
+https://github.com/MicrosoftDocs/vsts-rest-api-specs. They take no tags as they are queued:
+https://github.com/MicrosoftDocs/vsts-rest-api-specs/issues/83. Variables that nobody declared are refused, as
 https://learn.microsoft.com/azure/devops/pipelines/security/inputs has it; so are parameters that
 the file does not have. Two that are queued are two builds.
 """
@@ -14,11 +15,11 @@ from uuid import uuid4
 
 import yaml
 
-from tests.forge.pipelines import definition, project_of, referred, told_pipeline
+from tests.forge.pipelines import project_of, referred
 from tests.forge.repositories import told_project
 from tests.forge.route import Needs, Route
 from tests.forge.speech import Answer, Asked, RefusedError
-from tests.forge.world import Json, Project, World, now
+from tests.forge.world import Json, World, now
 
 _ENDED = ("succeeded", "partiallySucceeded", "failed", "canceled")
 
@@ -28,7 +29,7 @@ def _refused(message: str) -> RefusedError:
     return RefusedError(400, "BuildRequestValidationFailedException", message)
 
 
-def _queue(
+def queue(
     world: World,
     asked: Asked,
     one: Json,
@@ -105,7 +106,7 @@ def end(world: World, build: int, result: str, log: str = "") -> None:
 def _told(world: World, one: Json) -> Json:
     project = next(project for project in world.projects if project.id == one["project"])
     repo = world.repositories.get(one["repository"])
-    url, number = world.api(project, f"build/Builds/{one['id']}"), _number(one)
+    url, number = world.api(project, f"build/Builds/{one['id']}"), number_of(one)
     page = world.page(project, f"_build/results?buildId={one['id']}")
     told = {
         key: one[key]
@@ -147,7 +148,7 @@ def _told(world: World, one: Json) -> Json:
     return told
 
 
-def _number(one: Json) -> str:
+def number_of(one: Json) -> str:
     return f"{one['queueTime'][:10].replace('-', '')}.{one['id']}"
 
 
@@ -160,7 +161,7 @@ def _queue_build(world: World, asked: Asked) -> Answer:
         raise RefusedError(404, "DefinitionNotFoundException", message)
     variables = json.loads(body.get("parameters") or "{}")
     given = (body.get("sourceBranch"), body.get("sourceVersion"), variables)
-    made = _queue(world, asked, one, *given, body.get("templateParameters", {}))
+    made = queue(world, asked, one, *given, body.get("templateParameters", {}))
     return Answer(_told(world, made))
 
 
@@ -189,7 +190,7 @@ def _list(world: World, asked: Asked) -> Answer:
     return Answer([_told(world, one) for one in found[start:last]], headers=headers)
 
 
-def _find(world: World, asked: Asked, key: str = "buildId") -> Json:
+def find(world: World, asked: Asked, key: str = "buildId") -> Json:
     number, project = asked.parts[key], project_of(world, asked)
     one = world.builds.get(int(number)) if number.isdecimal() else None
     if one is None or one["project"] != project.id:
@@ -199,29 +200,29 @@ def _find(world: World, asked: Asked, key: str = "buildId") -> Json:
 
 
 def _get(world: World, asked: Asked) -> Answer:
-    return Answer(_told(world, _find(world, asked)))
+    return Answer(_told(world, find(world, asked)))
 
 
 def _update(world: World, asked: Asked) -> Answer:
     """Cancels it. What has ended stays as it is."""
-    one = _find(world, asked)
+    one = find(world, asked)
     if one["status"] != "completed":
         end(world, one["id"], "canceled")
     return Answer(_told(world, one))
 
 
 def _list_tags(world: World, asked: Asked) -> Answer:
-    return Answer(_find(world, asked)["tags"])
+    return Answer(find(world, asked)["tags"])
 
 
 def _add_tag(world: World, asked: Asked) -> Answer:
-    one = _find(world, asked)
+    one = find(world, asked)
     one["tags"] += [asked.parts["tag"]] if asked.parts["tag"] not in one["tags"] else []
     return Answer(one["tags"])
 
 
 def _list_logs(world: World, asked: Asked) -> Answer:
-    one, project = _find(world, asked), project_of(world, asked)
+    one, project = find(world, asked), project_of(world, asked)
     url = world.api(project, f"build/builds/{one['id']}/logs")
     told = [
         {
@@ -238,7 +239,7 @@ def _list_logs(world: World, asked: Asked) -> Answer:
 
 
 def _get_log(world: World, asked: Asked) -> Answer:
-    one, number = _find(world, asked), asked.parts["logId"]
+    one, number = find(world, asked), asked.parts["logId"]
     logs = world.logs[one["id"]]
     if not number.isdecimal() or not 0 < int(number) <= len(logs):
         message = f"Log {number} of build {one['id']} was not found."
@@ -251,64 +252,8 @@ def _get_log(world: World, asked: Asked) -> Answer:
     return Answer(text.encode(), headers={"Content-Type": "text/plain"})
 
 
-# runs
-
-
-def _told_run(world: World, project: Project, one: Json) -> Json:
-    pipeline = world.definitions[one["definition"]]
-    url = world.api(project, f"pipelines/{pipeline['id']}/runs/{one['id']}")
-    repository = {
-        "repository": {"id": one["repository"], "type": "azureReposGit"},
-        "refName": one["sourceBranch"],
-        "version": one["sourceVersion"],
-    }
-    listed = told_pipeline(world, pipeline, listed=True)
-    told = {
-        "id": one["id"],
-        "name": _number(one),
-        "state": "completed" if one["status"] == "completed" else "inProgress",
-        "createdDate": one["queueTime"],
-        "url": url,
-        "pipeline": {key: value for key, value in listed.items() if key != "_links"},
-        "resources": {"repositories": {"self": repository}},
-        "templateParameters": one["templateParameters"],
-        "_links": {
-            "self": {"href": url},
-            "web": {"href": world.page(project, f"_build/results?buildId={one['id']}")},
-        },
-    }
-    if one["variables"]:
-        told["variables"] = {name: {"value": value} for name, value in one["variables"].items()}
-    if one["status"] == "completed":
-        # It knows no partial success.
-        result = "failed" if one["result"] == "partiallySucceeded" else one["result"]
-        told |= {"finishedDate": one["finishTime"], "result": result}
-    return told
-
-
-def _run(world: World, asked: Asked) -> Answer:
-    one, body = definition(world, asked, "pipelineId"), asked.body
-    source = body.get("resources", {}).get("repositories", {}).get("self", {})
-    variables = {name: told["value"] for name, told in body.get("variables", {}).items()}
-    given = (source.get("refName"), source.get("version"), variables)
-    made = _queue(world, asked, one, *given, body.get("templateParameters", {}))
-    return Answer(_told_run(world, project_of(world, asked), made))
-
-
-def _list_runs(world: World, asked: Asked) -> Answer:
-    one, project = definition(world, asked, "pipelineId"), project_of(world, asked)
-    found = [build for build in world.builds.values() if build["definition"] == one["id"]]
-    return Answer([_told_run(world, project, build) for build in reversed(found)])
-
-
-def _get_run(world: World, asked: Asked) -> Answer:
-    definition(world, asked, "pipelineId")
-    return Answer(_told_run(world, project_of(world, asked), _find(world, asked, "runId")))
-
-
 _ALL = "/{project}/_apis/build/builds"
 _ONE = f"{_ALL}/{{buildId}}"
-_RUNS = "/{project}/_apis/pipelines/{pipelineId}/runs"
 _READ = Needs("View builds", "vso.build")
 _WRITE = Needs("Queue builds", "vso.build_execute")
 _STOP = Needs("Stop builds", "vso.build_execute")
@@ -318,7 +263,6 @@ _SEARCH = (
     *("statusFilter", "resultFilter", "minTime", "queryOrder", "$top", "continuationToken"),
 )
 _LINES = ("startLine", "endLine")
-_RUN = "Run"
 
 ROUTES = (
     Route("builds.queue", "POST", _ALL, _queue_build, _WRITE, "Build", "BuildOrder"),
@@ -331,7 +275,4 @@ ROUTES = (
     Route(
         "build-logs.get", "GET", f"{_ONE}/logs/{{logId}}", _get_log, _READ, "Tag[]", None, _LINES
     ),
-    Route("runs.create", "POST", _RUNS, _run, _WRITE, _RUN, "RunPipelineParameters"),
-    Route("runs.list", "GET", _RUNS, _list_runs, _READ, f"{_RUN}[]"),
-    Route("runs.get", "GET", f"{_RUNS}/{{runId}}", _get_run, _READ, _RUN),
 )

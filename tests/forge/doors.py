@@ -25,7 +25,7 @@ HTML = {"Content-Type": "text/html; charset=utf-8"}
 _GIT = ("Generic", "Create", "Delete", "Rename", "ForcePush", "PullRequest", "Manage", "Policy")
 
 
-def given_token(world: World, headers: Mapping[str, str]) -> Token | None:
+def given_token(world: World, headers: Mapping[str, str], path: str) -> Token | None:
     """Of whoever asks: a bearer's, or a password with any user; None of a stranger."""
     kind, _, value = headers.get("authorization", "").partition(" ")
     if kind.lower() == "basic":
@@ -35,7 +35,8 @@ def given_token(world: World, headers: Mapping[str, str]) -> Token | None:
             return None
     elif kind.lower() != "bearer":
         return None
-    return world.tokens.get(value)
+    token, organization = world.tokens.get(value), path.split("/")[1]
+    return token if token and token.organization in (None, organization) else None
 
 
 def sign_in_page() -> Answer:

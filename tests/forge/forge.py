@@ -50,14 +50,19 @@ class Forge:
         *permissions: str,
         scopes: tuple[str, ...] | None = None,
         user: str = "ada@example.com",
+        organization: str | None = None,
         expired: bool = False,
     ) -> str:
-        """One for Basic or Bearer; without permissions it may do everything."""
+        """One for Basic or Bearer; without permissions it may do everything.
+
+        Where an organization is named, it is a stranger's in all others.
+        """
         token = Token(
             f"fake{secrets.token_hex(24)}",
             user,
             frozenset(permissions) if permissions else None,
             None if scopes is None else frozenset(scopes),
+            organization,
             expired,
         )
         self.world.tokens[token.value] = token
@@ -147,10 +152,14 @@ class Forge:
         """Those that are queued from now on; with None none any more."""
         self.world.builds_end_at_once = result
 
-    def complete_pull_request(self, number: int, strategy: str = "noFastForward") -> None:
+    def complete_pull_request(
+        self, number: int, strategy: str = "noFastForward", *, deletes_branch: bool = False
+    ) -> None:
         """As somebody does whom policies let; by ``squash``, say."""
         one = self.world.pull_requests[number]
         pull_requests.merge(self.world, one, Token("", "bob@example.com"), strategy)
+        if deletes_branch:
+            self.world.repositories[one["repository"]].git("update-ref", "-d", one["sourceRefName"])
 
     # what came of it
 

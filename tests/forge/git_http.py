@@ -45,6 +45,8 @@ def refusal(service: str, path: str, status: int, message: str) -> GitAnswer:
 def _settings(world: World, repo: Repo, token: Token) -> dict[str, str]:
     """Of this one request, to git and its hooks."""
     pairs = [("safe.directory", "*"), ("core.hooksPath", str(_hooks(world)))]
+    # Nothing goes on after the answer, and a test needs nothing on the disk.
+    pairs += [("receive.autogc", "false"), ("core.fsync", "none")]
     pairs += [("receive.procReceiveRefs", name) for name in sorted(world.protected(repo))]
     if not token.may("ForcePush"):
         pairs += [("receive.denyNonFastForwards", "true"), ("receive.denyDeletes", "true")]

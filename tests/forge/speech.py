@@ -15,12 +15,14 @@ class Token:
     Attributes:
         permissions: by the names that Azure DevOps has for them; None is all.
         scopes: of a personal access token, like ``vso.code_write``; None is full access.
+        organization: the only one that knows it; None is all.
     """
 
     value: str
     user: str = "ada@example.com"
     permissions: frozenset[str] | None = None
     scopes: frozenset[str] | None = None
+    organization: str | None = None
     expired: bool = False
     id: str = field(default_factory=lambda: str(uuid4()))
 

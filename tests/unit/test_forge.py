@@ -143,6 +143,8 @@ def test_strangers_get_a_page_and_those_without_permission_are_told_its_name(for
         forge.redirect_strangers()
         assert stranger.get(at).status_code == 302
         assert stranger.get(at, follow_redirects=True).headers["content-type"][:9] == "text/html"
+    with client(forge, forge.add_token(organization="contoso")) as elsewhere:
+        assert elsewhere.get(at).status_code == 302
     with client(forge, forge.add_token(expired=True)) as late:
         assert late.get(at).status_code == 401
     with client(forge, forge.add_token("GenericRead")) as reader:
