@@ -46,6 +46,9 @@ def serving(app: ASGIApp, certificate: Path | None = None) -> Generator[str]:
     )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0), backlog=256) as listening:
+        # An answer is written in two pieces: the second would wait for the first to be seen. asyncio
+        # sees to it by itself only where a socket was made for TCP by name.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         try:

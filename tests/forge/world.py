@@ -70,14 +70,23 @@ class Repo:
         return self.refs()[ref]
 
     def refs(self, prefix: str = "refs/") -> dict[str, str]:
-        told = self.git("for-each-ref", "--format=%(refname) %(objectname)", prefix)
-        return dict(line.split(" ", 1) for line in told.splitlines())
+        """Where branches and tags are at; read as git keeps them, which takes no process."""
+        found: dict[str, str] = {}
+        packed = self.folder / "packed-refs"
+        for line in packed.read_text().splitlines() if packed.exists() else ():
+            if line[0] not in "#^":
+                sha, name = line.split(" ", 1)
+                found[name] = sha
+        for file in (self.folder / "refs").rglob("*"):
+            if file.is_file() and file.suffix != ".lock":
+                found[file.relative_to(self.folder).as_posix()] = file.read_text().strip()
+        return {name: found[name] for name in sorted(found) if name.startswith(prefix)}
 
     @property
     def default_branch(self) -> str | None:
         """None of an empty one. The first branch that is pushed becomes it."""
         branches = self.refs("refs/heads/")
-        head = self.git("symbolic-ref", "HEAD")
+        head = (self.folder / "HEAD").read_text().strip().removeprefix("ref: ")
         if head not in branches and branches:
             head = next(iter(branches))
             self.git("symbolic-ref", "HEAD", head)
