@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -57,11 +57,16 @@ class BranchMovedError(HostBusyError):
     """Somebody else moved the branch while a commit was made on top of it."""
 
 
-def clean_environment() -> dict[str, str]:
-    """Nothing of the user's: no configuration, no prompts, no translated messages."""
+def clean_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Nothing of the user's: no configuration, no prompts, no translated messages.
+
+    Args:
+        more: settings of git, over ours. Others cannot see them, as they could see arguments.
+    """
+    chosen = {**_SETTINGS, **(more or {})}
     settings = {
         f"GIT_CONFIG_{part}_{number}": text
-        for number, setting in enumerate(_SETTINGS.items())
+        for number, setting in enumerate(chosen.items())
         for part, text in zip(("KEY", "VALUE"), setting, strict=True)
     }
     return {
@@ -73,14 +78,19 @@ def clean_environment() -> dict[str, str]:
         "GIT_TERMINAL_PROMPT": "0",
         "GIT_OPTIONAL_LOCKS": "0",
         "GIT_NO_REPLACE_OBJECTS": "1",
-        "GIT_CONFIG_COUNT": str(len(_SETTINGS)),
+        "GIT_CONFIG_COUNT": str(len(chosen)),
         **settings,
     }
 
 
 @contextmanager
 def git_process(
-    repository: Path, arguments: Sequence[str], *, keep_open: int | None = None
+    repository: Path,
+    arguments: Sequence[str],
+    *,
+    keep_open: int | None = None,
+    environment: Mapping[str, str] | None = None,
+    meaning: Callable[[Path, str, int, str], FactoryError] | None = None,
 ) -> Generator[subprocess.Popen[bytes], None, None]:
     """A git that is fed through its stdin; it is dead when the block ends.
 
@@ -88,12 +98,16 @@ def git_process(
         repository: its bare folder.
         arguments: what follows ``git``.
         keep_open: a file descriptor that the child holds as long as it lives.
+        environment: all of it; ``clean_environment`` where none is given.
+        meaning: the error for its failure; ``git_error`` where none is given.
 
     Raises:
-        FactoryError: it ended badly; see ``git_error``. Not looked at where the block raises.
+        FactoryError: it ended badly. Not looked at where the block raises.
     """
     with tempfile.TemporaryFile() as complaints:
-        process = _start(repository, arguments, complaints, keep_open)
+        process = _start(
+            repository, arguments, complaints, keep_open, environment or clean_environment()
+        )
         watchdog = threading.Timer(TIME_LIMIT.total_seconds(), _kill, [process])
         watchdog.daemon = True
         watchdog.start()
@@ -113,10 +127,10 @@ def git_process(
         if process.returncode != 0:
             complaints.seek(0)
             text = complaints.read(20_000).decode(errors="replace")
-            raise git_error(repository, arguments[0], process.returncode, text)
+            raise (meaning or git_error)(repository, arguments[0], process.returncode, text)
 
 
-def git(repository: Path, *arguments: str) -> bytes:
+def git(repository: Path, *arguments: str, given: bytes = b"") -> bytes:
     """What git prints.
 
     Raises:
@@ -124,7 +138,9 @@ def git(repository: Path, *arguments: str) -> bytes:
     """
     printed = b""
     with git_process(repository, arguments) as process:
-        cast(IO[bytes], process.stdin).close()
+        into = cast(IO[bytes], process.stdin)
+        into.write(given)
+        into.close()
         printed = cast(IO[bytes], process.stdout).read()
     return printed  # noqa: RET504 - the end of the block may raise
 
@@ -156,7 +172,11 @@ def git_error(repository: Path, command: str, status: int, complaint: str) -> Fa
 
 
 def _start(
-    repository: Path, arguments: Sequence[str], complaints: IO[bytes], keep_open: int | None
+    repository: Path,
+    arguments: Sequence[str],
+    complaints: IO[bytes],
+    keep_open: int | None,
+    environment: Mapping[str, str],
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(  # noqa: S603 - no shell, and every argument is ours
@@ -164,7 +184,7 @@ def _start(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,
-            env=clean_environment(),
+            env=environment,
             cwd="/",
             start_new_session=True,
             pass_fds=() if keep_open is None else (keep_open,),

@@ -4,45 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from factory_runtime.domain.disk import disk_errors
-from factory_runtime.domain.errors import FactoryError, HostBusyError, NotFoundError
+from factory_runtime.domain.errors import FactoryError, NotFoundError
 from factory_runtime.domain.repository import check_repository_name
 from factory_runtime.domain.tree import TreeFile
 from factory_runtime.hosts.bare_repository import create_repository, read_marks
+from factory_runtime.hosts.commits import find_commit, steadily, try_commit, try_revert
 from factory_runtime.hosts.fast_import import FastImport
-from factory_runtime.hosts.git import BranchMovedError, LeftoverLockError, git
-from factory_runtime.hosts.history import BRANCH, Logged, head_of, paths_at, read_log
+from factory_runtime.hosts.history import BRANCH, head_of, read_log
 from factory_runtime.hosts.orders import (
     RUN_TRAILER,
-    LayerCheck,
     Trailers,
     changed,
     check_owner,
     checked_trailers,
     no_repository,
     taken,
-    unfollowed,
 )
 from factory_runtime.hosts.removal import Removal, find_aside, refuse_unlocked
-from factory_runtime.hosts.repository_lock import (
-    remove_leftover_lock,
-    repository_lock,
-    sweep_leftovers,
-)
-from factory_runtime.hosts.revert import changes_to_revert, refuse_rewritten
-from factory_runtime.hosts.written import fsync_folder, read_written, save_written
+from factory_runtime.hosts.repository_lock import repository_lock, sweep_leftovers
 from factory_runtime.ports import Commit, CommitOrder, Delivery, Repository
-
-T = TypeVar("T")
-
-_TRIES = 10
-# Every commit is a pack of its own; from here on they slow git down.
-_MANY_PACKS = 50
 
 
 class LocalGitHost:
@@ -113,7 +97,7 @@ class LocalGitHost:
             with repository_lock(place) as lock:
                 sweep_leftovers(place)
                 importing = FastImport(place, order, files, lock)
-                return _steadily(place, lambda: _try_commit(place, order, naming, importing))
+                return steadily(place, lambda: try_commit(place, order, naming, importing))
 
     def remove_repository(
         self,
@@ -142,7 +126,7 @@ class LocalGitHost:
             with contextlib.suppress(NotFoundError), repository_lock(place) as lock:
                 sweep_leftovers(place)
                 importing = FastImport(place, order, (), lock)
-                return _steadily(place, lambda: _try_revert(place, sha, naming, importing))
+                return steadily(place, lambda: try_revert(place, sha, naming, importing))
             refuse_unlocked(place)
         return None
 
@@ -154,7 +138,7 @@ class LocalGitHost:
         with disk_errors(place):
             if not _is_ours(place):
                 return None
-            return _find_commit(place, read_log(place, head_of(place), naming[0]), naming)
+            return find_commit(place, read_log(place, head_of(place), naming[0]), naming)
 
     def copies_of(self, tenant_id: str, project_id: str) -> Mapping[str, Path]:
         check_owner(tenant_id, project_id)
@@ -196,87 +180,3 @@ def _adopt(place: Path) -> None:
     for logged in read_log(place, head_of(place)):
         if RUN_TRAILER not in dict(logged.trailers):
             raise taken(project, place.stem, f"has commits of people, like {logged.sha[:12]}")
-
-
-def _try_commit(place: Path, order: CommitOrder, naming: Trailers, importing: FastImport) -> Commit:
-    """The commit, found or made.
-
-    Raises:
-        BranchMovedError: it is to be tried again.
-    """
-    head = head_of(place)
-    logged = read_log(place, head, naming[0])
-    found = _find_commit(place, logged, naming)
-    if found is not None:
-        return found
-    check = LayerCheck(order, paths_at(place, head), _written(place, order, logged))
-    sha = importing.run(head, check, partial(save_written, place, naming))
-    return _made(place, sha, naming)
-
-
-def _try_revert(place: Path, sha: str, naming: Trailers, importing: FastImport) -> Commit | None:
-    """As ``_try_commit``, of the commit that takes another back; None where that one is gone."""
-    head = head_of(place)
-    if head is None:
-        return None
-    logged = read_log(place, head)
-    found = _find_commit(place, logged, naming)
-    if found is not None:
-        return found
-    changes = changes_to_revert(place, head, logged, sha)
-    if changes is None:
-        refuse_rewritten(place, head, sha)
-        return None
-    return _made(place, importing.run_changes(head, changes), naming)
-
-
-def _steadily(place: Path, make: Callable[[], T]) -> T:
-    """What is made on top of the branch, again where somebody else has moved it."""
-    for _ in range(_TRIES):
-        try:
-            return make()
-        except BranchMovedError:
-            continue
-        except LeftoverLockError as exc:
-            remove_leftover_lock(place, exc)
-    raise HostBusyError(
-        f"others keep moving {BRANCH} of {place.parent.name}/{place.stem}",
-        hint="try again when nobody pushes to it",
-    )
-
-
-def _made(place: Path, sha: str, naming: Trailers) -> Commit:
-    # git makes its files durable, but not their names.
-    fsync_folder(place / "objects" / "pack")
-    fsync_folder(place / "refs" / "heads")
-    _join_packs(place)
-    return _commit(place, sha, naming, created=True)
-
-
-def _join_packs(place: Path) -> None:
-    if sum(1 for _ in (place / "objects" / "pack").glob("*.pack")) >= _MANY_PACKS:
-        # The commit stands already, and the next one tries this again.
-        with contextlib.suppress(FactoryError):
-            git(place, "repack", "-d", "--geometric=2", "--quiet")
-
-
-def _find_commit(place: Path, logged: Iterable[Logged], naming: Trailers) -> Commit | None:
-    sha = next((one.sha for one in logged if one.carries(naming)), None)
-    return None if sha is None else _commit(place, sha, naming, created=False)
-
-
-def _commit(place: Path, sha: str, naming: Trailers, *, created: bool) -> Commit:
-    files = read_written(place, naming, sha)
-    return Commit(sha, f"{place.as_uri()}#{sha}", len(files), created)
-
-
-def _written(
-    place: Path, order: CommitOrder, logged: Iterable[Logged]
-) -> dict[str, dict[str, str]]:
-    """Step → path → content, of the run's steps that the commit may not write over."""
-    run, (step_key, _) = order.trailers[:2]
-    by_step = {dict(one.trailers).get(step_key, ""): one.sha for one in logged}
-    return {
-        step: dict(read_written(place, (run, (step_key, step)), by_step[step]))
-        for step in unfollowed(order, by_step)
-    }
