@@ -21,6 +21,7 @@ from tests.forge import (
     git_objects,
     hooks,
     pipelines,
+    policies,
     pull_requests,
     repositories,
     runs,
@@ -34,7 +35,17 @@ from tests.forge.shapes import wrong_with
 from tests.forge.speech import Answer, Asked, RefusedError, Token
 from tests.forge.world import World
 
-_AREAS = (repositories, git_objects, pull_requests, pipelines, builds, runs, work_items, hooks)
+_AREAS = (
+    repositories,
+    git_objects,
+    pull_requests,
+    policies,
+    pipelines,
+    builds,
+    runs,
+    work_items,
+    hooks,
+)
 ROUTES = tuple(route for area in _AREAS for route in area.ROUTES)
 _GIT = Route("git", "", "", lambda _world, _asked: Answer(), Needs())
 

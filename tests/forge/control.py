@@ -91,4 +91,5 @@ def forge_elsewhere(folder: Path, *options: str) -> Generator[ForgeElsewhere]:
         finally:
             elsewhere.close()
             child.stdin.close()
+            child.wait(20)
     assert not wrong, wrong

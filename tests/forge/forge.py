@@ -99,7 +99,8 @@ class Forge:
         """Drop the connection ``before`` or ``after`` it was done, or ``amid`` the answer.
 
         Git's curl sends again, by itself, what was cut on a connection that it had used before: it
-        takes ``times=2`` to keep a push from being done, or its second from telling of the first.
+        takes ``times=2`` to keep a push from being done, or its second from telling of the first. A push of more than a
+        megabyte asks whether it may before it does.
         """
         self.app.faults.add(Fault(route, skips, times, Cut(when)))
 

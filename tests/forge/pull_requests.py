@@ -1,7 +1,6 @@
-"""Pull requests, their labels and work items, and the policies of branches.
+"""Pull requests, their labels and work items.
 
-Published as ``git/7.1/git.json`` and ``policy/7.1/policy.json`` in
-https://github.com/MicrosoftDocs/vsts-rest-api-specs; its
+Published as ``git/7.1/git.json`` in https://github.com/MicrosoftDocs/vsts-rest-api-specs; its
 ``httpExamples/pullRequests/POST__git_repositories__repositoryId__pullRequests.json`` shows one.
 Errors as in https://github.com/shayki5/azure-devops-create-pr-task/issues/31 (TF401179) and
 https://github.com/shayki5/azure-devops-create-pr-task/issues/120 (TF401398).
@@ -14,6 +13,7 @@ from uuid import uuid4
 from tests.forge.repositories import repository, told_repository
 from tests.forge.route import Needs, Route, both
 from tests.forge.speech import Answer, Asked, RefusedError, Token
+from tests.forge.work_items import link, linked_with
 from tests.forge.world import Json, Repo, World, now
 
 LISTED_DESCRIPTION = 400
@@ -58,10 +58,12 @@ def _create(world: World, asked: Asked) -> Answer:
         "targetRefName": target,
         "isDraft": body.get("isDraft", False),
         "labels": [_label(one["name"]) for one in body.get("labels", [])],
-        "workItems": [one["id"] for one in body.get("workItemRefs", [])],
         "commits": {"source": branches[source], "target": branches[target]},
     }
     world.pull_requests[made["pullRequestId"]] = made
+    for one in body.get("workItemRefs", []):
+        # It then stands in the work item, as if somebody had linked it there.
+        link(world, one["id"], _artifact(repo, made), "Pull Request")
     return Answer(_told(world, repo, made), 201)
 
 
@@ -74,6 +76,10 @@ def _label(name: str) -> Json:
     return {"id": str(uuid4()), "name": name, "active": True}
 
 
+def _artifact(repo: Repo, one: Json) -> str:
+    return f"vstfs:///Git/PullRequestId/{repo.project.id}%2f{repo.id}%2f{one['pullRequestId']}"
+
+
 def _told(world: World, repo: Repo, one: Json, *, listed: bool = False) -> Json:
     url = world.api(repo.project, f"git/repositories/{repo.id}")
     if one["status"] == "active":
@@ -83,7 +89,7 @@ def _told(world: World, repo: Repo, one: Json, *, listed: bool = False) -> Json:
             "target": branches.get(one["targetRefName"], one["commits"]["target"]),
         }
     cut = LISTED_DESCRIPTION if listed else None
-    left_out = {"repository", "commits", "workItems", "labels", "description"}
+    left_out = {"repository", "commits", "labels", "description"}
     told = {key: value for key, value in one.items() if key not in left_out}
     told |= {
         "repository": told_repository(world, repo),
@@ -100,8 +106,7 @@ def _told(world: World, repo: Repo, one: Json, *, listed: bool = False) -> Json:
     if one["labels"]:
         told["labels"] = one["labels"]
     if not listed:
-        inside = f"{repo.project.id}%2f{repo.id}%2f{one['pullRequestId']}"
-        told["artifactId"] = f"vstfs:///Git/PullRequestId/{inside}"
+        told["artifactId"] = _artifact(repo, one)
     return told
 
 
@@ -202,43 +207,8 @@ def _add_label(world: World, asked: Asked) -> Answer:
 def _list_work_items(world: World, asked: Asked) -> Answer:
     repo, one = _find(world, asked)
     url = f"{world.url}/{repo.project.organization}/_apis/wit/workItems"
-    return Answer([{"id": item, "url": f"{url}/{item}"} for item in one["workItems"]])
-
-
-def _list_policies(world: World, asked: Asked) -> Answer:
-    project = world.project(asked.parts["organization"], asked.parts["project"])
-    wanted = {key: asked.query.get(key) for key in ("repositoryId", "refName", "policyType")}
-    told: list[Json] = []
-    for one in world.protections:
-        branch = f"refs/heads/{one.branch.removeprefix('refs/heads/')}"
-        fits = (
-            one.project == project.id
-            and wanted["repositoryId"] in (None, one.repository)
-            and wanted["refName"] in (None, branch)
-            and wanted["policyType"] in (None, one.kind)
-        )
-        if fits or (one.repository is None and wanted["refName"] in (None, branch)):
-            scope = {"repositoryId": one.repository, "refName": branch, "matchKind": "exact"}
-            told.append(
-                {
-                    "id": one.id,
-                    "type": {
-                        "id": one.kind,
-                        "url": world.api(project, f"policy/types/{one.kind}"),
-                        "displayName": "Minimum number of reviewers",
-                    },
-                    "url": world.api(project, f"policy/configurations/{one.id}"),
-                    "revision": 1,
-                    "isEnabled": True,
-                    "isBlocking": True,
-                    "isDeleted": False,
-                    "isEnterpriseManaged": False,
-                    "createdDate": "2026-01-05T10:00:00Z",
-                    "createdBy": world.identity(asked.token),
-                    "settings": {"minimumApproverCount": 1, "scope": [scope]},
-                }
-            )
-    return Answer(told)
+    linked = linked_with(world, _artifact(repo, one))
+    return Answer([{"id": str(number), "url": f"{url}/{number}"} for number in linked])
 
 
 _ALL = "/{project}/_apis/git/repositories/{repositoryId}/pullrequests"
@@ -249,9 +219,7 @@ _SEARCH = (
     *(f"searchCriteria.{one}" for one in ("status", "sourceRefName", "targetRefName")),
     *("$top", "$skip"),
 )
-_PULL, _POLICY = "GitPullRequest", "PolicyConfiguration[]"
-_POLICIES = "/{project}/_apis/policy/configurations"
-_GIT_POLICIES = "/{project}/_apis/git/policy/configurations"
+_PULL = "GitPullRequest"
 
 ROUTES = (
     *both(
@@ -284,13 +252,5 @@ ROUTES = (
         _list_work_items,
         _READ,
         "ResourceRef[]",
-    ),
-    Route(
-        *("policies.list", "GET", _POLICIES, _list_policies, _READ),
-        *(_POLICY, None, ("scope", "policyType", "$top")),
-    ),
-    Route(
-        *("policies.of-branch", "GET", _GIT_POLICIES, _list_policies, _READ),
-        *(_POLICY, None, ("repositoryId", "refName", "policyType", "$top")),
     ),
 )

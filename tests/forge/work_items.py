@@ -80,6 +80,23 @@ def _relation(relations: list[Json], value: Json) -> Json:
     return {"rel": kind, "url": url, "attributes": {"authorizedDate": now(), **attributes}}
 
 
+def link(world: World, number: str, url: str, name: str) -> None:
+    """Have a work item lead to an artifact; one that is not there is passed over."""
+    one = world.work_items.get(int(number))
+    if one is not None and not _leads_to(one, url):
+        value = {"rel": "ArtifactLink", "url": url, "attributes": {"name": name}}
+        one["relations"] = [*one["relations"], _relation(one["relations"], value)]
+        one["rev"] += 1
+
+
+def linked_with(world: World, url: str) -> list[int]:
+    return [number for number, one in world.work_items.items() if _leads_to(one, url)]
+
+
+def _leads_to(one: Json, url: str) -> bool:
+    return any(relation["url"].casefold() == url.casefold() for relation in one["relations"])
+
+
 def _create(world: World, asked: Asked) -> Answer:
     project, kind = project_of(world, asked), asked.parts["type"]
     if kind not in TYPES:

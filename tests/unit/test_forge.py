@@ -14,6 +14,8 @@ import httpx
 import pytest
 
 from tests.forge import Forge, forge_elsewhere, running_forge
+from tests.forge.app import ROUTES
+from tests.forge.shapes import wrong_with
 
 V = {"api-version": "7.1"}
 
@@ -117,6 +119,13 @@ def test_what_it_does_not_have_is_answered_by_501_and_remembered(
     assert api.post("/shop/_apis/git/repositories", json={"nam": "x"}).status_code == 400
     assert len(forge.wrong) == 3
     forge.wrong.clear()
+
+
+def test_every_route_has_a_published_shape() -> None:
+    shapes = {shape for route in ROUTES for shape in (route.answers, route.takes) if shape}
+    assert len(ROUTES) > 60
+    for shape in shapes:
+        assert wrong_with(shape, 7), f"{shape} takes a number"
 
 
 def test_an_answer_of_another_shape_is_never_sent(forge: Forge, api: httpx.Client) -> None:

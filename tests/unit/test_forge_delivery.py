@@ -195,12 +195,16 @@ def test_a_pull_request_is_opened_once_for_its_branches_and_merged_by_people(
         "title": "Orders",
         "description": "x" * 401,
         "labels": [{"name": "factory"}],
+        "workItemRefs": [{"id": str(item(api)["id"])}],
     }
     made = sent(api.post(at, json=body), 201)
     assert sent(api.post(at, json=body), 409)["message"].startswith("TF401179")
     source = {"searchCriteria.sourceRefName": "refs/heads/topic", "searchCriteria.status": "all"}
     (listed,) = sent(api.get(at, params=V | source))["value"]
     assert (len(listed["description"]), len(made["description"])) == (400, 401)
+    (tracked,) = sent(api.get(f"{at}/{made['pullRequestId']}/workitems"))["value"]
+    linked = sent(api.get(tracked["url"], params=V | {"$expand": "relations"}))["relations"]
+    assert [one["url"] for one in linked] == [made["artifactId"]]
     done = {"status": "completed", "lastMergeSourceCommit": made["lastMergeSourceCommit"]}
     number = made["pullRequestId"]
     assert sent(api.patch(f"{at}/{number}", json=done), 409)["typeKey"].endswith(
