@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 from factory_runtime.domain.tree import TreeFile
+from factory_runtime.hosts.azure_devops.access import AzureDevOps, personal_token
+from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient
+from factory_runtime.hosts.azure_devops.host import AzureDevOpsGitHost
 from factory_runtime.hosts.in_memory import InMemoryGitHost
 from factory_runtime.hosts.local import LocalGitHost
 from factory_runtime.ports import Commit, CommitOrder, GitHost, Repository
+from tests.forge import Forge
 
 AT = datetime(2026, 5, 4, 3, 2, 1, tzinfo=UTC)
 
@@ -51,10 +55,19 @@ class MemoryOutside:
         self.host.push("acme", "shop", name, *files)
 
 
-class LocalOutside:
+class BareOutside:
+    """People at work in bare repositories of a folder of this machine."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.host = LocalGitHost(folder / "git host")
+
+    def bare(self, name: str) -> Path:
+        """The folder of a repository of ours."""
+        raise NotImplementedError
+
+    def make_bare(self, name: str) -> None:
+        """As somebody else would."""
+        raise NotImplementedError
 
     def git(self, *arguments: str, cwd: Path | None = None) -> str:
         done = subprocess.run(
@@ -68,8 +81,7 @@ class LocalOutside:
     def clone(self, name: str) -> Path:
         self.cloned = getattr(self, "cloned", 0) + 1
         place = self.folder / f"clone-{self.cloned}"
-        url = (self.folder / "git host" / "acme" / "shop" / f"{name}.git").as_uri()
-        self.git("clone", "--quiet", url, str(place))
+        self.git("clone", "--quiet", self.bare(name).as_uri(), str(place))
         return place
 
     def files(self, name: str) -> dict[str, TreeFile]:
@@ -92,9 +104,7 @@ class LocalOutside:
         return self.git("rev-parse", "HEAD", cwd=self.clone(name)).strip()
 
     def push(self, name: str, *files: TreeFile) -> None:
-        bare = self.folder / "git host" / "acme" / "shop" / f"{name}.git"
-        if not bare.exists():
-            self.git("init", "--quiet", "--bare", "--initial-branch=main", str(bare))
+        self.make_bare(name)
         place = self.clone(name)
         for file in files:
             (place / file.path).parent.mkdir(parents=True, exist_ok=True)
@@ -102,6 +112,43 @@ class LocalOutside:
         self.git("add", ".", cwd=place)
         self.git("commit", "--quiet", "-m", "By hand", cwd=place)
         self.git("push", "--quiet", "origin", "HEAD:main", cwd=place)
+
+
+class LocalOutside(BareOutside):
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.host = LocalGitHost(folder / "git host")
+
+    def bare(self, name: str) -> Path:
+        return self.folder / "git host" / "acme" / "shop" / f"{name}.git"
+
+    def make_bare(self, name: str) -> None:
+        if not self.bare(name).exists():
+            self.git("init", "--quiet", "--bare", "--initial-branch=main", str(self.bare(name)))
+
+
+class AzureOutside(BareOutside):
+    """An organization that two tenants share, each with projects of its own."""
+
+    def __init__(self, folder: Path, forge: Forge) -> None:
+        super().__init__(folder)
+        self.forge = forge
+        for project in ("acme-shop", "acme-other", "globex-shop"):
+            forge.add_project(project)
+        self.host = self.a_host(folder / "mirrors")
+
+    def a_host(self, mirrors: Path, token: str | None = None) -> AzureDevOpsGitHost:
+        """As another process, or another machine, opens it."""
+        tokens = personal_token(token or self.forge.add_token())
+        access = AzureDevOps(self.forge.url, tokens, "{tenant}-{project}")
+        return AzureDevOpsGitHost(AzureDevOpsClient(access), mirrors, lambda: AT)
+
+    def bare(self, name: str) -> Path:
+        return self.forge.repository("acme-shop", name).folder
+
+    def make_bare(self, name: str) -> None:
+        if name not in self.forge.repositories("acme-shop"):
+            self.forge.add_repository("acme-shop", name)
 
 
 def ensure_repository(outside: Outside, run: str = "run-1", name: str = "orders") -> Repository:

@@ -57,6 +57,10 @@ class BranchMovedError(HostBusyError):
     """Somebody else moved the branch while a commit was made on top of it."""
 
 
+class GitFailedError(PermanentError):
+    """git fails for no reason that is known here: the repository may be damaged."""
+
+
 def clean_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Nothing of the user's: no configuration, no prompts, no translated messages.
 
@@ -168,7 +172,7 @@ def git_error(repository: Path, command: str, status: int, complaint: str) -> Fa
     hint = "look at the repository with `git fsck`"
     if "Permission denied" in complaint:
         hint = "give this user the right to read and write it"
-    return PermanentError(f"git {command} failed in {repository}: {said}", hint=hint)
+    return GitFailedError(f"git {command} failed in {repository}: {said}", hint=hint)
 
 
 def _start(

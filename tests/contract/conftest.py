@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -10,13 +11,28 @@ from factory_runtime.domain.job import Job
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunStore
 from tests.builders import a_job, a_run
-from tests.git_hosts import LocalOutside, MemoryOutside, Outside
+from tests.forge import running_forge
+from tests.git_hosts import AzureOutside, LocalOutside, MemoryOutside, Outside
 from tests.stored import added
 
 
-@pytest.fixture(params=["memory", "local"])
-def outside(request: pytest.FixtureRequest, tmp_path: Path) -> Outside:
-    return MemoryOutside() if request.param == "memory" else LocalOutside(tmp_path)
+@pytest.fixture(params=["memory", "local", "azure-devops"])
+def outside(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[Outside]:
+    match request.param:
+        case "memory":
+            yield MemoryOutside()
+        case "local":
+            yield LocalOutside(tmp_path)
+        case _:
+            with running_forge(tmp_path / "forge") as forge:
+                yield AzureOutside(tmp_path, forge)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Each hostile name and path goes to every host by `make soak` alone: they read them alike."""
+    given: dict[str, object] = getattr(getattr(item, "callspec", None), "params", {})
+    if given.get("outside") == "azure-devops" and len(given) > 1:
+        item.add_marker(pytest.mark.soak)
 
 
 @pytest.fixture

@@ -1,0 +1,92 @@
+"""A bare copy of a repository of Azure DevOps, in which commits are made before they are pushed.
+
+It is a cache: it may be lost at any time, and is fetched anew. Its own ``main`` is no branch of
+the host's, but the place where the next commit is made; the host's are ``refs/remotes/origin``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from factory_runtime.domain.disk import disk_errors
+from factory_runtime.domain.errors import HostBusyError, NotFoundError
+from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient
+from factory_runtime.hosts.azure_devops.remote import Remote
+from factory_runtime.hosts.bare_repository import create_repository
+from factory_runtime.hosts.git import GitFailedError, git
+from factory_runtime.hosts.history import BRANCH_REF
+from factory_runtime.hosts.repository_lock import LOCK_FOLDER, repository_lock, sweep_leftovers
+
+RUN_BRANCHES = "factory/"
+"""How the branches begin that wait in a pull request."""
+
+_HEADS = "refs/remotes/origin/"
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """The copy, while nobody else of this machine writes to it.
+
+    Attributes:
+        place: its bare folder.
+        lock: a descriptor that git holds while it lives.
+    """
+
+    place: Path
+    lock: int
+    remote: Remote
+
+    def branches(self) -> dict[str, str]:
+        """The host's, and where they are at, as of the last fetch."""
+        return self._refs(_HEADS)
+
+    def run_branches(self) -> dict[str, str]:
+        """Those of the host's that wait in pull requests of ours."""
+        found = self.branches()
+        return {name: sha for name, sha in found.items() if name.startswith(RUN_BRANCHES)}
+
+    def tags(self) -> dict[str, str]:
+        """The host's, as ``branches``."""
+        return self._refs("refs/tags/")
+
+    def stand_on(self, sha: str | None) -> None:
+        """Have the next commit made on top of this one; None makes the first."""
+        if sha is not None:
+            git(self.place, "update-ref", BRANCH_REF, sha)
+        else:
+            git(self.place, "update-ref", "-d", BRANCH_REF)
+
+    def _refs(self, prefix: str) -> dict[str, str]:
+        printed = git(self.place, "for-each-ref", "--format=%(refname) %(objectname)", prefix)
+        lines = (line.rpartition(" ") for line in printed.decode(errors="replace").splitlines())
+        return {name.removeprefix(prefix): sha for name, _, sha in lines}
+
+
+@contextmanager
+def open_mirror(place: Path, client: AzureDevOpsClient, url: str) -> Generator[Mirror]:
+    """The copy at this place, made where it is missing; one that git cannot read is let go of.
+
+    Raises:
+        HostBusyError: another process holds it, or has let go of it, or it was damaged.
+    """
+    with disk_errors(place), ExitStack() as stack:
+        if not (place / "config").is_file() or not (place / LOCK_FOLDER).is_dir():
+            shutil.rmtree(place, ignore_errors=True)
+            create_repository(place, {}, "A copy, which may be removed at any time")
+        try:
+            lock = stack.enter_context(repository_lock(place))
+        except NotFoundError as exc:
+            raise HostBusyError(f"the copy of {place.name} was removed just now") from exc
+        sweep_leftovers(place)
+        try:
+            yield Mirror(place, lock, Remote(client, url, place, lock))
+        except GitFailedError as exc:
+            shutil.rmtree(place, ignore_errors=True)
+            raise HostBusyError(
+                f"the copy of {place.name} could not be used, and was removed: {exc}",
+                hint="try again: it is fetched anew",
+            ) from exc

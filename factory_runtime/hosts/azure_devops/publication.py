@@ -1,0 +1,129 @@
+"""Puts commits of ours onto a branch of the host: the default one, or their run's beside it.
+
+A run whose default branch takes no pushes has a branch of its own, ``factory/<run>``, with the
+commits of its steps one behind the other, and one pull request for all of them. Once that is
+merged, later commits of the run get another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from factory_runtime.hosts.azure_devops.mirror import Mirror
+from factory_runtime.hosts.azure_devops.remote import ProtectedBranchError
+from factory_runtime.hosts.azure_devops.reviews import Line, Reviews
+from factory_runtime.hosts.commits import find_commit
+from factory_runtime.hosts.history import BRANCH, read_log
+from factory_runtime.hosts.orders import Trailers
+from factory_runtime.ports import Commit
+
+Make = Callable[[], Commit | None]
+"""Makes a commit on top of what the copy stands on; None where there is nothing to be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """Of one commit, which may take several tries.
+
+    Attributes:
+        default_branch: None before the first commit.
+        naming: the two trailers that name the commit; the first one's value is its run.
+    """
+
+    mirror: Mirror
+    reviews: Reviews
+    default_branch: str | None
+    naming: Trailers
+
+    @property
+    def target(self) -> str:
+        return self.default_branch or BRANCH
+
+    @property
+    def _run(self) -> str:
+        return self.naming[0][1]
+
+    def find(self) -> Commit | None:
+        """The commit, where it stands: on the default branch, or in a pull request."""
+        found = self._at(self.mirror.branches().get(self.target))
+        if found is not None:
+            return found
+        for branch, head in self.mirror.run_branches().items():
+            found = self._at(head)
+            if found is not None:
+                review = next(self.reviews.of_branch(branch), None)
+                # Pushed, but not asked for yet: whoever makes it goes on with it.
+                return review and replace(found, pull_request=self.reviews.told(review))
+        return self._find_merged(self.reviews.line_of(self._run))
+
+    def ensure(self, title: str, make: Make, beside: str | None = None) -> Commit | None:
+        """The commit, found or made and pushed.
+
+        Args:
+            title: of a pull request.
+            make: makes it.
+            beside: a branch of a run that it belongs onto.
+
+        Raises:
+            BranchMovedError: it is to be tried again.
+            FactoryError: from ``make``, or as ``Remote`` and ``Reviews``.
+        """
+        branches = self.mirror.branches()
+        default = branches.get(self.target)
+        for branch, head in {self.target: default, **self.mirror.run_branches()}.items():
+            found = self._at(head)
+            if found is not None:
+                return found if branch == self.target else self._asked(found, branch, title)
+        line = self.reviews.line_of(self._run)
+        found = self._find_merged(line)
+        if found is not None:
+            return found
+        branch = beside or line.branch
+        base = branches.get(branch, default)
+        self.mirror.stand_on(base)
+        commit = make()
+        if commit is None:
+            return None
+        if branch in branches or not self._pushed(commit, default):
+            ref = f"refs/heads/{branch}"
+            self.mirror.remote.push(commit.sha, ref, branches.get(branch))
+            return self._asked(commit, branch, title)
+        return commit
+
+    def branch_of(self, sha: str) -> str | None:
+        """The branch of a run that a commit waits on; None of one that does not wait."""
+        branches = self.mirror.branches()
+        for branch in (self.target, *self.mirror.run_branches()):
+            logged = read_log(self.mirror.place, branches.get(branch))
+            if any(one.sha == sha for one in logged):
+                return None if branch == self.target else branch
+        return None
+
+    def _pushed(self, commit: Commit, default: str | None) -> bool:
+        """Whether the default branch has taken it; False where it wants a pull request."""
+        try:
+            self.mirror.remote.push(commit.sha, f"refs/heads/{self.target}", default)
+        except ProtectedBranchError:
+            if default is None:
+                raise  # there is nothing yet that could be asked to take it
+            return False
+        return True
+
+    def _asked(self, commit: Commit, branch: str, title: str) -> Commit:
+        review = self.reviews.ensure(branch, self.target, self._run, title)
+        return replace(commit, pull_request=review)
+
+    def _find_merged(self, line: Line) -> Commit | None:
+        """The commit in a pull request that was merged, maybe by another commit than ours."""
+        for review in line.merged:
+            if review.merged is not None:
+                self.mirror.remote.fetch_commit(review.merged.sha)
+                found = self._at(review.merged.sha)
+                if found is not None:
+                    return replace(found, pull_request=self.reviews.told(review))
+        return None
+
+    def _at(self, head: str | None) -> Commit | None:
+        place = self.mirror.place
+        return find_commit(place, read_log(place, head, self.naming[0]), self.naming)

@@ -1,0 +1,93 @@
+"""Repositories of a project of Azure DevOps.
+
+Routes: https://learn.microsoft.com/rest/api/azure/devops/git/repositories, …/git/refs and
+…/git/annotated-tags, all of ``?view=azure-devops-rest-7.1``.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient, route
+
+_HEADS = "refs/heads/"
+
+
+class Project(BaseModel):
+    """``TeamProjectReference``."""
+
+    id: str
+    name: str
+
+
+class HostedRepository(BaseModel):
+    """``GitRepository``."""
+
+    id: str
+    name: str
+    project: Project
+    default_ref: str | None = Field(default=None, alias="defaultBranch")
+    disabled: bool = Field(default=False, alias="isDisabled")
+
+    @property
+    def default_branch(self) -> str | None:
+        """None before the first commit."""
+        return self.default_ref.removeprefix(_HEADS) if self.default_ref else None
+
+
+class _Ref(BaseModel):
+    name: str
+    object_id: str = Field(alias="objectId")
+
+
+class _Tag(BaseModel):
+    message: str = ""
+
+
+class _Nothing(BaseModel):
+    pass
+
+
+class Repositories:
+    """Those of one project, as it is called on the host. Raises as ``AzureDevOpsClient``."""
+
+    def __init__(self, client: AzureDevOpsClient, project: str) -> None:
+        self._client = client
+        self._project = project
+
+    def find(self, name: str) -> HostedRepository | None:
+        return self._client.find(HostedRepository, self._route(name))
+
+    def create(self, name: str) -> HostedRepository:
+        """Raises TakenError: there is one of that name."""
+        project = self._client.get(Project, route(None, "projects", self._project))
+        body = {"name": name, "project": {"id": project.id}}
+        return self._client.post(HostedRepository, self._route(), body)
+
+    def rename(self, repository_id: str, name: str) -> None:
+        """Raises TakenError: there is another of that name."""
+        self._client.patch(_Nothing, self._route(repository_id), {"name": name})
+
+    def delete(self, repository_id: str) -> bool:
+        """Put it into the recycle bin, where it can be had back for a month; False: it is gone."""
+        return self._client.delete(self._route(repository_id))
+
+    def refs(self, repository_id: str) -> dict[str, str]:
+        """All branches and tags, by their whole names, and where they are at."""
+        found = self._client.list(_Ref, self._route(repository_id, "refs"))
+        return {
+            ref.name: ref.object_id for ref in found if ref.name.startswith((_HEADS, "refs/tags/"))
+        }
+
+    def tag_message(self, repository_id: str, name: str) -> str | None:
+        """What an annotated tag says; None where there is none of that name."""
+        query = {"filter": f"tags/{name}"}
+        for ref in self._client.list(_Ref, self._route(repository_id, "refs"), query):
+            if ref.name == f"refs/tags/{name}":
+                place = self._route(repository_id, "annotatedtags", ref.object_id)
+                tag = self._client.find(_Tag, place)
+                return None if tag is None else tag.message
+        return None
+
+    def _route(self, *names: str) -> str:
+        return route(self._project, "git", "repositories", *names)

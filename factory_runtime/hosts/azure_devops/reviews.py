@@ -1,0 +1,162 @@
+"""Pull requests that a run's commits wait in, where a default branch takes no pushes.
+
+Routes: https://learn.microsoft.com/rest/api/azure/devops/git/pull-requests?view=azure-devops-rest-7.1
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+
+from pydantic import BaseModel, Field
+
+from factory_runtime.domain.errors import HostRejectedError
+from factory_runtime.domain.ids import digest_of
+from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient, route
+from factory_runtime.hosts.azure_devops.errors import TakenError
+from factory_runtime.hosts.azure_devops.mirror import RUN_BRANCHES
+from factory_runtime.ports import PullRequest, PullRequestStatus
+
+_HEADS = "refs/heads/"
+_PAGE = 100
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")
+_STATUSES = {
+    "active": PullRequestStatus.OPEN,
+    "completed": PullRequestStatus.MERGED,
+    "abandoned": PullRequestStatus.ABANDONED,
+}
+
+
+class _Commit(BaseModel):
+    sha: str = Field(alias="commitId")
+
+
+class Review(BaseModel):
+    """``GitPullRequest``.
+
+    Attributes:
+        merged: the last commit of its branch.
+        merge: the commit that merging it has made.
+    """
+
+    id: int = Field(alias="pullRequestId")
+    status: str
+    source: str = Field(alias="sourceRefName")
+    target: str = Field(alias="targetRefName")
+    merged: _Commit | None = Field(default=None, alias="lastMergeSourceCommit")
+    merge: _Commit | None = Field(default=None, alias="lastMergeCommit")
+
+    @property
+    def is_merged(self) -> bool:
+        return self.status == "completed"
+
+    @property
+    def is_open(self) -> bool:
+        return self.status == "active"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Where a run's commits go beside the default branch.
+
+    Attributes:
+        branch: the one that takes the next; it may not be there yet.
+        review: the open pull request of that branch, where there is one.
+        merged: those of the run that were merged before.
+    """
+
+    branch: str
+    review: Review | None
+    merged: tuple[Review, ...]
+
+
+class Reviews:
+    """Those of one repository. Raises as ``AzureDevOpsClient``."""
+
+    def __init__(
+        self, client: AzureDevOpsClient, project: str, repository_id: str, page: str
+    ) -> None:
+        self._client = client
+        self._path = route(project, "git", "repositories", repository_id, "pullrequests")
+        self._page = page
+
+    def line_of(self, run: str) -> Line:
+        """Where the commits of a run go.
+
+        Raises:
+            HostRejectedError: people have abandoned its pull request.
+        """
+        merged: list[Review] = []
+        for number in count(1):
+            branch = _branch(run, number)
+            found = list(self.of_branch(branch))
+            review = next((one for one in found if one.is_open), None)
+            done = [one for one in found if one.is_merged]
+            if review is not None or not done:
+                if review is None and found:
+                    raise HostRejectedError(
+                        f"pull request {found[0].id} of {run} was abandoned",
+                        hint="reactivate it, then retry",
+                    )
+                return Line(branch, review, (*merged, *done))
+            merged += done
+        raise AssertionError("numbers do not end")
+
+    def of_branch(self, branch: str) -> Iterator[Review]:
+        """All that there are for a branch, the newest first."""
+        yield from self._search("all", sourceRefName=f"{_HEADS}{branch}")
+
+    def merges(self) -> set[str]:
+        """Ids of the commits that merging our pull requests has made."""
+        done = self._search("completed")
+        ours = (one for one in done if one.source.startswith(f"{_HEADS}{RUN_BRANCHES}"))
+        return {one.merge.sha for one in ours if one.merge is not None}
+
+    def ensure(self, branch: str, target: str, run: str, title: str) -> PullRequest:
+        """The pull request of a branch of ours, found or opened."""
+        found = next(self.of_branch(branch), None)
+        if found is not None:
+            return self.told(found)
+        body = {
+            "sourceRefName": f"{_HEADS}{branch}",
+            "targetRefName": f"{_HEADS}{target}",
+            "title": title,
+            "description": f"What {run} has made, a commit for each step.\n\nFactory-Effect: {run}",
+        }
+        try:
+            made = self._client.post(Review, self._path, body)
+        except TakenError:
+            # TF401179: another process was faster.
+            found = next(self.of_branch(branch), None)
+            if found is None:
+                raise
+            return self.told(found)
+        return self.told(made, created=True)
+
+    def told(self, review: Review, *, created: bool = False) -> PullRequest:
+        """As the rest of the factory knows it."""
+        return PullRequest(
+            id=str(review.id),
+            url=f"{self._page}/pullrequest/{review.id}",
+            branch=review.source.removeprefix(_HEADS),
+            target=review.target.removeprefix(_HEADS),
+            status=_STATUSES.get(review.status, PullRequestStatus.OPEN),
+            created=created,
+        )
+
+    def _search(self, status: str, **criteria: str) -> Iterator[Review]:
+        wanted = {"status": status, **criteria}
+        query = {f"searchCriteria.{name}": text for name, text in wanted.items()}
+        for skip in count(0, _PAGE):
+            paged = {**query, "$top": str(_PAGE), "$skip": str(skip)}
+            found = list(self._client.list(Review, self._path, paged))
+            yield from found
+            if len(found) < _PAGE:
+                return
+
+
+def _branch(run: str, number: int) -> str:
+    named = run if _PLAIN.fullmatch(run) else digest_of(run)[:32]
+    return f"{RUN_BRANCHES}{named}" + (f"-{number}" if number > 1 else "")
