@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 from prefect.blocks.core import Block
-from pydantic import ConfigDict, Field, SecretStr
+from pydantic import ConfigDict, Field, SecretStr, model_validator
 
 from blocks import logos
 from blocks.pages import BLOCKS_PAGE
@@ -23,7 +23,7 @@ class GitHostKind(StrEnum):
 
 
 class GitHostCredentials(Block):
-    """A git host, and the token that repositories are made and pushed with.
+    """A git host, and who we are there: by a token, or by an identity of Microsoft Entra.
 
     Example:
         ```python
@@ -45,10 +45,49 @@ class GitHostCredentials(Block):
         title="URL",
         description="Where it is, with the organisation: https://dev.azure.com/acme.",
     )
-    token: SecretStr = Field(
-        description="A personal access token that may make repositories and push to them."
+    token: SecretStr | None = Field(
+        default=None,
+        description="A personal access token that may make repositories and push to them.",
     )
     user: str | None = Field(
         default=None, description="The name that goes with the token, where the host wants one."
     )
+    projects: str = Field(
+        default="{project}",
+        description="What the project of a tenant is called there: {tenant}-{project}, where"
+        " tenants share an organisation.",
+    )
+    managed_identity: bool = Field(
+        default=False,
+        description="Azure DevOps: show the identity of the machine instead of a token.",
+    )
+    tenant_id: str | None = Field(
+        default=None,
+        title="Directory (tenant) ID",
+        description="Azure DevOps: of a service principal that is shown instead of a token.",
+    )
+    client_id: str | None = Field(
+        default=None,
+        title="Client ID",
+        description="Of that service principal, or of a user-assigned managed identity.",
+    )
+    client_secret: SecretStr | None = Field(default=None, description="Of that service principal.")
+    key_vault_secret: OpenUrl | None = Field(
+        default=None,
+        description="A secret of Azure Key Vault that holds the token, read by the identity:"
+        " https://acme.vault.azure.net/secrets/azure-devops.",
+    )
     tenants: Tenants
+
+    @model_validator(mode="after")
+    def _says_who_we_are(self) -> GitHostCredentials:
+        principal = (self.tenant_id, self.client_id, self.client_secret)
+        is_principal = all(one is not None for one in principal)
+        if self.kind is not GitHostKind.AZURE_DEVOPS and self.token is None:
+            raise ValueError("a token is needed")
+        if self.token is None and not is_principal and not self.managed_identity:
+            raise ValueError(
+                "a token is needed, or the tenant_id, client_id and client_secret of a service"
+                " principal, or a managed identity"
+            )
+        return self

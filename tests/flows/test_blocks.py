@@ -33,7 +33,7 @@ CHANGED = "an0therCanary4412"
 LENT = "l3nt/Can+ary 8264&x"
 SLUGS = {
     "factory-artifact-storage": {"credentials.connection_string", "credentials.client_secret"},
-    "factory-git-host": {"token"},
+    "factory-git-host": {"token", "client_secret"},
     "factory-http": {"secret"},
     "factory-model-endpoint": {"key"},
     "factory-notification-target": {"url"},

@@ -149,7 +149,7 @@ class Place:
     @contextmanager
     def mirror(self, hosted: HostedRepository) -> Generator[Mirror]:
         """The copy of it, which nobody else of this machine writes to meanwhile."""
-        folder = self._mirrors / self.tenant_id / hosted.id / self.project_id
+        folder = self._mirrors / hosted.id / self.project_id
         url = self._client.access.clone_url(self._project, hosted.id)
         with open_mirror(folder / f"{self.name}.git", self._client, url) as mirror:
             yield mirror
