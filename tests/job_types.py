@@ -140,6 +140,9 @@ class Context:
     def credentials(self) -> Credentials:
         raise NotImplementedError
 
+    def list_effects(self) -> tuple[Effect, ...]:
+        return tuple(self.world.intended)
+
     def find_last_copy(self, kind: ArtifactKind, name: str) -> Artifact | None:
         raise NotImplementedError((kind, name))
 

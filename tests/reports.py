@@ -16,6 +16,7 @@ from factory_runtime.artifacts.local import LocalArtifactStorage
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.errors import CancelledError, SuspendedError
 from factory_runtime.domain.memory import Recalled
+from factory_runtime.domain.records import Effect
 from factory_runtime.domain.result import JobResult, WaitUntil
 from factory_runtime.domain.run import Run
 from factory_runtime.jobs.report.chart import Chart
@@ -75,6 +76,9 @@ class Lent:
         return self.children.start(arguments, **more)
 
     def credentials(self) -> Credentials:
+        raise NotImplementedError
+
+    def list_effects(self) -> tuple[Effect, ...]:
         raise NotImplementedError
 
     def find_last_copy(self, kind: ArtifactKind, name: str) -> Artifact | None:

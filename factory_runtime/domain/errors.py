@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from factory_runtime.domain.artifact import ArtifactDraft
 
 
 class FactoryError(Exception):
@@ -67,7 +71,21 @@ class TransientError(FactoryError):
 
 
 class PermanentError(FactoryError):
-    """No retry helps; a person has to look."""
+    """No retry helps; a person has to look.
+
+    Attributes:
+        artifacts: what a job leaves behind for whoever looks, like the log of what failed.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str | None = None,
+        artifacts: tuple[ArtifactDraft, ...] = (),
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.artifacts = artifacts
 
 
 class CancelledError(FactoryError):
@@ -393,6 +411,10 @@ class UnshownMemoryError(PermanentError):
 
 class HostRejectedError(PermanentError):
     """An outside host refuses, and will again."""
+
+
+class BuildFailedError(PermanentError):
+    """A build that a job has followed to its end did not succeed, or is gone."""
 
 
 class EffectElsewhereError(PermanentError):

@@ -155,6 +155,10 @@ class JobContext(Protocol):
         """
         ...
 
+    def list_effects(self) -> tuple[Effect, ...]:
+        """What the jobs of this run have done outside so far, as the ledger has it, oldest first."""
+        ...
+
     def find_last_copy(self, kind: ArtifactKind, name: str) -> Artifact | None:
         """The newest artifact of this kind and name that a run of the same project left."""
         ...

@@ -45,6 +45,9 @@ from factory_runtime.services.steadily import steadily
 
 LogLine = tuple[datetime, str]
 
+_MANY = 10_000
+"""Effects of a run."""
+
 
 @dataclass
 class Begun:
@@ -219,6 +222,10 @@ class AttemptContext:
         self.check_cancelled()
         with self._engine.store.begin(self.facts.tenant_id) as tx:
             tx.hold_job(self._begun.job)
+
+    def list_effects(self) -> tuple[Effect, ...]:
+        with self._engine.store.begin(self.facts.tenant_id, read_only=True) as tx:
+            return tx.list_effects(run_id=self.facts.run_id, limit=_MANY)
 
     # checkpoints and progress
 

@@ -5,19 +5,20 @@ from __future__ import annotations
 import random
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from factory_runtime.domain.artifact import Artifact
+from factory_runtime.domain.artifact import Artifact, ArtifactDraft
 from factory_runtime.domain.attempt import Attempt, Outcome
 from factory_runtime.domain.body import Body
 from factory_runtime.domain.errors import (
     CancelledError,
     FactoryError,
     HostBusyError,
+    PermanentError,
     SuspendedError,
     TransientError,
 )
@@ -103,7 +104,7 @@ def _succeed(engine: Engine, walk: Walk, begun: Begun, result: JobResult) -> End
         # Once the job is known to be ours still: closing the run reads the outputs of all its jobs.
         walk.outputs[begun.job.step] = result.outputs
         tx.save_attempt(closed)
-        tx.add_artifacts(_artifacts(walk, begun, result, now))
+        tx.add_artifacts(_artifacts(walk, begun, result.artifacts, now))
         _confirm(tx, walk, begun, result.effects, now)
         settle_undone(tx, walk, begun, result, now)
         resolve(tx, walk.run, done, now)
@@ -171,12 +172,15 @@ def fail_attempt(
     status = JobStatus.CANCELLED if outcome is Outcome.CANCELLED else JobStatus.FAILED
     closed = replace(_closed(begun, now, outcome), **failed)
     job = begun.job.move_to(status, now, **ended)
+    left_behind = error.artifacts if isinstance(error, PermanentError) else ()
+    left_behind = begun.secrets.hide(left_behind)
     failure = Failure(
         failed["error_code"], message, failed["traceback"], _with_of(engine, walk, begun)
     )
 
     def also(tx: RunTransaction) -> None:
         tx.save_attempt(closed)
+        tx.add_artifacts(_artifacts(walk, begun, left_behind, now))
         if status is JobStatus.FAILED:
             bury(tx, walk.run, job, failure, now)
 
@@ -311,7 +315,9 @@ def _detail(begun: Begun, now: datetime, **more: Any) -> dict[str, Any]:
     return facts if begun.cached is None else {**facts, "cached": begun.cached}
 
 
-def _artifacts(walk: Walk, begun: Begun, result: JobResult, now: datetime) -> list[Artifact]:
+def _artifacts(
+    walk: Walk, begun: Begun, drafts: Sequence[ArtifactDraft], now: datetime
+) -> list[Artifact]:
     return [
         Artifact(
             id=new_id("art"),
@@ -330,7 +336,7 @@ def _artifacts(walk: Walk, begun: Begun, result: JobResult, now: datetime) -> li
             classification=draft.classification,
             metadata=draft.metadata,
         )
-        for draft in result.artifacts
+        for draft in drafts
     ]
 
 
