@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
@@ -49,6 +50,14 @@ class PullRequest:
     target: str
     status: PullRequestStatus
     created: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        return self.status is PullRequestStatus.OPEN
+
+    @property
+    def is_merged(self) -> bool:
+        return self.status is PullRequestStatus.MERGED
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +133,8 @@ class BuildOrder:
         effect_key: of this one build: one that is tried anew has another.
         branch: None is the default branch.
         parameters: of the pipeline's template, by name.
+        since: when it was asked for first. A host that can mark a build only once it is queued
+            takes one of ours without a mark for this one, where it was queued since; None never.
     """
 
     project_id: str
@@ -131,6 +142,7 @@ class BuildOrder:
     effect_key: str
     branch: str | None = None
     parameters: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +224,16 @@ class Delivery(Protocol):
     def ensure_build(self, tenant_id: str, order: BuildOrder) -> Build: ...
 
     def find_build(
-        self, tenant_id: str, project_id: str, pipeline_id: str, *, effect_key: str
-    ) -> Build | None: ...
+        self,
+        tenant_id: str,
+        project_id: str,
+        pipeline_id: str,
+        *,
+        effect_key: str,
+        since: datetime | None = None,
+    ) -> Build | None:
+        """The build of this key; ``since`` as in ``BuildOrder``."""
+        ...
 
     def get_build(self, tenant_id: str, project_id: str, build_id: str) -> Build:
         """Raises NotFoundError: there is none of this id."""

@@ -11,6 +11,7 @@ from factory_runtime.domain.job import Job
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunStore
 from tests.builders import a_job, a_run
+from tests.deliveries import MemoryDelivery, Offered
 from tests.forge import running_forge
 from tests.git_hosts import AzureOutside, LocalOutside, MemoryOutside, Outside
 from tests.stored import added
@@ -33,6 +34,11 @@ def pytest_itemcollected(item: pytest.Item) -> None:
     given: dict[str, object] = getattr(getattr(item, "callspec", None), "params", {})
     if given.get("outside") == "azure-devops" and len(given) > 1:
         item.add_marker(pytest.mark.soak)
+
+
+@pytest.fixture
+def offered() -> Offered:
+    return MemoryDelivery()
 
 
 @pytest.fixture
