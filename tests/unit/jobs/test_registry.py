@@ -26,6 +26,9 @@ OURS = {
     "saas-scaffolding",
     "recall",
     "http-request",
+    "pipeline-run",
+    "pull-request",
+    "work-item",
 }
 SERIAL = itertools.count()
 GOOD = """
