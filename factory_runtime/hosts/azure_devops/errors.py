@@ -34,7 +34,8 @@ _NO_PERMISSION = re.compile(r"TF401027|GitNeedsPermission|AccessDenied|AccessChe
 _PERMISSION = re.compile(
     r"'(?P<quoted>[A-Za-z ]+)' permission"
     r"|following permission(?:\(s\)|s)?[^:]*: *(?P<listed>[A-Za-z ,]+[A-Za-z])"
-    r"|(?:does not|do not|doesn't|don't) have (?P<named>[A-Za-z ]{3,60}?) permissions?\b"
+    r"|(?:does not|do not|doesn't|don't) have (?!sufficient |the necessary )"
+    r"(?P<named>[A-Za-z ]{3,60}?) permissions?\b"
 )
 _SIGN_IN = frozenset({203, 300, 301, 302, 303, 307, 308})
 _LATER = frozenset({408, 425, 429})
