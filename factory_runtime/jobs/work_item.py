@@ -34,6 +34,7 @@ _SCHEMA: Mapping[str, Any] = {
         "description": TEXT_SCHEMA,
         "fields": {
             "type": "object",
+            "propertyNames": {"pattern": r"^[A-Za-z]\w*(\.\w+)+$"},
             "additionalProperties": {"type": ["string", "number", "boolean"]},
             "description": "others, by reference name, like System.AreaPath",
         },

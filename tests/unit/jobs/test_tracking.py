@@ -85,6 +85,7 @@ def test_links_can_be_said_and_those_without_a_target_are_left_out() -> None:
     }
     assert check_with(WorkItemJob.facts, with_) == ()
     assert check_with(WorkItemJob.facts, {"title": "Look", "links": "none"})
+    assert check_with(WorkItemJob.facts, {"title": "Look", "fields": {"../relations": "x"}})
 
 
 @pytest.mark.parametrize("what", ["work-item", "pull-request"])
