@@ -10,6 +10,7 @@ import pytest
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunStore
+from tests.azure_offers import AzureOffered
 from tests.builders import a_job, a_run
 from tests.deliveries import MemoryDelivery, Offered
 from tests.forge import running_forge
@@ -36,9 +37,13 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         item.add_marker(pytest.mark.soak)
 
 
-@pytest.fixture
-def offered() -> Offered:
-    return MemoryDelivery()
+@pytest.fixture(params=["memory", "azure"])
+def offered(request: pytest.FixtureRequest, tmp_path: Path) -> Generator[Offered]:
+    if request.param == "memory":
+        yield MemoryDelivery()
+        return
+    with running_forge(tmp_path / "forge") as forge:
+        yield AzureOffered(forge)
 
 
 @pytest.fixture
