@@ -14,6 +14,7 @@ from factory_runtime.services.engine import Walk
 from factory_runtime.services.request_desk import RequestDesk
 from factory_runtime.services.run_attempt import publish_attempt
 from factory_runtime.telemetry import worker_name
+from tests.builders import TENANT
 from tests.deliveries import MemoryDelivery, OfferingGitHost
 from tests.undoing import UndoFactory
 
@@ -25,6 +26,9 @@ class OfferingFactory(UndoFactory):
         super().__init__(folder)
         self.offering = OfferingGitHost()
         self.host = self.offering
+        self.offering.ensure_repository(
+            TENANT, "shop", "orders", effect_key="run-0:generate", description="Takes orders"
+        )
         self.job_types |= {
             one.facts.name: one for one in (PipelineRun(), PullRequestJob(), WorkItemJob())
         }

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from factory_runtime.domain.errors import InputError
 from factory_runtime.domain.records import Effect
+from factory_runtime.domain.repository import check_repository_name
 from factory_runtime.domain.result import JobResult
 from factory_runtime.ports import Delivery, GitHost, JobContext
 
@@ -19,6 +21,16 @@ def offered_by_host(context: JobContext) -> Delivery | None:
     if delivery is None:
         context.log(f"nothing to do: the host {context.host.name} has repositories alone")
     return delivery
+
+
+def check_ours(context: JobContext, repository: str) -> None:
+    """Raises InputError: the factory has not made it. What others have made is theirs to build."""
+    facts, name = context.facts, check_repository_name(repository)
+    if context.host.find_repository(facts.tenant_id, facts.project_id, name) is None:
+        raise InputError(
+            f"the factory has made no repository {facts.project_id}/{name}",
+            hint="name one that a run of this project has made",
+        )
 
 
 def not_offered(*outputs: str) -> JobResult:

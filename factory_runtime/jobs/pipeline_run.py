@@ -14,6 +14,7 @@ from factory_runtime.domain.template import JobTypeFacts, RetryPolicy
 from factory_runtime.jobs.build_log import keep_log
 from factory_runtime.jobs.delivering import (
     LINE_SCHEMA,
+    check_ours,
     not_offered,
     offered_by_host,
     probed_delivery,
@@ -165,6 +166,7 @@ def _queue(
 def _ensure_pipeline(context: JobContext, delivery: Delivery, with_: Mapping[str, Any]) -> Pipeline:
     facts, repository = context.facts, with_["repository"]
     name = with_.get("name", repository)
+    check_ours(context, repository)
     order = PipelineOrder(
         facts.project_id, repository, name, with_.get("file", _FILE), facts.effect_key
     )

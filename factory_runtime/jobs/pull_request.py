@@ -11,6 +11,7 @@ from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.jobs.delivering import (
     LINE_SCHEMA,
     TEXT_SCHEMA,
+    check_ours,
     named_of,
     not_offered,
     offered_by_host,
@@ -65,6 +66,7 @@ class PullRequestJob:
         if delivery is None:
             return not_offered("id", "url", "status", "branch", "target")
         facts, repository, branch = context.facts, with_["repository"], with_["branch"]
+        check_ours(context, repository)
         probed_by = {"project_id": facts.project_id, "repository": repository}
         place = f"{facts.project_id}/{repository}"
         context.intend(_KIND, f"pull request of {branch} in {place}", probed_by)

@@ -20,8 +20,8 @@ from pydantic import BaseModel, Field
 
 from factory_runtime.domain.errors import HostBusyError, NotFoundError
 from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient, route
+from factory_runtime.hosts.azure_devops.lookup import Linked, ref_of
 from factory_runtime.hosts.azure_devops.marks import is_mark, mark_of
-from factory_runtime.hosts.azure_devops.places import Linked, ref_of
 from factory_runtime.ports import Build, BuildOrder, BuildResult, BuildStatus
 
 SETTLING = timedelta(seconds=15)

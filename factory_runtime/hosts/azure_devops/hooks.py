@@ -10,8 +10,8 @@ from __future__ import annotations
 from pydantic import BaseModel, Field
 
 from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient, route
+from factory_runtime.hosts.azure_devops.lookup import get_project, get_repository
 from factory_runtime.hosts.azure_devops.marks import mark_of
-from factory_runtime.hosts.azure_devops.places import get_project, get_repository
 from factory_runtime.ports import HookOrder
 
 _SOURCE = {

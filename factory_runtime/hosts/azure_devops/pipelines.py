@@ -12,8 +12,9 @@ from __future__ import annotations
 
 from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient, route
 from factory_runtime.hosts.azure_devops.errors import TakenError
+from factory_runtime.hosts.azure_devops.lookup import Linked, get_repository
 from factory_runtime.hosts.azure_devops.marks import mark_of, tenant_mark
-from factory_runtime.hosts.azure_devops.places import Linked, RepositoryPlace, get_repository
+from factory_runtime.hosts.azure_devops.repositories import HostedRepository
 from factory_runtime.ports import Pipeline, PipelineOrder
 
 _FOLDER = "\\factory\\"
@@ -57,7 +58,7 @@ class Pipelines:
         return self._first(project, name, folder, {"path": folder})
 
     def _of_earlier_run(
-        self, project: str, tenant_id: str, order: PipelineOrder, repository: RepositoryPlace
+        self, project: str, tenant_id: str, order: PipelineOrder, repository: HostedRepository
     ) -> _Pipeline | None:
         """One of this tenant's for the same file: another beside it would build each push twice."""
         query = {
@@ -76,7 +77,7 @@ class Pipelines:
         return min(ours, key=lambda one: one.id, default=None)
 
     def _create(
-        self, project: str, order: PipelineOrder, mark: str, repository: RepositoryPlace
+        self, project: str, order: PipelineOrder, mark: str, repository: HostedRepository
     ) -> Pipeline:
         body = {
             "name": order.name,

@@ -14,13 +14,12 @@ from pydantic import BaseModel, Field
 from factory_runtime.domain.errors import ConflictError
 from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient, route
 from factory_runtime.hosts.azure_devops.errors import TakenError
-from factory_runtime.hosts.azure_devops.marks import mark_of
-from factory_runtime.hosts.azure_devops.places import (
+from factory_runtime.hosts.azure_devops.lookup import (
     HEADS,
-    RepositoryPlace,
     get_repository,
     ref_of,
 )
+from factory_runtime.hosts.azure_devops.marks import mark_of
 from factory_runtime.ports import PullRequest, PullRequestOrder, PullRequestStatus
 
 _PAGE = 100
@@ -42,10 +41,10 @@ class _Review(BaseModel):
     target: str = Field(alias="targetRefName")
     description: str = ""
 
-    def told(self, repository: RepositoryPlace, *, created: bool = False) -> PullRequest:
+    def told(self, page: str, *, created: bool = False) -> PullRequest:
         return PullRequest(
             id=str(self.id),
-            url=f"{repository.web}/pullrequest/{self.id}",
+            url=f"{page}/pullrequest/{self.id}",
             branch=self.source.removeprefix(HEADS),
             target=self.target.removeprefix(HEADS),
             status=_STATUSES.get(self.status, PullRequestStatus.OPEN),
@@ -67,13 +66,14 @@ class PullRequests:
         """
         project = self._client.access.project_of(tenant_id, order.project_id)
         repository = get_repository(self._client, project, order.repository)
+        page = self._client.access.clone_url(project, repository.name)
         mark, source = _comment(tenant_id, order.effect_key), ref_of(order.branch)
-        found = self._find(project, repository, mark, source)
+        found = self._find(project, repository.id, mark, source)
         if found is not None:
-            return found.told(repository)
+            return found.told(page)
         body = {
             "sourceRefName": source,
-            "targetRefName": ref_of(order.target or repository.default_ref or "main"),
+            "targetRefName": ref_of(order.target or repository.default_branch or "main"),
             "title": order.title,
             "description": f"{mark}\n{order.description}"[:_LONGEST],
             "workItemRefs": [{"id": one} for one in order.work_items],
@@ -81,22 +81,23 @@ class PullRequests:
         try:
             made = self._client.post(_Review, _all(project, repository.id), body)
         except TakenError as exc:  # TF401179
-            found = self._find(project, repository, mark, source)
+            found = self._find(project, repository.id, mark, source)
             if found is None:
                 raise ConflictError(
                     f"{order.branch} of {project}/{order.repository} has a pull request already",
                     hint="merge or abandon it, then retry",
                 ) from exc
-            return found.told(repository)
-        return made.told(repository, created=True)
+            return found.told(page)
+        return made.told(page, created=True)
 
     def find(
         self, tenant_id: str, project_id: str, name: str, effect_key: str
     ) -> PullRequest | None:
         project = self._client.access.project_of(tenant_id, project_id)
         repository = get_repository(self._client, project, name)
-        found = self._find(project, repository, _comment(tenant_id, effect_key))
-        return None if found is None else found.told(repository)
+        found = self._find(project, repository.id, _comment(tenant_id, effect_key))
+        page = self._client.access.clone_url(project, repository.name)
+        return None if found is None else found.told(page)
 
     def abandon(self, tenant_id: str, project_id: str, name: str, pull_request_id: str) -> None:
         project = self._client.access.project_of(tenant_id, project_id)
@@ -106,12 +107,12 @@ class PullRequests:
             self._client.patch(_Review, path, {"status": "abandoned"})
 
     def _find(
-        self, project: str, repository: RepositoryPlace, mark: str, source: str | None = None
+        self, project: str, repository_id: str, mark: str, source: str | None = None
     ) -> _Review | None:
         query = {"searchCriteria.status": "all"}
         if source is not None:
             query["searchCriteria.sourceRefName"] = source
-        found = self._list(_all(project, repository.id), query)
+        found = self._list(_all(project, repository_id), query)
         return next((one for one in found if one.description.startswith(mark)), None)
 
     def _list(self, path: str, query: dict[str, str]) -> Iterator[_Review]:

@@ -17,8 +17,8 @@ from pydantic import BaseModel, Field
 from factory_runtime.domain.errors import InputError
 from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient, route
 from factory_runtime.hosts.azure_devops.errors import MissingError
+from factory_runtime.hosts.azure_devops.lookup import Linked, get_repository
 from factory_runtime.hosts.azure_devops.marks import mark_of
-from factory_runtime.hosts.azure_devops.places import Linked, get_repository
 from factory_runtime.ports import Link, WorkItem, WorkItemOrder
 
 _PATCH = "application/json-patch+json"

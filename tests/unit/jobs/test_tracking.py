@@ -149,3 +149,12 @@ def test_a_host_that_offers_nothing_has_nothing_done(factory: OfferingFactory) -
     assert factory.drive(walk).status is RunStatus.SUCCEEDED
     assert [walk.outputs[step]["offered"] for step in ("build", "ask", "track")] == [False] * 3
     assert factory.effects(walk.run) == ()
+
+
+def test_what_others_have_made_is_theirs_to_build_and_to_merge(factory: OfferingFactory) -> None:
+    build, ask = (step.replace("orders", "billing") for step in (BUILD, REQUEST))
+    walk = start(factory, build, ask)
+    for step in ("build", "ask"):
+        factory.attempt(walk, step)
+        assert factory.jobs(walk.run)[step].status is JobStatus.FAILED
+    assert factory.effects(walk.run) == ()

@@ -1,4 +1,4 @@
-"""Projects and repositories by their names, as what is made beside them needs them."""
+"""What there is already, by its name; and its pages for people."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from factory_runtime.domain.errors import InputError
 from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient, route
+from factory_runtime.hosts.azure_devops.repositories import HostedRepository, Project, Repositories
 
 HEADS = "refs/heads/"
 
@@ -22,33 +23,17 @@ class Linked(BaseModel):
         return str(self.links.get(kind, {}).get("href", ""))
 
 
-class ProjectPlace(BaseModel):
-    """``TeamProjectReference``."""
-
-    id: str
-
-
-class RepositoryPlace(BaseModel):
-    """``GitRepository``."""
-
-    id: str
-    name: str
-    project: ProjectPlace
-    default_ref: str | None = Field(default=None, alias="defaultBranch")
-    web: str = Field(default="", alias="webUrl")
-
-
-def get_project(client: AzureDevOpsClient, project: str) -> ProjectPlace:
+def get_project(client: AzureDevOpsClient, project: str) -> Project:
     """Raises InputError: it is not there."""
-    found = client.find(ProjectPlace, route(None, "projects", project))
+    found = client.find(Project, route(None, "projects", project))
     if found is None:
         raise InputError(f"{client.access.name} has no project {project}")
     return found
 
 
-def get_repository(client: AzureDevOpsClient, project: str, name: str) -> RepositoryPlace:
+def get_repository(client: AzureDevOpsClient, project: str, name: str) -> HostedRepository:
     """Raises InputError: it is not there."""
-    found = client.find(RepositoryPlace, route(project, "git", "repositories", name))
+    found = Repositories(client, project).find(name)
     if found is None:
         raise InputError(f"{client.access.name} has no repository {project}/{name}")
     return found
