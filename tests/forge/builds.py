@@ -38,31 +38,20 @@ def queue(
     variables: dict[str, str],
     parameters: dict[str, Any],
 ) -> Json:
-    repo = world.repositories.get(one["repository"])
-    if repo is None:
-        raise _refused("The repository no longer exists.")
-    ref = branch or repo.default_branch or "refs/heads/main"
-    ref = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
-    commit = repo.refs().get(ref)
-    if commit is None:
-        raise _refused(f"Could not find the branch {ref} in repository {repo.name}.")
-    commit = version or commit
-    file = repo.git("show", f"{commit}:{one['file']}", fails=True)
-    if not file:
-        raise _refused(f"/{one['file']}: File /{one['file']} not found in repository {repo.name}.")
+    """A build of a definition, waiting to be started."""
+    ref, commit, file = _source(world, one, branch, version)
     _check_inputs(one, file, variables, parameters)
-    identity = world.identity(asked.token)
     made: Json = {
         "id": next(world.ids),
         "definition": one["id"],
         "project": one["project"],
-        "repository": repo.id,
+        "repository": one["repository"],
         "status": "notStarted",
         "queueTime": now(),
         "sourceBranch": ref,
         "sourceVersion": commit,
         "reason": "manual",
-        "by": identity,
+        "by": world.identity(asked.token),
         "variables": variables,
         "templateParameters": {key: str(value) for key, value in parameters.items()},
         "tags": [],
@@ -73,6 +62,25 @@ def queue(
     if world.builds_end_at_once:
         end(world, made["id"], world.builds_end_at_once)
     return made
+
+
+def _source(
+    world: World, one: Json, branch: str | None, version: str | None
+) -> tuple[str, str, str]:
+    """The branch and commit that it builds, and what its file says there."""
+    repo = world.repositories.get(one["repository"])
+    if repo is None:
+        raise _refused("The repository no longer exists.")
+    ref = branch or repo.default_branch or "refs/heads/main"
+    ref = ref if ref.startswith("refs/") else f"refs/heads/{ref}"
+    head = repo.refs().get(ref)
+    if head is None:
+        raise _refused(f"Could not find the branch {ref} in repository {repo.name}.")
+    commit = version or head
+    file = repo.git("show", f"{commit}:{one['file']}", fails=True)
+    if not file:
+        raise _refused(f"/{one['file']}: File /{one['file']} not found in repository {repo.name}.")
+    return ref, commit, file
 
 
 def _check_inputs(

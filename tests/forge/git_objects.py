@@ -26,9 +26,10 @@ def _list_refs(world: World, asked: Asked) -> Answer:
     repo = repository(world, asked)
     # A filter is where a name begins: "heads/main" finds main2, too.
     start, inside = f"refs/{asked.query.get('filter', '')}", asked.query.get("filterContains", "")
+    ids = repo.refs()
     names = [
         name
-        for name in sorted(repo.refs())
+        for name in ids
         if name.startswith(start)
         and inside in name
         and name > asked.query.get("continuationToken", "")
@@ -36,7 +37,6 @@ def _list_refs(world: World, asked: Asked) -> Answer:
     page = names[: asked.number("$top", len(names))]
     headers = {"x-ms-continuationtoken": page[-1]} if 0 < len(page) < len(names) else {}
     told: list[Json] = []
-    ids = repo.refs()
     for name in page:
         one = {
             "name": name,

@@ -14,7 +14,7 @@ from tests.forge.pipelines import project_of
 from tests.forge.route import Needs, Route, both
 from tests.forge.speech import Answer, Asked, RefusedError
 from tests.forge.wiql import UnknownQueryError, condition
-from tests.forge.world import Json, World, now
+from tests.forge.world import Json, Project, World, now
 
 TYPES = ("Bug", "Epic", "Feature", "Issue", "Task", "User Story")
 _FIELD = re.compile(r"(System|Microsoft\.VSTS)\.[\w.]+")
@@ -105,20 +105,7 @@ def _create(world: World, asked: Asked) -> Answer:
             "not have permission to access it."
         )
         raise RefusedError(404, "WorkItemTypeNotFoundException", message)
-    who = world.identity(asked.token)
-    fields: Json = {
-        "System.AreaPath": project.name,
-        "System.TeamProject": project.name,
-        "System.IterationPath": project.name,
-        "System.WorkItemType": kind,
-        "System.State": "To Do",
-        "System.Reason": "Added to backlog",
-        "System.CreatedDate": now(),
-        "System.CreatedBy": who,
-        "System.ChangedDate": now(),
-        "System.ChangedBy": who,
-        "System.CommentCount": 0,
-    }
+    fields = _fields_of_new(project, kind, world.identity(asked.token))
     relations: list[Json] = []
     _patched(fields, relations, 0, asked.body)
     if not fields.get("System.Title"):
@@ -138,6 +125,22 @@ def _create(world: World, asked: Asked) -> Answer:
     if not asked.flag("validateOnly"):
         world.work_items[made["id"]] = made
     return Answer(_told(world, made, relations=True))
+
+
+def _fields_of_new(project: Project, kind: str, who: Json) -> Json:
+    return {
+        "System.AreaPath": project.name,
+        "System.TeamProject": project.name,
+        "System.IterationPath": project.name,
+        "System.WorkItemType": kind,
+        "System.State": "To Do",
+        "System.Reason": "Added to backlog",
+        "System.CreatedDate": now(),
+        "System.CreatedBy": who,
+        "System.ChangedDate": now(),
+        "System.ChangedBy": who,
+        "System.CommentCount": 0,
+    }
 
 
 def _told(world: World, one: Json, *, relations: bool) -> Json:
