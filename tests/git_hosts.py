@@ -133,6 +133,7 @@ class AzureOutside(BareOutside):
     def __init__(self, folder: Path, forge: Forge) -> None:
         super().__init__(folder)
         self.forge = forge
+        self.machines = 0
         for project in ("acme-shop", "acme-other", "globex-shop"):
             forge.add_project(project)
         self.host = self.a_host(folder / "mirrors")
@@ -142,6 +143,12 @@ class AzureOutside(BareOutside):
         tokens = personal_token(token or self.forge.add_token())
         access = AzureDevOps(self.forge.url, tokens, "{tenant}-{project}")
         return AzureDevOpsGitHost(AzureDevOpsClient(access), mirrors, lambda: AT)
+
+    def elsewhere(self) -> AzureOutside:
+        """From now on another machine, which has no copy of anything."""
+        self.machines += 1
+        self.host = self.a_host(self.folder / f"mirrors-{self.machines}")
+        return self
 
     def bare(self, name: str) -> Path:
         return self.forge.repository("acme-shop", name).folder

@@ -90,7 +90,8 @@ class Place:
         )
 
     def is_named(self, found: Found) -> bool:
-        return found.hosted.name == self.name
+        """Whether it is under its name, which the host finds in any case."""
+        return found.hosted.name.casefold() == self.name
 
     def is_begun(self, found: Found) -> bool:
         """Whether it was only just begun: there is nothing in it yet, not even a mark."""
