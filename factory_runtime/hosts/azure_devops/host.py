@@ -229,12 +229,11 @@ def _published(
 ) -> Commit | None:
     """The commit, found or made and pushed, again where somebody else was faster."""
     publication = _publication(place, found, mirror, naming)
-    title = f"Factory: {naming[0][1]}"
 
     def attempt() -> Commit | None:
         mirror.remote.fetch()
         beside = None if reverts is None else publication.branch_of(reverts)
-        return publication.ensure(title, make, beside)
+        return publication.ensure(make, beside)
 
     commit = steadily(mirror.place, attempt)
     return commit and _linked(place, commit)

@@ -16,6 +16,7 @@ from factory_runtime.hosts.azure_devops.access import (
     personal_token,
 )
 from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient
+from factory_runtime.hosts.azure_devops.delivery import AzureDevOpsDelivery
 from factory_runtime.hosts.azure_devops.host import AzureDevOpsGitHost
 from factory_runtime.hosts.azure_devops.vault import SCOPE, VaultToken
 
@@ -32,7 +33,9 @@ def open_azure_devops(fields: Mapping[str, Any], mirrors: Path) -> AzureDevOpsGi
     """
     projects = str(fields.get("projects") or "{project}")
     access = AzureDevOps(str(fields["url"]), _tokens(fields), projects)
-    return AzureDevOpsGitHost(AzureDevOpsClient(access), mirrors, lambda: datetime.now(UTC))
+    client = AzureDevOpsClient(access)
+    delivery = AzureDevOpsDelivery(client)
+    return AzureDevOpsGitHost(client, mirrors, lambda: datetime.now(UTC), delivery)
 
 
 def _tokens(fields: Mapping[str, Any]) -> Tokens:

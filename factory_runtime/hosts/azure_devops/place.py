@@ -145,7 +145,8 @@ class Place:
                 self.repositories.delete(hosted.id)
 
     def reviews(self, found: Found) -> Reviews:
-        return Reviews(self._client, self._project, found.hosted.id, self.page)
+        owner = (self.tenant_id, self.project_id)
+        return Reviews(self._client, owner, found.hosted, self.name)
 
     @contextmanager
     def mirror(self, hosted: HostedRepository) -> Generator[Mirror]:

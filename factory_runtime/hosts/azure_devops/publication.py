@@ -57,11 +57,10 @@ class Publication:
                 return review and replace(found, pull_request=self.reviews.told(review))
         return self._find_merged(self.reviews.line_of(self._run))
 
-    def ensure(self, title: str, make: Make, beside: str | None = None) -> Commit | None:
+    def ensure(self, make: Make, beside: str | None = None) -> Commit | None:
         """The commit, found or made and pushed.
 
         Args:
-            title: of a pull request.
             make: makes it.
             beside: a branch of a run that it belongs onto.
 
@@ -74,7 +73,7 @@ class Publication:
         for branch, head in {self.target: default, **self.mirror.run_branches()}.items():
             found = self._at(head)
             if found is not None:
-                return found if branch == self.target else self._asked(found, branch, title)
+                return found if branch == self.target else self._asked(found, branch)
         line = self.reviews.line_of(self._run)
         found = self._find_merged(line)
         if found is not None:
@@ -88,7 +87,7 @@ class Publication:
         if branch in branches or not self._pushed(commit, default):
             ref = f"refs/heads/{branch}"
             self.mirror.remote.push(commit.sha, ref, branches.get(branch))
-            return self._asked(commit, branch, title)
+            return self._asked(commit, branch)
         return commit
 
     def branch_of(self, sha: str) -> str | None:
@@ -110,8 +109,8 @@ class Publication:
             return False
         return True
 
-    def _asked(self, commit: Commit, branch: str, title: str) -> Commit:
-        review = self.reviews.ensure(branch, self.target, self._run, title)
+    def _asked(self, commit: Commit, branch: str) -> Commit:
+        review = self.reviews.ensure(branch, self.target, self._run)
         return replace(commit, pull_request=review)
 
     def _find_merged(self, line: Line) -> Commit | None:

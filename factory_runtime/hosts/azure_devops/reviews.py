@@ -15,11 +15,12 @@ from pydantic import BaseModel, Field
 from factory_runtime.domain.errors import HostRejectedError
 from factory_runtime.domain.ids import digest_of
 from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient, route
-from factory_runtime.hosts.azure_devops.errors import TakenError
+from factory_runtime.hosts.azure_devops.lookup import HEADS
 from factory_runtime.hosts.azure_devops.mirror import RUN_BRANCHES
-from factory_runtime.ports import PullRequest, PullRequestStatus
+from factory_runtime.hosts.azure_devops.pull_requests import PullRequests
+from factory_runtime.hosts.azure_devops.repositories import HostedRepository
+from factory_runtime.ports import PullRequest, PullRequestOrder, PullRequestStatus
 
-_HEADS = "refs/heads/"
 _PAGE = 100
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")
 _STATUSES = {
@@ -76,11 +77,16 @@ class Reviews:
     """Those of one repository. Raises as ``AzureDevOpsClient``."""
 
     def __init__(
-        self, client: AzureDevOpsClient, project: str, repository_id: str, page: str
+        self,
+        client: AzureDevOpsClient,
+        owner: tuple[str, str],
+        repository: HostedRepository,
+        name: str,
     ) -> None:
-        self._client = client
-        self._path = route(project, "git", "repositories", repository_id, "pullrequests")
-        self._page = page
+        self._client, self._owner, self._name = client, owner, name
+        project = client.access.project_of(*owner)
+        self._path = route(project, "git", "repositories", repository.id, "pullrequests")
+        self._page = client.access.clone_url(project, name)
 
     def line_of(self, run: str) -> Line:
         """Where the commits of a run go.
@@ -106,44 +112,39 @@ class Reviews:
 
     def of_branch(self, branch: str) -> Iterator[Review]:
         """All that there are for a branch, the newest first."""
-        yield from self._search("all", sourceRefName=f"{_HEADS}{branch}")
+        yield from self._search("all", sourceRefName=f"{HEADS}{branch}")
 
     def merges(self) -> set[str]:
         """Ids of the commits that merging our pull requests has made."""
         done = self._search("completed")
-        ours = (one for one in done if one.source.startswith(f"{_HEADS}{RUN_BRANCHES}"))
+        ours = (one for one in done if one.source.startswith(f"{HEADS}{RUN_BRANCHES}"))
         return {one.merge.sha for one in ours if one.merge is not None}
 
-    def ensure(self, branch: str, target: str, run: str, title: str) -> PullRequest:
+    def ensure(self, branch: str, target: str, run: str) -> PullRequest:
         """The pull request of a branch of ours, found or opened."""
         found = next(self.of_branch(branch), None)
         if found is not None:
             return self.told(found)
-        body = {
-            "sourceRefName": f"{_HEADS}{branch}",
-            "targetRefName": f"{_HEADS}{target}",
-            "title": title,
-            "description": f"What {run} has made, a commit for each step.\n\nFactory-Effect: {run}",
-        }
-        try:
-            made = self._client.post(Review, self._path, body)
-        except TakenError:
-            # TF401179: another process was faster.
-            found = next(self.of_branch(branch), None)
-            if found is None:
-                raise
-            return self.told(found)
-        return self.told(made, created=True)
+        tenant_id, project_id = self._owner
+        order = PullRequestOrder(
+            project_id=project_id,
+            repository=self._name,
+            branch=branch,
+            title=f"Factory: {run}",
+            description=f"What {run} has made, a commit for each step.\n\nFactory-Effect: {run}",
+            effect_key=branch,
+            target=target,
+        )
+        return PullRequests(self._client).ensure(tenant_id, order)
 
-    def told(self, review: Review, *, created: bool = False) -> PullRequest:
+    def told(self, review: Review) -> PullRequest:
         """As the rest of the factory knows it."""
         return PullRequest(
             id=str(review.id),
             url=f"{self._page}/pullrequest/{review.id}",
-            branch=review.source.removeprefix(_HEADS),
-            target=review.target.removeprefix(_HEADS),
+            branch=review.source.removeprefix(HEADS),
+            target=review.target.removeprefix(HEADS),
             status=_STATUSES.get(review.status, PullRequestStatus.OPEN),
-            created=created,
         )
 
     def _search(self, status: str, **criteria: str) -> Iterator[Review]:
