@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from factory_runtime.hosts.azure_devops.origin import Origin
 from factory_runtime.hosts.azure_devops.place import Found, Place, refused
 from factory_runtime.hosts.azure_devops.publication import Make, Publication
 from factory_runtime.hosts.azure_devops.removal import remove
+from factory_runtime.hosts.azure_devops.repositories import HostedRepository, Repositories
 from factory_runtime.hosts.commits import steadily, try_commit, try_revert
 from factory_runtime.hosts.fast_import import FastImport
 from factory_runtime.hosts.history import BRANCH, read_log
@@ -181,10 +182,24 @@ class AzureDevOpsGitHost:
         except MissingError:
             return False
 
+    def copies_of(self, tenant_id: str, project_id: str) -> Mapping[str, Path]:
+        hosted = Repositories(
+            self._client, self._client.access.project_of(tenant_id, project_id)
+        ).list()
+        return {one.name: self._copy(tenant_id, project_id, one) for one in hosted}
+
+    def _copy(self, tenant_id: str, project_id: str, hosted: HostedRepository) -> Path:
+        with self._place_of(tenant_id, project_id, hosted.id).mirror(hosted) as mirror:
+            mirror.remote.fetch()
+            mirror.stand_on(mirror.branches().get(hosted.default_branch or BRANCH))
+            return mirror.place
+
     def _place(self, tenant_id: str, project_id: str, name: str) -> Place:
+        return self._place_of(tenant_id, project_id, check_repository_name(name))
+
+    def _place_of(self, tenant_id: str, project_id: str, name: str) -> Place:
         check_owner(tenant_id, project_id)
-        owner = (tenant_id, project_id)
-        return Place(self._client, self._mirrors, self._now, owner, check_repository_name(name))
+        return Place(self._client, self._mirrors, self._now, (tenant_id, project_id), name)
 
 
 def _told(place: Place, found: Found, *, created: bool = False) -> Repository:

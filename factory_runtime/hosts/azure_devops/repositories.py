@@ -21,9 +21,9 @@ class Project(BaseModel):
 
 
 class HostedRepository(BaseModel):
-    """``GitRepository``."""
+    """``GitRepository``. Its id becomes part of a path of ours."""
 
-    id: str
+    id: str = Field(pattern=r"^[0-9A-Za-z-]{1,64}$")
     name: str
     project: Project
     default_ref: str | None = Field(default=None, alias="defaultBranch")
@@ -57,6 +57,9 @@ class Repositories:
 
     def find(self, name: str) -> HostedRepository | None:
         return self._client.find(HostedRepository, self._route(name))
+
+    def list(self) -> tuple[HostedRepository, ...]:
+        return tuple(self._client.list(HostedRepository, self._route()))
 
     def create(self, name: str) -> HostedRepository:
         """Raises TakenError: there is one of that name."""
