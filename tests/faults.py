@@ -184,6 +184,9 @@ class FaultyStore:
     def migrating_tenants(self) -> tuple[str, ...]:
         return self._store.migrating_tenants()
 
+    def tenants_of_expired_artifacts(self, now: datetime) -> tuple[str, ...]:
+        return self._store.tenants_of_expired_artifacts(now)
+
     def tenants_of_old_packages(self, expired_at: datetime) -> tuple[str, ...]:
         return self._store.tenants_of_old_packages(expired_at)
 

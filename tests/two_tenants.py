@@ -15,6 +15,7 @@ from factory_runtime.domain.api_key import ApiKey
 from factory_runtime.domain.body import Body, BodyReference
 from factory_runtime.domain.callback import Callback
 from factory_runtime.domain.dead_letter import LetterFilter, LetterStatus
+from factory_runtime.domain.hold import Hold, HoldScope
 from factory_runtime.domain.memory import (
     ContextPackage,
     ForgetScope,
@@ -74,7 +75,9 @@ JOB = a_claimed_job(RUN)
 CHECKPOINT = a_checkpoint(JOB)
 BREAKER = a_breaker(failures=5, open_until=after(60))
 ATTEMPT = an_attempt(JOB)
-ARTIFACT = an_artifact(RUN)
+ARTIFACT = an_artifact(RUN, uri="artifact:sha256:" + "a" * 64, sha256="a" * 64, expires_at=after(2))
+HOLD = Hold(TENANT, "hold-1", HoldScope.RUN, RUN.id, RUN.project_id, "asked", after(0), "ada")
+DYING = "b" * 64
 EFFECT = an_effect(RUN)
 MESSAGE = a_message()
 TEMPLATE = a_template_record()
@@ -159,6 +162,9 @@ NOT_FOUND: dict[str, Call] = {
     "add_artifacts": lambda tx: tx.add_artifacts([foreign(ARTIFACT)]),
     "get_artifact": lambda tx: tx.get_artifact(ARTIFACT.id),
     "touch_artifact": lambda tx: tx.touch_artifact(ARTIFACT.id, after(1)),
+    "set_expiry": lambda tx: tx.set_expiry(ARTIFACT.id, after(1), once_downloaded=True),
+    "get_hold": lambda tx: tx.get_hold(HOLD.id),
+    "save_hold": lambda tx: tx.save_hold(replace(foreign(HOLD), reason="stolen")),
     "add_event": lambda tx: tx.add_event(foreign(an_event(RUN))),
     "intend_effect": lambda tx: tx.intend_effect(foreign(EFFECT)),
     "intend_elsewhere": lambda tx: tx.intend_elsewhere(EFFECT, replace(EFFECT, target="stolen")),
@@ -206,6 +212,15 @@ EMPTY: dict[str, Call] = {
     "list_jobs": lambda tx: tx.list_jobs(RUN.id),
     "list_attempts": lambda tx: tx.list_attempts(RUN.id),
     "list_artifacts": lambda tx: tx.list_artifacts(),
+    "expired_artifacts": lambda tx: tx.expired_artifacts(after(99), 9),
+    "list_holds": lambda tx: tx.list_holds(),
+    "is_held": lambda tx: tx.is_held(ARTIFACT),
+    "dying_bodies": lambda tx: tx.dying_bodies(9),
+    "count_dying": lambda tx: tx.count_dying(),
+    "kept_digests": lambda tx: tx.kept_digests([str(ARTIFACT.sha256)], after(1)),
+    "referred_digests": lambda tx: tx.referred_digests([TEMPLATE.digest]),
+    "named_by_living_runs": lambda tx: tx.named_by_living_runs(9).bodies,
+    "oldest_attempt": lambda tx: tx.oldest_attempt(),
     "find_last_event": lambda tx: tx.find_last_event(RUN.id),
     "list_events": lambda tx: tx.list_events(RUN.id),
     "list_effects": lambda tx: tx.list_effects(),
@@ -321,6 +336,11 @@ BESIDE: dict[str, Call] = {
     "save_publication": lambda tx: tx.save_publication(
         replace(foreign(PUBLICATION), origin="stolen")
     ),
+    "add_hold": lambda tx: tx.add_hold(foreign(HOLD)),
+    "mark_dying": lambda tx: tx.mark_dying([DYING], after(9)),
+    "take_mark": lambda tx: tx.take_mark([DYING]),
+    "lock_dying": lambda tx: tx.lock_dying(DYING),
+    "note_body_deleted": lambda tx: tx.note_body_deleted(str(ARTIFACT.sha256), after(9)),
     "add_audit": lambda tx: tx.add_audit([foreign(AUDIT)]),
     "add_seals": lambda tx: tx.add_seals([foreign(SEAL)]),
     "stray_audit": lambda tx: tx.stray_audit(9),
@@ -364,6 +384,7 @@ SMUGGLED: dict[str, Call] = {
     "save_policy": lambda tx: tx.save_policy(POLICY),
     "save_deployment": lambda tx: tx.save_deployment(DEPLOYMENT),
     "save_publication": lambda tx: tx.save_publication(PUBLICATION),
+    "add_hold": lambda tx: tx.add_hold(HOLD),
     "add_audit": lambda tx: tx.add_audit([AUDIT]),
     "add_seals": lambda tx: tx.add_seals([SEAL]),
     "save_set_aside": lambda tx: tx.save_set_aside(ASIDE),
@@ -393,6 +414,8 @@ def settle(store: RunStore) -> None:
         tx.add_run(RUN, [JOB])
         tx.add_attempt(ATTEMPT)
         tx.add_artifacts([ARTIFACT])
+        tx.add_hold(HOLD)
+        tx.mark_dying([DYING], after(0))
         tx.intend_effect(EFFECT)
         tx.add_message(MESSAGE)
         tx.register_template(TEMPLATE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -19,6 +19,20 @@ class ArtifactKind(StrEnum):
     DOCUMENT = "document"
     LOG = "log"
     FILE = "file"
+
+
+class ArtifactType(StrEnum):
+    """What it is to those who read it: ``services.artifact_readers`` says who may."""
+
+    GENERATED_FILE = "generated-file"
+    DATA_EXPORT = "data-export"
+    ANALYSIS_RESULT = "analysis-result"
+    MESSAGE_CONTENT = "message-content"
+
+    @classmethod
+    def of(cls, kind: ArtifactKind) -> ArtifactType:
+        """What things of this kind are, where their job does not say."""
+        return cls.ANALYSIS_RESULT if kind is ArtifactKind.LOG else cls.GENERATED_FILE
 
 
 class Classification(StrEnum):
@@ -39,6 +53,9 @@ class ArtifactDraft:
             lies in artifact storage.
         sha256: digest of the body, as 64 hex digits; None for what has no bytes of its own.
         size: bytes, or None likewise.
+        type: None is what things of its kind are.
+        expires: how long it is kept; None is for good.
+        once_downloaded: it expires when somebody has got all of it, if that comes first.
     """
 
     kind: ArtifactKind
@@ -49,6 +66,9 @@ class ArtifactDraft:
     sha256: str | None = None
     classification: Classification = Classification.INTERNAL
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    type: ArtifactType | None = None
+    expires: timedelta | None = None
+    once_downloaded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +77,9 @@ class Artifact:
 
     Attributes:
         creator: the attempt key that made it.
+        expires_at: from then on nobody reads it, and the sweep may delete its body; None is never.
+        once_downloaded: it expires soon after somebody has got all of it.
+        body_deleted_at: since when its bytes are gone; the record stays.
     """
 
     id: str
@@ -76,8 +99,14 @@ class Artifact:
     accessed_at: datetime | None = None
     expires_at: datetime | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    type: ArtifactType = ArtifactType.GENERATED_FILE
+    once_downloaded: bool = False
+    body_deleted_at: datetime | None = None
 
     @property
     def has_body(self) -> bool:
         """Whether artifact storage holds its bytes."""
-        return self.uri.startswith("artifact:")
+        return self.uri.startswith("artifact:") and self.body_deleted_at is None
+
+    def has_expired(self, now: datetime) -> bool:
+        return self.expires_at is not None and self.expires_at <= now

@@ -229,6 +229,10 @@ class ArtifactNotFoundError(NotFoundError):
     """No such artifact for this tenant, or its body is gone."""
 
 
+class HoldNotFoundError(NotFoundError):
+    """No such hold for this tenant."""
+
+
 class TemplateNotFoundError(NotFoundError):
     """No such template in the store."""
 

@@ -34,6 +34,7 @@ from factory_runtime.ports.git_host import (
     RepositoryCopies,
 )
 from factory_runtime.ports.job_type import FileTree, JobContext, JobFacts, JobType, Undoing
+from factory_runtime.ports.keeping_records import KeepingRecords, NamedDigests
 from factory_runtime.ports.memory import Cutter, Embedder, IndexSize, MemoryIndex, RecallQuery
 from factory_runtime.ports.notifier import AddressBook, Notifier
 from factory_runtime.ports.numbers import (
@@ -97,10 +98,12 @@ __all__ = [
     "JobFacts",
     "JobKey",
     "JobType",
+    "KeepingRecords",
     "Launcher",
     "Line",
     "Link",
     "MemoryIndex",
+    "NamedDigests",
     "NoCredentials",
     "Notifier",
     "NumberRecords",

@@ -30,6 +30,7 @@ from factory_runtime.domain.webhook import WebhookSource
 from factory_runtime.ports.access_records import AccessRecords
 from factory_runtime.ports.audit_records import AuditRecords
 from factory_runtime.ports.deployment_records import DeploymentRecords
+from factory_runtime.ports.keeping_records import KeepingRecords
 from factory_runtime.ports.memory_records import MemoryRecords
 from factory_runtime.ports.numbers import NumberRecords
 from factory_runtime.ports.operator_records import OperatorRecords
@@ -102,6 +103,7 @@ class RunTransaction(
     WebhookRecords,
     AuditRecords,
     AccessRecords,
+    KeepingRecords,
     Protocol,
 ):
     """One use case on one tenant's rows: all of it is committed, or none.
@@ -204,7 +206,7 @@ class RunTransaction(
         ...
 
     def find_last_artifact(self, project_id: str, kind: ArtifactKind, name: str) -> Artifact | None:
-        """The newest one of this kind and name that a run of the project left."""
+        """The newest of this kind and name that a run of the project left, and has its body yet."""
         ...
 
     def touch_artifact(self, artifact_id: str, accessed_at: datetime) -> None: ...
@@ -499,6 +501,10 @@ class RunStore(NumberRecords, Protocol):
 
     def tenants_of_old_packages(self, expired_at: datetime) -> tuple[str, ...]:
         """Those with context packages that had expired by then."""
+        ...
+
+    def tenants_of_expired_artifacts(self, now: datetime) -> tuple[str, ...]:
+        """Those with artifacts that have expired and have their bodies yet, or with dying bodies."""
         ...
 
     def next_unsealed_tenant(self, after: str) -> str | None:

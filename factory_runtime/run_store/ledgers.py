@@ -97,6 +97,7 @@ class Ledgers:
             artifacts.c.project_id == project_id,
             artifacts.c.kind == kind,
             artifacts.c.name == name,
+            artifacts.c.body_deleted_at.is_(None),
             order_by=(artifacts.c.created_at.desc(), artifacts.c.id.desc()),
             limit=1,
         )

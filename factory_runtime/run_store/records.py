@@ -30,6 +30,7 @@ from factory_runtime.domain.dead_letter import (
 )
 from factory_runtime.domain.deployment import Deployment
 from factory_runtime.domain.errors import InputError
+from factory_runtime.domain.hold import DyingBody, Hold
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.memory import (
     ContextPackage,
@@ -178,6 +179,8 @@ API_KEYS = Record(tables.api_keys, ApiKey)
 SOURCES = Record(tables.webhook_sources, WebhookSource)
 DELIVERIES = Record(tables.webhook_deliveries, WebhookDelivery)
 CALLBACKS = Record(tables.callbacks, Callback)
+HOLDS = Record(tables.holds, Hold)
+DYING_BODIES = Record(tables.dying_bodies, DyingBody)
 SEALS = Record(tables.audit_seals, AuditSeal)
 UNSEALED = Record(tables.audit_unsealed, Unsealed)
 

@@ -58,8 +58,10 @@ from factory_runtime.run_store.stuck import (
     unfinished_runs,
 )
 from factory_runtime.run_store.tables import (
+    artifacts,
     audit_unsealed,
     deployments,
+    dying_bodies,
     memory_models,
     memory_packages,
     memory_records,
@@ -244,6 +246,13 @@ class SqlRunStore:
         columns = memory_packages.c
         old = select(columns.tenant_id).where(columns.expires_at <= expired_at).distinct()
         return tuple(tenant_id for (tenant_id,) in self._all(old))
+
+    def tenants_of_expired_artifacts(self, now: datetime) -> tuple[str, ...]:
+        columns = artifacts.c
+        expired = columns.expires_at <= now, columns.body_deleted_at.is_(None)
+        either = select(columns.tenant_id).where(*expired), select(dying_bodies.c.tenant_id)
+        found = {tenant_id for query in either for (tenant_id,) in self._all(query.distinct())}
+        return tuple(sorted(found))
 
     def next_unsealed_tenant(self, after: str) -> str | None:
         tenant_id = audit_unsealed.c.tenant_id

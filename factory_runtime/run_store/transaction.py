@@ -26,6 +26,7 @@ from factory_runtime.run_store.audits import Audits
 from factory_runtime.run_store.deployments import Deployments
 from factory_runtime.run_store.experience import Experience
 from factory_runtime.run_store.groups import LetterCounts
+from factory_runtime.run_store.keeping import Keeping
 from factory_runtime.run_store.ledgers import Ledgers
 from factory_runtime.run_store.memories import Memories
 from factory_runtime.run_store.operators import Operators
@@ -56,6 +57,7 @@ class SqlTransaction(
     Audits,
     Webhooks,
     Access,
+    Keeping,
 ):
     """``ports.RunTransaction`` on SQLAlchemy.
 

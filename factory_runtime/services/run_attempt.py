@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from factory_runtime.domain.artifact import Artifact, ArtifactDraft
+from factory_runtime.domain.artifact import Artifact, ArtifactDraft, ArtifactType
 from factory_runtime.domain.attempt import Attempt, Outcome
 from factory_runtime.domain.body import Body
 from factory_runtime.domain.errors import (
@@ -335,6 +335,9 @@ def _artifacts(
             sha256=draft.sha256,
             classification=draft.classification,
             metadata=draft.metadata,
+            type=draft.type or ArtifactType.of(draft.kind),
+            expires_at=None if draft.expires is None else now + draft.expires,
+            once_downloaded=draft.once_downloaded,
         )
         for draft in drafts
     ]

@@ -32,7 +32,11 @@ from tests.two_tenants import (
 
 _BESIDE_FIRST_WALL = {
     "count_reuse",
+    "kept_digests",
     "list_letter_groups",
+    "named_by_living_runs",
+    "oldest_attempt",
+    "referred_digests",
     "unadopted_memories",
     "unindexed_line",
     "unused_vectors",

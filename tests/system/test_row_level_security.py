@@ -275,6 +275,7 @@ OVER_ALL: dict[str, Look] = {
     "remembering_tenants": lambda store: store.remembering_tenants(),
     "migrating_tenants": lambda store: store.migrating_tenants(),
     "tenants_of_old_packages": lambda store: store.tenants_of_old_packages(after(9)),
+    "tenants_of_expired_artifacts": lambda store: store.tenants_of_expired_artifacts(after(9)),
     "unindexed_line": lambda store: store.unindexed_line(),
     "outbox_lines": lambda store: store.outbox_lines(),
     "numbers": lambda store: store.numbers(after(9), since=after(0), most=9, seen_after=after(0)),

@@ -11,7 +11,13 @@ from pathlib import PurePosixPath
 from typing import Any, BinaryIO, cast
 from urllib.parse import urlsplit
 
-from factory_runtime.domain.artifact import Artifact, ArtifactDraft, ArtifactKind, Classification
+from factory_runtime.domain.artifact import (
+    Artifact,
+    ArtifactDraft,
+    ArtifactKind,
+    ArtifactType,
+    Classification,
+)
 from factory_runtime.domain.errors import (
     DataRefusedError,
     HostBusyError,
@@ -215,6 +221,7 @@ def _result(
         sha256=digest,
         classification=classification,
         metadata={**facts, "location": location, "stale": stale},
+        type=ArtifactType.DATA_EXPORT,
     )
     outputs = {
         "name": with_["name"],

@@ -14,7 +14,12 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, BinaryIO, cast
 
-from factory_runtime.domain.artifact import ArtifactDraft, ArtifactKind, Classification
+from factory_runtime.domain.artifact import (
+    ArtifactDraft,
+    ArtifactKind,
+    ArtifactType,
+    Classification,
+)
 from factory_runtime.domain.errors import (
     CorruptArtifactError,
     NotFoundError,
@@ -252,6 +257,7 @@ def _result(
         size=stored.size,
         sha256=stored.digest,
         classification=classification,
+        type=ArtifactType.ANALYSIS_RESULT,
     )
     notes = [f"sampled 1 of {every} rows of {name}" for name, every in sampled.items()]
     notes += [f"without {name}" for name in missing]

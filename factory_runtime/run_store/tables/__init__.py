@@ -9,6 +9,7 @@ from factory_runtime.run_store.tables.access import api_keys
 from factory_runtime.run_store.tables.audit import audit, audit_seals, audit_unsealed
 from factory_runtime.run_store.tables.callback import callbacks
 from factory_runtime.run_store.tables.deployment import deployments
+from factory_runtime.run_store.tables.hold import dying_bodies, holds
 from factory_runtime.run_store.tables.job import (
     artifacts,
     attempts,
@@ -61,8 +62,10 @@ __all__ = [
     "checkpoints",
     "dead_letters",
     "deployments",
+    "dying_bodies",
     "effects",
     "failure_kinds",
+    "holds",
     "jobs",
     "letter_counts",
     "locks",

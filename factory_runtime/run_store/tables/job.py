@@ -13,9 +13,10 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     UniqueConstraint,
+    false,
 )
 
-from factory_runtime.domain.artifact import ArtifactKind, Classification
+from factory_runtime.domain.artifact import ArtifactKind, ArtifactType, Classification
 from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.job import JobStatus, SkipReason
 from factory_runtime.domain.records import EffectStatus
@@ -155,6 +156,9 @@ artifacts = Table(
     Column("accessed_at", UtcTime),
     Column("expires_at", UtcTime),
     Column("metadata", JsonText, nullable=False),
+    Column("type", EnumText(ArtifactType), nullable=False, server_default="generated-file"),
+    Column("once_downloaded", Boolean, nullable=False, server_default=false()),
+    Column("body_deleted_at", UtcTime),
     PrimaryKeyConstraint("tenant_id", "id"),
     UniqueConstraint("tenant_id", "run_id", "step", "kind", "name"),
     ForeignKeyConstraint(["tenant_id", "run_id"], ["runs.tenant_id", "runs.id"]),
@@ -163,6 +167,17 @@ artifacts = Table(
 )
 
 found_by(artifacts, "sha256")
+
+# For the sweep, over one tenant and over all: only what expires at all, and is not deleted yet.
+_EXPIRING = artifacts.c.expires_at.is_not(None) & artifacts.c.body_deleted_at.is_(None)
+Index(
+    "ix_artifacts_expiring",
+    artifacts.c.tenant_id,
+    artifacts.c.expires_at,
+    artifacts.c.id,
+    sqlite_where=_EXPIRING,
+    postgresql_where=_EXPIRING,
+)
 
 run_events = Table(
     "run_events",

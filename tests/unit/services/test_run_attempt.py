@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from factory_runtime.domain.artifact import ArtifactDraft, ArtifactKind
+from factory_runtime.domain.artifact import ArtifactDraft, ArtifactKind, ArtifactType
 from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.body import INLINE_LIMIT
 from factory_runtime.domain.job import JobStatus, SkipReason
@@ -96,6 +97,28 @@ def test_a_success_records_artifacts_effects_and_log_lines(factory: SmallFactory
     assert (effect.status, effect.reference) == (EffectStatus.CONFIRMED, "r-1")
     (line,) = factory.events(run, "log")
     assert (line.step, dict(line.detail)) == ("a", {"message": "made it", "attempt": 1})
+
+
+def test_an_artifact_is_kept_as_long_as_its_job_says(factory: SmallFactory):
+    def publish(context: JobContext, with_: Mapping[str, Any]) -> JobResult:
+        log = ArtifactDraft(ArtifactKind.LOG, "log", "memory://log", "text/plain")
+        rows = replace(
+            log,
+            name="rows",
+            type=ArtifactType.DATA_EXPORT,
+            expires=timedelta(days=30),
+            once_downloaded=True,
+        )
+        return JobResult(artifacts=(log, rows))
+
+    factory.on["a"] = publish
+    run = factory.complete(steps("a:"))
+    with factory.store.begin(TENANT, read_only=True) as tx:
+        found = {one.name: one for one in tx.list_artifacts(run_id=run.id)}
+    log, rows = found["log"], found["rows"]
+    assert (log.type, log.expires_at) == (ArtifactType.ANALYSIS_RESULT, None)
+    assert (rows.type, rows.once_downloaded) == (ArtifactType.DATA_EXPORT, True)
+    assert rows.expires_at == rows.created_at + timedelta(days=30)
 
 
 def test_a_job_type_learns_who_it_works_for(factory: SmallFactory):
