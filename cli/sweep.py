@@ -36,6 +36,7 @@ class Tidied:
         jobs: jobs taken back from workers whose lease has run out.
         stopped: runs asked to stop because their flow run was cancelled in Prefect.
         done: outbox messages handled; ``failed`` are tried again later.
+        bodies: of artifacts that have expired, deleted.
         prefect: ``up``, ``down``, or why it could not be asked.
     """
 
@@ -45,6 +46,7 @@ class Tidied:
     stopped: int
     done: int
     failed: int
+    bodies: int
     prefect: str
 
 
@@ -93,11 +95,12 @@ def tidy(door: StoreDoor) -> Tidied:
         did = [runtime.drain(shown), runtime.learn(A_WHILE)]
         runtime.look_for_stuck()
         runtime.seal_audit()
+        bodies = runtime.artifact_sweeper.sweep_if_due().deleted
         did += [runtime.tell(patience=_TELL_WITHIN), runtime.learn_code()]
         runtime.migrator.build_a_while()
         runtime.write_prose()
     done, failed = sum(one.done for one in did), sum(one.failed for one in did)
-    return Tidied(swept.cancelled, swept.left, swept.jobs, stopped, done, failed, prefect)
+    return Tidied(swept.cancelled, swept.left, swept.jobs, stopped, done, failed, bodies, prefect)
 
 
 def _ask_prefect(door: StoreDoor) -> tuple[int, Shown, str]:
@@ -142,5 +145,6 @@ def _words(tidied: Tidied) -> list[str]:
         (tidied.stopped, "asked {} run{} to stop, as in Prefect"),
         (tidied.done, "handled {} message{}"),
         (tidied.failed, "left {} message{} that failed for later"),
+        (tidied.bodies, "deleted the bytes of {} expired artifact{}"),
     )
     return [text.format(count, "" if count == 1 else "s") for count, text in told if count]

@@ -297,6 +297,15 @@ class Dispatcher:
                 _LOG.warning("what runs have generated is learned later: %s", error)
             except Exception:
                 _LOG.exception("what runs have generated is learned later")
+            await self._sweep_artifacts()
+
+    async def _sweep_artifacts(self) -> None:
+        try:
+            await in_thread(self._runtime.artifact_sweeper.sweep_if_due)
+        except FactoryError as error:
+            _LOG.warning("what has expired is deleted later: %s", error)
+        except Exception:
+            _LOG.exception("what has expired is deleted later")
 
     async def _look_for_stuck(self) -> None:
         try:

@@ -28,5 +28,6 @@ async def sweep() -> dict[str, int]:
     await learn()
     await in_thread(runtime.look_for_stuck)
     sealed = await in_thread(runtime.seal_audit)
+    bodies = await in_thread(runtime.artifact_sweeper.sweep_if_due)
     await in_thread(runtime.tell, _TELL_WITHIN)
-    return {**asdict(swept), "stopped": stopped, "sealed": sealed}
+    return {**asdict(swept), "stopped": stopped, "sealed": sealed, "bodies": bodies.deleted}

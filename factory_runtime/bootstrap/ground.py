@@ -64,7 +64,10 @@ class Ground:
 
     @cached_property
     def storage(self) -> ArtifactStorage:
-        return LocalArtifactStorage(self.settings.artifacts_folder)
+        from factory_runtime.services.spared_bodies import SparingStorage
+
+        local = LocalArtifactStorage(self.settings.artifacts_folder)
+        return SparingStorage(local, self.find_store)
 
     @cached_property
     def host(self) -> GitHost:

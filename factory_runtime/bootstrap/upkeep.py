@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from factory_runtime.services.drain_outbox import Drained
     from factory_runtime.services.health import FactoryHealth
     from factory_runtime.services.store_metrics import StoreMetrics
+    from factory_runtime.services.sweep_artifacts import ArtifactSweeper
 
 
 class UpkeepParts(RunParts):
@@ -41,6 +42,13 @@ class UpkeepParts(RunParts):
             **shown,
         }
         return drain_outbox(self.store, self.clock, handlers, worker_name())
+
+    @cached_property
+    def artifact_sweeper(self) -> ArtifactSweeper:
+        """Deletes the bodies of what has expired."""
+        from factory_runtime.services.sweep_artifacts import ArtifactSweeper
+
+        return ArtifactSweeper(self.store, self.storage, self.clock)
 
     def look_for_stuck(self) -> int:
         """Leave notices of runs in which nothing happens any more; how many there are."""
