@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import BinaryIO
 from urllib.parse import quote
@@ -52,9 +52,18 @@ def span_of(asked: str | None, size: int) -> Span | None:
 
 
 def download(
-    body: BinaryIO, size: int, span: Span | None, name: str, media_type: str, tag: str
+    body: BinaryIO,
+    size: int,
+    span: Span | None,
+    name: str,
+    media_type: str,
+    tag: str,
+    then: Callable[[], None] | None = None,
 ) -> StreamingResponse:
-    """The body, or a part of it, as a file to be saved. It is closed when it was sent."""
+    """The body, or a part of it, as a file to be saved. It is closed when it was sent.
+
+    ``then`` is done once the last of it was asked for: whoever takes it has got what is before.
+    """
     part = span or Span(0, size)
     headers = {
         **headers_of(tag),
@@ -65,7 +74,7 @@ def download(
     if span is not None:
         headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
     return StreamingResponse(
-        _bytes_of(body, part),
+        _bytes_of(body, part, then),
         status_code=200 if span is None else 206,
         # Not by ``media_type``: that adds a charset to text, which nobody knows here.
         headers={**headers, "Content-Type": _safe_type(media_type)},
@@ -107,10 +116,12 @@ def _safe_type(media_type: str) -> str:
     return essence.strip() + (f"; charset={charset[1]}" if charset else "")
 
 
-def _bytes_of(body: BinaryIO, part: Span) -> Generator[bytes]:
+def _bytes_of(body: BinaryIO, part: Span, then: Callable[[], None] | None) -> Generator[bytes]:
     with body:
         body.seek(part.start)
         left = part.stop - part.start
         while left > 0 and (chunk := body.read(min(_CHUNK, left))):
             left -= len(chunk)
             yield chunk
+    if then is not None and left == 0:
+        then()

@@ -1,4 +1,4 @@
-"""`factory artifacts`: what runs made."""
+"""`factory artifacts`: what runs made, and how long it is kept."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from typing import Annotated, BinaryIO
 
 import typer
 
+from cli import artifacts_keeping
+from cli.artifacts_keeping import kept
 from cli.as_json import print_json, to_json
 from cli.door import Door, open_door
 from cli.options import Json, Tenant
@@ -18,7 +20,8 @@ from cli.text import size
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.errors import InputError, StorageFullError
 
-app = typer.Typer(help="What runs made: list and get artifacts.", no_args_is_help=True)
+app = typer.Typer(help="What runs made, and how long it is kept.", no_args_is_help=True)
+artifacts_keeping.add_to(app)
 
 
 @app.command("list")
@@ -42,8 +45,8 @@ def list_artifacts(
         door.screen.line("no artifacts" if run is None else "the run made no artifacts")
     else:
         door.screen.table(
-            ("id", "kind", "name", "step", "size", "digest"),
-            [(a.id, a.kind, a.name, a.step, size(a.size), a.sha256 or "") for a in found],
+            ("id", "kind", "name", "step", "size", "kept", "digest"),
+            [(a.id, a.kind, a.name, a.step, size(a.size), kept(a), a.sha256 or "") for a in found],
             flexible=("step", "name", "digest"),
         )
 
@@ -65,7 +68,7 @@ def get(
     door = open_door(tenant=tenant, json=json)
     with door.desk.reading() as tx:
         artifact = tx.get_artifact(artifact_id)
-    if not artifact.has_body or artifact.sha256 is None:
+    if not artifact.uri.startswith("artifact:") or artifact.sha256 is None:
         _tell_place(door, artifact)
         return
     _deliver(door, artifact, output)

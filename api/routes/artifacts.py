@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext, suppress
 from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Path, Query, Response
 
-from api.access import Reader
+from api.access import Operator, Reader
 from api.context import Here
 from api.downloads import UnsatisfiableError, download, headers_of, is_known, span_of
 from api.parts import PartChoice, named_by, part
 from api.problems import answer, documented, plain_problem
 from factory_runtime.domain.access import Right
-from factory_runtime.domain.artifact import Artifact, ArtifactKind, Classification
-from factory_runtime.domain.errors import StoreUnavailableError
+from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.ports import RunTransaction
+from factory_runtime.services import keep_artifacts
+from factory_runtime.services.artifact_readers import require_reader
 from factory_runtime.services.read_artifact import note_reading, open_artifact
-from factory_runtime.services.visible import require_in, visible_artifact, visible_projects
+from factory_runtime.services.visible import visible_artifact, visible_projects
 from factory_runtime.wire.history import ArtifactAnswer, Spans
+from factory_runtime.wire.keeping import NewExpiry
 from factory_runtime.wire.page import Part
 from factory_runtime.wire.run import Name
 
@@ -80,21 +81,17 @@ def get_body(
 ) -> Response:
     """An artifact's bytes, once they were found to match their digest: all of them, or a range.
 
-    Of what is confidential an operator of its project gets them, and nobody else.
+    Of what is confidential an operator of its project gets them, and nobody else; of a data export
+    who asked for its run does, too; of message content nobody else than who asked for its run.
     """
     runtime = api.runtime
     with runtime.store.begin(reader.tenant_id, read_only=True) as tx:
         artifact = visible_artifact(tx, reader, artifact_id)
-    confidential = artifact.classification is Classification.CONFIDENTIAL
-    if confidential:
-        require_in(reader, Right.OPERATE, artifact.project_id)
+        require_reader(tx, reader, artifact, runtime.clock.now())
     tag = f'"{artifact.sha256}"'
     if artifact.has_body and is_known(tag, if_none_match):
         return Response(status_code=304, headers=headers_of(tag))
-    # A store that cannot be written is no reason to withhold what is not confidential.
-    unwritten = nullcontext() if confidential else suppress(StoreUnavailableError)
-    with unwritten, runtime.store.begin(reader.tenant_id) as tx:
-        note_reading(tx, artifact, reader.name, runtime.clock.now())
+    note_reading(runtime.store, artifact, reader.name, runtime.clock.now())
     body, size = open_artifact(runtime.storage, artifact)
     try:
         span = span_of(range_, size) if if_range in (None, tag) else None
@@ -102,7 +99,36 @@ def get_body(
         body.close()
         problem = plain_problem(416, "unsatisfiable-range", f"the body has {size} bytes")
         return answer(problem, {"Content-Range": f"bytes */{size}"})
-    return download(body, size, span, artifact.name, artifact.media_type, tag)
+
+    def got() -> None:
+        with runtime.store.begin(artifact.tenant_id) as tx:
+            keep_artifacts.note_download(tx, artifact.id, runtime.clock.now())
+
+    whole = artifact.once_downloaded and span is None
+    name, media_type = artifact.name, artifact.media_type
+    return download(body, size, span, name, media_type, tag, then=got if whole else None)
+
+
+@router.post("/{artifactId}/expiry", responses=documented(404))
+def set_expiry(
+    artifact_id: ArtifactId, wanted: NewExpiry, operator: Operator, api: Here
+) -> ArtifactAnswer:
+    """Have an artifact expire then, or once it was downloaded; neither keeps it for good.
+
+    Its bytes are deleted later, where no run that may go on, no other artifact and no hold needs
+    them.
+    """
+    with api.runtime.store.begin(operator.tenant_id) as tx:
+        visible_artifact(tx, operator, artifact_id, Right.OPERATE)
+        expiring = keep_artifacts.set_expiry(
+            tx,
+            artifact_id,
+            operator.name,
+            api.runtime.clock.now(),
+            wanted.expires_at,
+            once_downloaded=wanted.once_downloaded,
+        )
+        return _Answers(tx)(expiring)
 
 
 class _Answers:

@@ -12,6 +12,7 @@ from factory_runtime.domain.run import Run
 
 if TYPE_CHECKING:
     from cli.desk.hooks import Hooks
+    from cli.desk.keeping import Keeping
     from cli.desk.reading import Reading
     from cli.watching import Watcher
     from factory_runtime.domain.api_key import ApiKey
@@ -255,6 +256,9 @@ class Desk(Looks, Protocol):
 
     @property
     def hooks(self) -> Hooks: ...
+
+    @property
+    def keeping(self) -> Keeping: ...
 
     def preview(self, request: RunRequest) -> Preview: ...
 

@@ -19,6 +19,7 @@ from factory_runtime.domain.body import Body
 from factory_runtime.domain.callback import Callback
 from factory_runtime.domain.dead_letter import DeadLetter, LetterGroup, RedriveOrder
 from factory_runtime.domain.durations import parse_duration
+from factory_runtime.domain.hold import Hold
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.memory import Memory, MemoryUse, Recalled
 from factory_runtime.domain.plan import Plan
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from factory_runtime.wire.effect import EffectAnswer
     from factory_runtime.wire.history import ArtifactAnswer, EventAnswer
     from factory_runtime.wire.job import AttemptAnswer, CheckpointAnswer, JobAnswer
+    from factory_runtime.wire.keeping import HoldAnswer
     from factory_runtime.wire.key import KeyAnswer
     from factory_runtime.wire.letter import (
         GroupAnswer,
@@ -127,6 +129,11 @@ def artifact_of(answer: ArtifactAnswer, tenant: str) -> Artifact:
     """What is recorded of an artifact."""
     given: dict[str, Any] = {"tenant_id": tenant, "creator": answer.creator or ""}
     return _made(Artifact, answer, id=answer.artifact_id, **given)
+
+
+def hold_of(answer: HoldAnswer, tenant: str) -> Hold:
+    """A hold."""
+    return _made(Hold, answer, id=answer.hold_id, tenant_id=tenant)
 
 
 def effect_of(answer: EffectAnswer, tenant: str) -> Effect:

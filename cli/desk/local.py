@@ -13,6 +13,7 @@ from factory_runtime.domain.dead_letter import ORDER_ENDED, OrderStatus
 
 if TYPE_CHECKING:
     from cli.desk.local_hooks import LocalHooks
+    from cli.desk.local_keeping import LocalKeeping
     from factory_runtime.domain.access import Principal
     from factory_runtime.domain.api_key import ApiKey
     from factory_runtime.domain.dead_letter import Change, DeadLetter, LetterFilter, RedriveOrder
@@ -34,6 +35,12 @@ class LocalDesk(LocalLooks):
         from cli.desk.local_hooks import LocalHooks
 
         return LocalHooks(self.runtime, self.tenant)
+
+    @property
+    def keeping(self) -> LocalKeeping:
+        from cli.desk.local_keeping import LocalKeeping
+
+        return LocalKeeping(self.runtime, self.tenant)
 
     def preview(self, request: RunRequest) -> Preview:
         from factory_runtime.services.memory_uses import refuse_unknown

@@ -185,13 +185,21 @@ class LocalLooks:
 
     @contextmanager
     def body_of(self, artifact: Artifact) -> Generator[BinaryIO]:
+        from factory_runtime.domain.access import Grant, Principal, Role
+        from factory_runtime.services.artifact_readers import require_reader
+        from factory_runtime.services.keep_artifacts import note_download
         from factory_runtime.services.read_artifact import note_reading, open_artifact
 
+        with self.reading() as tx:
+            everything = (Grant(Role.ADMIN),)
+            require_reader(tx, Principal(person(), self.tenant, everything), artifact, self.now())
         body, _ = open_artifact(self.runtime.storage, artifact)
+        note_reading(self.runtime.store, artifact, person(), self.now())
         with body:
             yield body
-        with self.runtime.store.begin(self.tenant) as tx:
-            note_reading(tx, artifact, person(), self.now())
+        if artifact.once_downloaded:
+            with self.runtime.store.begin(self.tenant) as tx:
+                note_download(tx, artifact.id, self.now())
 
     def list_effects(
         self, run_id: str | None, status: EffectStatus | None, *, limit: int, cursor: str | None

@@ -20,6 +20,7 @@ from factory_runtime.wire.run import NewRun
 
 if TYPE_CHECKING:
     from cli.desk.remote_hooks import RemoteHooks
+    from cli.desk.remote_keeping import RemoteKeeping
     from factory_runtime.domain.api_key import ApiKey
     from factory_runtime.domain.dead_letter import Change, DeadLetter, LetterFilter, RedriveOrder
     from factory_runtime.domain.document import Added, Document
@@ -40,6 +41,12 @@ class RemoteDesk(RemoteLooks):
         from cli.desk.remote_hooks import RemoteHooks
 
         return RemoteHooks(self.client, self.tenant)
+
+    @property
+    def keeping(self) -> RemoteKeeping:
+        from cli.desk.remote_keeping import RemoteKeeping
+
+        return RemoteKeeping(self.client, self.tenant)
 
     def preview(self, request: RunRequest) -> Preview:
         return from_wire.preview_of(self.client.send(calls.preview_run(_asked(request))))

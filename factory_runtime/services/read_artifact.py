@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import hashlib
-from datetime import datetime
+from contextlib import nullcontext, suppress
+from datetime import datetime, timedelta
 from typing import BinaryIO
 
 from factory_runtime.domain.artifact import Artifact
-from factory_runtime.domain.errors import ArtifactNotFoundError, CorruptArtifactError
-from factory_runtime.ports import ArtifactStorage, RunTransaction
+from factory_runtime.domain.errors import (
+    ArtifactNotFoundError,
+    CorruptArtifactError,
+    StoreUnavailableError,
+)
+from factory_runtime.ports import ArtifactStorage, RunStore
+from factory_runtime.services.artifact_readers import must_be_audited
 from factory_runtime.services.audit import leave_audit
 
 _CHUNK = 1024 * 1024
+_ACCESSED_WITHIN = timedelta(minutes=1)
+"""When an artifact was read last is known as exactly as that."""
 
 
 def open_artifact(storage: ArtifactStorage, artifact: Artifact) -> tuple[BinaryIO, int]:
@@ -28,11 +36,18 @@ def open_artifact(storage: ArtifactStorage, artifact: Artifact) -> tuple[BinaryI
             hint=f"it is kept where it was made: {artifact.uri}",
         )
     try:
-        # The whole of it first: half a damaged file is worse than none.
-        with storage.open(tenant_id, digest) as body:
+        # The whole of it first: half a damaged file is worse than none. Then the same stream again,
+        # which stays whole for its reader whatever becomes of the body's name.
+        body = storage.open(tenant_id, digest)
+        try:
             found, size = _measure(body)
-        if found == digest:
-            return storage.open(tenant_id, digest), size
+            if found == digest:
+                body.seek(0)
+                return body, size
+        except BaseException:
+            body.close()
+            raise
+        body.close()
     except ArtifactNotFoundError as exc:
         raise ArtifactNotFoundError(
             f"the body of {artifact.id} ({artifact.name}) is gone from artifact storage",
@@ -44,11 +59,20 @@ def open_artifact(storage: ArtifactStorage, artifact: Artifact) -> tuple[BinaryI
     )
 
 
-def note_reading(tx: RunTransaction, artifact: Artifact, by: str, now: datetime) -> None:
-    """Write down who is about to get an artifact's bytes, and that somebody still does."""
-    tx.touch_artifact(artifact.id, now)
-    detail = {"run_id": artifact.run_id, "classification": artifact.classification}
-    leave_audit(tx, by, "artifact.read", artifact.id, detail, now)
+def note_reading(store: RunStore, artifact: Artifact, by: str, now: datetime) -> None:
+    """Write down who is about to get an artifact's bytes, and that somebody still does.
+
+    A store that cannot be written is no reason to withhold most of them.
+
+    Raises:
+        StoreUnavailableError: it cannot be written down, and this one nobody gets without.
+    """
+    unwritten = nullcontext() if must_be_audited(artifact) else suppress(StoreUnavailableError)
+    with unwritten, store.begin(artifact.tenant_id) as tx:
+        if artifact.accessed_at is None or now - artifact.accessed_at >= _ACCESSED_WITHIN:
+            tx.touch_artifact(artifact.id, now)
+        detail = {"run_id": artifact.run_id, "classification": artifact.classification}
+        leave_audit(tx, by, "artifact.read", artifact.id, detail, now)
 
 
 def _measure(body: BinaryIO) -> tuple[str, int]:

@@ -16,11 +16,13 @@ from factory_runtime.domain.errors import (
     CallbackNotFoundError,
     DeadLetterNotFoundError,
     ForbiddenError,
+    HoldNotFoundError,
     NotFoundError,
     RedriveOrderNotFoundError,
     RunNotFoundError,
     WebhookNotFoundError,
 )
+from factory_runtime.domain.hold import Hold
 from factory_runtime.domain.run import Run
 from factory_runtime.domain.webhook import WebhookSource
 from factory_runtime.ports import RunTransaction
@@ -101,6 +103,16 @@ def visible_artifact(
     """Raises ArtifactNotFoundError, ForbiddenError: as ``visible_run``."""
     missing = ArtifactNotFoundError(f"no artifact {artifact_id}")
     return _visible(lambda: tx.get_artifact(artifact_id), principal, right, missing)
+
+
+def visible_hold(
+    tx: RunTransaction, principal: Principal, hold_id: str, right: Right = Right.READ
+) -> Hold:
+    """Raises HoldNotFoundError, ForbiddenError: as ``visible_run``."""
+    missing = HoldNotFoundError(
+        f"no hold {hold_id}", hint="`factory artifacts holds` shows those that stand"
+    )
+    return _visible(lambda: tx.get_hold(hold_id), principal, right, missing)
 
 
 def visible_source(

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field
 
-from factory_runtime.domain.artifact import Artifact, ArtifactKind, Classification
+from factory_runtime.domain.artifact import Artifact, ArtifactKind, ArtifactType, Classification
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.records import RunEvent
 from factory_runtime.domain.run import Run
@@ -101,10 +101,17 @@ class ArtifactAnswer(Traced):
     size: int | None = None
     sha256: str | None = None
     creator: str | None = Field(default=None, description="the key of the attempt that made it")
+    type: ArtifactType = ArtifactType.GENERATED_FILE
     classification: Classification
     created_at: datetime
-    accessed_at: datetime | None = None
-    expires_at: datetime | None = None
+    accessed_at: datetime | None = Field(default=None, description="to the minute")
+    expires_at: datetime | None = Field(
+        default=None, description="from then on nobody gets its bytes; null is never"
+    )
+    once_downloaded: bool = Field(
+        default=False, description="whether it expires an hour after somebody got all of it"
+    )
+    body_deleted_at: datetime | None = None
     has_body: bool = Field(description="whether `…/body` answers with its bytes")
     metadata: Mapping[str, Any] = Field(default_factory=dict)
 

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from api.downloads import disposition, span_of
 from factory_runtime.domain.access import Role
-from factory_runtime.domain.artifact import Artifact, Classification
+from factory_runtime.domain.artifact import Artifact, ArtifactType, Classification
 from tests.api.laid_out import TEXT, lay_out
 from tests.api.site import ApiSite, somebody
 
@@ -154,3 +154,92 @@ def test_artifacts_are_listed_in_parts_within_the_projects(small_site: ApiSite):
     assert bob.get(f"{ARTIFACTS}/{shop.artifact.id}").status_code == 404
     more = admin.get(ARTIFACTS, params={"limit": 1}).json()["nextCursor"]
     assert listed(admin, cursor=more) == [shop.artifact.id]
+
+
+# --- who may read, and how long it is kept
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        (ArtifactType.GENERATED_FILE, [200, 200, 200, 200, 200]),
+        (ArtifactType.ANALYSIS_RESULT, [200, 200, 200, 200, 200]),
+        (ArtifactType.DATA_EXPORT, [403, 403, 403, 200, 200]),
+        (ArtifactType.MESSAGE_CONTENT, [403, 403, 403, 403, 403]),
+    ],
+)
+def test_the_type_says_who_may_read(small_site: ApiSite, kind: ArtifactType, expected: list[int]):
+    there = lay_out(small_site, "shop")
+    address = kept(small_site, there.artifact, type=kind)
+    app = small_site.app()
+    with small_site.store.begin("acme") as tx:
+        asked_by = tx.get_run(there.failed).requested_by
+
+    def got(role: Role, name: str, project_id: str | None = None) -> int:
+        who = somebody(role=role, project_id=project_id, name=name)
+        return small_site.client(who, app).get(address).status_code
+
+    assert [got(role, "eve") for role in Role] == expected
+    assert got(Role.VIEWER, asked_by) == 200
+    assert got(Role.VIEWER, asked_by, "mill") == 404
+
+
+def test_what_has_expired_nobody_gets_unless_it_is_held(small_site: ApiSite):
+    there = lay_out(small_site, "shop")
+    client = small_site.client(somebody())
+    record, body = f"{ARTIFACTS}/{there.artifact.id}", f"{ARTIFACTS}/{there.artifact.id}/body"
+    now = small_site.runtime.clock.now()
+    assert client.post(f"{record}/expiry", json={"expiresAt": "2027-01-01"}).status_code == 422
+    told = client.post(f"{record}/expiry", json={"expiresAt": now.isoformat()})
+    assert (told.status_code, told.json()["hasBody"]) == (200, True)
+    gone = client.get(body)
+    assert (gone.status_code, "has expired" in gone.json()["detail"]) == (404, True)
+    wanted = {"scope": "artifact", "subjectId": there.artifact.id, "reason": "asked for"}
+    held = client.post("/api/v1/holds", json=wanted)
+    assert (held.status_code, held.json()["releasedAt"]) == (201, None)
+    assert client.get(body).content == TEXT
+    (one,) = client.get("/api/v1/holds").json()["items"]
+    release = f"/api/v1/holds/{one['holdId']}/release"
+    released = client.post(release).json()
+    assert released["releasedBy"] == client.post(release).json()["releasedBy"] == "ada"
+    assert client.get(body).status_code == 404
+    assert client.get("/api/v1/holds").json()["items"] == []
+    assert len(client.get("/api/v1/holds?released=true").json()["items"]) == 1
+    client.post(f"{record}/expiry", json={})
+    assert client.get(body).content == TEXT
+
+
+def test_only_the_whole_of_it_is_a_download(small_site: ApiSite):
+    there = lay_out(small_site, "shop")
+    client = small_site.client(somebody())
+    address = kept(small_site, there.artifact, once_downloaded=True)
+    record = f"{ARTIFACTS}/{there.artifact.id}"
+    client.get(address, headers={"Range": "bytes=0-3"})
+    assert client.get(record).json()["expiresAt"] is None
+    assert client.get(address).content == TEXT
+    expires_at = client.get(record).json()["expiresAt"]
+    assert expires_at is not None
+    assert client.get(address).content == TEXT  # what arrived may have been lost
+    assert client.get(record).json()["expiresAt"] == expires_at
+
+
+def test_who_keeps_and_who_holds_is_of_the_project(small_site: ApiSite):
+    there = lay_out(small_site, "shop")
+    app = small_site.app()
+    subjects = {"run": there.failed, "artifact": there.artifact.id}
+    for scope, subject in subjects.items():
+        wanted = {"scope": scope, "subjectId": subject, "reason": "asked for"}
+        for role, project, status in (
+            (Role.REQUESTER, "shop", 403),
+            (Role.OPERATOR, "mill", 404),
+            (Role.OPERATOR, "shop", 201),
+        ):
+            client = small_site.client(somebody(role=role, project_id=project), app)
+            assert client.post("/api/v1/holds", json=wanted).status_code == status
+        stranger = small_site.client(somebody("umbrella"), app)
+        assert stranger.post("/api/v1/holds", json=wanted).status_code == 404
+    operator = small_site.client(somebody(role=Role.OPERATOR, project_id="shop"), app)
+    (hold, _) = operator.get("/api/v1/holds").json()["items"]
+    assert operator.post(f"/api/v1/holds/{hold['holdId']}/release").status_code == 403
+    nothing = {"scope": "run", "subjectId": there.failed, "reason": " "}
+    assert operator.post("/api/v1/holds", json=nothing).status_code in (400, 422)

@@ -39,10 +39,12 @@ from factory_runtime.domain.errors import (
     TransientError,
     UnauthenticatedError,
 )
+from factory_runtime.domain.hold import HoldScope
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.domain.webhook import SourceKind
 from factory_runtime.wire.bulk import BulkCancel, BulkRetry, Change
 from factory_runtime.wire.callback import NewCallback
+from factory_runtime.wire.keeping import NewExpiry, NewHold
 from factory_runtime.wire.key import NewKey, Rotate, WantedGrant
 from factory_runtime.wire.letter import BulkDiscard, BulkRedrive, Discard, Redrive
 from factory_runtime.wire.memory import MemoryQuestion
@@ -65,8 +67,11 @@ GIVEN: dict[str, Any] = {
     "comment": "why not",
     "undo": True,
     "status": None,
+    "wanted": NewExpiry(once_downloaded=True),
+    "released": True,
 }
 BODIES: dict[str, Any] = {
+    "add_hold": NewHold(scope=HoldScope.RUN, subject_id="run-1", reason="asked for"),
     "cancel_runs": BulkCancel(expected_count=1),
     "retry_runs": BulkRetry(expected_count=1),
     "redrive_letters": BulkRedrive(canary=True),

@@ -20,6 +20,7 @@ from fastapi.testclient import TestClient
 from sqlalchemy import event
 
 from factory_runtime.domain.access import Principal, Right, Role
+from factory_runtime.domain.hold import HoldScope
 from factory_runtime.domain.webhook import SourceKind
 from factory_runtime.run_store import SqlRunStore
 from factory_runtime.wire.paths import API_PREFIX
@@ -27,7 +28,7 @@ from factory_runtime.wire.webhook import SourceOptions
 from tests.api.laid_out import lay_out
 from tests.api.site import TEMPLATE, ApiSite, somebody
 from tests.builders import FINGERPRINT, TENANT
-from tests.two_tenants import CALLBACK, DELIVERY, INTRUDER, KEY, PACKAGE, after
+from tests.two_tenants import CALLBACK, DELIVERY, HOLD, INTRUDER, KEY, PACKAGE, after
 
 _NOTHING: Mapping[str, Any] = {}
 BY_ID: Mapping[str, Any] = {
@@ -59,6 +60,8 @@ BY_ID: Mapping[str, Any] = {
     "POST /approvals/{approvalId}/deny": {"comment": "no"},
     "GET /artifacts/{artifactId}": None,
     "GET /artifacts/{artifactId}/body": None,
+    "POST /artifacts/{artifactId}/expiry": {"onceDownloaded": True},
+    "POST /holds/{holdId}/release": None,
     "GET /templates/{templateId}": None,
     "GET /templates/{templateId}/versions/{version}": None,
     "GET /memory/context/{contextPackageId}": None,
@@ -90,6 +93,7 @@ OVER_MANY: Mapping[str, Any] = {
     "GET /templates": None,
     "GET /policy": None,
     "GET /artifacts": None,
+    "GET /holds": None,
     "GET /audit": None,
     "GET /audit/head": None,
     "GET /webhooks": None,
@@ -119,6 +123,7 @@ OF_NO_TENANT = {
     "DELETE /memory/projects/{projectId}",  # tests/api/test_memory_forget.py
     "DELETE /memory",
     "POST /templates/suggest",  # tests/api/test_suggest.py
+    "POST /holds",  # tests/api/test_artifacts.py
     "POST /webhooks",
     "POST /callbacks",
     "POST /keys",
@@ -214,6 +219,7 @@ def scene(tmp_path: Path, database_url: str, database_store: SqlRunStore) -> Sce
         tx.add_callback(replace(CALLBACK, run_id=None, project_id="shop"))
         tx.add_api_key(KEY)
         tx.add_package(_PACKAGE)
+        tx.add_hold(replace(HOLD, subject_id=there.artifact.id, scope=HoldScope.ARTIFACT))
         trace_id = tx.get_run(there.failed).trace_id
     theirs = {
         "runId": there.failed,
@@ -228,6 +234,7 @@ def scene(tmp_path: Path, database_url: str, database_store: SqlRunStore) -> Sce
         "source": source.id,
         "callbackId": CALLBACK.id,
         "keyId": KEY.id,
+        "holdId": HOLD.id,
         "contextPackageId": _PACKAGE.id,
         "traceId": trace_id,
     }

@@ -23,6 +23,7 @@ from factory_runtime.client.calls.hooks import (
     remove_callback,
     rotate_source,
 )
+from factory_runtime.client.calls.keeping import add_hold, list_holds, release_hold, set_expiry
 from factory_runtime.client.calls.letters import (
     LetterChoice,
     discard_letter,
@@ -93,6 +94,7 @@ __all__ = [
     "RunChoice",
     "add_callback",
     "add_document",
+    "add_hold",
     "add_key",
     "add_source",
     "cancel_run",
@@ -127,6 +129,7 @@ __all__ = [
     "list_deliveries",
     "list_effects",
     "list_events",
+    "list_holds",
     "list_jobs",
     "list_keys",
     "list_letter_groups",
@@ -144,6 +147,7 @@ __all__ = [
     "preview_run",
     "redrive_letter",
     "redrive_letters",
+    "release_hold",
     "remove_callback",
     "request_run",
     "resume_run",
@@ -154,6 +158,7 @@ __all__ = [
     "rotate_key",
     "rotate_source",
     "search_memory",
+    "set_expiry",
     "stop_order",
     "suggest_template",
     "undo_run",
