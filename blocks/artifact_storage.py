@@ -12,17 +12,18 @@ from blocks.tenants import Tenants
 
 
 class ArtifactStorageCredentials(Block):
-    """A container of Azure Blob Storage, and the credentials it is read and written with.
+    """Containers of Azure Blob Storage, one for each tenant, and the credentials they are used with.
 
     The credentials are a block of ``prefect-azure``: a connection string, a service principal, or
-    the identity of the machine.
+    the identity of the machine. ``FACTORY_ARTIFACT_STORAGE=block:NAME`` has bodies go there.
 
     Example:
         ```python
         from blocks import ArtifactStorageCredentials
 
         storage = ArtifactStorageCredentials.load("NAME")
-        async with storage.credentials.get_container_client(storage.container) as container:
+        container = container_of(storage.prefix, "acme")  # of factory_runtime.artifacts.blob
+        async with storage.credentials.get_container_client(container) as client:
             ...
         ```
     """
@@ -37,9 +38,10 @@ class ArtifactStorageCredentials(Block):
     credentials: AzureBlobStorageCredentials = Field(
         description="Who we are there: a block of Azure credentials."
     )
-    container: str = Field(
-        # As Azure names them: nothing that could lead out of the container.
-        pattern=r"^[a-z0-9](?:-?[a-z0-9]){2,62}$",
-        description="Its name: lower case, digits, hyphens; 3 to 63 of them.",
+    prefix: str = Field(
+        # As Azure names containers: nothing that could lead out of them.
+        pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$",
+        max_length=20,
+        description="The names of containers begin so: lower case, digits, hyphens; up to 20.",
     )
     tenants: Tenants

@@ -27,6 +27,12 @@ EMBEDDER_NAME = (
 SUMMARY_MODELS = "openai:MODEL and azure:DEPLOYMENT"
 SUMMARY_MODEL = r"(?P<service>openai|azure):(?P<model>[A-Za-z0-9][A-Za-z0-9._:/-]{0,99})"
 
+_ARTIFACT_STORAGES = "local, az://PREFIX (20 lower-case letters, digits and hyphens) and block:NAME"
+_ARTIFACT_STORAGE = (
+    r"local|az://(?=[a-z0-9-]{1,20}$)[a-z0-9]+(-[a-z0-9]+)*"
+    r"|block:[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?"
+)
+
 _WIDEST = {4: 8, 6: 7}
 """The fewest bits that name a network of proxies: those of 10.0.0.0/8, and of fc00::/7."""
 
@@ -90,6 +96,11 @@ class Settings(BaseSettings):
             policy asks for it; None is nobody's.
         shared_folder: where artifacts, repositories and memory lie instead of below ``home``: seen by
             every machine of one run store.
+        artifact_storage: where bodies of artifacts go: ``local``, a folder below ``shared_folder``;
+            ``az://PREFIX``, containers of Azure's whose names begin so; or ``block:NAME``, what a
+            block of Prefect's says.
+        artifact_account: of Azure's, for ``az://``: a connection string, or the URL of an account that
+            this machine's identity opens.
         job_routes: the ``pool/queue`` of Prefect's whose workers do the jobs of a type, like
             ``{"documentation": "docs-pool/docs"}``; the others are done where their run is.
         warm_processes: of the worker that `factory up` keeps; 0 is no worker.
@@ -190,6 +201,8 @@ class Settings(BaseSettings):
     git_host: str = Field(
         default="local", pattern=r"^(local|block:[a-z0-9]([a-z0-9-]{0,126}[a-z0-9])?)$"
     )
+    artifact_storage: str = "local"
+    artifact_account: SecretStr | None = None
     memory_url: str | None = None
     memory_account: str | None = Field(default=None, pattern=r"^[a-z0-9]{3,24}$")
     memory_account_key: SecretStr | None = None
@@ -242,6 +255,13 @@ class Settings(BaseSettings):
         if parts.query or parts.fragment or parts.username is not None:
             raise ValueError("has a query, a fragment or a user: keys have settings of their own")
         return url.rstrip("/")
+
+    @field_validator("artifact_storage")
+    @classmethod
+    def _is_storage(cls, name: str) -> str:
+        if re.fullmatch(_ARTIFACT_STORAGE, name) is None:
+            raise ValueError(f"is no artifact storage: there are {_ARTIFACT_STORAGES}")
+        return name
 
     @field_validator("embedder")
     @classmethod

@@ -269,3 +269,9 @@ class FaultyStorage:
 
     def delete(self, tenant_id: str, digest: str) -> None:
         self._storage.delete(tenant_id, digest)
+
+    def link(
+        self, tenant_id: str, digest: str, *, until: datetime, disposition: str, media_type: str
+    ) -> str | None:
+        answers = {"disposition": disposition, "media_type": media_type}
+        return self._storage.link(tenant_id, digest, until=until, **answers)

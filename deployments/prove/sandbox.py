@@ -73,6 +73,7 @@ _PRELOAD = [
 _SOMEBODY_ELSES = (
     "FACTORY_DATABASE_URL",
     "FACTORY_SHARED_FOLDER",
+    "FACTORY_ARTIFACT_STORAGE",
     "FACTORY_MEMORY_URL",
     "FACTORY_PREFECT_API_URL",
     "FACTORY_WORK_POOL",
@@ -152,6 +153,7 @@ class Sandbox:
             "home": self.folder,
             "database_url": None,
             "shared_folder": None,
+            "artifact_storage": "local",
             "memory_url": None,
             "prefect_api_url": None,
             "work_pool": None,  # nobody else is there to do anything

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from datetime import datetime
 from typing import BinaryIO
 
 from factory_runtime.domain.errors import (
@@ -51,6 +52,13 @@ class InMemoryArtifactStorage:
 
     def delete(self, tenant_id: str, digest: str) -> None:
         self.bodies.pop(_key(tenant_id, digest), None)
+
+    def link(
+        self, tenant_id: str, digest: str, *, until: datetime, disposition: str, media_type: str
+    ) -> str | None:
+        del until, disposition, media_type
+        self.open(tenant_id, digest).close()
+        return None
 
 
 def _key(tenant_id: str, digest: str) -> tuple[str, str]:

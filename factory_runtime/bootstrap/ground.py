@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from factory_runtime.artifacts.local import LocalArtifactStorage
+from factory_runtime.bootstrap.artifact_storage import open_artifact_storage
 from factory_runtime.domain.errors import StorageFullError
 from factory_runtime.ports import ArtifactStorage, Clock, GitHost, JobType, RunStore
 from factory_runtime.settings import Settings
@@ -66,8 +66,7 @@ class Ground:
     def storage(self) -> ArtifactStorage:
         from factory_runtime.services.spared_bodies import SparingStorage
 
-        local = LocalArtifactStorage(self.settings.artifacts_folder)
-        return SparingStorage(local, self.find_store)
+        return SparingStorage(open_artifact_storage(self.settings), self.find_store)
 
     @cached_property
     def host(self) -> GitHost:

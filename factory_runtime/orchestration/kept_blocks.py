@@ -23,6 +23,18 @@ def without_server() -> Generator[None]:
         _away.reset(token)
 
 
+@contextmanager
+def server_at(api_url: str | None) -> Generator[None]:
+    """Ask this server within, where there is an address and this process knows no other."""
+    from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+
+    if api_url is None or get_current_settings().api.url is not None:
+        yield
+        return
+    with temporary_settings({PREFECT_API_URL: api_url}):
+        yield
+
+
 def read_block(kind: str, name: str) -> dict[str, Any]:
     """A block with its secrets, as it stands now.
 

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,16 +25,19 @@ from factory_runtime.domain.errors import (
     StorageFullError,
 )
 from factory_runtime.ports import ArtifactStorage, StoredBody
+from tests.blobs import Zeros, a_blob_storage
 
 BODY = b"the same bytes have the same name"
 DIGEST = hashlib.sha256(BODY).hexdigest()
 
 
-@pytest.fixture(params=["memory", "local"])
+@pytest.fixture(params=["memory", "local", pytest.param("blob", marks=pytest.mark.service)])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> ArtifactStorage:
     if request.param == "memory":
         return InMemoryArtifactStorage()
-    return LocalArtifactStorage(tmp_path / "artifacts")
+    if request.param == "local":
+        return LocalArtifactStorage(tmp_path / "artifacts")
+    return a_blob_storage(request.getfixturevalue("azurite"))
 
 
 @pytest.fixture
@@ -61,6 +65,30 @@ def test_a_body_is_named_by_its_digest_and_comes_back(
 
 def test_a_stream_is_stored_like_its_bytes(storage: ArtifactStorage) -> None:
     assert storage.put("acme", io.BytesIO(BODY)) == storage.put("acme", BODY)
+
+
+def test_a_stream_can_be_read_from_anywhere(storage: ArtifactStorage) -> None:
+    storage.put("acme", BODY)
+    with storage.open("acme", DIGEST) as stream:
+        assert stream.seek(-5, io.SEEK_END) == len(BODY) - 5
+        assert stream.read() == BODY[-5:]
+        assert stream.read(1) == b""
+        stream.seek(4)
+        assert stream.read(4) == BODY[4:8]
+        assert stream.tell() == 8
+        stream.seek(0)
+        assert b"".join(iter(lambda: stream.read(7), b"")) == BODY
+
+
+def test_nobody_is_given_a_link_to_a_body_that_is_not_theirs(storage: ArtifactStorage) -> None:
+    storage.put("acme", BODY)
+    how = {"disposition": "attachment", "media_type": "text/plain"}
+    until = datetime.now(UTC) + timedelta(minutes=5)
+    for tenant, digest in (("globex", DIGEST), ("acme", DIGEST[::-1]), ("acme", "../" + DIGEST)):
+        with pytest.raises(ArtifactNotFoundError):
+            storage.link(tenant, digest, until=until, **how)
+    with pytest.raises(InputError):
+        storage.link("../acme", DIGEST, until=until, **how)
 
 
 def test_a_tenant_does_not_see_the_body_of_another(storage: ArtifactStorage) -> None:
@@ -249,21 +277,6 @@ def test_a_full_or_read_only_disk_is_named(tmp_path: Path, options: str) -> None
     done = in_child("put_on_a_small_disk", str(tmp_path), options)
     assert str(tmp_path) in done.stdout, done.stderr
     assert done.stdout.endswith("| []")
-
-
-class Zeros(io.RawIOBase):
-    def __init__(self, size: int) -> None:
-        self.left = size
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: object, /) -> int:
-        view = memoryview(buffer)  # pyright: ignore[reportArgumentType] - the buffer protocol
-        count = min(len(view), self.left)
-        view[:count] = bytes(count)
-        self.left -= count
-        return count
 
 
 def put_a_large_stream(folder: str) -> None:

@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect_azure import AzureBlobStorageCredentials
+from pydantic import SecretStr
 from sqlalchemy import update
 
-from blocks import GitHostCredentials, NotificationTarget
+from blocks import ArtifactStorageCredentials, GitHostCredentials, NotificationTarget
+from factory_runtime.bootstrap.artifact_storage import open_artifact_storage
+from factory_runtime.domain.errors import InputError
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.run_store import SqlRunStore
 from factory_runtime.run_store.tables import outbox
 from factory_runtime.services import topics
+from tests.azurite import Azurite
+from tests.blobs import a_place, blob_of
 from tests.deployed import prefect_command
 from tests.factory import Factory, until
 from tests.otlp import Collector
@@ -190,3 +196,21 @@ def test_a_job_that_shows_its_credentials_everywhere_leaves_them_nowhere(
     told += prefect.ask("POST", "/task_runs/filter", {"sort": "ID_DESC", "limit": 200})
     told += prefect.ask("POST", "/events/filter", {"limit": 50})["events"]
     assert not any(form in str(told) for form in forms)
+
+
+@pytest.mark.service
+def test_a_block_says_where_bodies_go(factory: Factory, prefect: Prefect, azurite: Azurite):
+    del prefect
+    place = a_place(azurite)
+    key = SecretStr(str(place.connection_string))
+    given = {
+        "credentials": AzureBlobStorageCredentials(connection_string=key),
+        "prefix": place.prefix,
+    }
+    ArtifactStorageCredentials.model_validate(given).save("bodies", overwrite=True)
+    settings = factory.settings.model_copy(update={"artifact_storage": "block:bodies"})
+    stored = open_artifact_storage(settings).put("acme", b"in a block's container")
+    assert blob_of(place, stored.digest).exists()
+    nowhere = settings.model_copy(update={"artifact_storage": "block:nobodys"})
+    with pytest.raises(InputError, match="Prefect has no artifact storage nobodys"):
+        open_artifact_storage(nowhere).exists("acme", stored.digest)

@@ -26,6 +26,7 @@ def production(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
         "DATABASE_URL": "postgresql+psycopg://nobody/factory",
         "SHARED_FOLDER": str(tmp_path / "shared"),
         "MEMORY_URL": "az://factory/memory",
+        "ARTIFACT_STORAGE": "az://factory",
         "PREFECT_API_URL": "http://127.0.0.1:9/api",
         "WORK_POOL": "factory",
         "GIT_HOST": "block:acme",
@@ -45,6 +46,7 @@ def test_whatever_a_sandbox_writes_lies_below_its_own_folder(production: Setting
         assert own.shared == own.root == sandbox.folder
         assert own.memory_url is None
         assert own.git_host == "local"
+        assert own.artifact_storage == "local"
         assert str(sandbox.folder) in own.run_store_url
 
 
@@ -59,5 +61,6 @@ def test_what_is_started_in_a_sandbox_reads_nothing_that_others_share(
         inside = Settings()
         assert not any(getattr(inside, name) for name in shared)
         assert inside.git_host == "local"
+        assert inside.artifact_storage == "local"
     assert Settings() == production
     assert "FACTORY_SHARED_FOLDER" in os.environ

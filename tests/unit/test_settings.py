@@ -24,3 +24,19 @@ def test_nobody_s_word_counts_for_where_a_request_came_from_but_a_proxy_s(
 def test_proxies_are_addresses_and_networks(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FACTORY_API_PROXIES", '["127.0.0.1", "::1", "10.0.0.0/8", "fc00::/7"]')
     assert read_settings().api_proxies == ("127.0.0.1", "::1", "10.0.0.0/8", "fc00::/7")
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("", "azure", "az://", "az://Upper", "az://a--b", "az://a/b", f"az://{'a' * 21}"),
+        *("block:", "block:a/b", "block:Upper", "local://x", "file:///tmp"),
+    ],
+)
+def test_bodies_go_to_what_can_be_an_artifact_storage(given: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FACTORY_ARTIFACT_STORAGE", given)
+    with pytest.raises(BadSettingsError) as refused:
+        read_settings()
+    assert "az://PREFIX" in refused.value.explain()
+    monkeypatch.setenv("FACTORY_ARTIFACT_STORAGE", "az://factory-1")
+    assert read_settings().artifact_storage == "az://factory-1"
