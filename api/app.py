@@ -21,6 +21,7 @@ from api.openapi import document
 from api.problems import documented
 from api.routes import (
     approvals,
+    artifact_links,
     artifacts,
     audit,
     callbacks,
@@ -65,6 +66,7 @@ _ROUTERS = (
     templates.router,
     artifacts.router,
     holds.router,
+    artifact_links.router,
     audit.router,
     memory.router,
     memory_documents.router,

@@ -77,7 +77,7 @@ def download(
         _bytes_of(body, part, then),
         status_code=200 if span is None else 206,
         # Not by ``media_type``: that adds a charset to text, which nobody knows here.
-        headers={**headers, "Content-Type": _safe_type(media_type)},
+        headers={**headers, "Content-Type": safe_type(media_type)},
     )
 
 
@@ -107,7 +107,7 @@ def disposition(name: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}"
 
 
-def _safe_type(media_type: str) -> str:
+def safe_type(media_type: str) -> str:
     """The media type that was recorded, unless it is none: a job may have said anything."""
     essence, _, rest = media_type.partition(";")
     if _TYPE.fullmatch(essence.strip()) is None:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 PROGRAM = Path(__file__).parents[1] / ".azurite" / "node_modules" / ".bin" / "azurite-blob"
 ACCOUNT = "factory"
 
-_LISTENS = re.compile(r"successfully listens on http://127\.0\.0\.1:(\d+)")
+_LISTENS = re.compile(r"successfully listens on https?://127\.0\.0\.1:(\d+)")
 _PATIENCE_SECONDS = 60
 
 
@@ -45,8 +45,11 @@ class Azurite:
         key: of its one account.
     """
 
-    def __init__(self, folder: Path, *, keeps: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, keeps: bool = False, certificate: Path | None = None
+    ) -> None:
         self.folder = folder
+        self._certificate = certificate
         self._keeps = keeps
         self._child: subprocess.Popen[bytes] | None = None
         self._port = 0
@@ -58,6 +61,8 @@ class Azurite:
     @property
     def endpoint(self) -> str:
         """What ``FACTORY_MEMORY_ENDPOINT`` says; waits until it answers."""
+        if self._certificate is not None:
+            return f"https://localhost:{self._answers_at()}/{ACCOUNT}"
         return f"http://127.0.0.1:{self._answers_at()}/{ACCOUNT}"
 
     def settings(self, address: str, **others: Any) -> Settings:
@@ -100,10 +105,21 @@ class Azurite:
         assert PROGRAM.exists(), "Azurite is not installed: run `make azurite`"
         (self.folder / "log").unlink(missing_ok=True)
         kept = ["--location", str(self.folder)] if self._keeps else ["--inMemoryPersistence"]
+        shown = self._certificate
+        # Identities are known by tokens, which it takes over TLS alone; it does not look who signed.
+        tls = [] if shown is None else ["--oauth", "basic", "--cert", shown, "--key", shown]
         with (self.folder / "log").open("wb") as log:
             self._child = subprocess.Popen(
                 [
-                    *(PROGRAM, "--blobHost", "127.0.0.1", "--blobPort", str(self._port), *kept),
+                    *(
+                        PROGRAM,
+                        "--blobHost",
+                        "127.0.0.1",
+                        "--blobPort",
+                        str(self._port),
+                        *kept,
+                        *tls,
+                    ),
                     *("--silent", "--skipApiVersionCheck", "--disableTelemetry"),
                 ],
                 env={**os.environ, "AZURITE_ACCOUNTS": f"{ACCOUNT}:{self.key}"},
@@ -140,11 +156,16 @@ class Azurite:
 
 
 @contextmanager
-def running_azurite(*, keeps: bool = False) -> Generator[Azurite]:
-    """One that is starting; ``keeps`` is for one that is to be restarted with what it has."""
+def running_azurite(*, keeps: bool = False, certificate: Path | None = None) -> Generator[Azurite]:
+    """One that is starting.
+
+    Args:
+        keeps: it is to be restarted with what it has.
+        certificate: of localhost, and its key: it speaks TLS, and takes tokens of identities.
+    """
     folder = Path(tempfile.mkdtemp(prefix="factory-azurite-"))
     (folder / "key").write_text(base64.b64encode(secrets.token_bytes(64)).decode())
-    azurite = Azurite(folder, keeps=keeps)
+    azurite = Azurite(folder, keeps=keeps, certificate=certificate)
     try:
         azurite.start()
         yield azurite

@@ -335,6 +335,10 @@ class ReplayedDeliveryError(ConflictError):
     """A delivery came again with another body."""
 
 
+class NoLinksError(ConflictError):
+    """Artifact storage that lets nobody in but the factory itself."""
+
+
 class RepositoryTakenError(ConflictError):
     """A repository of that name exists and is not ours to write."""
 

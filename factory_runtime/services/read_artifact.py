@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from datetime import datetime, timedelta
 from typing import BinaryIO
 
@@ -11,6 +11,7 @@ from factory_runtime.domain.artifact import Artifact
 from factory_runtime.domain.errors import (
     ArtifactNotFoundError,
     CorruptArtifactError,
+    NoLinksError,
     StoreUnavailableError,
 )
 from factory_runtime.ports import ArtifactStorage, RunStore
@@ -29,25 +30,18 @@ def open_artifact(storage: ArtifactStorage, artifact: Artifact) -> tuple[BinaryI
         ArtifactNotFoundError: it has no bytes in artifact storage, or they are gone.
         CorruptArtifactError: they do not match their digest.
     """
-    tenant_id, digest = artifact.tenant_id, artifact.sha256
-    if not artifact.has_body or digest is None:
-        raise ArtifactNotFoundError(
-            f"{artifact.id} ({artifact.name}) has no body in artifact storage",
-            hint=f"it is kept where it was made: {artifact.uri}",
-        )
+    tenant_id, digest = artifact.tenant_id, _body_of(artifact)
     try:
         # The whole of it first: half a damaged file is worse than none. Then the same stream again,
         # which stays whole for its reader whatever becomes of the body's name.
         body = storage.open(tenant_id, digest)
-        try:
+        with ExitStack() as stack:
+            stack.enter_context(body)
             found, size = _measure(body)
             if found == digest:
                 body.seek(0)
+                stack.pop_all()
                 return body, size
-        except BaseException:
-            body.close()
-            raise
-        body.close()
     except ArtifactNotFoundError as exc:
         raise ArtifactNotFoundError(
             f"the body of {artifact.id} ({artifact.name}) is gone from artifact storage",
@@ -59,20 +53,68 @@ def open_artifact(storage: ArtifactStorage, artifact: Artifact) -> tuple[BinaryI
     )
 
 
-def note_reading(store: RunStore, artifact: Artifact, by: str, now: datetime) -> None:
+def link_to_artifact(
+    storage: ArtifactStorage, artifact: Artifact, until: datetime, disposition: str, media_type: str
+) -> str:
+    """An address that gives an artifact's bytes to whoever has it, until then.
+
+    Raises:
+        ArtifactNotFoundError: it has no bytes in artifact storage, or they are gone.
+        NoLinksError: this storage gives none.
+    """
+    digest = _body_of(artifact)
+    link = storage.link(
+        artifact.tenant_id, digest, until=until, disposition=disposition, media_type=media_type
+    )
+    if link is None:
+        raise NoLinksError(
+            "the factory's artifact storage gives no links", hint="`…/body` answers with the bytes"
+        )
+    return link
+
+
+def note_reading(
+    store: RunStore,
+    artifact: Artifact,
+    by: str,
+    now: datetime,
+    *,
+    link_until: datetime | None = None,
+) -> None:
     """Write down who is about to get an artifact's bytes, and that somebody still does.
 
     A store that cannot be written is no reason to withhold most of them.
 
+    Args:
+        store: the record.
+        artifact: whose bytes.
+        by: who.
+        now: when.
+        link_until: whoever has the link that they get may have them, too; None is no link.
+
     Raises:
-        StoreUnavailableError: it cannot be written down, and this one nobody gets without.
+        StoreUnavailableError: it cannot be written down, and this one nobody gets without, or no
+            link to it.
     """
-    unwritten = nullcontext() if must_be_audited(artifact) else suppress(StoreUnavailableError)
+    is_needed = link_until is not None or must_be_audited(artifact)
+    unwritten = nullcontext() if is_needed else suppress(StoreUnavailableError)
     with unwritten, store.begin(artifact.tenant_id) as tx:
         if artifact.accessed_at is None or now - artifact.accessed_at >= _ACCESSED_WITHIN:
             tx.touch_artifact(artifact.id, now)
-        detail = {"run_id": artifact.run_id, "classification": artifact.classification}
+        detail = {"run_id": artifact.run_id, "classification": artifact.classification.value}
+        if link_until is not None:
+            detail["link_until"] = link_until.isoformat()
         leave_audit(tx, by, "artifact.read", artifact.id, detail, now)
+
+
+def _body_of(artifact: Artifact) -> str:
+    """The digest of its body."""
+    if not artifact.has_body or artifact.sha256 is None:
+        raise ArtifactNotFoundError(
+            f"{artifact.id} ({artifact.name}) has no body in artifact storage",
+            hint=f"it is kept where it was made: {artifact.uri}",
+        )
+    return artifact.sha256
 
 
 def _measure(body: BinaryIO) -> tuple[str, int]:

@@ -6,7 +6,7 @@ import io
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import BinaryIO
 
 from factory_runtime.domain.errors import TransientError
@@ -68,6 +68,13 @@ class SparingStorage:
     def exists(self, tenant_id: str, digest: str) -> bool:
         self._spare_if_marked(tenant_id, digest)
         return self._storage.exists(tenant_id, digest)
+
+    def link(
+        self, tenant_id: str, digest: str, *, until: datetime, disposition: str, media_type: str
+    ) -> str | None:
+        return self._storage.link(
+            tenant_id, digest, until=until, disposition=disposition, media_type=media_type
+        )
 
     def delete(self, tenant_id: str, digest: str) -> None:
         self._storage.delete(tenant_id, digest)

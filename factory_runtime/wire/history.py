@@ -87,6 +87,15 @@ class LogLine(Traced):
         )
 
 
+class ArtifactLink(Answer):
+    """Where to fetch the bytes of an artifact, for a while, without any other credential."""
+
+    url: str
+    expires_at: datetime
+    sha256: str | None = Field(default=None, description="what the bytes are to match")
+    size: int | None = None
+
+
 class ArtifactAnswer(Traced):
     """Something that a job made."""
 

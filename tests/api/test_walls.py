@@ -62,6 +62,7 @@ BY_ID: Mapping[str, Any] = {
     "GET /artifacts/{artifactId}/body": None,
     "POST /artifacts/{artifactId}/expiry": {"onceDownloaded": True},
     "POST /holds/{holdId}/release": None,
+    "POST /artifacts/{artifactId}/link": None,
     "GET /templates/{templateId}": None,
     "GET /templates/{templateId}/versions/{version}": None,
     "GET /memory/context/{contextPackageId}": None,

@@ -11,7 +11,7 @@ from factory_runtime.domain.records import EffectStatus
 from factory_runtime.wire.approval import ApprovalAnswer, ApprovalDetail, Deny, Grant
 from factory_runtime.wire.audit import AuditEntryAnswer
 from factory_runtime.wire.effect import EffectAnswer
-from factory_runtime.wire.history import ArtifactAnswer
+from factory_runtime.wire.history import ArtifactAnswer, ArtifactLink
 from factory_runtime.wire.page import Part
 
 
@@ -78,6 +78,12 @@ def get_artifact(artifact_id: str) -> Call[ArtifactAnswer]:
 def get_artifact_body(artifact_id: str) -> Call[bytes]:
     """Its bytes; for ``download``."""
     return Call("GET", path_of("artifacts", artifact_id, "body"), bytes)
+
+
+def link_artifact_body(artifact_id: str, *, minutes: int = 15) -> Call[ArtifactLink]:
+    """An address that gives its bytes to whoever has it, for so long."""
+    path = path_of("artifacts", artifact_id, "link")
+    return Call("POST", path, ArtifactLink, query_of(minutes=minutes))
 
 
 def list_audit(

@@ -1,0 +1,48 @@
+"""Links to the bytes of artifacts, for who is to fetch them without a credential of ours."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from api.access import Reader
+from api.context import Here
+from api.downloads import disposition, safe_type
+from api.problems import documented
+from api.routes.artifacts import ArtifactId
+from factory_runtime.services.artifact_readers import require_reader
+from factory_runtime.services.keep_artifacts import note_download
+from factory_runtime.services.read_artifact import link_to_artifact, note_reading
+from factory_runtime.services.visible import visible_artifact
+from factory_runtime.wire.history import ArtifactLink
+
+router = APIRouter(prefix="/artifacts", tags=["artifacts"])
+
+Minutes = Annotated[int, Query(ge=1, le=60, description="how long it is good")]
+
+
+@router.post("/{artifactId}/link", responses=documented(404, 409))
+def link_body(
+    artifact_id: ArtifactId, reader: Reader, api: Here, minutes: Minutes = 15
+) -> ArtifactLink:
+    """An address that gives an artifact's bytes to whoever has it, for minutes.
+
+    It is for who may have the bytes. They come from storage itself, so nobody has looked whether they
+    match their digest. Where storage is a folder there are none: 409.
+    """
+    runtime = api.runtime
+    with runtime.store.begin(reader.tenant_id, read_only=True) as tx:
+        artifact = visible_artifact(tx, reader, artifact_id)
+        now = runtime.clock.now()
+        require_reader(tx, reader, artifact, now)
+    until = (now + timedelta(minutes=minutes)).replace(microsecond=0)
+    name, media_type = disposition(artifact.name), safe_type(artifact.media_type)
+    url = link_to_artifact(runtime.storage, artifact, until, name, media_type)
+    # Written down before it is handed out: from then on nobody asks us who reads, or tells that
+    # they have.
+    note_reading(runtime.store, artifact, reader.name, now, link_until=until)
+    with runtime.store.begin(reader.tenant_id) as tx:
+        note_download(tx, artifact.id, now)
+    return ArtifactLink(url=url, expires_at=until, sha256=artifact.sha256, size=artifact.size)
