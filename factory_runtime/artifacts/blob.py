@@ -63,11 +63,13 @@ class BlobArtifactStorage:
             blob = self._service.get_blob_client(container, _name(stored.digest))
             upload = Upload(blob, file, stored, {"tenant": tenant_id})
             self._ensure_container(container)
+            start = file.tell()
             try:
                 upload.ensure()
             except ResourceNotFoundError:  # somebody has removed the container since
                 self._made.discard(container)
                 self._ensure_container(container)
+                file.seek(start)
                 upload.ensure()
         return stored
 

@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from factory_runtime.artifacts.blob_errors import code_of
 from factory_runtime.artifacts.blob_place import BLOCK
+from factory_runtime.domain.errors import CorruptArtifactError
 from factory_runtime.ports import StoredBody
 
 if TYPE_CHECKING:
@@ -33,18 +34,30 @@ Tags = Mapping[str, str]
 def spooled(body: BinaryIO | bytes) -> Generator[tuple[BinaryIO, StoredBody]]:
     """A body that can be read again, with its name: that is known once it was read.
 
-    A stream lies on this machine's disk meanwhile, where it is larger than a block.
+    A stream that cannot be sought in lies on this machine's disk meanwhile, where it is larger than
+    a block.
     """
-    if isinstance(body, bytes):
-        yield io.BytesIO(body), StoredBody(hashlib.sha256(body).hexdigest(), len(body))
+    source = io.BytesIO(body) if isinstance(body, bytes) else body
+    if source.seekable():
+        start = source.tell()
+        stored = _read_through(source, None)
+        source.seek(start)
+        yield source, stored
         return
-    sha256, size = hashlib.sha256(), 0
     with tempfile.SpooledTemporaryFile(BLOCK) as file:
-        while chunk := body.read(_CHUNK):
-            sha256.update(chunk)
-            size += len(chunk)
-            file.write(chunk)
-        yield cast("BinaryIO", file), StoredBody(sha256.hexdigest(), size)
+        stored = _read_through(source, file)
+        file.seek(0)
+        yield cast("BinaryIO", file), stored
+
+
+def _read_through(source: BinaryIO, copy: IO[bytes] | None) -> StoredBody:
+    sha256, size = hashlib.sha256(), 0
+    while chunk := source.read(_CHUNK):
+        sha256.update(chunk)
+        size += len(chunk)
+        if copy is not None:
+            copy.write(chunk)
+    return StoredBody(sha256.hexdigest(), size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,7 @@ class Upload:
 
     Attributes:
         blob: named by the digest of the body.
+        file: at the beginning of the body; it may be read several times.
         tags: of the blob, for who looks for blobs by them.
     """
 
@@ -66,19 +80,23 @@ class Upload:
     def ensure(self) -> None:
         """Have it there. What is there stays, but for what is not what its name says.
 
-        Raises: what the library does.
+        Raises:
+            CorruptArtifactError: the body was changed while it was sent; it is not stored.
+            AzureError: the library says so.
         """
         from azure.core.exceptions import HttpResponseError
 
         # A large one is asked for before it is sent.
         if self._is_large and self._is_there():
             return
+        start = self.file.tell()
         try:
             self._write(only_if_missing=True)
         except HttpResponseError as exc:
             if code_of(exc) not in _RACED:
                 raise
             if not self._is_there():
+                self.file.seek(start)
                 self._write(only_if_missing=False)
 
     @property
@@ -103,9 +121,10 @@ class Upload:
         from azure.core import MatchConditions
 
         labels: dict[str, Any] = {"metadata": self._metadata, "tags": dict(self.tags)}
-        self.file.seek(0)
         if not self._is_large:
-            self.blob.upload_blob(self.file.read(), overwrite=not only_if_missing, **labels)
+            content = self.file.read(self.stored.size + 1)
+            self._check(hashlib.sha256(content).hexdigest())
+            self.blob.upload_blob(content, overwrite=not only_if_missing, **labels)
             return
         if only_if_missing:
             labels["match_condition"] = MatchConditions.IfMissing
@@ -115,35 +134,41 @@ class Upload:
         """All of them in their order; those that an earlier try has left are not sent again.
 
         Nobody sees blocks before they are committed, and Azure removes those that never are after a
-        week. The blob's name is the digest of the whole, so the place of a block says what is in it.
+        week.
         """
         from azure.storage.blob import BlobBlock
 
-        left = self._left_blocks()
+        left, sha256 = self._left_blocks(), hashlib.sha256()
         blocks: list[BlobBlock] = []
         under_way: deque[Future[Any]] = deque()
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for start in range(0, self.stored.size, BLOCK):
-                size = min(BLOCK, self.stored.size - start)
-                block = f"{start:020}-{size:010}"
+                content = self.file.read(min(BLOCK, self.stored.size - start))
+                sha256.update(content)
+                block = sha256.hexdigest()  # of all up to its end: no other content has it
                 blocks.append(BlobBlock(block))
-                if left.get(block) == size:
+                if block in left:
                     continue
                 if len(under_way) == AT_ONCE:
                     under_way.popleft().result()
-                self.file.seek(start)
-                content = self.file.read(size)
                 under_way.append(pool.submit(self.blob.stage_block, block, content))
             for send in under_way:
                 send.result()
+        self._check(sha256.hexdigest())
         return blocks
 
-    def _left_blocks(self) -> dict[str, int]:
-        """Bytes of each block that is there and not committed."""
+    def _check(self, digest: str) -> None:
+        if digest != self.stored.digest:
+            raise CorruptArtifactError(
+                f"the body {self.stored.digest} was changed while it was sent"
+            )
+
+    def _left_blocks(self) -> set[str]:
+        """The blocks that are there and not committed."""
         from azure.core.exceptions import ResourceNotFoundError
 
         try:
             _, left = self.blob.get_block_list("uncommitted")
         except ResourceNotFoundError:
-            return {}
-        return {str(block.id): int(block.size or 0) for block in left}
+            return set()
+        return {str(block.id) for block in left}

@@ -234,6 +234,33 @@ def test_a_large_body_needs_little_memory(place: BlobPlace, mebibytes: int):
     assert int(said) < 200 * 1024, "KiB, all in all"
 
 
+class Changing(io.BytesIO):
+    """Is another when it is read again."""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self.getbuffer()[0] = 1
+        return super().seek(offset, whence)
+
+
+@pytest.mark.parametrize("size", [5, BLOCK + 5])
+def test_a_body_that_is_changed_while_it_is_sent_is_not_stored(
+    place: BlobPlace, storage: BlobArtifactStorage, size: int
+):
+    with pytest.raises(CorruptArtifactError, match="changed while it was sent"):
+        storage.put("acme", Changing(bytes(size)))
+    assert list(container(place).list_blobs()) == []
+    assert storage.read("acme", storage.put("acme", bytes(size)).digest) == bytes(size)
+
+
+def test_a_stream_is_stored_from_where_it_is(storage: BlobArtifactStorage):
+    body = os.urandom(BLOCK + 5)
+    for size in (3, len(body) - 1):
+        stream = io.BytesIO(body)
+        stream.seek(len(body) - size)
+        stored = storage.put("acme", stream)
+        assert storage.read("acme", stored.digest) == body[-size:]
+
+
 def test_two_who_send_one_large_body_at_once_leave_one(place: BlobPlace):
     body = os.urandom(2 * BLOCK + 1)
     with ThreadPoolExecutor(2) as pool:
