@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from factory_runtime.domain.artifact_reference import check_image, check_package
+
 
 class ArtifactKind(StrEnum):
     """What sort of thing it is."""
@@ -19,6 +21,8 @@ class ArtifactKind(StrEnum):
     DOCUMENT = "document"
     LOG = "log"
     FILE = "file"
+    IMAGE = "image"
+    PACKAGE = "package"
 
 
 class ArtifactType(StrEnum):
@@ -49,13 +53,17 @@ class ArtifactDraft:
 
     Attributes:
         name: unique within its job, like ``orders`` or ``azure-pipelines.yml``.
-        uri: where it is: a clone URL, a commit URL, or ``artifact:sha256:<hex>`` for a body that
-            lies in artifact storage.
-        sha256: digest of the body, as 64 hex digits; None for what has no bytes of its own.
+        uri: where it is: a clone URL, a commit URL, ``oci://…@sha256:…`` for an image, ``pkg:…`` for a
+            package, or ``artifact:sha256:<hex>`` for a body that lies in artifact storage.
+        sha256: digest of the body, or of what a registry has, as 64 hex digits; None for what has no
+            bytes of its own.
         size: bytes, or None likewise.
         type: None is what things of its kind are.
         expires: how long it is kept; None is for good.
         once_downloaded: it expires when somebody has got all of it, if that comes first.
+
+    Raises:
+        InputError: an image or a package is not named so that it can be no other tomorrow.
     """
 
     kind: ArtifactKind
@@ -69,6 +77,12 @@ class ArtifactDraft:
     type: ArtifactType | None = None
     expires: timedelta | None = None
     once_downloaded: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kind is ArtifactKind.IMAGE:
+            check_image(self.uri, self.sha256)
+        elif self.kind is ArtifactKind.PACKAGE:
+            check_package(self.uri, self.sha256)
 
 
 @dataclass(frozen=True, slots=True)
