@@ -63,10 +63,15 @@ class Ground:
         return None if is_new else self.store
 
     @cached_property
+    def bare_storage(self) -> ArtifactStorage:
+        """Artifact storage without regard to the sweep: for itself, and for those who look after it."""
+        return open_artifact_storage(self.settings)
+
+    @cached_property
     def storage(self) -> ArtifactStorage:
         from factory_runtime.services.spared_bodies import SparingStorage
 
-        return SparingStorage(open_artifact_storage(self.settings), self.find_store)
+        return SparingStorage(self.bare_storage, self.find_store)
 
     @cached_property
     def host(self) -> GitHost:

@@ -48,7 +48,7 @@ class UpkeepParts(RunParts):
         """Deletes the bodies of what has expired."""
         from factory_runtime.services.sweep_artifacts import ArtifactSweeper
 
-        return ArtifactSweeper(self.store, self.storage, self.clock)
+        return ArtifactSweeper(self.store, self.bare_storage, self.clock)
 
     def look_for_stuck(self) -> int:
         """Leave notices of runs in which nothing happens any more; how many there are."""
@@ -74,7 +74,7 @@ class UpkeepParts(RunParts):
         checks = {
             "orchestrator": ServerHealth(settings.prefect_api_url).check,
             "knowledgeSystem": lambda: check_place(self.memory_place),
-            "artifactStorage": lambda: check_storage(self.storage, settings.tenant),
+            "artifactStorage": lambda: check_storage(self.bare_storage, settings.tenant),
         }
         return FactoryHealth(
             lambda: self.store, self.clock, checks, lambda: self.memory_disk.complaint()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +222,23 @@ def test_only_the_whole_of_it_is_a_download(small_site: ApiSite):
     assert expires_at is not None
     assert client.get(address).content == TEXT  # what arrived may have been lost
     assert client.get(record).json()["expiresAt"] == expires_at
+
+
+def test_when_it_was_read_last_is_known_to_the_minute(small_site: ApiSite):
+    there = lay_out(small_site, "shop")
+    client, record = small_site.client(somebody()), f"{ARTIFACTS}/{there.artifact.id}"
+    now = small_site.runtime.clock.now()
+
+    def read_after(seconds: int) -> str:
+        kept(small_site, there.artifact)
+        with small_site.store.begin("acme") as tx:
+            tx.touch_artifact(there.artifact.id, now - timedelta(seconds=seconds))
+        client.get(f"{record}/body")
+        return client.get(record).json()["accessedAt"]
+
+    just_now = now - timedelta(seconds=30)
+    assert datetime.fromisoformat(read_after(30)) == just_now
+    assert datetime.fromisoformat(read_after(90)) >= now
 
 
 def test_who_keeps_and_who_holds_is_of_the_project(small_site: ApiSite):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
@@ -43,7 +45,7 @@ class Place:
     """A store, a storage and a sweeper; an artifact of a run that has ended has expired."""
 
     def __init__(self, store: RunStore, folder: Path) -> None:
-        self.store, self.clock = store, SettableClock()
+        self.store, self.folder, self.clock = store, folder, SettableClock()
         self.inner = LocalArtifactStorage(folder)
         self.storage = self.a_storage()
         self.sweeper = ArtifactSweeper(store, self.storage, self.clock)
@@ -310,6 +312,60 @@ def test_a_sweep_killed_at_the_deletion_is_finished_by_the_next(any_place: Place
     assert place.sweeper.sweep() == DELETED
     with place.store.begin(TENANT, read_only=True) as tx:
         assert tx.get_artifact(artifact.id).body_deleted_at == place.clock.now()
+
+
+_DIES = """
+import os, sys
+from datetime import datetime
+from pathlib import Path
+from factory_runtime.artifacts.local import LocalArtifactStorage
+from factory_runtime.run_store import open_run_store
+from factory_runtime.services.sweep_artifacts import ArtifactSweeper
+
+url, folder, now, moment = sys.argv[1:]
+
+class Dying(LocalArtifactStorage):
+    def delete(self, tenant_id, digest):
+        if moment == "after":
+            super().delete(tenant_id, digest)
+        os._exit(9)
+
+class At:
+    def now(self):
+        return datetime.fromisoformat(now)
+
+ArtifactSweeper(open_run_store(url), Dying(Path(folder)), At()).sweep()
+"""
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_process_killed_amid_the_sweep_loses_nothing(
+    any_place: Place, database_url: str, moment: str
+) -> None:
+    place = any_place
+    artifact = place.keep()
+    other = place.keep(name="other", text=b"other", expires_at=None)
+    assert place.sweeper.sweep() == MARKED
+    place.clock.pass_time(GRACE)
+    told = [database_url, str(place.folder), place.clock.now().isoformat(), moment]
+    killed = subprocess.run([sys.executable, "-c", _DIES, *told], check=False, timeout=60)
+    assert killed.returncode == 9
+    assert place.is_there() == (moment == "before")
+    with place.store.begin(TENANT, read_only=True) as tx:
+        assert tx.get_artifact(artifact.id).body_deleted_at is None
+        assert tx.count_dying() == 1
+    assert (place.sweeper.sweep(), place.is_there()) == (DELETED, False)
+    assert place.inner.verify(TENANT, str(other.sha256))
+
+
+def test_a_body_is_stored_in_the_midst_of_a_transaction(any_place: Place) -> None:
+    """As the outputs of a run are, with its end: the look at the marks waits for nobody."""
+    place = any_place
+    storage = place.a_storage()
+    with place.store.begin(TENANT) as tx:
+        tx.mark_dying(["f" * 64], place.clock.now())
+        assert storage.put(TENANT, TEXT).digest == DIGEST
+    assert place.is_there()
 
 
 def test_who_comes_upon_a_body_that_a_killed_sweep_has_deleted_stores_it_again(
