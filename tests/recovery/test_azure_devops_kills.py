@@ -119,7 +119,7 @@ def test_whatever_answer_is_lost_there_is_one_pull_request(
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("when", ["before", "after", "amid"])
+@pytest.mark.parametrize("when", ["before", "after"])
 def test_whatever_answer_is_lost_a_repository_is_removed_once(
     outside: AzureOutside, when: str
 ) -> None:

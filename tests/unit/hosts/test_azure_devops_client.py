@@ -14,12 +14,14 @@ from pydantic import BaseModel
 from factory_runtime.domain.errors import HostBusyError, HostRejectedError, InputError
 from factory_runtime.hosts.azure_devops.access import (
     AzureDevOps,
+    Token,
     entra_credential,
     entra_tokens,
     personal_token,
 )
 from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient, Turns, route
 from factory_runtime.hosts.azure_devops.errors import FailedError, TakenError, TurnedDownError
+from factory_runtime.hosts.azure_devops.vault import VaultToken
 from tests.data_server import DataServer, data_server
 
 TOKEN = "canary-pat-0123456789"  # noqa: S105 - nobody's
@@ -277,6 +279,57 @@ def test_a_managed_identity_gives_tokens_of_azure_devops(
         assert len(identity.asked) == 1, "it is kept as long as it is good"
         assert resource in identity.asked[0][0]
         assert "its-secret" in identity.asked[0][1].values()
+
+
+@pytest.fixture
+def vault_token(server: DataServer) -> VaultToken:
+    return VaultToken(server.url("/secrets/pat"), lambda: Token("entra-1", "Bearer"), "factory")
+
+
+def test_a_token_may_lie_in_a_key_vault(server: DataServer, vault_token: VaultToken) -> None:
+    server.serves("/secrets/pat", json.dumps({"value": TOKEN, "id": "x"}).encode())
+    assert [vault_token().header, vault_token().header] == [
+        "Basic ZmFjdG9yeTpjYW5hcnktcGF0LTAxMjM0NTY3ODk="
+    ] * 2
+    ((path, headers),) = server.asked
+    assert path == "/secrets/pat?api-version=7.4"
+    assert headers["Authorization"] == "Bearer entra-1"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (403, b"{}", HostRejectedError),
+        (404, b"{}", HostRejectedError),
+        (302, b"", HostRejectedError),
+        (200, b'{"value": ""}', InputError),
+        (200, b"no JSON", HostRejectedError),
+        (429, b"{}", HostBusyError),
+        (500, b"", HostBusyError),
+    ],
+)
+def test_a_key_vault_that_gives_no_token(
+    server: DataServer, vault_token: VaultToken, status: int, body: bytes, error: type[Exception]
+) -> None:
+    server.serves("/secrets/pat", body, status, location="/elsewhere")
+    with pytest.raises(error):
+        vault_token()
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://acme.vault.azure.net.evil.example/secrets/pat",
+        "https://evil.example/secrets/pat",
+        "http://acme.vault.azure.net/secrets/pat",
+        "https://acme.vault.azure.net:8443/secrets/pat",
+        "https://acme.vault.azure.net/keys/pat",
+    ],
+)
+def test_nobody_but_a_key_vault_is_shown_who_we_are(url: str) -> None:
+    with pytest.raises(InputError, match="no address of a secret"):
+        VaultToken(url, lambda: Token("entra-1", "Bearer"))
 
 
 def test_half_a_service_principal_is_refused() -> None:

@@ -21,6 +21,7 @@ from factory_runtime.hosts.azure_devops import open_azure_devops
 from factory_runtime.hosts.azure_devops.errors import TurnedDownError
 from factory_runtime.ports import Commit, PullRequestStatus
 from tests.forge import Forge, running_forge
+from tests.forge.control import forge_elsewhere
 from tests.git_hosts import AzureOutside, an_order, commit, contents, ensure_repository
 
 PROJECT = "acme-shop"
@@ -294,6 +295,19 @@ def test_a_block_opens_it(outside: AzureOutside, forge: Forge) -> None:
     host = open_azure_devops(fields, outside.folder / "mirrors")
     made = host.ensure_repository("acme", "shop", "orders", effect_key="k", description="")
     assert made.url == f"{forge.url}/acme-shop/_git/orders"
+
+
+def test_over_tls_rest_and_git_trust_the_same_certificates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with forge_elsewhere(tmp_path / "forge", "--tls") as forge:
+        fields = {"url": forge.url, "token": forge.call("add_token")}
+        monkeypatch.setenv("SSL_CERT_FILE", str(forge.authority))
+        host = open_azure_devops(fields, tmp_path / "mirrors")
+        assert host.ensure_repository(
+            "acme", "shop", "orders", effect_key="k", description=""
+        ).created
+        assert host.ensure_commit("acme", an_order("generate"), [TreeFile("one", b"1")]).created
 
 
 def test_a_block_that_does_not_say_who_we_are_is_refused(tmp_path: Path) -> None:
