@@ -8,6 +8,7 @@ from factory_runtime.domain.progress import Ending
 from factory_runtime.jobs.pipeline_run import PipelineRun
 from factory_runtime.jobs.pull_request import PullRequestJob
 from factory_runtime.jobs.work_item import WorkItemJob
+from factory_runtime.ports import JobType
 from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.catalog import TemplateCatalog
 from factory_runtime.services.engine import Walk
@@ -22,7 +23,7 @@ from tests.undoing import UndoFactory
 class OfferingFactory(UndoFactory):
     """It has the job types that use what a host offers."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: JobType) -> None:
         super().__init__(folder)
         self.offering = OfferingGitHost()
         self.host = self.offering
@@ -30,7 +31,7 @@ class OfferingFactory(UndoFactory):
             TENANT, "shop", "orders", effect_key="run-0:generate", description="Takes orders"
         )
         self.job_types |= {
-            one.facts.name: one for one in (PipelineRun(), PullRequestJob(), WorkItemJob())
+            one.facts.name: one for one in (PipelineRun(), PullRequestJob(), WorkItemJob(), *more)
         }
         facts = {name: job_type.facts for name, job_type in self.job_types.items()}
         self.catalog = TemplateCatalog([folder], facts, kept=self.kept)
