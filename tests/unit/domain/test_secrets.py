@@ -5,9 +5,11 @@ from __future__ import annotations
 import base64
 import html
 import json
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote, quote_plus
+from xml.sax.saxutils import escape
 
 import pytest
 from hypothesis import given
@@ -18,6 +20,7 @@ from factory_runtime.domain.redaction import REDACTED
 from factory_runtime.domain.secrets import Secrets
 
 CANARY = 'pa$$"w/or+d & <ü> 17'
+CANARY_64 = base64.b64encode(CANARY.encode()).decode()
 
 
 def secrets_of(*values: str) -> Secrets:
@@ -44,6 +47,18 @@ def encoded(text: str, encode: Any) -> str:
         CANARY.encode().hex(),
         encoded(CANARY, base64.b64encode),
         encoded(CANARY, base64.urlsafe_b64encode),
+        encoded(CANARY, base64.b32encode).rstrip("=")[:-1],
+        base64.b64encode(CANARY.encode("utf-16-le")).decode(),
+        base64.b64encode(CANARY.encode()).decode()[:12] + "\r\n" + CANARY_64[12:],
+        "".join(f"&#{ord(c)};" if c in "&<>\"'" else c for c in CANARY),
+        html.escape(CANARY, quote=False),
+        escape(CANARY, {'"': "&quot;"}),
+        json.dumps(CANARY).replace("/", "\\/")[1:-1],
+        json.dumps(json.dumps(CANARY)[1:-1])[1:-1],
+        quote(quote(CANARY, safe=""), safe=""),
+        quote(json.dumps(CANARY)[1:-1], safe=""),
+        quote(CANARY_64, safe=""),
+        ascii(CANARY)[1:-1],
     ],
 )
 def test_a_secret_is_found_in_each_form(form: str) -> None:
@@ -112,3 +127,20 @@ def test_more_may_be_lent_later() -> None:
     secrets = secrets_of("hunter2-hunter")
     secrets.add(["another-one", ""])
     assert secrets.hide_in("hunter2-hunter another-one") == f"{REDACTED} {REDACTED}"
+
+
+def test_a_key_is_found_in_the_lines_that_its_base64_is_broken_into() -> None:
+    line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSjAgEAAoIB"
+    key = "\n".join(["-----BEGIN KEY-----", *(f"{n}{line}" for n in range(9)), "--"])
+    body = base64.encodebytes(key.encode())
+    hidden = secrets_of(key).hide_in(body.decode())
+    assert secrets_of(key).are_in(body)
+    assert len(hidden.replace(REDACTED, "")) < 120  # what stands between the lines
+
+
+def test_what_threads_add_at_the_same_time_is_all_kept() -> None:
+    secrets = Secrets()
+    values = [f"hunter-number-{number}" for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(secrets.add, ([value] for value in values)))
+    assert secrets.hide_in(" ".join(values)) == " ".join([REDACTED] * 40)
