@@ -410,7 +410,17 @@ class StoreFullError(StoreUnavailableError, StorageFullError):
 
 
 class SecretLeakError(PermanentError):
-    """A job would have left a secret where others read it."""
+    """A job would have left a secret where others read it.
+
+    Attributes:
+        secrets: that were found there; no message says them.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, secrets: Sequence[str] = ()
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.secrets = tuple(secrets)
 
 
 class UnshownMemoryError(PermanentError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,17 +31,14 @@ from factory_runtime.services.ask_memory import ask_memory, query_of
 from factory_runtime.services.ask_people import ask
 from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.bodies import from_body, to_body
+from factory_runtime.services.child_output import harmless
 from factory_runtime.services.children import Children
-from factory_runtime.services.credentials import (
-    CREDENTIALS,
-    find_credentials,
-    guarded_host,
-    guarded_storage,
-)
+from factory_runtime.services.credentials import CREDENTIALS
 from factory_runtime.services.engine import Engine, Walk
-from factory_runtime.services.hide_in_logs import hide_in_logs
+from factory_runtime.services.guards import guarded_host, guarded_storage
 from factory_runtime.services.intend import intend
 from factory_runtime.services.memory_uses import Drawing
+from factory_runtime.services.run_secrets import lend
 from factory_runtime.services.steadily import steadily
 
 LogLine = tuple[datetime, str]
@@ -63,7 +61,7 @@ class Begun:
         cpu_seconds: of the children it waited for, so far.
         asked: what its type asked of people, as it stood when it was told.
         refusal: why its render failed: Prefect keeps only that it did.
-        secrets: what its type was lent, and may not leave anywhere.
+        secrets: what its run came to know, and it may not leave anywhere: its walk's own.
         drawing: what its type was shown of the memory.
     """
 
@@ -168,20 +166,16 @@ class AttemptContext:
 
     @property
     def host(self) -> GitHost:
-        host, secrets = self._engine.host, self._begun.secrets
-        return host if self._kind.credentials is None else guarded_host(host, secrets)
+        return guarded_host(self._engine.host, self._begun.secrets)
 
     @property
     def storage(self) -> ArtifactStorage:
-        storage, secrets = self._engine.storage, self._begun.secrets
-        return storage if self._kind.credentials is None else guarded_storage(storage, secrets)
+        return guarded_storage(self._engine.storage, self._begun.secrets)
 
     def credentials(self) -> Credentials:
-        told, tenant_id = self._begun.with_.get(CREDENTIALS), self.facts.tenant_id
-        found = find_credentials(self._engine.credentials, self._kind, told, tenant_id)
+        told = self._begun.with_.get(CREDENTIALS)
+        found = lend(self._engine, self._walk, self._kind, told)
         self._note_loan(str(told))
-        self._begun.secrets.add(found.secrets)
-        hide_in_logs(self._begun.secrets)
         return found
 
     def _note_loan(self, block: str) -> None:
@@ -292,9 +286,13 @@ class AttemptContext:
         stdout: IO[bytes] | int | None = None,
         stderr: IO[bytes] | int | None = None,
     ) -> subprocess.Popen[bytes]:
-        return self._begun.children.start(
-            arguments, cwd=cwd, env=env, stdin=stdin, stdout=stdout, stderr=stderr
-        )
+        with (
+            harmless(stdout, sys.stdout, self._begun.secrets) as out,
+            harmless(stderr, sys.stderr, self._begun.secrets) as err,
+        ):
+            return self._begun.children.start(
+                arguments, cwd=cwd, env=env, stdin=stdin, stdout=out, stderr=err
+            )
 
     def ask(self, question: Question) -> Approval:
         walk, question = self._walk, self._begun.secrets.hide(question)

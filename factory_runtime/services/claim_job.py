@@ -17,7 +17,7 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.ids import attempt_key
 from factory_runtime.domain.job import Job, JobStatus, SkipReason
 from factory_runtime.domain.plan import PlannedJob
-from factory_runtime.domain.progress import Ending, StepOutputs, Verdict, verdict
+from factory_runtime.domain.progress import Ending, Verdict, verdict
 from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.jobs.registry import check_with
 from factory_runtime.services import breaker, topic_slots
@@ -25,6 +25,8 @@ from factory_runtime.services.attempt import AnotherAttempt, Begun
 from factory_runtime.services.end_job import end_job, stands
 from factory_runtime.services.engine import Engine, Walk, hold_walk
 from factory_runtime.services.run_attempt import fail_attempt
+from factory_runtime.services.run_secrets import learn_earlier_loans
+from factory_runtime.services.scope import job_scope
 from factory_runtime.services.send_job import send_or_find
 from factory_runtime.services.steadily import steadily
 from factory_runtime.telemetry import new_span_id
@@ -62,7 +64,8 @@ def begin_attempt(engine: Engine, walk: Walk, name: str) -> Begun | Ending | Ano
             raise wrong
         if planned.undo_of is not None:
             return begun  # what it is to undo stands in the ledger: it is given nothing else
-        begun.with_ = evaluate(planned.with_, _scope(walk, planned))
+        learn_earlier_loans(engine, walk)
+        begun.with_ = evaluate(planned.with_, job_scope(walk, planned))
         job_type = engine.job_types[planned.type]
         _refuse_bad_with(planned, job_type.facts, begun.with_)
         begun.order = job_type.render(begun.with_)
@@ -119,7 +122,8 @@ def _claim(engine: Engine, walk: Walk, planned: PlannedJob) -> Begun | AnotherAt
     if later is not None:
         return later
     walk.jobs[job.step] = job
-    return Begun(planned, job, attempt, hosts=hosts)
+    walk.claims[job.step] += 1
+    return Begun(planned, job, attempt, hosts=hosts, secrets=walk.secrets)
 
 
 def _opened(engine: Engine, walk: Walk, job: Job, now: datetime) -> Attempt:
@@ -154,18 +158,7 @@ def _skip(engine: Engine, walk: Walk, name: str, reason: SkipReason) -> Ending:
 
 
 def _holds(walk: Walk, planned: PlannedJob) -> bool:
-    return bool(evaluate(planned.when, _scope(walk, planned)))
-
-
-def _scope(walk: Walk, planned: PlannedJob) -> dict[str, Any]:
-    scope: dict[str, Any] = {
-        "inputs": walk.inputs,
-        "steps": StepOutputs(walk.plan, walk.outputs),
-        "run": walk.run_facts(),
-    }
-    if planned.item_key is not None:
-        scope["item"] = planned.item
-    return scope
+    return bool(evaluate(planned.when, job_scope(walk, planned)))
 
 
 def _refuse_bad_with(planned: PlannedJob, facts: JobTypeFacts, with_: Mapping[str, Any]) -> None:

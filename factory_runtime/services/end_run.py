@@ -11,7 +11,7 @@ from factory_runtime.compiler.expressions import evaluate
 from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.errors import FactoryError, IllegalTransitionError
 from factory_runtime.domain.job import Job, JobStatus, SkipReason
-from factory_runtime.domain.progress import Ending, StepOutputs, compensates, run_ending
+from factory_runtime.domain.progress import Ending, compensates, run_ending
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, RunStore, RunTransaction
 from factory_runtime.services.approvals import stop_asking, withdraw
@@ -20,6 +20,7 @@ from factory_runtime.services.bodies import to_body
 from factory_runtime.services.engine import Engine, Walk, hold_walk
 from factory_runtime.services.letters import RUN_STOPPED, Failure, bury, settle_letters
 from factory_runtime.services.messages import leave_endings
+from factory_runtime.services.scope import run_scope
 from factory_runtime.services.send_job import call_off
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.undo_run import refuse_undoing, request_undo
@@ -245,16 +246,12 @@ def is_last(walk: Walk, ended: Job) -> bool:
 
 
 def _outputs(engine: Engine, walk: Walk) -> dict[str, Any]:
-    scope = {
-        "inputs": walk.inputs,
-        "steps": StepOutputs(walk.plan, walk.outputs),
-        "run": walk.run_facts(),
-    }
     try:
-        outputs = evaluate(walk.plan.outputs, scope)
+        outputs = walk.secrets.hide(evaluate(walk.plan.outputs, run_scope(walk)))
     except FactoryError as error:
         # Everything was made; only what the template says of it cannot be worked out.
-        return {"status": RunStatus.FAILED, "error": f"outputs: {error.explain()}"}
+        why = walk.secrets.hide_in(f"outputs: {error.explain()}")
+        return {"status": RunStatus.FAILED, "error": why}
     return {"outputs": to_body(engine.storage, walk.run.tenant_id, outputs)}
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from factory_runtime.domain.errors import (
@@ -16,9 +18,10 @@ from factory_runtime.domain.errors import (
 )
 from factory_runtime.domain.ids import new_id
 from factory_runtime.domain.job import Job, JobStatus
-from factory_runtime.domain.plan import Plan
+from factory_runtime.domain.plan import Plan, PlannedJob
 from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.run import Run, RunStatus
+from factory_runtime.domain.secrets import Secrets
 from factory_runtime.ports import (
     ArtifactStorage,
     Clock,
@@ -30,6 +33,7 @@ from factory_runtime.ports import (
     RunTransaction,
 )
 from factory_runtime.services.ask_memory import Recall
+from factory_runtime.services.credentials import CREDENTIALS
 from factory_runtime.services.locks import is_dispatcher, take_lock, walk_lock
 from factory_runtime.services.signals import RUN_STARTED, signal_run
 from factory_runtime.services.steadily import steadily
@@ -83,6 +87,9 @@ class Walk:
         routed: the one job that this is all about, where it was sent here by the run's own walk: it
             does not hold the run's lock, and leaves closing the run to the other.
         lock: held while a job is closed, so that exactly one of two last jobs closes the run.
+        secrets: that the run came to know, and nothing it says or leaves from then on may hold.
+        lent: the credentials whose secrets are among them: job type, and what its step names.
+        claims: attempts of each job that were begun by this walk.
     """
 
     run: Run
@@ -94,6 +101,14 @@ class Walk:
     lock: threading.Lock = field(default_factory=threading.Lock)
     suspending: threading.Event = field(default_factory=threading.Event)
     routed: str | None = None
+    secrets: Secrets = field(default_factory=Secrets)
+    lent: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    claims: Counter[str] = field(default_factory=Counter[str])
+
+    @cached_property
+    def borrowers(self) -> tuple[PlannedJob, ...]:
+        """The jobs that may ask for credentials."""
+        return tuple(job for job in self.plan.jobs if CREDENTIALS in job.with_)
 
     @property
     def inputs(self) -> Mapping[str, Any]:

@@ -36,6 +36,7 @@ from factory_runtime.services.engine import Engine, Walk
 from factory_runtime.services.letters import Failure, bury, resolve
 from factory_runtime.services.memory_uses import take_used
 from factory_runtime.services.notes import write_logs
+from factory_runtime.services.run_secrets import learn_found
 from factory_runtime.services.signals import JOB_RETRIED, Signal, signal_job
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.stored_tree import StoredTree
@@ -149,6 +150,7 @@ def fail_attempt(
     One that failed of a host that is known to be down by now spends nothing of the job's budget.
     """
     begun.children.kill_all()
+    learn_found(walk, error)
     now = engine.clock.now()
     outcome = _outcome_of(error)
     message = begun.secrets.hide_in(_message_of(error))
@@ -198,7 +200,7 @@ def _with_of(engine: Engine, walk: Walk, begun: Begun) -> Body | None:
     if begun.planned.with_ and not begun.with_:
         return None
     try:
-        return to_body(engine.storage, walk.run.tenant_id, begun.with_)
+        return to_body(engine.storage, walk.run.tenant_id, begun.secrets.hide(begun.with_))
     except FactoryError:
         return None  # a full disk, as of the traceback
 
