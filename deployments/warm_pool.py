@@ -33,6 +33,7 @@ _PRELOAD = (
     "factory_runtime.jobs.registry",
     "factory_runtime.run_store.store",
     "alembic.command",
+    "detect_secrets",
 )
 """What the fork server imports, so that no process has to."""
 

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, cast
 from factory_runtime.domain.errors import SecretLeakError
 from factory_runtime.domain.secrets import Secrets
 from factory_runtime.domain.tree import TreeFile
+from factory_runtime.jobs.leaks import find_leaks, refuse_leaks
 from factory_runtime.ports import (
     ArtifactStorage,
     Commit,
@@ -83,9 +84,11 @@ class _GuardedHost(_Guarded):
         """Commit them.
 
         Raises:
-            SecretLeakError: a file or the message holds a secret.
+            SecretLeakError: a file or the message holds a secret that the run knows, or what looks
+                like one.
         """
         self._refuse(order, "a commit that the job would make")
+        refuse_leaks(find_leaks("the commit's message", order.message.encode()))
         return self._inner.ensure_commit(tenant_id, order, self._looked_at(files))
 
     def _looked_at(self, files: Iterable[TreeFile]) -> Iterator[TreeFile]:
@@ -93,6 +96,8 @@ class _GuardedHost(_Guarded):
             told = (file.path.encode(), (file.link or "").encode(), file.content)
             if any(map(self._secrets.are_in, told)):
                 raise SecretLeakError("a file that the job would commit holds a secret it was lent")
+            names = find_leaks("the name of a file", b"\n".join(told[:2]))
+            refuse_leaks([*names, *find_leaks(file.path, file.content)])
             yield file
 
 

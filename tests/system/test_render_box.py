@@ -29,11 +29,13 @@ from factory_runtime.domain.errors import (
     PermanentError,
     RenderFailedError,
     RenderLimitError,
+    SecretLeakError,
 )
 from factory_runtime.domain.result import Layer, RenderOrder
 from factory_runtime.domain.tree import TreeFile, pack_folder, read_tree
 from factory_runtime.jobs.render.box import Rendered, RenderKilledError, render
 from factory_runtime.jobs.render.limits import RenderLimits
+from tests.surfaces import files_with
 
 MIB = 1024 * 1024
 LIMITS = RenderLimits(
@@ -397,6 +399,19 @@ def a_tar(*entries: tuple[str, str | None]) -> bytes:
                     entry.type, entry.linkname = tarfile.SYMTYPE, target
                 tar.addfile(entry)
         return body.getvalue()
+
+
+def test_a_tree_with_a_secret_is_not_even_kept(box: Box) -> None:
+    key = "AKIA" + "Q3EGRWJZ7N5TMC2X"
+    source = {"b/settings.py.jinja": "one = 1\nkey = '{{ key }}'\n", "a.txt": "hello"}
+    error = box.refusal(source, {"key": key})
+    assert isinstance(error, SecretLeakError)
+    assert "b/settings.py:2: AWS Access Key" in str(error)
+    assert key not in error.explain()
+    assert error.secrets == (key,)
+    assert files_with(box.root / "artifacts", key) == set()
+    source["b/settings.py.jinja"] = "key = '{{ key }}'  # pragma: allowlist secret\n"
+    assert key in box.files(source, {"key": key})["b/settings.py"].content.decode()
 
 
 @pytest.mark.parametrize(

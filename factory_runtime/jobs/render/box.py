@@ -25,6 +25,7 @@ from factory_runtime.domain.errors import (
 from factory_runtime.domain.ids import digest_of
 from factory_runtime.domain.result import RenderOrder
 from factory_runtime.domain.tree import TreeReference, pack_folder
+from factory_runtime.jobs.leaks import refuse_leaks
 from factory_runtime.jobs.render.limits import RenderLimits
 from factory_runtime.jobs.render.process import run_child
 from factory_runtime.jobs.render.request import (
@@ -34,7 +35,7 @@ from factory_runtime.jobs.render.request import (
     RenderRequest,
 )
 from factory_runtime.jobs.render.staging import unpack_source
-from factory_runtime.jobs.render.trees import check_tree, find_excess
+from factory_runtime.jobs.render.trees import check_tree, find_excess, leaks_in
 from factory_runtime.ports import ArtifactStorage
 
 _SECOND = timedelta(seconds=1)
@@ -107,6 +108,7 @@ def render(
     Raises:
         RenderFailedError: a template or its data is wrong; the message names file and line.
         HostileTemplateError: a template tried to leave its box, or left what nobody should commit.
+        SecretLeakError: a file holds what looks like a secret; the message names file and line.
         RenderLimitError: it went over a limit; the message names it.
         RenderKilledError: the child was killed from outside.
         CancelledError: ``cancelled`` said so.
@@ -126,6 +128,7 @@ def render(
         if excess := find_excess(out, limits):
             raise limits.exceeded(excess)
         check_tree(out)
+        refuse_leaks(leaks_in(out))
         return Rendered(
             _store(out, staging, storage, tenant_id),
             reply["peak_memory_bytes"],

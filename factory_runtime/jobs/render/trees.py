@@ -9,6 +9,7 @@ from pathlib import Path
 
 from factory_runtime.domain.errors import HostileTemplateError
 from factory_runtime.domain.tree import safe_path
+from factory_runtime.jobs.leaks import LARGEST, Leak, find_leaks
 from factory_runtime.jobs.render.limits import RenderLimits
 from factory_runtime.jobs.render.request import LimitName
 
@@ -59,6 +60,16 @@ def check_tree(folder: Path) -> None:
                 raise HostileTemplateError(f"{path} is not a plain file")
         elif not stat.S_ISDIR(found.st_mode):
             raise HostileTemplateError(f"{path} is neither a file nor a link")
+
+
+def leaks_in(folder: Path) -> Iterator[Leak]:
+    """Secrets in files that nobody should find in a repository, nor in what is kept of a render."""
+    for entry in sorted(_entries(folder), key=lambda entry: entry.path):
+        if entry.is_file(follow_symlinks=False):
+            place = Path(entry.path)
+            with place.open("rb") as file:
+                content = file.read(LARGEST)
+            yield from find_leaks(place.relative_to(folder).as_posix(), content)
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
