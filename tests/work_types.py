@@ -22,8 +22,9 @@ from factory_runtime.domain.errors import HostBusyError, TransientError
 from factory_runtime.domain.records import Effect
 from factory_runtime.domain.result import ConfirmedEffect, JobResult, RenderOrder, WaitUntil
 from factory_runtime.domain.template import JobTypeFacts, RetryPolicy
+from factory_runtime.domain.tree import TreeFile
 from factory_runtime.jobs.repo_generation import RepoGeneration
-from factory_runtime.ports import FileTree, GitHost, JobContext
+from factory_runtime.ports import CommitOrder, FileTree, GitHost, JobContext
 
 ANYTHING: Mapping[str, Any] = {"type": "object"}
 QUICK = RetryPolicy(max_attempts=5, delays=(timedelta(seconds=0.1),), jitter=0)
@@ -172,7 +173,8 @@ class Await(Work):
 class Leak(Work):
     """Shows its credentials at every place that a job type reaches; ``how`` says at which it ends.
 
-    Each place gets them as they are, and as they stand in what is encoded.
+    Each place gets them as they are, and as they stand in what is encoded. It hands them to
+    ``Echo`` in a file called ``aside``, where a test says so.
     """
 
     facts = JobTypeFacts(
@@ -185,7 +187,10 @@ class Leak(Work):
         del tree
         token = str(context.credentials().fields["token"])
         append(with_["file"], hashlib.sha256(token.encode()).hexdigest())
-        said = f"{token} {b64encode(f'me:{token}'.encode()).decode()} {quote(token, safe='')}"
+        said = said_of(token)
+        if "aside" in with_:
+            append(with_["aside"], token)
+        show(context, said)
         logging.getLogger("factory.leak").warning("said %s", said)
         context.log(said)
         context.progress(0.5, said)
@@ -193,10 +198,15 @@ class Leak(Work):
         context.intend("leak", said, {"said": said})
         effects = (ConfirmedEffect("leak", said, link=f"https://host/{said}"),)
         match with_["how"]:
+            case "commit":
+                commit(context, f"x = '{said}'")
             case "body":
                 context.storage.put(context.facts.tenant_id, BytesIO(said.encode()))
             case "error":
-                raise ValueError(said)
+                try:
+                    raise KeyError(said)
+                except KeyError as error:
+                    raise ValueError(said) from error
             case "again" if context.facts.attempt == 1:
                 raise HostBusyError(said, hint=said)
             case "wait" if context.facts.attempt == 1:
@@ -211,6 +221,28 @@ class Leak(Work):
     def probe(self, host: GitHost, effect: Effect) -> str | None:
         del host, effect
         return None
+
+
+class Echo(Work):
+    """Says at every place what another job of its run was lent, and it was not."""
+
+    facts = JobTypeFacts("echo", "1", ANYTHING, source_keys=(), retry=QUICK)
+
+    def publish(
+        self, context: JobContext, with_: Mapping[str, Any], tree: FileTree | None
+    ) -> JobResult:
+        del tree
+        said = said_of(Path(with_["aside"]).read_text().splitlines()[0])
+        show(context, said)
+        logging.getLogger("factory.echo").warning("said %s", said)
+        context.log(said)
+        context.progress(0.5, said)
+        context.save_checkpoint({"said": said})
+        context.intend("echo", said, {"said": said})
+        if with_.get("fails"):
+            raise ValueError(f"{said} of {with_}")
+        draft = ArtifactDraft(ArtifactKind.FILE, said, f"https://host/{said}", "text/plain")
+        return JobResult({"said": said}, (draft,), degraded=said)
 
 
 class Fatal(Work):
@@ -238,7 +270,29 @@ JOB_TYPES = [
     Await(),
     Fatal(),
     Leak(),
+    Echo(),
 ]
+
+
+def said_of(token: str) -> str:
+    """A secret as it is, in a header of two letters and a colon, and in an address."""
+    return f"{token} {b64encode(f'me:{token}'.encode()).decode()} {quote(token, safe='')}"
+
+
+def show(context: JobContext, said: str) -> None:
+    """Have a program say it on both its outputs, which are this process's."""
+    program = "import sys; print(sys.argv[1]); print(sys.argv[1], file=sys.stderr)"
+    context.start_child([sys.executable, "-S", "-c", program, said]).wait()
+
+
+def commit(context: JobContext, text: str) -> None:
+    """Try to commit a file that says it, to a repository of the job's own."""
+    mine = context.facts
+    place = (mine.tenant_id, mine.project_id, "leaks")
+    context.host.ensure_repository(*place, effect_key=mine.effect_key, description="")
+    trailers = (("Factory-Run", mine.run_id), ("Factory-Step", mine.step))
+    order = CommitOrder(mine.project_id, "leaks", "all", trailers, "me", context.now())
+    context.host.ensure_commit(mine.tenant_id, order, [TreeFile("a.py", text.encode())])
 
 
 @contextmanager

@@ -146,8 +146,9 @@ class JobContext(Protocol):
     def credentials(self) -> Credentials:
         """What ``credentials: block:NAME`` in the step's ``with`` stands for, as it is now.
 
-        Nothing that this attempt says or leaves from now on can hold a secret of it: it is taken
-        out of outputs, checkpoints, effects, logs and errors, and a body that has one is refused.
+        Nothing that a job of this run says or leaves from now on can hold a secret of it: it is
+        taken out of outputs, checkpoints, effects, logs and errors, and a body that has one is
+        refused.
 
         Raises:
             HostBusyError: nobody who keeps it answers.

@@ -14,6 +14,7 @@ from sqlalchemy import update
 
 from blocks import ArtifactStorageCredentials, GitHostCredentials, NotificationTarget
 from factory_runtime.bootstrap.artifact_storage import open_artifact_storage
+from factory_runtime.domain.dead_letter import LetterFilter
 from factory_runtime.domain.errors import InputError
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.policy import PolicyRecord
@@ -174,15 +175,31 @@ def test_a_job_that_shows_its_credentials_everywhere_leaves_them_nowhere(
     GitHostCredentials.model_validate(given).save("lent", overwrite=True)
     seen = tmp_path / "seen"
     step = "type: leak, with: {{credentials: 'block:lent', how: {how}, file: '{seen}'}}"
-    ends = ["result", "again", "wait", "error", "body"]
+    ends = ["result", "again", "wait", "error", "body", "commit"]
     lines = [
         f"name: {how}, on_failure: continue, {step.format(how=how, seen=seen)}" for how in ends
     ]
+    aside = tmp_path / "aside"
+    lines[0] = lines[0].replace("file:", f"aside: '{aside}', file:")
+
+    def echo(name: str, need: str, more: str = "") -> str:
+        told = f"{{aside: '{aside}'{more}}}"
+        return f"name: {name}, type: echo, needs: [{need}], with: {told}"
+
+    # They are lent nothing, and the second is done once more when the others are long over.
+    lines += [echo("echo", ", ".join(ends)), echo("told", "echo", ", fails: true")]
     factory.template("leaking", a_work_template("leaking", *lines))
     run = factory.complete("leaking", "leaks")
     jobs = factory.jobs(run)
-    statuses = [jobs[how].status for how in ends]
-    assert statuses == [JobStatus.SUCCEEDED] * 3 + [JobStatus.FAILED] * 2, jobs
+    statuses = [jobs[how].status for how in [*ends, "echo", "told"]]
+    wanted = [JobStatus.SUCCEEDED] * 3 + [JobStatus.FAILED] * 3
+    assert statuses == [*wanted, JobStatus.SUCCEEDED, JobStatus.FAILED], jobs
+    with factory.runtime.store.begin(run.tenant_id, read_only=True) as tx:
+        letters = tx.list_dead_letters(LetterFilter(run_id=run.id), limit=10)
+    (letter,) = (letter for letter in letters if letter.step == "told")
+    said = factory.cli("dead-letters", "retry", letter.id, "--watch", "--tenant", run.tenant_id)
+    assert said.returncode == 1, said.stdout + said.stderr
+    assert factory.jobs(run)["told"].attempt == 2
     assert set(seen.read_text().split()) == {sha256(LENT.encode()).hexdigest()}
     settle(factory, run)
     until(lambda: len(traces.spans(run.trace_id)) >= 10, "spans have come")
