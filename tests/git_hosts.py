@@ -141,8 +141,8 @@ class AzureOutside(BareOutside):
     def a_host(self, mirrors: Path, token: str | None = None) -> AzureDevOpsGitHost:
         """As another process, or another machine, opens it."""
         tokens = personal_token(token or self.forge.add_token())
-        access = AzureDevOps(self.forge.url, tokens, "{tenant}-{project}")
-        return AzureDevOpsGitHost(AzureDevOpsClient(access), mirrors, lambda: AT)
+        self.access = AzureDevOps(self.forge.url, tokens, "{tenant}-{project}")
+        return AzureDevOpsGitHost(AzureDevOpsClient(self.access), mirrors, lambda: AT)
 
     def elsewhere(self) -> AzureOutside:
         """From now on another machine, which has no copy of anything."""

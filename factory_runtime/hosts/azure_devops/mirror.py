@@ -44,11 +44,6 @@ class Mirror:
         """The host's, and where they are at, as of the last fetch."""
         return self._refs(_HEADS)
 
-    def run_branches(self) -> dict[str, str]:
-        """Those of the host's that wait in pull requests of ours."""
-        found = self.branches()
-        return {name: sha for name, sha in found.items() if name.startswith(RUN_BRANCHES)}
-
     def tags(self) -> dict[str, str]:
         """The host's, as ``branches``."""
         return self._refs("refs/tags/")

@@ -7,10 +7,11 @@ merged, later commits of the run get another.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from factory_runtime.hosts.azure_devops.mirror import Mirror
+from factory_runtime.domain.errors import HostRejectedError
+from factory_runtime.hosts.azure_devops.mirror import RUN_BRANCHES, Mirror
 from factory_runtime.hosts.azure_devops.remote import ProtectedBranchError
 from factory_runtime.hosts.azure_devops.reviews import Line, Reviews
 from factory_runtime.hosts.commits import find_commit
@@ -46,11 +47,10 @@ class Publication:
 
     def find(self) -> Commit | None:
         """The commit, where it stands: on the default branch, or in a pull request."""
-        found = self._at(self.mirror.branches().get(self.target))
-        if found is not None:
-            return found
-        for branch, head in self.mirror.run_branches().items():
+        for branch, head in self._ours(self.mirror.branches()):
             found = self._at(head)
+            if found is not None and branch == self.target:
+                return found
             if found is not None:
                 review = next(self.reviews.of_branch(branch), None)
                 # Pushed, but not asked for yet: whoever makes it goes on with it.
@@ -66,11 +66,12 @@ class Publication:
 
         Raises:
             BranchMovedError: it is to be tried again.
+            HostRejectedError: people have abandoned the pull request of the run.
             FactoryError: from ``make``, or as ``Remote`` and ``Reviews``.
         """
         branches = self.mirror.branches()
         default = branches.get(self.target)
-        for branch, head in {self.target: default, **self.mirror.run_branches()}.items():
+        for branch, head in self._ours(branches):
             found = self._at(head)
             if found is not None:
                 return found if branch == self.target else self._asked(found, branch)
@@ -78,6 +79,11 @@ class Publication:
         found = self._find_merged(line)
         if found is not None:
             return found
+        if line.abandoned is not None:
+            raise HostRejectedError(
+                f"pull request {line.abandoned.id} of {self._run} was abandoned",
+                hint="reactivate it, then retry",
+            )
         branch = beside or line.branch
         base = branches.get(branch, default)
         self.mirror.stand_on(base)
@@ -91,13 +97,22 @@ class Publication:
         return commit
 
     def branch_of(self, sha: str) -> str | None:
-        """The branch of a run that a commit waits on; None of one that does not wait."""
-        branches = self.mirror.branches()
-        for branch in (self.target, *self.mirror.run_branches()):
-            logged = read_log(self.mirror.place, branches.get(branch))
-            if any(one.sha == sha for one in logged):
-                return None if branch == self.target else branch
+        """The branch of a run that a commit waits on; None of one that does not wait any more."""
+        for branch, head in self._ours(self.mirror.branches()):
+            if any(one.sha == sha for one in read_log(self.mirror.place, head)):
+                if branch == self.target:
+                    return None
+                review = next(self.reviews.of_branch(branch), None)
+                return branch if review is None or review.is_open else None
         return None
+
+    def _ours(self, branches: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+        """Where commits of ours may stand: the default branch first, then those of runs."""
+        if self.target in branches:
+            yield self.target, branches[self.target]
+        for branch, head in branches.items():
+            if branch.startswith(RUN_BRANCHES):
+                yield branch, head
 
     def _pushed(self, commit: Commit, default: str | None) -> bool:
         """Whether the default branch has taken it; False where it wants a pull request."""

@@ -12,7 +12,6 @@ from itertools import count
 
 from pydantic import BaseModel, Field
 
-from factory_runtime.domain.errors import HostRejectedError
 from factory_runtime.domain.ids import digest_of
 from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient, route
 from factory_runtime.hosts.azure_devops.lookup import HEADS
@@ -64,12 +63,12 @@ class Line:
 
     Attributes:
         branch: the one that takes the next; it may not be there yet.
-        review: the open pull request of that branch, where there is one.
+        abandoned: its pull request, where people did not want that.
         merged: those of the run that were merged before.
     """
 
     branch: str
-    review: Review | None
+    abandoned: Review | None
     merged: tuple[Review, ...]
 
 
@@ -89,25 +88,17 @@ class Reviews:
         self._page = client.access.clone_url(project, name)
 
     def line_of(self, run: str) -> Line:
-        """Where the commits of a run go.
-
-        Raises:
-            HostRejectedError: people have abandoned its pull request.
-        """
+        """Where the commits of a run go."""
         merged: list[Review] = []
         for number in count(1):
             branch = _branch(run, number)
             found = list(self.of_branch(branch))
-            review = next((one for one in found if one.is_open), None)
             done = [one for one in found if one.is_merged]
-            if review is not None or not done:
-                if review is None and found:
-                    raise HostRejectedError(
-                        f"pull request {found[0].id} of {run} was abandoned",
-                        hint="reactivate it, then retry",
-                    )
-                return Line(branch, review, (*merged, *done))
             merged += done
+            is_open = any(one.is_open for one in found)
+            if is_open or not done:
+                abandoned = found[0] if found and not is_open else None
+                return Line(branch, abandoned, tuple(merged))
         raise AssertionError("numbers do not end")
 
     def of_branch(self, branch: str) -> Iterator[Review]:

@@ -14,10 +14,13 @@ from factory_runtime.domain.errors import (
     HostRejectedError,
     InputError,
     LayerConflictError,
+    RepositoryChangedError,
     RepositoryTakenError,
 )
 from factory_runtime.domain.tree import TreeFile
 from factory_runtime.hosts.azure_devops import open_azure_devops
+from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient
+from factory_runtime.hosts.azure_devops.delivery import AzureDevOpsDelivery
 from factory_runtime.hosts.azure_devops.errors import TurnedDownError
 from factory_runtime.ports import Commit, PullRequestStatus
 from tests.forge import Forge, running_forge
@@ -263,11 +266,31 @@ def test_a_pull_request_that_was_abandoned_is_not_gone_round(
     ensure_repository(outside)
     commit(outside, an_order("generate", "run-0"), one="1")
     forge.protect(PROJECT)
-    commit(outside, an_order("generate"), two="2")
-    for one in forge.world.pull_requests.values():
-        one["status"] = "abandoned"
+    made = commit(outside, an_order("generate"), two="2")
+    assert made.pull_request is not None
+    delivery = AzureDevOpsDelivery(AzureDevOpsClient(outside.access))
+    delivery.abandon_pull_request("acme", "shop", "orders", made.pull_request.id)
+    assert find(outside, "apply") is None
+    found = find(outside, "generate")
+    assert found is not None
+    assert found.pull_request is not None
+    assert found.pull_request.status is PullRequestStatus.ABANDONED
     with pytest.raises(HostRejectedError, match="was abandoned"):
         commit(outside, an_order("apply"), three="3")
+
+
+def test_what_was_squashed_is_left_for_people_to_take_back(
+    outside: AzureOutside, forge: Forge
+) -> None:
+    ensure_repository(outside)
+    commit(outside, an_order("generate", "run-0"), one="1")
+    forge.protect(PROJECT)
+    made = commit(outside, an_order("generate"), two="2")
+    assert made.pull_request is not None
+    forge.complete_pull_request(int(made.pull_request.id), "squash")
+    with pytest.raises(RepositoryChangedError, match="two stands"):
+        outside.host.revert_commit("acme", an_order("undo", "run-1u"), made.sha)
+    assert contents(outside) == {"one": "1", "two": "2"}
 
 
 def test_a_commit_that_waits_is_taken_back_where_it_waits(
