@@ -10,26 +10,28 @@ from typing import IO
 
 from factory_runtime.domain.secrets import Secrets
 
+STDOUT, STDERR = 1, 2
+
 _LONGEST = 1 << 16
 """Bytes of a line that are waited for: a secret may stand anywhere in it."""
 
 
 @contextmanager
 def harmless(
-    given: IO[bytes] | int | None, ours: IO[str], secrets: Secrets
+    given: IO[bytes] | int | None, ours: int, secrets: Secrets
 ) -> Generator[IO[bytes] | int]:
     """What a child is to be started with as an output of its own.
 
     Args:
         given: by who starts it; None is this process's own output.
-        ours: that output. What the child writes reaches it line by line.
+        ours: the number of that output. What the child writes reaches it line by line.
         secrets: that are left out.
     """
     if given is not None:
         yield given
         return
     reading, writing = os.pipe()
-    args = (reading, os.dup(ours.fileno()), secrets)
+    args = (reading, os.dup(ours), secrets)
     threading.Thread(target=_pass_on, args=args, name="child-output", daemon=True).start()
     try:
         yield writing
