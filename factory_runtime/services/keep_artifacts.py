@@ -41,6 +41,8 @@ def set_expiry(
             hint="only what lies in artifact storage expires",
         )
     _require_body(tx, artifact)
+    if (artifact.expires_at, artifact.once_downloaded) == (expires_at, once_downloaded):
+        return artifact  # said a second time
     tx.set_expiry(artifact_id, expires_at, once_downloaded=once_downloaded)
     detail = {
         "expires_at": None if expires_at is None else expires_at.isoformat(),

@@ -193,6 +193,11 @@ def test_what_has_expired_nobody_gets_unless_it_is_held(small_site: ApiSite):
     assert client.post(f"{record}/expiry", json={"expiresAt": "2027-01-01"}).status_code == 422
     told = client.post(f"{record}/expiry", json={"expiresAt": now.isoformat()})
     assert (told.status_code, told.json()["hasBody"]) == (200, True)
+    again = client.post(f"{record}/expiry", json={"expiresAt": now.isoformat()})
+    assert again.json() == told.json()
+    with small_site.store.begin("acme", read_only=True) as tx:
+        said = [one for one in tx.list_audit() if one.action == "artifact.expire"]
+    assert len(said) == 1
     gone = client.get(body)
     assert (gone.status_code, "has expired" in gone.json()["detail"]) == (404, True)
     wanted = {"scope": "artifact", "subjectId": there.artifact.id, "reason": "asked for"}

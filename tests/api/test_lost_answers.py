@@ -101,6 +101,9 @@ ANEW = {
     "DELETE /memory/projects/{projectId}": "erases what is left: test_memory_forget",
     "DELETE /memory": "erases what is left: test_memory_forget",
     "POST /memory/context": "the same package: test_memory_context",
+    "POST /artifacts/{artifactId}/expiry": "changes nothing: test_artifacts",
+    "POST /holds": "a second hold beside the first: both are listed, and released",
+    "POST /holds/{holdId}/release": "changes nothing: test_artifacts",
     "POST /memory/documents": "changes nothing: test_memory_documents",
 }
 """What has an answer of its own each time, and why."""
