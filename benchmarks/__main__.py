@@ -24,6 +24,7 @@ NAMES = (
     "warm_run",
     "warm_worker",
     "pool_runs",
+    "blob",
     "cached_render",
     "render",
     "compile",

@@ -12,8 +12,8 @@ from factory_runtime.artifacts.blob_place import BLOCK
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient
 
-AHEAD = 3
-"""Pieces that are asked for before they are read, once two were read one after the other."""
+AHEAD = 4
+"""Pieces that are asked for before they are read, where they are read one after the other."""
 
 _BUFFER = 128 * 1024
 
@@ -36,7 +36,7 @@ class _Pieces(io.RawIOBase):
         self._size = size
         self._etag = etag
         self._at = 0
-        self._start, self._piece = -1, b""
+        self._start, self._piece = -BLOCK, b""
         self._pool = ThreadPoolExecutor(AHEAD)
         self._ahead: dict[int, Future[bytes]] = {}
 
