@@ -32,7 +32,11 @@ _MOVED = re.compile(
     r"stale info|fetch first|non-fast-forward|TF401028|already exists|cannot lock ref"
     r"|failed to update ref|incorrect old value"
 )
-_REFUSED = re.compile(r"remote rejected\][^\n(]*\((?P<why>[^\n]*)\)")
+# What is said on further lines, like where a secret stands, is for people who push by hand.
+_REFUSED = re.compile(
+    r"remote rejected\][^\n(]*\((?P<rejected>[^\n]*)"
+    r"|remote unpack failed: error (?P<unpacked>(?:VS|TF)\d[^\n]*)"
+)
 _UNKNOWN = re.compile(
     r"could not read (?:Username|Password)|Authentication failed|error: (?:401|30[1-8])"
     r"|unable to update url base|not valid: is this a git repository|TF400813",
@@ -97,7 +101,7 @@ class Remote:
 
         def meaning(place: Path, command: str, status: int, complaint: str) -> FactoryError:
             said = token.hidden(complaint)
-            return _meaning(host, said) or git_error(place, command, status, said)
+            return meaning_of(host, said) or git_error(place, command, status, said)
 
         environment = _environment(self._url, token.header)
         with git_process(
@@ -137,10 +141,11 @@ def _proxies() -> Mapping[str, str]:
     return {name: os.environ[name] for name in _PROXIES if name in os.environ}
 
 
-def _meaning(host: str, complaint: str) -> FactoryError | None:
+def meaning_of(host: str, complaint: str) -> FactoryError | None:
     """What git's complaint about the host means; None where it is about something else."""
     refused = _REFUSED.search(complaint)
-    why = plain(refused["why"] if refused else _said(complaint))
+    named = refused and (refused["rejected"] or refused["unpacked"])
+    why = plain(named.removesuffix(")") if named else _said(complaint))
     if _PROTECTED.search(complaint):
         return ProtectedBranchError(f"{host} refuses a push: {why}")
     if _FORBIDDEN.search(complaint):
