@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import shutil
 import signal
 import ssl
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import ExitStack, closing
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 import pytest
 from psycopg import Connection, sql
 from sqlalchemy import Engine, create_engine, make_url
 
+from factory_runtime.domain.folder_stamp import Unchanged
+from factory_runtime.domain.tree import TreeReference, pack_folder
 from factory_runtime.run_store import InMemoryRunStore, SqlRunStore, engines, open_run_store
 from factory_runtime.run_store.tables import metadata
+from factory_runtime.services import kept_templates, source_shelf
+from factory_runtime.services.catalog import BUILT_IN
 from tests.azurite import PROGRAM, Azurite, running_azurite
 from tests.scheduling import Scheduling, in_order, leave_twins_to_soak
 from tests.services import PostgresServer, running_postgres
@@ -89,6 +94,35 @@ def _read_certificates_once() -> None:
 
 
 _read_certificates_once()
+
+
+def _pack_what_is_shipped_once() -> None:
+    """Each factory of a test has it in a storage of its own, and would pack it anew.
+
+    As long as it stays as it is: a test that writes to it has it packed again.
+    """
+    shipped = BUILT_IN.resolve()
+    kept = Unchanged[tuple[TreeReference, bytes]]()
+
+    def pack_once(
+        folder: Path, out: BinaryIO, *, ignore: Iterable[str] = (".git",)
+    ) -> TreeReference:
+        def pack() -> tuple[TreeReference, bytes]:
+            body = io.BytesIO()
+            return pack_folder(folder, body, ignore=ignored), body.getvalue()
+
+        ignored = tuple(ignore)
+        if not folder.resolve().is_relative_to(shipped):
+            return pack_folder(folder, out, ignore=ignored)
+        reference, packed = kept.get((folder, ignored), pack, lambda _: [folder])
+        out.write(packed)
+        return reference
+
+    source_shelf.pack_folder = pack_once
+    kept_templates.pack_folder = pack_once
+
+
+_pack_what_is_shipped_once()
 
 
 @pytest.hookimpl(optionalhook=True)
