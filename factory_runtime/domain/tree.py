@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import stat
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 TREE_MEDIA_TYPE = "application/x-tar"
+
+_HOSTILE_CHARACTERS = re.compile(r"[\x00-\x1f\x7f\\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,26 +119,27 @@ def safe_path(path: str) -> str:
     Raises:
         HostileTemplateError: it is absolute, has ``..`` or a control character, or is git's own.
     """
-    parts = PurePosixPath(path).parts
+    parts = [part for part in path.split("/") if part not in {"", "."}]
     bad = not parts or path.startswith("/") or ".." in parts
     # git itself treats these spellings as its own on some file systems.
     bad = bad or any(p.lower().rstrip(". ") in {".git", "git~1"} for p in parts)
-    if bad or any(ord(c) < 32 or c in "\\\x7f" for c in path):
+    if bad or _HOSTILE_CHARACTERS.search(path):
         raise HostileTemplateError(f"the path {path!r} leaves the tree", hint="use a plain path")
     return path
 
 
 def _files_below(folder: Path, ignore: frozenset[str]) -> Iterator[str]:
-    for root, folders, files in os.walk(folder):
-        here = Path(root)
+    # Texts, not paths of pathlib: those take longer than the looks at the files.
+    top = str(folder)
+    for root, folders, files in os.walk(top):
+        here, below = Path(root), root.removeprefix(top).lstrip("/")
         links = [name for name in folders if (here / name).is_symlink()]
         folders[:] = [n for n in folders if n not in ignore and n not in links]
         for name in [*files, *links]:
             if name in ignore:
                 continue
-            place = here / name
-            mode = place.lstat().st_mode
-            relative = place.relative_to(folder).as_posix()
+            mode = os.lstat(f"{root}/{name}").st_mode
+            relative = f"{below}/{name}" if below else name
             if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
                 raise HostileTemplateError(f"{relative} is neither a file nor a link")
             yield safe_path(relative)
