@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import threading
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,7 +30,7 @@ from factory_runtime.services.ask_memory import ask_memory, query_of
 from factory_runtime.services.ask_people import ask
 from factory_runtime.services.audit import leave_audit
 from factory_runtime.services.bodies import from_body, to_body
-from factory_runtime.services.child_output import harmless
+from factory_runtime.services.child_output import STDERR, STDOUT, harmless
 from factory_runtime.services.children import Children
 from factory_runtime.services.credentials import CREDENTIALS
 from factory_runtime.services.engine import Engine, Walk
@@ -287,8 +286,8 @@ class AttemptContext:
         stderr: IO[bytes] | int | None = None,
     ) -> subprocess.Popen[bytes]:
         with (
-            harmless(stdout, sys.stdout, self._begun.secrets) as out,
-            harmless(stderr, sys.stderr, self._begun.secrets) as err,
+            harmless(stdout, STDOUT, self._begun.secrets) as out,
+            harmless(stderr, STDERR, self._begun.secrets) as err,
         ):
             return self._begun.children.start(
                 arguments, cwd=cwd, env=env, stdin=stdin, stdout=out, stderr=err

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from factory_runtime.domain.errors import RepositoryChangedError
-from factory_runtime.hosts import local, removal
+from factory_runtime.hosts import commits, removal
 from factory_runtime.ports import Commit
 from tests.git_hosts import LocalOutside, an_order, commit, contents, ensure_repository
 
@@ -175,7 +175,7 @@ def test_a_push_that_moves_the_branch_meanwhile_stays_below_the_revert(
 ):
     made = commit(outside, an_order("apply"), two="2")
     clone = a_persons_clone(outside)
-    plan, pushed = local.changes_to_revert, list[bool]()
+    plan, pushed = commits.changes_to_revert, list[bool]()
 
     def push_after(*arguments: object) -> object:
         changes = plan(*arguments)  # pyright: ignore[reportArgumentType]
@@ -184,7 +184,7 @@ def test_a_push_that_moves_the_branch_meanwhile_stays_below_the_revert(
             pushed.append(True)
         return changes
 
-    monkeypatch.setattr(local, "changes_to_revert", push_after)
+    monkeypatch.setattr(commits, "changes_to_revert", push_after)
     taken = outside.host.revert_commit("acme", an_order("undo-apply", "run-1u"), made.sha)
     assert isinstance(taken, Commit)
     assert contents(outside) == {"one": "1", "notes": "theirs"}
