@@ -102,6 +102,7 @@ ANEW = {
     "DELETE /memory": "erases what is left: test_memory_forget",
     "POST /memory/context": "the same package: test_memory_context",
     "POST /artifacts/{artifactId}/expiry": "changes nothing: test_artifacts",
+    "POST /artifacts/{artifactId}/link": "another link to the same bytes: test_artifact_links",
     "POST /holds": "a second hold beside the first: both are listed, and released",
     "POST /holds/{holdId}/release": "changes nothing: test_artifacts",
     "POST /memory/documents": "changes nothing: test_memory_documents",

@@ -19,7 +19,8 @@ from factory_runtime.services.end_run import cancel_run
 from factory_runtime.services.topics import SIGNALS
 from tests.cli_home import Factory, accept_run, begin_run, get_jobs, get_run, typed, typing
 
-QUIET = {"cancelled": 0, "left": 0, "jobs": 0, "stopped": 0, "failed": 0, "prefect": "down"}
+NOTHING = dict.fromkeys(("cancelled", "left", "jobs", "stopped", "failed", "bodies"), 0)
+QUIET = {**NOTHING, "prefect": "down"}
 
 
 def gone_worker() -> str:
