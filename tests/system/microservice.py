@@ -71,6 +71,8 @@ def layers(inputs: Mapping[str, Any]) -> Iterator[RenderedLayer]:
     for step in cast("Sequence[dict[str, Any]]", TEMPLATE["steps"]):
         items: Sequence[Any] = _resolve(step["each"], known) if "each" in step else [None]
         for item in items:
+            if "data" not in step["with"]:
+                continue  # it renders nothing
             name = step["name"] if item is None else f"{step['name']}[{item}]"
             data = _resolve(step["with"]["data"], known | {"item": item})
             if "flavours" in step["with"]:
