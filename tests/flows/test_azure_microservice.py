@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -40,18 +41,24 @@ def forge(tmp_path: Path, prefect: Prefect, factory: Factory) -> Generator[Forge
 def test_a_microservice_is_made_at_the_host_that_its_tenant_s_policy_names(
     factory: Factory, forge: Forge
 ):
-    run = factory.complete(
-        "microservice", "shop", TENANT, service_name="orders", entities=["order"]
-    )
+    forge.finish_builds_at_once()
+    given: dict[str, Any] = {"service_name": "orders", "entities": ["order"]}
+    run = factory.complete("microservice", "shop", TENANT, **given, deliver=True)
     assert run.status is RunStatus.SUCCEEDED, run.error
-    repository = forge.repository("shop", "orders")
+    repository, world = forge.repository("shop", "orders"), forge.world
     assert run.repo_id == repository.id
+    assert [str(one) for one in world.definitions] == [run.pipeline_id]
+    assert [str(one) for one in world.builds] == [run.build_id]
+    assert [str(one) for one in world.work_items] == [run.work_item_id]
+    (item,) = world.work_items.values()
+    kinds = {one["url"].split("/")[3] for one in item["relations"]}
+    assert kinds == {"Git", "Build"}  # as in vstfs:///Git/Commit/…
     said = repository.git("log", "--format=%(trailers:key=Factory-Step,valueonly)", "main")
-    assert sorted(said.split()) == sorted(factory.jobs(run))
+    assert {*said.split(), "run-pipeline", "track"} == set(factory.jobs(run))
     with factory.runtime.store.begin(TENANT, read_only=True) as tx:
         effects = tx.list_effects(run_id=run.id, limit=100)
     assert {one.status for one in effects} == {EffectStatus.CONFIRMED}
     assert not (factory.settings.git_folder / TENANT).exists()
-    other = factory.complete("microservice", "shop", service_name="orders", entities=["order"])
+    other = factory.complete("microservice", "shop", **given)
     assert other.status is RunStatus.SUCCEEDED, other.error
     assert len(forge.world.repositories) == 1
