@@ -21,6 +21,7 @@ from deployments.prove.points import CRASH_POINTS
 from factory_runtime.compiler.plan import compile_plan
 from tests.factory import FACTORY, Factory, until
 from tests.prefect_database import place_database
+from tests.recipes import DELIVERY
 from tests.warm_cli import nursery
 from tests.work_types import a_work_template, lines_of
 
@@ -29,8 +30,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 580
 SERVICE = {"service_name": "orders", "entities": ["customer", "product"]}
-DELIVERY = ("run-pipeline", "track")
-"""Steps that do nothing unless somebody asks for it."""
 
 Place = tuple[str, str, str | None]
 """Job, point and effect of a row."""

@@ -10,7 +10,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks import GitHostCredentials
 from tests.forge.control import ForgeElsewhere, forge_elsewhere
-from tests.recovery.test_prove import DELIVERY, SERVICE, Prover, failures
+from tests.recipes import DELIVERY
+from tests.recovery.test_prove import SERVICE, Prover, failures
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(1200)]
 
