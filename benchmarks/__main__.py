@@ -25,6 +25,7 @@ NAMES = (
     "warm_worker",
     "pool_runs",
     "blob",
+    "forge",
     "cached_render",
     "render",
     "compile",
