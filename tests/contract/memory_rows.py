@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import combinations
 from typing import Any
 
 from factory_runtime.domain.memory import Embedded, Kind, Memory
@@ -29,14 +30,21 @@ class Axes:
 
 def towards(axis: int, degrees: float = 0) -> tuple[float, ...]:
     """So far from the first axis, where the queries point to, and towards another."""
+    return _towards((axis,), degrees)
+
+
+def _towards(axes: tuple[int, ...], degrees: float) -> tuple[float, ...]:
     vector = [0.0] * DIMENSIONS
-    vector[axis] = math.sin(math.radians(degrees))
+    for axis in axes:
+        vector[axis] = math.sin(math.radians(degrees)) / math.sqrt(len(axes))
     vector[0] = math.cos(math.radians(degrees))
     return tuple(vector)
 
 
 QUERY = towards(0)
-_axis_of: dict[str, int] = {}
+# Two axes each: one each would be used up by the tests of one process, and rows be alike.
+_unused = combinations(range(1, DIMENSIONS), 2)
+_axes_of: dict[str, tuple[int, int]] = {}
 
 
 def a_row(
@@ -52,9 +60,10 @@ def a_row(
         created_at=AT,
         changed_at=AT,
     )
-    axis = _axis_of.setdefault(id_, 1 + len(_axis_of) % (DIMENSIONS - 1))
+    if id_ not in _axes_of:
+        _axes_of[id_] = next(_unused)
     if vector is None:
-        vector = towards(axis, 30 + place / 2)
+        vector = _towards(_axes_of[id_], 30 + place / 2)
     return Embedded(replace(memory, **changes), vector)
 
 
