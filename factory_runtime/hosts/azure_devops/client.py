@@ -41,6 +41,7 @@ _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _ANSWER_SECONDS = 120.0
 _ANSWER_BYTES = 32 * 1024 * 1024
 _COMPLAINT_BYTES = 64 * 1024
+_MANY = 1000
 _SHORT_WAIT = 2.0
 """Seconds that are slept; for longer ones nobody holds a process."""
 
@@ -96,6 +97,7 @@ class AzureDevOpsClient:
     def __init__(self, access: AzureDevOps, turns: Turns | None = None) -> None:
         self.access = access
         self.turns = turns or Turns()
+        self._lasting: dict[str, BaseModel] = {}
         self._http: httpx.Client | None = None
         self._process = 0
         self._lock = threading.Lock()
@@ -110,6 +112,17 @@ class AzureDevOpsClient:
             return self.get(shape, path, query)
         except MissingError:
             return None
+
+    def find_lasting(self, shape: type[T], path: str) -> T | None:
+        """As ``find``, of what is named by its digest, and so never changes: asked for once."""
+        found = self._lasting.get(path)
+        if not isinstance(found, shape):
+            found = self.find(shape, path)
+            if found is not None:
+                if len(self._lasting) >= _MANY:
+                    self._lasting.clear()
+                self._lasting[path] = found
+        return found
 
     def list(
         self, shape: type[T], path: str, query: Mapping[str, Any] | None = None

@@ -20,6 +20,7 @@ from factory_runtime.hosts.azure_devops.removal import remove
 from factory_runtime.hosts.azure_devops.repositories import HostedRepository, Repositories
 from factory_runtime.hosts.commits import steadily, try_commit, try_revert
 from factory_runtime.hosts.fast_import import FastImport
+from factory_runtime.hosts.git import BranchMovedError
 from factory_runtime.hosts.history import BRANCH, read_log
 from factory_runtime.hosts.orders import (
     RUN_TRAILER,
@@ -132,7 +133,7 @@ class AzureDevOpsGitHost:
             return None
         try:
             with place.mirror(found.hosted) as mirror:
-                mirror.remote.fetch()
+                place.bring_up(mirror, found)
                 commit = _publication(place, found, mirror, naming).find()
         except MissingError:
             return None
@@ -219,7 +220,7 @@ def _refuse_taken(place: Place, found: Found) -> None:
     if found.hosted.default_branch is None:
         return
     with place.mirror(found.hosted) as mirror:
-        mirror.remote.fetch()
+        place.bring_up(mirror, found)
         head = mirror.branches().get(found.hosted.default_branch)
         logged = read_log(mirror.place, head)
     theirs = [one.sha for one in logged if RUN_TRAILER not in dict(one.trailers)]
@@ -246,10 +247,14 @@ def _published(
     publication = _publication(place, found, mirror, naming)
 
     def attempt() -> Commit | None:
-        mirror.remote.fetch()
         beside = None if reverts is None else publication.branch_of(reverts)
-        return publication.ensure(make, beside)
+        try:
+            return publication.ensure(make, beside)
+        except BranchMovedError:
+            mirror.remote.fetch()
+            raise
 
+    place.bring_up(mirror, found)
     commit = steadily(mirror.place, attempt)
     return commit and _linked(place, commit)
 

@@ -7,7 +7,7 @@ the host's, but the place where the next commit is made; the host's are ``refs/r
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,9 @@ from factory_runtime.hosts.repository_lock import LOCK_FOLDER, repository_lock, 
 RUN_BRANCHES = "factory/"
 """How the branches begin that wait in a pull request."""
 
-_HEADS = "refs/remotes/origin/"
+_HEADS = "refs/heads/"
+_TAGS = "refs/tags/"
+_KEPT_HEADS = "refs/remotes/origin/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +42,26 @@ class Mirror:
     lock: int
     remote: Remote
 
+    def refs(self) -> dict[str, str]:
+        """The host's branches and tags, by their whole names, as of the last fetch or push."""
+        printed = git(
+            self.place, "for-each-ref", "--format=%(refname) %(objectname)", _KEPT_HEADS, _TAGS
+        )
+        lines = (line.rpartition(" ") for line in printed.decode(errors="replace").splitlines())
+        return {name.replace(_KEPT_HEADS, _HEADS, 1): sha for name, _, sha in lines}
+
     def branches(self) -> dict[str, str]:
-        """The host's, and where they are at, as of the last fetch."""
-        return self._refs(_HEADS)
+        """The branches among them, by their names."""
+        return _below(_HEADS, self.refs())
 
     def tags(self) -> dict[str, str]:
-        """The host's, as ``branches``."""
-        return self._refs("refs/tags/")
+        """The tags among them, by their names."""
+        return _below(_TAGS, self.refs())
+
+    def push(self, sha: str, ref: str, expected: str | None) -> None:
+        """As ``Remote.push``, and the copy knows of it."""
+        self.remote.push(sha, ref, expected)
+        git(self.place, "update-ref", ref.replace(_HEADS, _KEPT_HEADS, 1), sha)
 
     def stand_on(self, sha: str | None) -> None:
         """Have the next commit made on top of this one; None makes the first."""
@@ -55,10 +70,10 @@ class Mirror:
         else:
             git(self.place, "update-ref", "-d", BRANCH_REF)
 
-    def _refs(self, prefix: str) -> dict[str, str]:
-        printed = git(self.place, "for-each-ref", "--format=%(refname) %(objectname)", prefix)
-        lines = (line.rpartition(" ") for line in printed.decode(errors="replace").splitlines())
-        return {name.removeprefix(prefix): sha for name, _, sha in lines}
+
+def _below(prefix: str, refs: Mapping[str, str]) -> dict[str, str]:
+    found = ((name, sha) for name, sha in refs.items() if name.startswith(prefix))
+    return {name.removeprefix(prefix): sha for name, sha in found}
 
 
 @contextmanager

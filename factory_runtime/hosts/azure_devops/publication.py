@@ -92,7 +92,7 @@ class Publication:
             return None
         if branch in branches or not self._pushed(commit, default):
             ref = f"refs/heads/{branch}"
-            self.mirror.remote.push(commit.sha, ref, branches.get(branch))
+            self.mirror.push(commit.sha, ref, branches.get(branch))
             return self._asked(commit, branch)
         return commit
 
@@ -117,7 +117,7 @@ class Publication:
     def _pushed(self, commit: Commit, default: str | None) -> bool:
         """Whether the default branch has taken it; False where it wants a pull request."""
         try:
-            self.mirror.remote.push(commit.sha, f"refs/heads/{self.target}", default)
+            self.mirror.push(commit.sha, f"refs/heads/{self.target}", default)
         except ProtectedBranchError:
             if default is None:
                 raise  # there is nothing yet that could be asked to take it

@@ -82,15 +82,11 @@ class Repositories:
             ref.name: ref.object_id for ref in found if ref.name.startswith((_HEADS, "refs/tags/"))
         }
 
-    def tag_message(self, repository_id: str, name: str) -> str | None:
-        """What an annotated tag says; None where there is none of that name."""
-        query = {"filter": f"tags/{name}"}
-        for ref in self._client.list(_Ref, self._route(repository_id, "refs"), query):
-            if ref.name == f"refs/tags/{name}":
-                place = self._route(repository_id, "annotatedtags", ref.object_id)
-                tag = self._client.find(_Tag, place)
-                return None if tag is None else tag.message
-        return None
+    def tag_message(self, repository_id: str, tag_id: str) -> str | None:
+        """What an annotated tag says; None where it is none."""
+        place = self._route(repository_id, "annotatedtags", tag_id)
+        tag = self._client.find_lasting(_Tag, place)
+        return None if tag is None else tag.message
 
     def _route(self, *names: str) -> str:
         return route(self._project, "git", "repositories", *names)

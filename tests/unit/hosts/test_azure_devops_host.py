@@ -78,11 +78,14 @@ def test_a_token_that_expires_on_the_way_is_named_and_a_new_one_goes_on(
     assert forge.repositories(PROJECT) == ["orders"]
 
 
-def test_git_too_tells_of_a_token_that_is_not_accepted(outside: AzureOutside, forge: Forge) -> None:
+@pytest.mark.parametrize("asked", ["git.fetch.refs", "git.push.refs"])
+def test_git_too_tells_of_a_token_that_is_not_accepted(
+    outside: AzureOutside, forge: Forge, asked: str
+) -> None:
     ensure_repository(outside)
-    forge.answer("git.fetch.refs", 401, b"", {"WWW-Authenticate": 'Basic realm="x"'})
+    forge.answer(asked, 401, b"", {"WWW-Authenticate": 'Basic realm="x"'})
     with pytest.raises(HostRejectedError, match="does not accept the token"):
-        commit(outside, an_order("generate"), one="1")
+        commit(outside.elsewhere(), an_order("generate"), one="1")
 
 
 @pytest.mark.parametrize(
@@ -171,6 +174,56 @@ def test_a_good_answer_that_asks_us_to_wait_holds_git_back_too(
 
 
 # --- the copy
+
+
+def test_what_it_knows_of_its_own_pushes_is_not_fetched(
+    outside: AzureOutside, forge: Forge
+) -> None:
+    ensure_repository(outside)
+    for step in ("generate", "apply", "document"):
+        assert commit(outside, an_order(step), **{step: "1"}).created
+    assert not commit(outside, an_order("apply"), apply="1").created
+    assert (forge.count("git.fetch"), forge.count("tags.get")) == (0, 1)
+
+
+def test_what_another_machine_has_pushed_is_fetched(outside: AzureOutside, forge: Forge) -> None:
+    ensure_repository(outside)
+    here = outside.host
+    commit(outside, an_order("generate"), one="1")
+    commit(outside.elsewhere(), an_order("apply"), two="2")
+    outside.host = here
+    assert not commit(outside, an_order("apply"), two="2").created
+    assert commit(outside, an_order("document"), three="3").created
+    assert contents(outside) == {"one": "1", "two": "2", "three": "3"}
+    assert forge.count("git.fetch") > 0
+
+
+def test_a_host_that_tells_late_of_anothers_push_loses_nothing(
+    outside: AzureOutside, forge: Forge
+) -> None:
+    ensure_repository(outside)
+    here = outside.host
+    commit(outside, an_order("generate"), one="1")
+    bare = forge.repository(PROJECT, "orders")
+    late = [{"name": name, "objectId": sha, "url": forge.url} for name, sha in bare.refs().items()]
+    commit(outside.elsewhere(), an_order("apply"), two="2")
+    outside.host = here
+    forge.answer("refs.list", 200, {"count": len(late), "value": late}, times=20)
+    assert commit(outside, an_order("document"), three="3").created
+    assert not commit(outside, an_order("apply"), two="2").created
+    assert contents(outside) == {"one": "1", "two": "2", "three": "3"}
+
+
+def test_whoever_was_killed_between_the_push_and_its_note_fetches(
+    outside: AzureOutside, forge: Forge
+) -> None:
+    ensure_repository(outside)
+    made = commit(outside, an_order("generate"), one="1")
+    (copy,) = (outside.folder / "mirrors").glob("*/shop/orders.git")
+    outside.git("update-ref", "-d", "refs/remotes/origin/main", cwd=copy)
+    again = commit(outside, an_order("generate"), one="1")
+    assert (again.sha, again.created) == (made.sha, False)
+    assert forge.count("git.fetch") > 0
 
 
 @pytest.mark.parametrize("damage", ["lost", "emptied", "objects gone", "nonsense"])
