@@ -115,6 +115,8 @@ class Run:
         undo_requested_by: who wants its effects undone once it has ended without success.
         inputs_digest: SHA-256 of the inputs with defaults: the same request gives the same.
         delivery_id: the webhook's delivery that it began with; None for every other.
+        git_host: where its repositories are: ``local``, or ``block:`` and a name. Its tenant's when
+            it first ran, and its own from then on; None before, and of runs that had none.
     """
 
     id: str
@@ -155,6 +157,7 @@ class Run:
     inputs_digest: str | None = None
     people_asked_at: datetime | None = None
     delivery_id: str | None = None
+    git_host: str | None = None
 
     def move_to(self, status: RunStatus, at: datetime, **changes: Any) -> Run:
         """The run in its next status, one version on.

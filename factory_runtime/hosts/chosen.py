@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -32,7 +33,7 @@ class _Kept:
 
 
 class ChosenHosts:
-    """Implements ``GitHost``: whatever is asked for a tenant is asked of its host.
+    """Implements ``GitHost`` and ``ChoiceOfHosts``: what is asked for a tenant is asked of its host.
 
     Args:
         choice_of: tenant → ``local``, or ``block:NAME``.
@@ -58,6 +59,19 @@ class ChosenHosts:
         self._clock = clock
         self._kept: dict[tuple[str, str], _Kept] = {}
         self._opening = threading.Lock()
+
+    def choice_of(self, tenant_id: str) -> str:
+        return self._choice_of(tenant_id)
+
+    def at(self, choice: str) -> ChosenHosts:
+        kept = copy(self)  # with what is open already
+
+        def chosen(tenant_id: str) -> str:
+            del tenant_id
+            return choice
+
+        kept._choice_of = chosen
+        return kept
 
     def delivery_of(self, tenant_id: str) -> Delivery | None:
         return self._of(tenant_id).delivery_of(tenant_id)

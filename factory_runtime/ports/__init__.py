@@ -27,6 +27,7 @@ from factory_runtime.ports.delivery import (
 )
 from factory_runtime.ports.deployment_records import DeploymentRecords
 from factory_runtime.ports.git_host import (
+    ChoiceOfHosts,
     Commit,
     CommitOrder,
     GitHost,
@@ -75,6 +76,7 @@ __all__ = [
     "BuildOrder",
     "BuildResult",
     "BuildStatus",
+    "ChoiceOfHosts",
     "Clock",
     "Commit",
     "CommitOrder",

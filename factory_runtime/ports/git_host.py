@@ -173,6 +173,23 @@ class GitHost(Protocol):
 
 
 @runtime_checkable
+class ChoiceOfHosts(Protocol):
+    """A host that asks each tenant's own, whichever that is at the moment."""
+
+    def choice_of(self, tenant_id: str) -> str:
+        """How the tenant's is named, like ``local`` or ``block:acme``.
+
+        Raises:
+            PolicyUnavailableError: nobody can tell now.
+        """
+        ...
+
+    def at(self, choice: str) -> GitHost:
+        """The one that is named so, whatever its tenant's is by now."""
+        ...
+
+
+@runtime_checkable
 class RepositoryCopies(Protocol):
     """A host whose repositories can be had as folders."""
 

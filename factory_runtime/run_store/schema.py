@@ -17,7 +17,7 @@ from factory_runtime.domain.errors import CorruptStoreError
 from factory_runtime.run_store.engines import LOCK_WAIT, for_writing, sqlite_file
 from factory_runtime.run_store.tables import metadata
 
-HEAD_REVISION = "0018"
+HEAD_REVISION = "0019"
 """The newest migration. A constant, so that opening a store does not import Alembic."""
 
 _SHORT_WAIT = timedelta(seconds=0.2)

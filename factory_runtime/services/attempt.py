@@ -37,6 +37,7 @@ from factory_runtime.services.engine import Engine, Walk
 from factory_runtime.services.guards import guarded_host, guarded_storage
 from factory_runtime.services.intend import intend
 from factory_runtime.services.memory_uses import Drawing
+from factory_runtime.services.run_host import host_of
 from factory_runtime.services.run_secrets import lend
 from factory_runtime.services.steadily import steadily
 
@@ -165,7 +166,7 @@ class AttemptContext:
 
     @property
     def host(self) -> GitHost:
-        return guarded_host(self._engine.host, self._begun.secrets)
+        return guarded_host(host_of(self._engine.host, self._walk.run), self._begun.secrets)
 
     @property
     def storage(self) -> ArtifactStorage:
@@ -209,7 +210,7 @@ class AttemptContext:
         intended = self._begun.secrets.hide(intended)
 
         self.check_cancelled()
-        return intend(self._engine, self._begun, intended)
+        return intend(self._engine, self._walk, self._begun, intended)
 
     def check_lease(self) -> None:
         self.check_cancelled()

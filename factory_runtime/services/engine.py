@@ -35,6 +35,7 @@ from factory_runtime.ports import (
 from factory_runtime.services.ask_memory import Recall
 from factory_runtime.services.credentials import CREDENTIALS
 from factory_runtime.services.locks import is_dispatcher, take_lock, walk_lock
+from factory_runtime.services.run_host import choice_for
 from factory_runtime.services.signals import RUN_STARTED, signal_run
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.take_back import take_back
@@ -143,6 +144,7 @@ def begin_walk(engine: Engine, tenant_id: str, run_id: str, flow_run_id: str) ->
         CorruptArtifactError: its plan, or what a job gave, is gone or damaged.
     """
     holder = new_id(engine.worker)
+    git_host = choice_for(engine.host, tenant_id)
 
     def take(again: bool) -> tuple[Run, tuple[Job, ...]] | Run:
         del again  # the holder is our own: taking it twice is taking it once
@@ -156,7 +158,10 @@ def begin_walk(engine: Engine, tenant_id: str, run_id: str, flow_run_id: str) ->
                 other = tx.find_lock_holder(walk_lock(run_id), now)
                 raise ConflictError(f"run {run_id} is executed by {other}")
             if run.status is not RunStatus.RUNNING:
-                running = run.move_to(RunStatus.RUNNING, now, flow_run_id=flow_run_id, wake_at=None)
+                kept = run.git_host or git_host
+                running = run.move_to(
+                    RunStatus.RUNNING, now, flow_run_id=flow_run_id, wake_at=None, git_host=kept
+                )
                 tx.save_run(run, running, detail={"worker": engine.worker})
                 if run.status is RunStatus.QUEUED:  # one that waited just goes on
                     signal_run(tx, running, RUN_STARTED, now)

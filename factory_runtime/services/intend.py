@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from factory_runtime.domain.errors import EffectElsewhereError
 from factory_runtime.domain.records import Effect, EffectStatus
-from factory_runtime.services.engine import Engine
+from factory_runtime.services.engine import Engine, Walk
+from factory_runtime.services.run_host import host_of
 from factory_runtime.services.steadily import steadily
 
 if TYPE_CHECKING:
     from factory_runtime.services.attempt import Begun
 
 
-def intend(engine: Engine, begun: Begun, effect: Effect) -> str | None:
+def intend(engine: Engine, walk: Walk, begun: Begun, effect: Effect) -> str | None:
     """Put the effect into the ledger; the reference of what is done already, None to do it now.
 
     A job has one effect of a kind. Where an earlier attempt intended it at another place, as the
@@ -26,12 +27,12 @@ def intend(engine: Engine, begun: Begun, effect: Effect) -> str | None:
     """
     stands = _write_down(engine, begun, effect)
     if not stands.is_at_place_of(effect):
-        return _intend_elsewhere(engine, begun, stands, effect)
+        return _intend_elsewhere(engine, walk, begun, stands, effect)
     if stands.status is EffectStatus.CONFIRMED:
         return stands.reference
     if stands.intended_at == effect.intended_at:
         return None
-    return _look_for(engine, begun, stands)
+    return _look_for(engine, walk, begun, stands)
 
 
 def _write_down(engine: Engine, begun: Begun, effect: Effect) -> Effect:
@@ -44,9 +45,9 @@ def _write_down(engine: Engine, begun: Begun, effect: Effect) -> Effect:
     return steadily(write, engine.lease)
 
 
-def _look_for(engine: Engine, begun: Begun, effect: Effect) -> str | None:
+def _look_for(engine: Engine, walk: Walk, begun: Begun, effect: Effect) -> str | None:
     """What an earlier attempt did before it could say so."""
-    reference = _probe(engine, begun, effect)
+    reference = _probe(engine, walk, begun, effect)
     if reference is None:
         return None
     with engine.store.begin(effect.tenant_id) as tx:
@@ -56,8 +57,13 @@ def _look_for(engine: Engine, begun: Begun, effect: Effect) -> str | None:
     return reference
 
 
-def _intend_elsewhere(engine: Engine, begun: Begun, stands: Effect, effect: Effect) -> None:
-    if stands.status is not EffectStatus.INTENDED or _probe(engine, begun, stands) is not None:
+def _intend_elsewhere(
+    engine: Engine, walk: Walk, begun: Begun, stands: Effect, effect: Effect
+) -> None:
+    if (
+        stands.status is not EffectStatus.INTENDED
+        or _probe(engine, walk, begun, stands) is not None
+    ):
         raise EffectElsewhereError(begun.job.step, stands.target, effect.target)
 
     def write(again: bool) -> None:
@@ -70,8 +76,9 @@ def _intend_elsewhere(engine: Engine, begun: Begun, stands: Effect, effect: Effe
     _log(engine, begun, f"found no {stands.target}: {effect.target} is to be made in its place")
 
 
-def _probe(engine: Engine, begun: Begun, effect: Effect) -> str | None:
-    return engine.job_types[begun.planned.type].probe(engine.host, effect)
+def _probe(engine: Engine, walk: Walk, begun: Begun, effect: Effect) -> str | None:
+    host = host_of(engine.host, walk.run)
+    return engine.job_types[begun.planned.type].probe(host, effect)
 
 
 def _log(engine: Engine, begun: Begun, message: str) -> None:

@@ -19,6 +19,7 @@ from factory_runtime.domain.records import Effect, EffectStatus, OutboxMessage
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import ArtifactStorage, Clock, GitHost, JobType, RunStore
 from factory_runtime.services.audit import leave_audit
+from factory_runtime.services.run_host import host_of
 
 _MANY = 1_000_000
 _OPEN = frozenset({EffectStatus.INTENDED, EffectStatus.CONFIRMED})
@@ -153,8 +154,10 @@ class Inventory:
         job_type = self.job_types.get(type_name)
         if job_type is None:
             return Found(unknown=f"job type {type_name!r} is not installed here: nobody can tell")
+        with self.store.begin(effect.tenant_id, read_only=True) as tx:
+            host = host_of(self.host, tx.get_run(effect.run_id))
         try:
-            return Found(job_type.probe(self.host, effect))
+            return Found(job_type.probe(host, effect))
         except TransientError:
             raise
         except (PermanentError, InputError, NotFoundError) as error:

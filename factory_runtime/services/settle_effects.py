@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from factory_runtime.domain.errors import InputError, NotFoundError, PermanentError
 from factory_runtime.domain.records import Effect, EffectStatus, OutboxMessage
 from factory_runtime.ports import Clock, GitHost, JobType, RunStore
+from factory_runtime.services.run_host import host_of
 
 _MANY = 100_000
 
@@ -37,9 +38,10 @@ class EffectSettler:
         """
         tenant_id, run_id = message.tenant_id, str(message.payload["run_id"])
         wrong: Exception | None = None
-        for effect, job_type in self._open_effects(tenant_id, run_id):
+        host, effects = self._open_effects(tenant_id, run_id)
+        for effect, job_type in effects:
             try:
-                reference = job_type.probe(self.host, effect)
+                reference = job_type.probe(host, effect)
             except (PermanentError, InputError, NotFoundError):
                 continue  # nobody can tell, and asking again would not help
             except Exception as error:
@@ -50,14 +52,18 @@ class EffectSettler:
         if wrong is not None:
             raise wrong
 
-    def _open_effects(self, tenant_id: str, run_id: str) -> list[tuple[Effect, JobType]]:
+    def _open_effects(
+        self, tenant_id: str, run_id: str
+    ) -> tuple[GitHost, list[tuple[Effect, JobType]]]:
         with self.store.begin(tenant_id, read_only=True) as tx:
-            if not tx.get_run(run_id).ended:
-                return []
+            run = tx.get_run(run_id)
+            if not run.ended:
+                return self.host, []
             types = {job.step: job.type for job in tx.list_jobs(run_id)}
             effects = tx.list_effects(run_id=run_id, status=EffectStatus.INTENDED, limit=_MANY)
         known = ((effect, self.job_types.get(types.get(effect.step, ""))) for effect in effects)
-        return [(effect, job_type) for effect, job_type in known if job_type is not None]
+        there = [(effect, job_type) for effect, job_type in known if job_type is not None]
+        return host_of(self.host, run), there
 
     def _confirm(self, effect: Effect, reference: str) -> None:
         with self.store.begin(effect.tenant_id) as tx:

@@ -13,6 +13,7 @@ from factory_runtime.domain.result import JobResult, Undone, WaitUntil
 from factory_runtime.ports import JobContext, RunTransaction, Undoing
 from factory_runtime.services.attempt import Begun
 from factory_runtime.services.engine import Engine, Walk
+from factory_runtime.services.run_host import host_of
 
 _MANY = 10_000
 
@@ -34,7 +35,7 @@ def undo_job(
         raise UnknownJobTypeError(f"{job_type.facts.name} offers no undo {undo!r}")
     with engine.store.begin(walk.run.tenant_id, read_only=True) as tx:
         listed = tx.list_effects(run_id=undone_run, step=begun.planned.undo_of, limit=_MANY)
-    there, gone = _look(engine, begun, listed)
+    there, gone = _look(engine, walk, begun, listed)
     if not there:
         return JobResult(undone=gone)
     result = job_type.undo(context, undo, there)
@@ -76,20 +77,20 @@ def _settle_unused(
 
 
 def _look(
-    engine: Engine, begun: Begun, effects: Sequence[Effect]
+    engine: Engine, walk: Walk, begun: Begun, effects: Sequence[Effect]
 ) -> tuple[tuple[Effect, ...], tuple[Undone, ...]]:
     """Those that stand outside, newest first, each with what came of it; and those that are gone.
 
     One that is only intended and cannot be found may still be under way: the inventory looks.
     """
-    job_type = engine.job_types[begun.planned.type]
+    job_type, host = engine.job_types[begun.planned.type], host_of(engine.host, walk.run)
     there: list[Effect] = []
     gone: list[Undone] = []
     for effect in reversed(effects):
         if effect.status is EffectStatus.CONFIRMED:
             there.append(effect)
         elif effect.status is not EffectStatus.UNDONE:
-            reference = job_type.probe(engine.host, effect)
+            reference = job_type.probe(host, effect)
             if reference is not None:
                 there.append(_confirmed(engine, begun, effect, reference))
             elif effect.status is EffectStatus.ORPHANED:

@@ -148,6 +148,7 @@ class Undoer:
             correlation_id=run.correlation_id,
             priority=run.priority,
             undoes=run.id,
+            git_host=run.git_host,
         )
 
 

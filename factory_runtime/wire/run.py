@@ -88,6 +88,11 @@ class RunSummary(Answer):
     correlation_id: str
     flow_run_id: str | None = None
     delivery_id: str | None = Field(default=None, description="the webhook's that began it")
+    git_host: str | None = Field(
+        default=None,
+        description="where its repositories are, from when it first ran: `local`, or `block:` and"
+        " a name",
+    )
     build_id: str | None = None
     repo_id: str | None = None
     pipeline_id: str | None = None

@@ -187,6 +187,7 @@ _ADDED = {
     },
     "0006": {"jobs": {"routed_to", "routed_flow_run_id"}},
     "0007": {"runs": {"delivery_id"}},
+    "0019": {"runs": {"git_host"}},
 }
 """The columns that each revision has added."""
 

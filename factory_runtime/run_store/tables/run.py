@@ -80,6 +80,7 @@ runs = Table(
     Column("inputs_digest", DIGEST),
     Column("people_asked_at", UtcTime),
     Column("delivery_id", OUTSIDE_ID),
+    Column("git_host", NAME),
     PrimaryKeyConstraint("tenant_id", "id"),
     Index("ix_runs_age", "tenant_id", "requested_at", "id"),
     Index("ix_runs_project", "tenant_id", "project_id", "requested_at", "id"),
