@@ -34,6 +34,7 @@ from blocks import GitHostCredentials
 from deployments.stack import start_stack, wait_for_stack
 from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.domain.run import Run, RunRequest, RunStatus
+from factory_runtime.domain.secrets import Secrets
 from factory_runtime.domain.tree import TreeFile
 from factory_runtime.hosts.azure_devops import open_azure_devops
 from factory_runtime.ports import CommitOrder, GitHost
@@ -134,7 +135,7 @@ def _site(folder: Path) -> Generator[_Site]:
             given = {"kind": "azure-devops", "url": forge.url, "token": token, "tenants": ["azure"]}
             with temporary_settings({PREFECT_API_URL: api_url}):
                 GitHostCredentials.model_validate(given).save("forge")
-            host = open_azure_devops(given, folder / "mirrors")
+            host = open_azure_devops(given, folder / "mirrors", Secrets())
             yield _Site(open_runtime(settings), forge, token, host)
         finally:
             assert child.stdin is not None

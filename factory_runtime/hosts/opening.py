@@ -45,7 +45,8 @@ def open_host(book: CredentialBook, tenant_id: str, choice: str, mirrors: Path) 
         case "azure-devops":
             from factory_runtime.hosts.azure_devops import open_azure_devops
 
-            return OpenedHost(open_azure_devops(found.fields, mirrors / tenant_id), secrets)
+            host = open_azure_devops(found.fields, mirrors / tenant_id, secrets)
+            return OpenedHost(host, secrets)
         case kind:
             raise InputError(
                 f"{KIND} {found.name}: repositories cannot be made on {kind} yet",

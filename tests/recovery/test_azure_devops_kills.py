@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from factory_runtime.domain.errors import HostBusyError
+from factory_runtime.domain.secrets import Secrets
 from factory_runtime.domain.tree import TreeFile
 from factory_runtime.hosts.azure_devops import open_azure_devops
 from factory_runtime.ports import Commit, CommitOrder, GitHost
@@ -137,7 +138,7 @@ def test_whatever_answer_is_lost_a_repository_is_removed_once(
 
 def make_for_ever(url: str, token: str, mirrors: str, name: str) -> None:
     fields = {"url": url, "token": token, "projects": "{tenant}-{project}"}
-    host = open_azure_devops(fields, Path(mirrors))
+    host = open_azure_devops(fields, Path(mirrors), Secrets())
     make(host, name)
     os.write(1, b"made\n")
     time.sleep(60)

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from factory_runtime.domain.errors import InputError
+from factory_runtime.domain.secrets import Secrets
 from factory_runtime.hosts.azure_devops.access import (
     AzureDevOps,
+    Token,
     Tokens,
     entra_credential,
     entra_tokens,
@@ -21,21 +23,38 @@ from factory_runtime.hosts.azure_devops.host import AzureDevOpsGitHost
 from factory_runtime.hosts.azure_devops.vault import SCOPE, VaultToken
 
 
-def open_azure_devops(fields: Mapping[str, Any], mirrors: Path) -> AzureDevOpsGitHost:
+def open_azure_devops(
+    fields: Mapping[str, Any], mirrors: Path, secrets: Secrets
+) -> AzureDevOpsGitHost:
     """The host. Nothing is asked of it yet.
 
     Args:
         fields: of a block ``factory-git-host``, secrets in the open.
         mirrors: folder for copies of repositories; it may be lost at any time.
+        secrets: what nothing may say; tokens are added to it before they are used.
 
     Raises:
         InputError: they do not say where it is, or who we are to it.
     """
     projects = str(fields.get("projects") or "{project}")
-    access = AzureDevOps(str(fields["url"]), _tokens(fields), projects)
+    access = AzureDevOps(str(fields["url"]), _hidden(_tokens(fields), secrets), projects)
     client = AzureDevOpsClient(access)
     delivery = AzureDevOpsDelivery(client)
     return AzureDevOpsGitHost(client, mirrors, lambda: datetime.now(UTC), delivery)
+
+
+def _hidden(tokens: Tokens, secrets: Secrets) -> Tokens:
+    """The same: those that a vault or an identity gives stand in no block, and are secrets too."""
+    known = set[str]()
+
+    def current() -> Token:
+        token = tokens()
+        if token.text not in known:
+            secrets.add([token.text])
+            known.add(token.text)
+        return token
+
+    return current
 
 
 def _tokens(fields: Mapping[str, Any]) -> Tokens:

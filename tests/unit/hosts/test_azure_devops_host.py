@@ -17,8 +17,10 @@ from factory_runtime.domain.errors import (
     RepositoryChangedError,
     RepositoryTakenError,
 )
+from factory_runtime.domain.secrets import Secrets
 from factory_runtime.domain.tree import TreeFile
-from factory_runtime.hosts.azure_devops import open_azure_devops
+from factory_runtime.hosts.azure_devops import open_azure_devops, opening
+from factory_runtime.hosts.azure_devops.access import Tokens, personal_token
 from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient
 from factory_runtime.hosts.azure_devops.delivery import AzureDevOpsDelivery
 from factory_runtime.hosts.azure_devops.errors import TurnedDownError
@@ -368,9 +370,26 @@ def test_a_commit_that_waits_is_taken_back_where_it_waits(
 
 def test_a_block_opens_it(outside: AzureOutside, forge: Forge) -> None:
     fields = {"url": forge.url, "token": forge.add_token(), "projects": "{tenant}-{project}"}
-    host = open_azure_devops(fields, outside.folder / "mirrors")
+    host = open_azure_devops(fields, outside.folder / "mirrors", Secrets())
     made = host.ensure_repository("acme", "shop", "orders", effect_key="k", description="")
     assert made.url == f"{forge.url}/acme-shop/_git/orders"
+
+
+def test_no_token_is_used_before_it_is_hidden(
+    outside: AzureOutside, forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a vault, whose block does not hold it."""
+    token, secrets = forge.add_token(), Secrets()
+
+    def of_a_vault(fields: object) -> Tokens:
+        del fields
+        return personal_token(token)
+
+    monkeypatch.setattr(opening, "_tokens", of_a_vault)
+    host = open_azure_devops({"url": forge.url}, outside.folder / "mirrors", secrets)
+    assert token in secrets.hide(token)
+    host.find_repository("acme", "shop", "orders")
+    assert token not in secrets.hide(f"it is {token}")
 
 
 def test_over_tls_rest_and_git_trust_the_same_certificates(
@@ -379,7 +398,7 @@ def test_over_tls_rest_and_git_trust_the_same_certificates(
     with forge_elsewhere(tmp_path / "forge", "--tls") as forge:
         fields = {"url": forge.url, "token": forge.call("add_token")}
         monkeypatch.setenv("SSL_CERT_FILE", str(forge.authority))
-        host = open_azure_devops(fields, tmp_path / "mirrors")
+        host = open_azure_devops(fields, tmp_path / "mirrors", Secrets())
         assert host.ensure_repository(
             "acme", "shop", "orders", effect_key="k", description=""
         ).created
@@ -388,4 +407,4 @@ def test_over_tls_rest_and_git_trust_the_same_certificates(
 
 def test_a_block_that_does_not_say_who_we_are_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not say who we are"):
-        open_azure_devops({"url": "https://dev.azure.com/acme"}, tmp_path)
+        open_azure_devops({"url": "https://dev.azure.com/acme"}, tmp_path, Secrets())
