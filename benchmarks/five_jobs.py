@@ -31,7 +31,7 @@ from factory_runtime.settings import Settings
 
 ROUNDS = 9
 TARGET = 1.2
-INPUTS: Mapping[str, Any] = {"service_name": "orders", "entities": ["order"]}
+INPUTS: Mapping[str, Any] = {"service_name": "orders", "entities": ["order"], "deliver": False}
 
 _ABOUT = {
     "service_name": "orders",

@@ -117,9 +117,13 @@ def _parts(runtime: Runtime, run: Run, flow_run: dict[str, Any]) -> Parts:
         assert job.completed_at is not None
         needs = [other.completed_at for other in jobs if other.step in job.needs]
         ready = max((at for at in needs if at is not None), default=running)
-        # The first effect is written down when rendering is done.
-        publish = min(effect.intended_at for effect in effects if effect.step == job.step)
         parts[f"{job.step}: ready -> claimed"] = _ms(ready, job.started_at)
+        begun = [effect.intended_at for effect in effects if effect.step == job.step]
+        if not begun:  # the local host offers nothing of what it would do
+            whole = "  claimed -> ended".ljust(22) + f"({job.step})"
+            parts[whole] = _ms(job.started_at, job.completed_at)
+            continue
+        publish = min(begun)  # the first effect is written down when rendering is done
         parts["  claimed -> rendered".ljust(22) + f"({job.step})"] = _ms(job.started_at, publish)
         parts["  rendered -> ended".ljust(22) + f"({job.step})"] = _ms(publish, job.completed_at)
     parts["finish: last job ended -> run closed"] = _ms(last, run.completed_at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 COPIER = "_subdirectory: content\nname: {type: str, default: x}\n"
 
 DELIVERY = ("run-pipeline", "track")
-"""Steps of the built-in microservice that are skipped unless somebody asks for them."""
+"""Steps of the built-in microservice that commit nothing, and do nothing at the local host."""
 
 
 def a_template(name: str, *extra_steps: str, version: str = "1.0.0") -> str:

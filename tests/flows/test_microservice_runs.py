@@ -16,16 +16,16 @@ from factory_runtime.ports import RecallQuery
 from factory_runtime.services.recall import recall
 from factory_runtime.services.topics import BACKGROUND
 from tests.factory import Factory, git, until
+from tests.recipes import DELIVERY
 
 pytestmark = pytest.mark.slow
 
 ENTITIES = ["customer", "line-item"]
 
 
-def jobs_done(factory: Factory, run: Run) -> dict[str, Job]:
-    """Those that had something to do: it delivers nothing where nobody asks for it."""
-    jobs = factory.jobs(run)
-    return {name: job for name, job in jobs.items() if job.status is not JobStatus.SKIPPED}
+def committing(factory: Factory, run: Run) -> dict[str, Job]:
+    """The jobs that render and commit: all but those that the local host has nothing for."""
+    return {name: job for name, job in factory.jobs(run).items() if name not in DELIVERY}
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +35,10 @@ def run(factory: Factory) -> Run:
 
 def test_the_run_succeeds_and_every_record_of_it_stands(factory: Factory, run: Run):
     assert run.status is RunStatus.SUCCEEDED, run.error
-    jobs = jobs_done(factory, run)
+    jobs = factory.jobs(run)
     assert {job.status for job in jobs.values()} == {JobStatus.SUCCEEDED}
+    outputs = [jobs[step].outputs for step in DELIVERY]
+    assert {one.inline["offered"] for one in outputs if one is not None} == {False}
     assert {f"apply-domain[{entity}]" for entity in ENTITIES} < set(jobs)
     with factory.runtime.store.begin(run.tenant_id, read_only=True) as tx:
         attempts = tx.list_attempts(run.id)
@@ -57,7 +59,7 @@ def test_the_repository_has_one_commit_per_step(factory: Factory, run: Run, tmp_
                 cwd=tmp_path / "orders").split()  # fmt: skip
     runs = git("log", "--format=%(trailers:key=Factory-Run,valueonly,separator=)",
                cwd=tmp_path / "orders").split()  # fmt: skip
-    assert sorted(steps) == sorted(jobs_done(factory, run))
+    assert sorted(steps) == sorted(committing(factory, run))
     assert set(runs) == {run.id}
     assert git("fsck", "--strict", cwd=tmp_path / "orders") == ""
     assert (tmp_path / "orders" / "azure-pipelines.yml").is_file()
@@ -66,7 +68,7 @@ def test_the_repository_has_one_commit_per_step(factory: Factory, run: Run, tmp_
 def test_artifacts_carry_what_people_ask_of_them(factory: Factory, run: Run):
     artifacts = factory.artifacts(run)
     trees = [a for a in artifacts if a.kind is ArtifactKind.TREE]
-    assert len(trees) == len(jobs_done(factory, run))
+    assert len(trees) == len(committing(factory, run))
     for tree in trees:
         assert tree.sha256 is not None
         assert tree.size is not None
@@ -88,7 +90,7 @@ def test_prefect_shows_the_run_under_its_names(factory: Factory, run: Run):
         )
         return {task["name"] for task in found}
 
-    wanted = set(jobs_done(factory, run)) | {f"render {name}" for name in jobs_done(factory, run)}
+    wanted = set(factory.jobs(run)) | {f"render {name}" for name in committing(factory, run)}
     until(lambda: wanted == names(), "every job and render is a task run of its own")
 
 
@@ -115,7 +117,7 @@ def test_the_same_run_into_another_project_renders_nothing_and_commits_everythin
     factory: Factory, run: Run
 ):
     again = factory.complete("microservice", "second", service_name="orders", entities=ENTITIES)
-    jobs = jobs_done(factory, again)
+    jobs = committing(factory, again)
     assert {name: job.cached for name, job in jobs.items()} == dict.fromkeys(jobs, True)
     assert len([a for a in factory.artifacts(again) if a.kind is ArtifactKind.COMMIT]) == len(jobs)
 
@@ -123,7 +125,7 @@ def test_the_same_run_into_another_project_renders_nothing_and_commits_everythin
 def test_another_name_renders_only_what_depends_on_it(factory: Factory, run: Run):
     billing = factory.complete("microservice", "first", service_name="billing", entities=ENTITIES)
     assert billing.status is RunStatus.SUCCEEDED
-    cached = {name: job.cached for name, job in jobs_done(factory, billing).items()}
+    cached = {name: job.cached for name, job in committing(factory, billing).items()}
     assert cached["generate-repo"] is False
     assert all(cached[f"apply-domain[{entity}]"] for entity in ENTITIES)
 
@@ -132,7 +134,7 @@ def test_a_hit_never_crosses_tenants(factory: Factory, run: Run):
     other = factory.complete(
         "microservice", "first", tenant="other", service_name="orders", entities=ENTITIES[:1]
     )
-    assert {job.cached for job in jobs_done(factory, other).values()} == {False}
+    assert {job.cached for job in committing(factory, other).values()} == {False}
 
 
 def test_the_run_and_the_template_are_found_by_what_they_mean(factory: Factory, run: Run):

@@ -10,7 +10,6 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from blocks import GitHostCredentials
 from tests.forge.control import ForgeElsewhere, forge_elsewhere
-from tests.recipes import DELIVERY
 from tests.recovery.test_prove import SERVICE, Prover, failures
 
 pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(1200)]
@@ -39,13 +38,11 @@ def prover(tmp_path: Path, forge: ForgeElsewhere) -> Generator[Prover]:
     made.factory.stop()
 
 
-def test_a_microservice_is_made_once_wherever_it_is_killed(prover: Prover):
+def test_a_microservice_is_made_and_delivered_once_wherever_it_is_killed(prover: Prover):
     proved = prover.prove("microservice", SERVICE, "--git-host", "block:forge")
-    assert (proved.code, failures(proved, *DELIVERY)) == (0, {})
-
-
-def test_it_is_delivered_once_wherever_its_effects_are_cut_off(prover: Prover):
-    points = ("--point", "after-effect", "--point", "before-commit")
-    given = {"service_name": "orders", "deliver": True}
-    proved = prover.prove("microservice", given, *points, "--git-host", "block:forge")
     assert (proved.code, failures(proved)) == (0, {})
+    made = {place[0]: set[str | None]() for place in proved.rows}
+    for job, _, effect in proved.rows:
+        made[job].add(effect)
+    assert made["run-pipeline"] == {None, "pipeline", "build"}
+    assert made["track"] == {None, "work-item"}

@@ -109,7 +109,7 @@ def test_a_template_is_suggested_with_the_command_that_asks_for_it(learned: Fact
     said = learned(*asked, "--project", "shop")
     assert said.code == 0, said.err
     lines = said.out.splitlines()
-    assert lines[0] == "microservice 1.3.0: Microservice"
+    assert lines[0] == "microservice 1.4.0: Microservice"
     assert lines[-1] == (
         "factory run microservice --project shop --set service_name=SERVICE_NAME"
         " --set entities=order"
