@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from factory_runtime.domain.webhook import DeliveryStatus, WebhookDelivery, WebhookSource
-    from factory_runtime.wire.webhook import NewSource, SourceOptions
+    from factory_runtime.wire.webhook import NewSource, NewSubscription, SourceOptions
 
 M = TypeVar("M", bound="BaseModel")
 
@@ -85,6 +85,31 @@ def rotate(
     door = open_door(tenant=tenant, json=json)
     own = secret.read().strip() if secret else None
     _tell(door, *door.desk.hooks.rotate_source(source, overlap_option(overlap), own))
+
+
+@app.command()
+def subscribe(
+    source: Source,
+    event: Annotated[str, typer.Option(help="As the host names it, like build.complete.")],
+    url: Annotated[str, typer.Option(help="Of the API, as the host reaches it: https://…")],
+    project: Annotated[
+        str | None, typer.Option(help="Whose events; the source's if not said.")
+    ] = None,
+    repository: Annotated[
+        str | None, typer.Option(help="Only of this one, not of all of the project.")
+    ] = None,
+    tenant: Tenant = None,
+    json: Json = False,
+) -> None:
+    """Have the tenant's git host send events of a project to a source; once more finds it."""
+    door = open_door(tenant=tenant, json=json)
+    wanted = _subscription(event=event, url=url, project_id=project, repository=repository)
+    made = door.desk.hooks.subscribe_source(source, wanted)
+    if json:
+        print_json(to_json(made))
+    else:
+        words = f"{made.event} of {made.project_id} is sent to {made.url}: subscription {made.id}"
+        door.screen.line(words, "good")
 
 
 @app.command()
@@ -161,6 +186,12 @@ def _wanted(**given: Any) -> NewSource:
     from factory_runtime.wire.webhook import NewSource
 
     return _sensible(NewSource, given)
+
+
+def _subscription(**given: Any) -> NewSubscription:
+    from factory_runtime.wire.webhook import NewSubscription
+
+    return _sensible(NewSubscription, given)
 
 
 def _sensible(kind: type[M], given: dict[str, Any]) -> M:

@@ -19,7 +19,12 @@ from factory_runtime.domain.errors import (
     InputError,
     UnauthenticatedError,
 )
-from factory_runtime.domain.webhook import DeliveryFilter, DeliveryStatus, WebhookDelivery
+from factory_runtime.domain.webhook import (
+    DeliveryFilter,
+    DeliveryStatus,
+    WebhookDelivery,
+    WebhookSource,
+)
 from factory_runtime.ports import RunTransaction
 from factory_runtime.services.visible import visible_source
 from factory_runtime.services.webhook_verify import Sent
@@ -30,10 +35,12 @@ from factory_runtime.wire.run import Name
 from factory_runtime.wire.webhook import (
     DeliveryAnswer,
     NewSource,
+    NewSubscription,
     Received,
     Rotation,
     SourceAnswer,
     SourceWithSecret,
+    SubscriptionAnswer,
 )
 
 router = APIRouter(prefix="/webhooks", tags=["webhooks"])
@@ -134,6 +141,15 @@ def rotate(
     return SourceWithSecret.made(rotated, secret)
 
 
+@router.post("/{source}/subscribe", responses=documented(404))
+def subscribe(source: Named, asked: NewSubscription, admin: Admin, api: Here) -> SubscriptionAnswer:
+    """Have the tenant's git host send events of a project to a source; once more finds it."""
+    found = _administer(api, admin, source)
+    admin.require(Right.ADMINISTER, asked.project_id or found.project_id)
+    subscriber = api.runtime.webhook_subscriber
+    return SubscriptionAnswer.of(subscriber.subscribe(admin.tenant_id, admin.name, found.id, asked))
+
+
 @router.post("/{source}/disable", responses=documented(404, 409))
 def disable(source: Named, admin: Admin, api: Here) -> SourceAnswer:
     """Take nothing of a source any more, for good."""
@@ -179,9 +195,9 @@ def _receive(request: Request, source: str, sent: Sent) -> WebhookDelivery:
         raise
 
 
-def _administer(api: Here, admin: Principal, source: str) -> None:
+def _administer(api: Here, admin: Principal, source: str) -> WebhookSource:
     with api.runtime.store.begin(admin.tenant_id, read_only=True) as tx:
-        visible_source(tx, admin, source, Right.ADMINISTER)
+        return visible_source(tx, admin, source, Right.ADMINISTER)
 
 
 def _whole_tenant(operator: Principal) -> None:

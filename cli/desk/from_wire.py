@@ -29,7 +29,13 @@ from factory_runtime.domain.records import AuditEntry, Checkpoint, Effect, RunEv
 from factory_runtime.domain.run import Run
 from factory_runtime.domain.shown_memory import ShownMemory
 from factory_runtime.domain.template import Step, Template
-from factory_runtime.domain.webhook import Begun, SourceSecret, WebhookDelivery, WebhookSource
+from factory_runtime.domain.webhook import (
+    Begun,
+    SourceSecret,
+    Subscription,
+    WebhookDelivery,
+    WebhookSource,
+)
 from factory_runtime.services.standing import Reason, ReasonKind
 from factory_runtime.wire.run import RunDetail, RunSummary
 
@@ -57,7 +63,7 @@ if TYPE_CHECKING:
     from factory_runtime.wire.plan import PlanAnswer, PreviewAnswer
     from factory_runtime.wire.standing import ReasonAnswer
     from factory_runtime.wire.template import PublicationAnswer, TemplateDetail
-    from factory_runtime.wire.webhook import DeliveryAnswer, SourceAnswer
+    from factory_runtime.wire.webhook import DeliveryAnswer, SourceAnswer, SubscriptionAnswer
 
     D = TypeVar("D", bound=DataclassInstance)
 
@@ -198,6 +204,11 @@ def source_of(answer: SourceAnswer, tenant: str) -> WebhookSource:
     secrets = tuple(SourceSecret("", one.since, one.until) for one in answer.secrets)
     given: dict[str, Any] = {"tenant_id": tenant, "options": options, "secrets": secrets}
     return _made(WebhookSource, answer, id=answer.source_id, **given)
+
+
+def subscription_of(answer: SubscriptionAnswer) -> Subscription:
+    """What a host tells a source of."""
+    return _made(Subscription, answer, id=answer.subscription_id)
 
 
 def delivery_of(answer: DeliveryAnswer, tenant: str) -> WebhookDelivery:

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from factory_runtime.domain.callback import Callback
     from factory_runtime.domain.run import RunStatus
-    from factory_runtime.domain.webhook import DeliveryStatus, WebhookDelivery, WebhookSource
-    from factory_runtime.wire.webhook import NewSource
+    from factory_runtime.domain.webhook import (
+        DeliveryStatus,
+        Subscription,
+        WebhookDelivery,
+        WebhookSource,
+    )
+    from factory_runtime.wire.webhook import NewSource, NewSubscription
 
 
 class Hooks(Protocol):
@@ -28,6 +33,10 @@ class Hooks(Protocol):
         ...
 
     def disable_source(self, named: str) -> WebhookSource: ...
+
+    def subscribe_source(self, named: str, wanted: NewSubscription) -> Subscription:
+        """What the tenant's git host tells a source of."""
+        ...
 
     def list_deliveries(
         self, source: str | None, status: DeliveryStatus | None, *, limit: int, cursor: str | None

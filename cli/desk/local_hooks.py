@@ -13,8 +13,13 @@ if TYPE_CHECKING:
     from factory_runtime.bootstrap import Runtime
     from factory_runtime.domain.callback import Callback
     from factory_runtime.domain.run import RunStatus
-    from factory_runtime.domain.webhook import DeliveryStatus, WebhookDelivery, WebhookSource
-    from factory_runtime.wire.webhook import NewSource
+    from factory_runtime.domain.webhook import (
+        DeliveryStatus,
+        Subscription,
+        WebhookDelivery,
+        WebhookSource,
+    )
+    from factory_runtime.wire.webhook import NewSource, NewSubscription
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,9 @@ class LocalHooks:
 
     def disable_source(self, named: str) -> WebhookSource:
         return self.runtime.webhook_sources.disable(self.tenant, person(), named)
+
+    def subscribe_source(self, named: str, wanted: NewSubscription) -> Subscription:
+        return self.runtime.webhook_subscriber.subscribe(self.tenant, person(), named, wanted)
 
     def list_deliveries(
         self, source: str | None, status: DeliveryStatus | None, *, limit: int, cursor: str | None

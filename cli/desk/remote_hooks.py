@@ -10,12 +10,17 @@ from cli.desk import from_wire
 from cli.desk.remote_reading import some
 from factory_runtime.client import FactoryClient, calls
 from factory_runtime.wire.callback import NewCallback
-from factory_runtime.wire.webhook import NewSource, Rotation
+from factory_runtime.wire.webhook import NewSource, NewSubscription, Rotation
 
 if TYPE_CHECKING:
     from factory_runtime.domain.callback import Callback
     from factory_runtime.domain.run import RunStatus
-    from factory_runtime.domain.webhook import DeliveryStatus, WebhookDelivery, WebhookSource
+    from factory_runtime.domain.webhook import (
+        DeliveryStatus,
+        Subscription,
+        WebhookDelivery,
+        WebhookSource,
+    )
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,9 @@ class RemoteHooks:
 
     def disable_source(self, named: str) -> WebhookSource:
         return from_wire.source_of(self.client.send(calls.disable_source(named)), self.tenant)
+
+    def subscribe_source(self, named: str, wanted: NewSubscription) -> Subscription:
+        return from_wire.subscription_of(self.client.send(calls.subscribe_source(named, wanted)))
 
     def list_deliveries(
         self, source: str | None, status: DeliveryStatus | None, *, limit: int, cursor: str | None

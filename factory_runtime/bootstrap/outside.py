@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from factory_runtime.services.lanes import Lanes
     from factory_runtime.services.send_notices import NoticeSender
     from factory_runtime.services.webhook_sources import WebhookSources
+    from factory_runtime.services.webhook_subscriptions import WebhookSubscriber
     from factory_runtime.services.webhooks import WebhookDesk
 
 
@@ -27,6 +28,13 @@ class OutsideParts(RunParts):
         from factory_runtime.services.webhook_sources import WebhookSources
 
         return WebhookSources(self.store, self.clock, lambda: self.secret_box)
+
+    @cached_property
+    def webhook_subscriber(self) -> WebhookSubscriber:
+        """Has git hosts tell of events."""
+        from factory_runtime.services.webhook_subscriptions import WebhookSubscriber
+
+        return WebhookSubscriber(self.store, self.host, self.clock, lambda: self.secret_box)
 
     @cached_property
     def webhook_desk(self) -> WebhookDesk:

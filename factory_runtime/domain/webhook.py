@@ -70,6 +70,23 @@ class WebhookSource:
         return tuple(secret.sealed for secret in self.secrets if secret.lives(now))
 
 
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """What a git host tells a source of.
+
+    Attributes:
+        id: the host's.
+        url: who is told.
+    """
+
+    id: str
+    source_id: str
+    project_id: str
+    event: str
+    repository: str | None
+    url: str
+
+
 class DeliveryStatus(StrEnum):
     """``RECEIVED``: it is not decided yet what it begins. ``FAILED``: nobody could find out."""
 

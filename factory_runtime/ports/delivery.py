@@ -197,6 +197,7 @@ class HookOrder:
         event: as the host names it, like ``build.complete``.
         url: who is told.
         headers: sent along, secrets among them.
+        login: user and password of basic authentication, sent along.
     """
 
     project_id: str
@@ -205,6 +206,7 @@ class HookOrder:
     effect_key: str
     repository: str | None = None
     headers: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    login: tuple[str, str] | None = None
 
 
 class Delivery(Protocol):

@@ -11,12 +11,13 @@ from factory_runtime.domain.webhook import (
     Begun,
     DeliveryStatus,
     SourceKind,
+    Subscription,
     WebhookDelivery,
     WebhookSource,
 )
 from factory_runtime.wire.base import Answer, Question
 from factory_runtime.wire.paths import API_PREFIX
-from factory_runtime.wire.run import Slug
+from factory_runtime.wire.run import Name, Slug
 
 HeaderName = Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$")]
 Secret = Annotated[str, Field(min_length=16, max_length=500)]
@@ -75,6 +76,41 @@ class Rotation(Question):
     overlap_seconds: Annotated[int, Field(ge=0, le=30 * 86400)] = Field(
         default=86400, description="how long those before it count beside it"
     )
+
+
+_TOLD: dict[str, JsonValue] = {"event": "build.complete", "url": "https://factory.example.com"}
+
+
+class NewSubscription(Question):
+    """What a tenant's git host is to tell a source of."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_TOLD]})
+
+    event: Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z][A-Za-z0-9._-]*$")] = Field(
+        description="as the host names it"
+    )
+    url: Annotated[str, Field(min_length=1, max_length=500)] = Field(
+        description="of this API, as the host reaches it"
+    )
+    project_id: Slug | None = Field(default=None, description="null is the source's")
+    repository: Name | None = Field(default=None, description="null is all of the project")
+
+
+class SubscriptionAnswer(Answer):
+    """What a tenant's git host tells a source of."""
+
+    subscription_id: str = Field(description="the host's")
+    source_id: str
+    project_id: str
+    event: str
+    repository: str | None = None
+    url: str = Field(description="where events are sent to")
+
+    @classmethod
+    def of(cls, made: Subscription) -> SubscriptionAnswer:
+        """As the host has it."""
+        same = set(cls.model_fields) - {"subscription_id"}
+        return cls(subscription_id=made.id, **{name: getattr(made, name) for name in same})
 
 
 class SourceAnswer(Answer):

@@ -49,7 +49,7 @@ from factory_runtime.wire.key import NewKey, Rotate, WantedGrant
 from factory_runtime.wire.letter import BulkDiscard, BulkRedrive, Discard, Redrive
 from factory_runtime.wire.memory import MemoryQuestion
 from factory_runtime.wire.run import NewRun
-from factory_runtime.wire.webhook import NewSource, Rotation
+from factory_runtime.wire.webhook import NewSource, NewSubscription, Rotation
 from tests.api.laid_out import TEXT, lay_out
 from tests.api.served import Served
 from tests.api.site import ApiSite, somebody
@@ -81,6 +81,7 @@ BODIES: dict[str, Any] = {
     "rotate_key": Rotate(),
     "add_source": NewSource(name="hooks", kind=SourceKind.GITHUB),
     "rotate_source": Rotation(),
+    "subscribe_source": NewSubscription(event="git.push", url="https://factory.example.com"),
     "add_callback": NewCallback(url="https://hooks.example.com"),
     "search_memory": MemoryQuestion(query="orders"),
 }

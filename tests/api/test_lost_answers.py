@@ -93,6 +93,7 @@ ANEW = {
     "POST /keys/{keyId}/rotate": "a key is told once, so the answer names the one to rotate",
     "POST /webhooks": "a secret is told once, so its name is taken: rotate it",
     "POST /webhooks/{source}/rotate": "another secret, beside the lost one",
+    "POST /webhooks/{source}/subscribe": "the host has it already: test_subscriptions",
     "POST /callbacks": "a secret is told once: the lost one is removed",
     "POST /runs/preview": "changes nothing",
     "POST /memory/search": "changes nothing",

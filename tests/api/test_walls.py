@@ -68,6 +68,7 @@ BY_ID: Mapping[str, Any] = {
     "GET /memory/context/{contextPackageId}": None,
     "POST /webhooks/deliveries/{deliveryId}/again": None,
     "POST /webhooks/{source}/rotate": _NOTHING,
+    "POST /webhooks/{source}/subscribe": {"event": "git.push", "url": "https://f.example"},
     "POST /webhooks/{source}/disable": None,
     "POST /webhooks/{source}": {"forged": True},
     "DELETE /callbacks/{callbackId}": None,
@@ -111,6 +112,7 @@ OF_NO_PROJECT = {
 """Whoever is of the tenant may look at these."""
 TOLD_TO_ADMINS = {
     "POST /webhooks/{source}/rotate",
+    "POST /webhooks/{source}/subscribe",
     "POST /webhooks/{source}/disable",
     "DELETE /callbacks/{callbackId}",
 }

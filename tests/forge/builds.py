@@ -111,7 +111,7 @@ def end(world: World, build: int, result: str, log: str = "") -> None:
         world.logs[build].append(log.splitlines())
 
 
-def _told(world: World, one: Json) -> Json:
+def told(world: World, one: Json) -> Json:
     project = next(project for project in world.projects if project.id == one["project"])
     repo = world.repositories.get(one["repository"])
     url, number = world.api(project, f"build/Builds/{one['id']}"), number_of(one)
@@ -170,7 +170,7 @@ def _queue_build(world: World, asked: Asked) -> Answer:
     variables = json.loads(body.get("parameters") or "{}")
     given = (body.get("sourceBranch"), body.get("sourceVersion"), variables)
     made = queue(world, asked, one, *given, body.get("templateParameters", {}))
-    return Answer(_told(world, made))
+    return Answer(told(world, made))
 
 
 def _list(world: World, asked: Asked) -> Answer:
@@ -195,7 +195,7 @@ def _list(world: World, asked: Asked) -> Answer:
     start = ids.index(query["continuationToken"]) if "continuationToken" in query else 0
     last = start + asked.number("$top", 1000)
     headers = {"x-ms-continuationtoken": ids[last]} if last < len(ids) else {}
-    return Answer([_told(world, one) for one in found[start:last]], headers=headers)
+    return Answer([told(world, one) for one in found[start:last]], headers=headers)
 
 
 def find(world: World, asked: Asked, key: str = "buildId") -> Json:
@@ -208,7 +208,7 @@ def find(world: World, asked: Asked, key: str = "buildId") -> Json:
 
 
 def _get(world: World, asked: Asked) -> Answer:
-    return Answer(_told(world, find(world, asked)))
+    return Answer(told(world, find(world, asked)))
 
 
 def _update(world: World, asked: Asked) -> Answer:
@@ -216,7 +216,7 @@ def _update(world: World, asked: Asked) -> Answer:
     one = find(world, asked)
     if one["status"] != "completed":
         end(world, one["id"], "canceled")
-    return Answer(_told(world, one))
+    return Answer(told(world, one))
 
 
 def _list_tags(world: World, asked: Asked) -> Answer:

@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
-from tests.forge import builds, pull_requests
+from tests.forge import builds, hooks, pull_requests
 from tests.forge.app import App, Seen
 from tests.forge.faults import Cut, Fault, throttled
 from tests.forge.serving import issued, serving
@@ -161,6 +161,12 @@ class Forge:
         pull_requests.merge(self.world, one, Token("", "bob@example.com"), strategy)
         if deletes_branch:
             self.world.repositories[one["repository"]].git("update-ref", "-d", one["sourceRefName"])
+
+    def tell_of_build(self, build: int) -> list[int]:
+        """Tell whoever is subscribed that it is complete; the statuses of their answers."""
+        one = builds.told(self.world, self.world.builds[build])
+        project = next(each for each in self.world.projects if each.id == one["project"]["id"])
+        return [each.status_code for each in hooks.tell(self.world, project, "build.complete", one)]
 
     # what came of it
 

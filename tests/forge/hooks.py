@@ -9,11 +9,14 @@ in https://github.com/microsoft/azure-devops-python-api (``location/models.py``)
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import NAMESPACE_DNS, uuid4, uuid5
+
+import httpx
 
 from tests.forge.route import Needs, Route
 from tests.forge.speech import Answer, Asked, RefusedError
-from tests.forge.world import Json, World, now
+from tests.forge.world import Json, Project, World, now
 
 MASK = "********"
 _SECRETS = ("basicAuthPassword", "httpHeaders")
@@ -80,6 +83,40 @@ def _get(world: World, asked: Asked) -> Answer:
 def _delete(world: World, asked: Asked) -> Answer:
     del world.hooks[_find(world, asked)["id"]]
     return Answer(status=204)
+
+
+def tell(world: World, project: Project, event: str, resource: Json) -> list[httpx.Response]:
+    """Send an event to all who are subscribed to it, once; what they answer.
+
+    Events look as in https://learn.microsoft.com/azure/devops/service-hooks/events
+    """
+    answers: list[httpx.Response] = []
+    told: Json = {
+        "id": str(uuid4()),
+        "eventType": event,
+        "publisherId": "tfs",
+        "message": {"text": f"{event} in {project.name}"},
+        "detailedMessage": {"text": f"{event} in {project.name}"},
+        "resource": resource,
+        "resourceVersion": "1.0",
+        "resourceContainers": {"project": {"id": project.id}},
+        "createdDate": now(),
+    }
+    for number, one in enumerate(world.hooks.values(), 1):
+        if one["eventType"] == event and one["publisherInputs"]["projectId"] == project.id:
+            body = {"subscriptionId": one["id"], "notificationId": number, **told}
+            answers.append(_post(one["consumerInputs"], body))
+    return answers
+
+
+def _post(inputs: Json, body: Json) -> httpx.Response:
+    headers = dict(
+        line.split(":", 1) for line in inputs.get("httpHeaders", "").splitlines() if line
+    )
+    login: Any = None
+    if "basicAuthUsername" in inputs:
+        login = (inputs["basicAuthUsername"], inputs["basicAuthPassword"])
+    return httpx.post(inputs["url"], json=body, headers=headers, auth=login)
 
 
 def _connection(world: World, asked: Asked) -> Answer:

@@ -85,6 +85,17 @@ def test_a_secret_of_one_s_own_comes_from_a_file(factory: Factory, tmp_path: Pat
     assert factory("webhooks", "add", "theirs", "--kind", "github").code == 4
 
 
+def test_the_local_host_tells_of_nothing(factory: Factory):
+    base = "base_url=https://dev.azure.com/fabrikam"
+    factory("webhooks", "add", "ado", "--kind", "azure-devops", "--option", base)
+    words = ("webhooks", "subscribe", "ado", "--event", "build.complete", "--url")
+    said = factory(*words, "https://factory.example.com")
+    assert (said.code, said.out) == (2, "")
+    assert "repositories alone" in said.err
+    assert factory(*words, "http://factory.example.com").code == 2
+    assert factory("webhooks", "subscribe", "none", *words[3:], "https://f.example").code == 3
+
+
 def test_callbacks_are_added_listed_and_removed(factory: Factory):
     url = "https://hooks.example.com/factory"
     made = factory("callbacks", "add", url, "--project", "shop", "--status", "Failed")

@@ -22,6 +22,7 @@ from factory_runtime.client.calls.hooks import (
     list_sources,
     remove_callback,
     rotate_source,
+    subscribe_source,
 )
 from factory_runtime.client.calls.keeping import add_hold, list_holds, release_hold, set_expiry
 from factory_runtime.client.calls.letters import (
@@ -162,6 +163,7 @@ __all__ = [
     "search_memory",
     "set_expiry",
     "stop_order",
+    "subscribe_source",
     "suggest_template",
     "undo_run",
     "who_am_i",

@@ -9,9 +9,11 @@ from factory_runtime.wire.page import Part
 from factory_runtime.wire.webhook import (
     DeliveryAnswer,
     NewSource,
+    NewSubscription,
     Rotation,
     SourceAnswer,
     SourceWithSecret,
+    SubscriptionAnswer,
 )
 
 
@@ -34,6 +36,12 @@ def rotate_source(named: str, asked: Rotation) -> Call[SourceWithSecret]:
 def disable_source(named: str) -> Call[SourceAnswer]:
     """Take nothing of a source any more."""
     return Call("POST", path_of("webhooks", named, "disable"), SourceAnswer)
+
+
+def subscribe_source(named: str, asked: NewSubscription) -> Call[SubscriptionAnswer]:
+    """Have the tenant's git host send events to a source; once more finds it."""
+    path = path_of("webhooks", named, "subscribe")
+    return Call("POST", path, SubscriptionAnswer, body=body_of(asked))
 
 
 def list_deliveries(

@@ -50,6 +50,8 @@ class Hooks:
         told = {"url": url, "resourceDetailsToSend": "all"}
         if order.headers:
             told["httpHeaders"] = "\n".join(f"{k}:{v}" for k, v in order.headers.items())
+        if order.login is not None:
+            told["basicAuthUsername"], told["basicAuthPassword"] = order.login
         body = {
             **_SOURCE,
             "eventType": order.event,
