@@ -75,14 +75,20 @@ class Prover:
             "PREFECT_API_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self.database}",
         }
 
-    def prove(self, template: str, inputs: Mapping[str, Any], *options: str) -> Proved:
+    def prove(
+        self,
+        template: str,
+        inputs: Mapping[str, Any],
+        *options: str,
+        seconds: float = LIMIT_SECONDS,
+    ) -> Proved:
         done = subprocess.run(
             [nursery().factory, "prove", template, "--inputs", "-", "--json", *options],
             env=self.environment(),
             input=json.dumps(inputs),
             capture_output=True,
             text=True,
-            timeout=LIMIT_SECONDS,
+            timeout=seconds,
         )
         assert done.stdout, done.stderr
         document = json.loads(done.stdout)

@@ -39,7 +39,7 @@ def prover(tmp_path: Path, forge: ForgeElsewhere) -> Generator[Prover]:
 
 
 def test_a_microservice_is_made_and_delivered_once_wherever_it_is_killed(prover: Prover):
-    proved = prover.prove("microservice", SERVICE, "--git-host", "block:forge")
+    proved = prover.prove("microservice", SERVICE, "--git-host", "block:forge", seconds=1150)
     assert (proved.code, failures(proved)) == (0, {})
     made = {place[0]: set[str | None]() for place in proved.rows}
     for job, _, effect in proved.rows:
