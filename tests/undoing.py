@@ -22,7 +22,13 @@ from factory_runtime.services.engine import Engine, Walk, stop_walking
 from factory_runtime.services.inventory import Inventory
 from factory_runtime.services.request_desk import RequestDesk
 from factory_runtime.services.settle_effects import EffectSettler
-from factory_runtime.services.topics import SETTLE_EFFECTS, TAKE_INVENTORY, UNDO_RUN
+from factory_runtime.services.stop_outside import OutsideStopper
+from factory_runtime.services.topics import (
+    SETTLE_EFFECTS,
+    STOP_OUTSIDE,
+    TAKE_INVENTORY,
+    UNDO_RUN,
+)
 from factory_runtime.services.undo_run import Undoer
 from tests.builders import TENANT
 from tests.job_types import files
@@ -137,10 +143,12 @@ class UndoFactory(SmallFactory):
         """Do what the outbox asks for in a minute."""
         self.clock.pass_time(timedelta(minutes=1))
         settler = EffectSettler(self.store, self.host, self.job_types, self.clock)
+        stopper = OutsideStopper(self.store, self.host, self.job_types, self.clock)
         handlers = {
             UNDO_RUN: self.undoer.begin,
             TAKE_INVENTORY: self.inventory.take,
             SETTLE_EFFECTS: settler.settle,
+            STOP_OUTSIDE: stopper.stop,
         }
         return drain_outbox(self.store, self.clock, handlers, "tests")
 

@@ -30,12 +30,15 @@ class UpkeepParts(RunParts):
         from factory_runtime.services import topics
         from factory_runtime.services.drain_outbox import drain_outbox
         from factory_runtime.services.settle_effects import EffectSettler
+        from factory_runtime.services.stop_outside import OutsideStopper
 
         settler = EffectSettler(self.store, self.host, self.job_types, self.clock)
+        stopper = OutsideStopper(self.store, self.host, self.job_types, self.clock)
 
         handlers: dict[str, Callable[[Any], None]] = {
             **self.asked_handlers,
             topics.SETTLE_EFFECTS: settler.settle,
+            topics.STOP_OUTSIDE: stopper.stop,
             topics.UNDO_RUN: self.undoer.begin,
             topics.TAKE_INVENTORY: self.inventory.take,
             topics.GO_ON_REDRIVING: lambda message: self.redriver.handle(message),

@@ -9,15 +9,24 @@ from typing import Any
 
 from factory_runtime.domain.errors import BuildFailedError, NotFoundError
 from factory_runtime.domain.records import Effect
-from factory_runtime.domain.result import ConfirmedEffect, JobResult, RenderOrder, Undone, WaitUntil
+from factory_runtime.domain.result import ConfirmedEffect, JobResult, RenderOrder, WaitUntil
 from factory_runtime.domain.template import JobTypeFacts, RetryPolicy
+from factory_runtime.jobs.build_effects import (
+    CANCEL_BUILD,
+    build_key,
+    build_under_way,
+    cancel_builds,
+    probe_build,
+    probe_end,
+    probe_pipeline,
+    stop_build,
+)
 from factory_runtime.jobs.build_log import keep_log
 from factory_runtime.jobs.delivering import (
     LINE_SCHEMA,
     check_ours,
     not_offered,
     offered_by_host,
-    probed_delivery,
 )
 from factory_runtime.jobs.publishing import REPOSITORY_SCHEMA
 from factory_runtime.ports import (
@@ -32,8 +41,6 @@ from factory_runtime.ports import (
     Pipeline,
     PipelineOrder,
 )
-
-CANCEL_BUILD = "cancel-build"
 
 _FILE = "azure-pipelines.yml"
 _OUTPUTS = ("pipeline", "build", "number", "url", "result", "commit")
@@ -124,15 +131,21 @@ class PipelineRun:
     def probe(self, host: GitHost, effect: Effect) -> str | None:
         match effect.kind.split("-")[0]:
             case "pipeline":
-                return _probe_pipeline(host, effect)
+                return probe_pipeline(host, effect)
             case "build":
-                return _probe_build(host, effect)
+                return probe_build(host, effect)
             case _:
-                return _probe_end(host, effect)
+                return probe_end(host, effect)
+
+    def under_way(self, host: GitHost, effect: Effect) -> Mapping[str, Any] | None:
+        return build_under_way(host, effect)
+
+    def stop(self, host: GitHost, effect: Effect) -> None:
+        stop_build(host, effect)
 
     def undo(self, context: JobContext, undo: str, effects: tuple[Effect, ...]) -> JobResult:
         del undo  # there is one
-        return _cancel_builds(context, effects)
+        return cancel_builds(context, effects)
 
 
 def _course_of(context: JobContext) -> _Course:
@@ -196,7 +209,7 @@ def _ensure_build(
     order = BuildOrder(
         facts.project_id,
         pipeline.id,
-        _key(facts.effect_key, number),
+        build_key(facts.effect_key, number),
         with_.get("branch"),
         {name: _spelled(value) for name, value in with_.get("parameters", {}).items()},
         course.since,
@@ -262,77 +275,5 @@ def _kind(number: int) -> str:
     return "build" if number == 1 else f"build-{number}"
 
 
-def _key(effect_key: str, number: int) -> str:
-    return f"{effect_key}#{number}"
-
-
 def _spelled(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _cancel_builds(context: JobContext, effects: tuple[Effect, ...]) -> JobResult:
-    delivery = offered_by_host(context)
-    undone: list[Undone] = []
-    made: dict[str, ConfirmedEffect] = {}
-    for effect in effects:
-        if not effect.kind.startswith("build") or effect.reference is None:
-            undone.append(Undone(effect.kind, left=f"{CANCEL_BUILD} ends builds alone"))
-        elif delivery is None:
-            undone.append(Undone(effect.kind, left="the host offers no pipelines any more"))
-        else:
-            undone.append(_cancel(context, delivery, effect, effect.reference))
-            made[effect.kind] = ConfirmedEffect(f"undo-{effect.kind}", effect.reference)
-    return JobResult(effects=tuple(made.values()), undone=tuple(undone))
-
-
-def _cancel(context: JobContext, delivery: Delivery, effect: Effect, build_id: str) -> Undone:
-    tenant_id, project_id = context.facts.tenant_id, str(effect.facts.get("project_id"))
-    probed_by = {"project_id": project_id, "build_id": build_id}
-    context.intend(f"undo-{effect.kind}", f"end of {effect.target}", probed_by)
-    try:
-        build = delivery.get_build(tenant_id, project_id, build_id)
-    except NotFoundError:
-        return Undone(effect.kind, note="gone already")
-    if build.status is BuildStatus.ENDED:
-        return Undone(effect.kind, note=f"it had ended: {build.result}")
-    context.check_lease()
-    delivery.cancel_build(tenant_id, project_id, build_id)
-    context.log(f"cancelled build {build.number}")
-    return Undone(effect.kind, note="cancelled")
-
-
-def _probe_pipeline(host: GitHost, effect: Effect) -> str | None:
-    place = probed_delivery(host, effect, "project_id", "name")
-    if place is None:
-        return None
-    delivery, (project_id, name) = place
-    found = delivery.find_pipeline(effect.tenant_id, project_id, name, effect_key=effect.effect_key)
-    return None if found is None else found.id
-
-
-def _probe_build(host: GitHost, effect: Effect) -> str | None:
-    place = probed_delivery(host, effect, "project_id", "pipeline_id", "number")
-    if place is None:
-        return None
-    delivery, (project_id, pipeline_id, number) = place
-    found = delivery.find_build(
-        effect.tenant_id,
-        project_id,
-        pipeline_id,
-        effect_key=_key(effect.effect_key, int(number)),
-        since=effect.intended_at,
-    )
-    return None if found is None else found.id
-
-
-def _probe_end(host: GitHost, effect: Effect) -> str | None:
-    """Of an undoing job: the build, once it has ended."""
-    place = probed_delivery(host, effect, "project_id", "build_id")
-    if place is None:
-        return None
-    delivery, (project_id, build_id) = place
-    try:
-        build = delivery.get_build(effect.tenant_id, project_id, build_id)
-    except NotFoundError:
-        return build_id
-    return build_id if build.status is BuildStatus.ENDED else None

@@ -34,7 +34,14 @@ from factory_runtime.ports.git_host import (
     Repository,
     RepositoryCopies,
 )
-from factory_runtime.ports.job_type import FileTree, JobContext, JobFacts, JobType, Undoing
+from factory_runtime.ports.job_type import (
+    FileTree,
+    JobContext,
+    JobFacts,
+    JobType,
+    Stopping,
+    Undoing,
+)
 from factory_runtime.ports.keeping_records import KeepingRecords, NamedDigests
 from factory_runtime.ports.memory import Cutter, Embedder, IndexSize, MemoryIndex, RecallQuery
 from factory_runtime.ports.notifier import AddressBook, Notifier
@@ -129,6 +136,7 @@ __all__ = [
     "RunTransaction",
     "SeenRun",
     "SlotHolder",
+    "Stopping",
     "StoredBody",
     "TemplateRepository",
     "TopicQueue",

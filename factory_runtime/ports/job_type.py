@@ -248,3 +248,19 @@ class Undoing(Protocol):
             A result with one ``Undone`` for each of the effects.
         """
         ...
+
+
+@runtime_checkable
+class Stopping(JobType, Protocol):
+    """A job type that begins what goes on outside by itself: it ends where the run is cancelled."""
+
+    def under_way(self, host: GitHost, effect: Effect) -> Mapping[str, Any] | None:
+        """Facts by which ``probe`` tells the end of what an effect began; None where none is due.
+
+        Only what carries the effect's own key is under way.
+        """
+        ...
+
+    def stop(self, host: GitHost, effect: Effect) -> None:
+        """Have it end; once more changes nothing, and what has ended stays as it is."""
+        ...

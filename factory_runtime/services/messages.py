@@ -19,6 +19,7 @@ from factory_runtime.services.topics import (
     SETTLE_EFFECTS,
     SHOW_RUN,
     SHOW_STATUS,
+    STOP_OUTSIDE,
     TAKE_INVENTORY,
     UNDO_RUN,
 )
@@ -46,6 +47,8 @@ def leave_endings(tx: RunTransaction, run: Run, now: datetime) -> None:
     known_in = undo_in(tx, run, now)
     if known_in:
         leave(tx, SETTLE_EFFECTS, cycle, this, now, after=known_in)
+    if run.status is RunStatus.CANCELLED and tx.list_effects(run_id=run.id, limit=1):
+        leave(tx, STOP_OUTSIDE, cycle, this, now, after=known_in)
     if run.undoes is None:
         leave(tx, MEMORY_OF_RUN, cycle, this, now)
         if run.status is RunStatus.SUCCEEDED:

@@ -35,6 +35,7 @@ from factory_runtime.services.drain_outbox import drain_outbox
 from factory_runtime.services.engine import Engine
 from factory_runtime.services.request_desk import RequestDesk
 from factory_runtime.services.settle_effects import EffectSettler
+from factory_runtime.services.stop_outside import OutsideStopper
 from factory_runtime.telemetry import worker_name
 from tests.work_types import ANYTHING, JOB_TYPES, QUICK, Count, Work
 
@@ -240,8 +241,10 @@ class Core:
     def drain(self) -> None:
         """Handle what the outbox holds; what is Prefect's or the memory's has been done then."""
         settler = EffectSettler(self.store, self.host, self.job_types, self.clock)
+        stopper = OutsideStopper(self.store, self.host, self.job_types, self.clock)
         handlers: dict[str, Callable[[OutboxMessage], None]] = {
             topics.SETTLE_EFFECTS: settler.settle,
+            topics.STOP_OUTSIDE: stopper.stop,
             **dict.fromkeys((topics.MEMORY_OF_RUN, topics.MEMORY_OF_TEMPLATE), _done),
             topics.MEMORY_OF_CODE: _done,
             **dict.fromkeys((topics.SHOW_RUN, topics.SHOW_STATUS), _done),
