@@ -91,7 +91,9 @@ def rotate(
 def subscribe(
     source: Source,
     event: Annotated[str, typer.Option(help="As the host names it, like build.complete.")],
-    url: Annotated[str, typer.Option(help="Of the API, as the host reaches it: https://…")],
+    url: Annotated[
+        str | None, typer.Option(help="Of the API for the host, if not FACTORY_PUBLIC_URL.")
+    ] = None,
     project: Annotated[
         str | None, typer.Option(help="Whose events; the source's if not said.")
     ] = None,

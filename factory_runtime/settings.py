@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 HOME_TENANT = "local"
@@ -116,6 +116,9 @@ class Settings(BaseSettings):
         api_plain_http: whether the key may go to it unencrypted, where it is another machine.
         api_host, api_port: where the Factory API listens.
         api_processes: that serve it; those of `factory up` are one, and 0 is none.
+        public_url: of the API, as others reach it, like ``https://factory.example.com``.
+        run_page: where people look at a run, with ``{run}`` or ``{flow_run}`` in it; None is what the
+            API says of it at ``public_url``, if that is set.
         api_proxies: addresses or networks of reverse proxies, whose word counts for where a request
             came from.
         api_rate, api_tenant_rate: requests of one key, and of all keys of a tenant.
@@ -186,6 +189,8 @@ class Settings(BaseSettings):
     api_host: str = "127.0.0.1"
     api_port: int = Field(default=4280, ge=0, le=65535)
     api_processes: int = Field(default=1, ge=0, le=64)
+    public_url: str | None = None
+    run_page: str | None = None
     api_proxies: tuple[str, ...] = ()
     api_rate: str = "1200/minute"
     api_tenant_rate: str = "6000/minute"
@@ -267,6 +272,18 @@ class Settings(BaseSettings):
             raise ValueError("is no https URL, like https://factory.blob.core.windows.net")
         if parts.query or parts.fragment or parts.username is not None:
             raise ValueError("has a query, a fragment or a user: keys have settings of their own")
+        return url.rstrip("/")
+
+    @field_validator("public_url", "run_page")
+    @classmethod
+    def _can_be_opened(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            raise ValueError("is no address that others can open, like https://factory.example.com")
+        if info.field_name == "run_page" and "{run}" not in url and "{flow_run}" not in url:
+            raise ValueError("does not say which run: it has {run} or {flow_run} in it")
         return url.rstrip("/")
 
     @field_validator("artifact_storage")

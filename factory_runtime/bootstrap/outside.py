@@ -34,7 +34,13 @@ class OutsideParts(RunParts):
         """Has git hosts tell of events."""
         from factory_runtime.services.webhook_subscriptions import WebhookSubscriber
 
-        return WebhookSubscriber(self.store, self.host, self.clock, lambda: self.secret_box)
+        return WebhookSubscriber(
+            self.store,
+            self.host,
+            self.clock,
+            lambda: self.secret_box,
+            self.settings.public_url,
+        )
 
     @cached_property
     def webhook_desk(self) -> WebhookDesk:

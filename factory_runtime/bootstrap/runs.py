@@ -46,6 +46,7 @@ class RunParts(TemplateParts):
     def engine(self) -> Engine:
         from factory_runtime.orchestration.credential_blocks import CredentialBlocks
         from factory_runtime.services.engine import Engine
+        from factory_runtime.services.run_page import RunPages
 
         profile = "embedded" if self.settings.database_url is None else "production"
         return Engine(
@@ -62,6 +63,7 @@ class RunParts(TemplateParts):
             credentials=CredentialBlocks(),
             routes={name: str(route) for name, route in self.routes.items()},
             recall=lambda tenant_id, query: self.recaller.recall(tenant_id, query),
+            pages=RunPages(self.settings.run_page, self.settings.public_url),
         )
 
     @cached_property

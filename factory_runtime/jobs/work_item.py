@@ -41,7 +41,7 @@ _SCHEMA: Mapping[str, Any] = {
         "links": {
             "description": (
                 "auto (if not said): the last commit in each repository, pull requests and builds of"
-                " this run; or a list. One without a target is left out."
+                " this run, and its page; or a list. One without a target is left out."
             ),
             "oneOf": [
                 {"const": _AUTO},
@@ -123,7 +123,9 @@ def _links(context: JobContext, wanted: str | Sequence[Mapping[str, Any]]) -> tu
 
 
 def _of_run(context: JobContext) -> Iterator[Link]:
-    """What the run has made so far. The last commit of a repository holds the others."""
+    """What the run has made so far, and itself. A repository's last commit holds the others."""
+    if context.facts.page is not None:
+        yield Link("page", context.facts.page, comment=f"run {context.facts.run_id}")
     done = [one for one in context.list_effects() if one.status is EffectStatus.CONFIRMED]
     commits: dict[str, Effect] = {}
     for effect in sorted(done, key=lambda one: one.confirmed_at or one.intended_at):

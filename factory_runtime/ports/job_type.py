@@ -30,6 +30,7 @@ class JobFacts:
         last_attempt: whether a failure of this attempt ends the job.
         undoes: the run whose effects are undone; None in every other run.
         trace_id: of the run's request, 32 hex digits.
+        page: where people look at the run; None where nobody says.
     """
 
     tenant_id: str
@@ -46,6 +47,7 @@ class JobFacts:
     last_attempt: bool = False
     undoes: str | None = None
     trace_id: str | None = None
+    page: str | None = None
 
 
 class JobContext(Protocol):

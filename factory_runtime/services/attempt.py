@@ -158,6 +158,7 @@ class AttemptContext:
             last_attempt=begun.job.failures + 1 >= begun.job.max_attempts,
             undoes=run.undoes,
             trace_id=run.trace_id,
+            page=engine.pages.of(run),
         )
 
     @property

@@ -36,6 +36,7 @@ from factory_runtime.services.ask_memory import Recall
 from factory_runtime.services.credentials import CREDENTIALS
 from factory_runtime.services.locks import is_dispatcher, take_lock, walk_lock
 from factory_runtime.services.run_host import choice_for
+from factory_runtime.services.run_page import RunPages
 from factory_runtime.services.signals import RUN_STARTED, signal_run
 from factory_runtime.services.steadily import steadily
 from factory_runtime.services.take_back import take_back
@@ -57,6 +58,7 @@ class Engine:
         routes: the ``pool/queue`` whose workers do the jobs of a type, by its name; the others are
             done by whoever walks the run.
         recall: searches a tenant's memory for its jobs; None where there is none.
+        pages: where people look at runs.
     """
 
     store: RunStore
@@ -72,6 +74,7 @@ class Engine:
     topic_caps: Mapping[str, int] = field(default_factory=dict[str, int])
     routes: Mapping[str, str] = field(default_factory=dict[str, str])
     recall: Recall | None = None
+    pages: RunPages = field(default_factory=RunPages)
 
 
 @dataclass

@@ -25,12 +25,14 @@ class WebhookSubscriber:
 
     Attributes:
         open_box: what their secrets are sealed in.
+        public_url: of the API, where who asks says none.
     """
 
     store: RunStore
     host: GitHost
     clock: Clock
     open_box: Callable[[], SecretBox]
+    public_url: str | None = None
 
     def subscribe(
         self, tenant_id: str, by: str, named: str, wanted: NewSubscription
@@ -45,7 +47,7 @@ class WebhookSubscriber:
             InputError: the source or the address cannot be told, or the host has no such thing.
             HostBusyError, HostRejectedError: as the host says.
         """
-        address = _address(wanted.url)
+        address = _address(wanted.url or self.public_url)
         with self.store.begin(tenant_id, read_only=True) as tx:
             source = tx.get_webhook_source(named)
         secret = _newest(source)
@@ -101,8 +103,12 @@ def _showing(order: HookOrder, source: WebhookSource, secret: str) -> HookOrder:
     return replace(order, login=(source.options.get("user") or _USER, secret))
 
 
-def _address(url: str) -> str:
+def _address(url: str | None) -> str:
     """Of the API; the secret goes there with each event."""
+    if url is None:
+        raise InputError(
+            "nobody says where the host reaches the API", hint="say its url, or FACTORY_PUBLIC_URL"
+        )
     parts = urlsplit(url)
     bare = not parts.query and not parts.fragment and "@" not in parts.netloc and parts.hostname
     safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname or ""))

@@ -89,8 +89,8 @@ class NewSubscription(Question):
     event: Annotated[str, Field(max_length=100, pattern=r"^[A-Za-z][A-Za-z0-9._-]*$")] = Field(
         description="as the host names it"
     )
-    url: Annotated[str, Field(min_length=1, max_length=500)] = Field(
-        description="of this API, as the host reaches it"
+    url: Annotated[str, Field(min_length=1, max_length=500)] | None = Field(
+        default=None, description="of this API, as the host reaches it; null is FACTORY_PUBLIC_URL"
     )
     project_id: Slug | None = Field(default=None, description="null is the source's")
     repository: Name | None = Field(default=None, description="null is all of the project")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,17 @@ def test_a_secret_is_sent_to_no_address_without_tls(site: ApiSite, offered: Azur
     a_source(site, offered)
     answer = site.client(somebody()).post(f"{HOOKS}/ado/subscribe", json={**ASKED, "url": url})
     assert (answer.status_code, offered.hooks()) == (422, []), answer.text
+
+
+def test_the_host_is_told_of_the_public_address(site: ApiSite, offered: AzureOffered):
+    source = a_source(site, offered)
+    admin, nowhere = site.client(somebody()), {"event": EVENT}
+    assert "FACTORY_PUBLIC_URL" in admin.post(f"{HOOKS}/ado/subscribe", json=nowhere).text
+    public = "https://factory.example.com"
+    subscriber = replace(site.runtime.webhook_subscriber, public_url=public)
+    site.runtime.__dict__["webhook_subscriber"] = subscriber
+    made = admin.post(f"{HOOKS}/ado/subscribe", json=nowhere).json()
+    assert made["url"] == f"{public}{HOOKS}/{source}"
 
 
 def test_what_cannot_be_told_says_so(site: ApiSite, offered: AzureOffered):

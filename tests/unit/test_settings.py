@@ -40,3 +40,27 @@ def test_bodies_go_to_what_can_be_an_artifact_storage(given: str, monkeypatch: p
     assert "az://PREFIX" in refused.value.explain()
     monkeypatch.setenv("FACTORY_ARTIFACT_STORAGE", "az://factory-1")
     assert read_settings().artifact_storage == "az://factory-1"
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        ("FACTORY_PUBLIC_URL", "factory.example.com"),
+        ("FACTORY_PUBLIC_URL", "https://ada:secret@factory.example.com"),
+        ("FACTORY_PUBLIC_URL", "ftp://factory.example.com"),
+        ("FACTORY_RUN_PAGE", "https://portal.example.com/runs"),
+        ("FACTORY_RUN_PAGE", "javascript:{run}"),
+    ],
+)
+def test_what_others_are_led_to_can_be_opened(
+    name: str, given: str, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(name, given)
+    with pytest.raises(BadSettingsError) as refused:
+        read_settings()
+    assert name in refused.value.explain()
+
+
+def test_where_others_are_led_to_has_no_slash_at_its_end(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FACTORY_PUBLIC_URL", "https://factory.example.com/")
+    assert read_settings().public_url == "https://factory.example.com"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from factory_runtime.jobs.work_item import WorkItemJob
 from factory_runtime.ports import BuildResult, Link
 from factory_runtime.services.attempt import AnotherAttempt
 from factory_runtime.services.engine import Walk, stop_walking
+from factory_runtime.services.run_page import RunPages
+from tests.builders import a_run
 from tests.offering import OfferingFactory
 from tests.small_factory import SUCCEEDED
 
@@ -60,6 +63,32 @@ def test_a_work_item_is_linked_with_what_the_run_has_made(factory: OfferingFacto
     }  # fmt: skip
     assert factory.jobs(walk.run)["track"].work_item_id == item
     assert walk.outputs["ask"]["status"] == "open"
+
+
+@pytest.mark.parametrize(
+    ("pages", "page"),
+    [
+        (RunPages(None, "https://f.example"), "https://f.example/api/v1/runs/{run}"),
+        (RunPages("https://p.example/{flow_run}"), "https://p.example/flow-1"),
+        (RunPages("https://p.example/{run}", "https://f.example"), "https://p.example/{run}"),
+        (RunPages(), None),
+    ],
+)
+def test_a_work_item_leads_to_the_page_of_its_run(
+    factory: OfferingFactory, pages: RunPages, page: str | None
+) -> None:
+    factory.engine = replace(factory.engine, pages=pages)
+    walk = start(factory, "\n  - {name: track, type: work-item, with: {title: Look}}\n")
+    walk.run = replace(walk.run, flow_run_id="flow-1")
+    assert factory.finish(walk, "track") == SUCCEEDED
+    (item,) = factory.offer.work_items()
+    said = None if page is None else page.replace("{run}", walk.run.id)
+    links = {Link("page", said, comment=f"run {walk.run.id}")} if said else set[Link]()
+    assert factory.offer.links[item] == links
+
+
+def test_the_page_of_a_run_that_prefect_does_not_know_yet_is_not_known():
+    assert RunPages("https://p.example/{flow_run}", "https://f.example").of(a_run()) is None
 
 
 def test_the_last_commit_in_a_repository_stands_for_the_others(factory: OfferingFactory) -> None:
