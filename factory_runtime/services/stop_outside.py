@@ -9,8 +9,9 @@ from typing import Any
 from factory_runtime.domain.errors import InputError, NotFoundError, PermanentError, TransientError
 from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.records import Effect, EffectStatus, OutboxMessage
-from factory_runtime.domain.run import RunStatus
+from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, GitHost, JobType, RunStore, Stopping
+from factory_runtime.services.run_host import host_of
 
 _MANY = 100_000
 _STOP = "stop-"
@@ -41,20 +42,25 @@ class OutsideStopper:
             TransientError: what the host raised, as the last thing.
         """
         wrong: TransientError | None = None
-        for effect, job_type, begun in self._open_effects(message):
+        run, open_effects = self._open_effects(message)
+        there = replace(self, host=host_of(self.host, run))
+        for effect, job_type, begun in open_effects:
             try:
-                self._end(effect, job_type, begun)
+                there._end(effect, job_type, begun)
             except TransientError as error:
                 wrong = error
         if wrong is not None:
             raise wrong
 
-    def _open_effects(self, message: OutboxMessage) -> list[tuple[Effect, Stopping, bool]]:
+    def _open_effects(
+        self, message: OutboxMessage
+    ) -> tuple[Run, list[tuple[Effect, Stopping, bool]]]:
         """Of jobs that the cancel ended, with whether an earlier try intended their end."""
         tenant_id, run_id = message.tenant_id, str(message.payload["run_id"])
         with self.store.begin(tenant_id, read_only=True) as tx:
-            if tx.get_run(run_id).status is not RunStatus.CANCELLED:
-                return []
+            run = tx.get_run(run_id)
+            if run.status is not RunStatus.CANCELLED:
+                return run, []
             jobs = tx.list_jobs(run_id)
             effects = tx.list_effects(run_id=run_id, limit=_MANY)
         types = {one.step: one.type for one in jobs if one.status is JobStatus.CANCELLED}
@@ -64,7 +70,8 @@ class OutsideStopper:
             for one in effects
             if one.status in _OPEN and not one.kind.startswith(_STOP)
         ]
-        return [(one, kind, begun) for one, kind, begun in found if isinstance(kind, Stopping)]
+        known = [(one, kind, begun) for one, kind, begun in found if isinstance(kind, Stopping)]
+        return run, known
 
     def _end(self, effect: Effect, job_type: Stopping, begun: bool) -> None:
         try:
