@@ -16,6 +16,7 @@ import typer
 from cli.as_json import print_json
 from cli.door import StoreDoor, open_stores
 from cli.errors import DONE, UNAVAILABLE
+from cli.host_checks import look_at_git_hosts
 from cli.memory_checks import look_at_memory, look_into_index
 from cli.options import Json, Tenant
 from cli.store_checks import (
@@ -231,6 +232,7 @@ LOOKS: dict[str, Callable[[str, StoreDoor], Check]] = {
     "outbox": look_at_outbox,
     "job types": _job_types,
     "hosts": look_at_hosts,
+    "git hosts": look_at_git_hosts,
     "templates": _templates,
     "policies": _policies,
     "stack": _stack,

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from factory_runtime.bootstrap.artifact_storage import open_artifact_storage
 from factory_runtime.domain.errors import StorageFullError
-from factory_runtime.ports import ArtifactStorage, Clock, GitHost, JobType, RunStore
+from factory_runtime.ports import ArtifactStorage, Clock, JobType, RunStore
 from factory_runtime.settings import Settings
 
 if TYPE_CHECKING:
     from factory_runtime.domain.run import Run
+    from factory_runtime.hosts.chosen import ChosenHosts
     from factory_runtime.hosts.opening import OpenedHost
     from factory_runtime.services.policy import PolicyBook
     from factory_runtime.services.secret_box import SecretBox
@@ -74,14 +75,15 @@ class Ground:
         return SparingStorage(self.bare_storage, self.find_store)
 
     @cached_property
-    def host(self) -> GitHost:
+    def host(self) -> ChosenHosts:
         from factory_runtime.hosts.chosen import ChosenHosts
         from factory_runtime.hosts.local import LocalGitHost
 
         local = LocalGitHost(self.settings.git_folder)
-        return ChosenHosts(local, self._git_host_of, self._open_host, self.clock)
+        return ChosenHosts(local, self.git_host_of, self._open_host, self.clock)
 
-    def _git_host_of(self, tenant_id: str) -> str:
+    def git_host_of(self, tenant_id: str) -> str:
+        """``local``, or the ``block:NAME`` of a host elsewhere."""
         return self.policies.git_host_of(tenant_id) or self.settings.git_host
 
     def _open_host(self, tenant_id: str, choice: str) -> OpenedHost:

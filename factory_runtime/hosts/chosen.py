@@ -18,6 +18,8 @@ from factory_runtime.ports import (
     CommitOrder,
     Delivery,
     GitHost,
+    HostFindings,
+    Inspectable,
     Repository,
     RepositoryCopies,
 )
@@ -125,6 +127,11 @@ class ChosenHosts:
         if not isinstance(host, RepositoryCopies):
             raise TypeError(f"{host.name} keeps no copies of repositories")
         return host.copies_of(tenant_id, project_id)
+
+    def inspect(self, tenant_id: str, project_id: str) -> HostFindings | None:
+        """As ``Inspectable``; None of a host at which there is nothing to see."""
+        host = self._of(tenant_id)
+        return host.inspect(tenant_id, project_id) if isinstance(host, Inspectable) else None
 
     def _of(self, tenant_id: str) -> GitHost:
         choice = self._choice_of(tenant_id)

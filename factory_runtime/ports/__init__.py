@@ -31,6 +31,8 @@ from factory_runtime.ports.git_host import (
     Commit,
     CommitOrder,
     GitHost,
+    HostFindings,
+    Inspectable,
     Repository,
     RepositoryCopies,
 )
@@ -102,7 +104,9 @@ __all__ = [
     "FileTree",
     "GitHost",
     "HookOrder",
+    "HostFindings",
     "IndexSize",
+    "Inspectable",
     "JobContext",
     "JobFacts",
     "JobKey",

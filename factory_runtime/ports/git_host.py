@@ -199,3 +199,27 @@ class RepositoryCopies(Protocol):
         They are for reading, and those that others have made are among them.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class HostFindings:
+    """What a look at a host tells.
+
+    Attributes:
+        name: what messages call it.
+        who: we are there.
+        lacks: what we would need there and have not, a sentence each.
+    """
+
+    name: str
+    who: str
+    lacks: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Inspectable(Protocol):
+    """A host of which it can be seen, without a change to it, what we may do there."""
+
+    def inspect(self, tenant_id: str, project_id: str) -> HostFindings:
+        """Raises HostBusyError: it does not answer; HostRejectedError: we are nobody there."""
+        ...

@@ -29,7 +29,7 @@ from factory_runtime.services.policy_check import (
     refusals,
     rule_on,
 )
-from factory_runtime.services.policy_folder import PolicyFolder, PolicyText
+from factory_runtime.services.policy_folder import DEFAULT, PolicyFolder, PolicyText
 
 TABLE = "table"
 """``Policy.source`` of one that was applied."""
@@ -158,6 +158,18 @@ class PolicyBook:
         """
         policies = _whole(self._recent(tenant_id)).policies
         return next((one.git_host for one in policies if one.git_host is not None), None)
+
+    def tenants(self) -> tuple[str, ...]:
+        """Those that have a policy of their own, in a file or the table, by name.
+
+        Raises:
+            PolicyUnavailableError: the folder of the files cannot be read.
+        """
+        files = () if self._folder is None else self._folder.paths()
+        store = self._store()
+        rows = () if store is None else store.policies()
+        named = {path.stem for path in files if is_slug(path.stem)}
+        return tuple(sorted((named | {row.tenant_id for row in rows}) - {DEFAULT}))
 
     def broken(self) -> tuple[str, ...]:
         """Why policies cannot be read, of any tenant: a line each."""

@@ -12,6 +12,7 @@ from factory_runtime.domain.repository import check_repository_name
 from factory_runtime.domain.tree import TreeFile
 from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient
 from factory_runtime.hosts.azure_devops.errors import MissingError
+from factory_runtime.hosts.azure_devops.inspection import inspect
 from factory_runtime.hosts.azure_devops.mirror import Mirror
 from factory_runtime.hosts.azure_devops.origin import Origin
 from factory_runtime.hosts.azure_devops.place import Found, Place, refused
@@ -30,7 +31,7 @@ from factory_runtime.hosts.orders import (
     checked_trailers,
     no_repository,
 )
-from factory_runtime.ports import Commit, CommitOrder, Delivery, Repository
+from factory_runtime.ports import Commit, CommitOrder, Delivery, HostFindings, Repository
 
 _TRIES = 10
 
@@ -65,6 +66,9 @@ class AzureDevOpsGitHost:
         """The same for each tenant that this organization is opened for."""
         del tenant_id
         return self._delivery
+
+    def inspect(self, tenant_id: str, project_id: str) -> HostFindings:
+        return inspect(self._client, self, tenant_id, project_id)
 
     def find_repository(self, tenant_id: str, project_id: str, name: str) -> Repository | None:
         place = self._place(tenant_id, project_id, name)

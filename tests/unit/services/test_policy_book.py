@@ -84,6 +84,13 @@ def test_the_file_and_the_table_are_both_asked_and_name_themselves(site: Site):
     assert [policy.source for policy in site.book.of("other")] == []
 
 
+def test_the_tenants_of_both_are_known_and_the_default_is_none_of_them(site: Site):
+    site.write(GOOD, "default")
+    site.write(GOOD, "in-a-file")
+    site.apply(GOOD, "in-the-table")
+    assert site.book.tenants() == ("in-a-file", "in-the-table")
+
+
 def test_a_removed_policy_is_none(site: Site):
     site.apply("max_deadline: 2h")
     site.apply("", version=2)
