@@ -20,8 +20,12 @@ from factory_runtime.hosts.azure_devops.host import AzureDevOpsGitHost
 from factory_runtime.jobs.template_layer import TemplateLayer
 from factory_runtime.ports import FileTree, JobContext
 from factory_runtime.services.attempt import AnotherAttempt
+from factory_runtime.services.drain_outbox import drain_outbox
+from factory_runtime.services.end_run import end_run
 from factory_runtime.services.engine import Walk, stop_walking
 from factory_runtime.services.retry_run import retry_run
+from factory_runtime.services.stop_outside import OutsideStopper
+from factory_runtime.services.topics import STOP_OUTSIDE
 from tests.builders import TENANT
 from tests.forge import Forge, running_forge
 from tests.forge.builds import end
@@ -149,3 +153,38 @@ def test_throttled_for_a_minute_a_run_waits_and_goes_on(
     assert isinstance(ended, AnotherAttempt)
     assert ended.not_before - before >= timedelta(seconds=60)
     assert counts(forge) == (1, 1, 0, 0)
+
+
+@pytest.mark.parametrize("cut", [None, "before", "after"])
+def test_a_cancelled_run_has_its_build_cancelled_and_no_other(
+    factory: OfferingFactory, forge: Forge, cut: str | None
+) -> None:
+    walk = factory.start(STEPS)
+    for step in ("generate", "pipe"):
+        factory.finish(walk, step)
+    assert isinstance(factory.attempt(walk, "build"), AnotherAttempt)
+    (ours,) = forge.world.builds
+    forge.start_build(ours)
+    theirs = _queue_by_hand(forge, ours)
+    end_run(factory.store, factory.clock, TENANT, walk.run.id, RunStatus.CANCELLED, "ada")
+    stop_walking(factory.engine, walk)
+    if cut is not None:
+        forge.cut("builds.update", cut)
+    engine = factory.engine
+    stopper = OutsideStopper(engine.store, engine.host, engine.job_types, engine.clock)
+    for _ in range(2):
+        factory.clock.pass_time(timedelta(minutes=6))
+        drain_outbox(engine.store, engine.clock, {STOP_OUTSIDE: stopper.stop}, "tests")
+    assert forge.world.builds[ours]["result"] == "canceled"
+    assert forge.world.builds[theirs]["status"] == "inProgress"
+    assert forge.count("builds.update") == (2 if cut == "before" else 1)
+    effects = {(one.step, one.kind): one for one in factory.effects(walk.run)}
+    assert effects["build", "stop-build"].status is EffectStatus.CONFIRMED
+    assert effects["build", "stop-build"].reference == str(ours)
+
+
+def _queue_by_hand(forge: Forge, like: int) -> int:
+    """Another build of the same pipeline, of somebody else, under way."""
+    number = next(forge.world.ids)
+    forge.world.builds[number] = {**forge.world.builds[like], "id": number, "tags": []}
+    return number
