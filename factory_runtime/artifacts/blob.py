@@ -10,11 +10,12 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, BinaryIO
 
+from factory_runtime.artifacts.blob_body import read_body
 from factory_runtime.artifacts.blob_errors import blob_errors, code_of
 from factory_runtime.artifacts.blob_links import BlobLinks
 from factory_runtime.artifacts.blob_place import BlobPlace
 from factory_runtime.artifacts.blob_stream import open_stream
-from factory_runtime.artifacts.blob_upload import Upload, spooled
+from factory_runtime.artifacts.blob_upload import Upload
 from factory_runtime.domain.errors import (
     ArtifactNotFoundError,
     CorruptArtifactError,
@@ -59,19 +60,17 @@ class BlobArtifactStorage:
         from azure.core.exceptions import ResourceNotFoundError
 
         container = self._container(tenant_id)
-        with spooled(body) as (file, stored), blob_errors(container):
-            blob = self._service.get_blob_client(container, _name(stored.digest))
-            upload = Upload(blob, file, stored, {"tenant": tenant_id})
+        with read_body(body) as read, blob_errors(container):
+            blob = self._service.get_blob_client(container, _name(read.stored.digest))
+            upload = Upload(blob, read, {"tenant": tenant_id})
             self._ensure_container(container)
-            start = file.tell()
             try:
                 upload.ensure()
             except ResourceNotFoundError:  # somebody has removed the container since
                 self._made.discard(container)
                 self._ensure_container(container)
-                file.seek(start)
                 upload.ensure()
-        return stored
+        return read.stored
 
     def open(self, tenant_id: str, digest: str) -> BinaryIO:
         blob = self._blob(tenant_id, digest)

@@ -17,8 +17,8 @@ READ_SECONDS = 30
 TRIES = 4
 """Of one request; the library waits 15 s and longer between them if it is not told otherwise."""
 
-BLOCK = 4 * 1024 * 1024
-"""Bytes of one request, either way."""
+PIECE = 4 * 1024 * 1024
+"""Bytes that are asked for in one request."""
 
 _HERE = ("localhost", "127.0.0.1", "::1")
 
@@ -55,7 +55,7 @@ class BlobPlace:
         return cls(data["prefix"], **{name: told[name] for name in known & told.keys()})
 
     def client(self) -> BlobServiceClient:
-        """A client that reads in steps of ``BLOCK``. Safe to use from many threads.
+        """A client that reads in steps of ``PIECE``. Safe to use from many threads.
 
         Raises:
             SettingsError: it is no account, or one that bodies would reach unencrypted.
@@ -70,8 +70,8 @@ class BlobPlace:
             "connection_timeout": CONNECT_SECONDS,
             "read_timeout": READ_SECONDS,
             "retry_policy": retry,
-            "max_single_get_size": BLOCK,
-            "max_chunk_get_size": BLOCK,
+            "max_single_get_size": PIECE,
+            "max_chunk_get_size": PIECE,
         }
         try:
             if self.connection_string is not None:

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from factory_runtime.artifacts.blob_errors import blob_errors
-from factory_runtime.artifacts.blob_place import BLOCK
+from factory_runtime.artifacts.blob_place import PIECE
 
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient
@@ -36,7 +36,7 @@ class _Pieces(io.RawIOBase):
         self._size = size
         self._etag = etag
         self._at = 0
-        self._start, self._piece = -BLOCK, b""
+        self._start, self._piece = -PIECE, b""
         self._pool = ThreadPoolExecutor(AHEAD)
         self._ahead: dict[int, Future[bytes]] = {}
 
@@ -56,12 +56,12 @@ class _Pieces(io.RawIOBase):
 
     def readall(self) -> bytes:
         """Python's own takes 8 KiB at a time."""
-        return b"".join(iter(lambda: self.read(BLOCK), b""))
+        return b"".join(iter(lambda: self.read(PIECE), b""))
 
     def readinto(self, buffer: memoryview, /) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]
         if self._at >= self._size:
             return 0
-        start = self._at - self._at % BLOCK
+        start = self._at - self._at % PIECE
         with blob_errors(self._blob.container_name):
             piece = self._piece_at(start)
         part = memoryview(piece)[self._at - start :][: len(buffer)]
@@ -77,7 +77,7 @@ class _Pieces(io.RawIOBase):
         if start == self._start:
             return self._piece
         asked = self._ahead.pop(start, None)
-        if start == self._start + BLOCK:
+        if start == self._start + PIECE:
             self._look_ahead(start)
         else:
             self._ahead.clear()
@@ -86,7 +86,7 @@ class _Pieces(io.RawIOBase):
         return self._piece
 
     def _look_ahead(self, start: int) -> None:
-        for later in range(start + BLOCK, min(self._size, start + BLOCK * (AHEAD + 1)), BLOCK):
+        for later in range(start + PIECE, min(self._size, start + PIECE * (AHEAD + 1)), PIECE):
             if later not in self._ahead:
                 self._ahead[later] = self._pool.submit(self._fetch, later)
 
@@ -94,7 +94,7 @@ class _Pieces(io.RawIOBase):
         from azure.core import MatchConditions
         from azure.core.exceptions import ResourceModifiedError
 
-        count = min(BLOCK, self._size - start)
+        count = min(PIECE, self._size - start)
         as_it_was = MatchConditions.IfNotModified
         try:
             return self._blob.download_blob(

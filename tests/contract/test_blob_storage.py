@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -26,7 +26,8 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from factory_runtime.artifacts.blob import BlobArtifactStorage, container_of
-from factory_runtime.artifacts.blob_place import BLOCK, BlobPlace
+from factory_runtime.artifacts.blob_body import BLOCK
+from factory_runtime.artifacts.blob_place import PIECE, BlobPlace
 from factory_runtime.artifacts.blob_stream import AHEAD
 from factory_runtime.bootstrap import open_runtime
 from factory_runtime.domain.errors import (
@@ -155,16 +156,16 @@ def test_a_container_that_somebody_removed_is_made_anew(
 def test_who_reads_a_body_that_goes_meanwhile_is_told_and_gets_no_other(
     place: BlobPlace, storage: BlobArtifactStorage
 ):
-    body = os.urandom((AHEAD + 3) * BLOCK)
+    body = os.urandom((AHEAD + 3) * PIECE)
     digest = storage.put("acme", body).digest
     with storage.open("acme", digest) as stream:
-        assert stream.read(BLOCK) == body[:BLOCK]
+        assert stream.read(PIECE) == body[:PIECE]
         blob_of(place, digest).upload_blob(body[::-1], overwrite=True)
         with pytest.raises(StorageAwayError, match="replaced"):
             stream.read()
     storage.put("acme", body)
     with storage.open("acme", digest) as stream:
-        assert stream.read(BLOCK) == body[:BLOCK]
+        assert stream.read(PIECE) == body[:PIECE]
         storage.delete("acme", digest)
         with pytest.raises(ArtifactNotFoundError):
             stream.read()
@@ -183,7 +184,7 @@ def test_an_upload_that_is_cut_goes_on(azurite: Azurite, place: BlobPlace, line:
 
 
 def test_a_download_that_is_cut_goes_on(azurite: Azurite, place: BlobPlace, line: CutLine):
-    body = os.urandom(2 * BLOCK + 5)
+    body = os.urandom(2 * PIECE + 5)
     storage = kept_at(by(line, azurite, place))
     stored = storage.put("acme", body)
     line.cut_down = 3 * MIB
@@ -238,18 +239,43 @@ def test_a_large_body_needs_little_memory(place: BlobPlace, mebibytes: int):
 class Changing(io.BytesIO):
     """Is another when it is read again."""
 
+    def __init__(self, body: bytes, change: Callable[[io.BytesIO], object]) -> None:
+        super().__init__(body)
+        self._change = change
+
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        self.getbuffer()[0] = 1
+        self._change(self)
         return super().seek(offset, whence)
 
 
+def first_byte(body: io.BytesIO) -> None:
+    body.getbuffer()[0] = 1
+
+
+def last_byte(body: io.BytesIO) -> None:
+    body.getbuffer()[-1] = 1
+
+
+def one_more(body: io.BytesIO) -> None:
+    body.write(b"!")
+
+
+def one_less(body: io.BytesIO) -> None:
+    body.truncate(len(body.getbuffer()) - 1)
+
+
+@pytest.mark.parametrize("change", [first_byte, last_byte, one_more, one_less])
 @pytest.mark.parametrize("size", [5, BLOCK + 5])
 def test_a_body_that_is_changed_while_it_is_sent_is_not_stored(
-    place: BlobPlace, storage: BlobArtifactStorage, size: int
+    place: BlobPlace,
+    storage: BlobArtifactStorage,
+    size: int,
+    change: Callable[[io.BytesIO], object],
 ):
     with pytest.raises(CorruptArtifactError, match="changed while it was sent"):
-        storage.put("acme", Changing(bytes(size)))
+        storage.put("acme", Changing(bytes(size), change))
     assert list(container(place).list_blobs()) == []
+    # Nor has it left anything that would be taken for a part of what it was.
     assert storage.read("acme", storage.put("acme", bytes(size)).digest) == bytes(size)
 
 

@@ -1,0 +1,105 @@
+"""A body that is read twice: for its name, and once more to be sent under it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import secrets
+import tempfile
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO, BinaryIO
+
+from cryptography.hazmat.primitives.poly1305 import Poly1305
+
+from factory_runtime.domain.errors import CorruptArtifactError
+from factory_runtime.ports import StoredBody
+
+BLOCK = 8 * 1024 * 1024
+"""Bytes that are sent in one request."""
+
+_CHUNK = 256 * 1024
+"""Bytes that stay near the processor, for all that is worked out of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What the first reading has found of one.
+
+    Attributes:
+        name: the digest of all up to its end, which no other content has.
+        seal: tells whether it is the same when it is read again. It costs a fifth of a digest, and
+            nobody can make another content that has it who does not know the key of the body.
+    """
+
+    name: str
+    seal: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The bytes of a file from where it stood, and what they were when they were read first."""
+
+    stored: StoredBody
+    _file: IO[bytes]
+    _start: int
+    _blocks: tuple[Block, ...]
+    _key: bytes = field(repr=False)
+
+    def read(self) -> Iterator[tuple[str, bytes]]:
+        """Each block under its name, as often as it is asked for. A small body is one block.
+
+        Raises:
+            CorruptArtifactError: it is another by now. What came before is as it was.
+        """
+        self._file.seek(self._start)
+        for block in self._blocks:
+            content = b"".join(_pieces(self._file, BLOCK))
+            if Poly1305.generate_tag(self._key, content) != block.seal:
+                raise self._changed()
+            yield block.name, content
+        if self._file.read(1):
+            raise self._changed()
+
+    def _changed(self) -> CorruptArtifactError:
+        return CorruptArtifactError(f"the body {self.stored.digest} was changed while it was sent")
+
+
+@contextmanager
+def read_body(source: BinaryIO | bytes) -> Generator[Body]:
+    """Read it through, which gives it its name.
+
+    A stream that cannot be sought in lies on this machine's disk meanwhile, where it is larger than
+    a block.
+    """
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    if file.seekable():
+        yield _read_through(file, file, file.tell())
+        return
+    with tempfile.SpooledTemporaryFile(BLOCK) as copy:
+        yield _read_through(file, copy, 0)
+
+
+def _read_through(source: IO[bytes], kept: IO[bytes], start: int) -> Body:
+    sha256, size, key = hashlib.sha256(), 0, secrets.token_bytes(32)
+    blocks: list[Block] = []
+    while True:
+        before, seal = size, Poly1305(key)
+        for piece in _pieces(source, _CHUNK):
+            sha256.update(piece)
+            seal.update(piece)
+            size += len(piece)
+            if kept is not source:
+                kept.write(piece)
+        if size == before:
+            return Body(StoredBody(sha256.hexdigest(), size), kept, start, tuple(blocks), key)
+        blocks.append(Block(sha256.hexdigest(), seal.finalize()))
+
+
+def _pieces(file: IO[bytes], at_most: int) -> Iterator[bytes]:
+    """Of the next block. There are more than it takes where the file gives less than it is asked."""
+    missing = BLOCK
+    while missing and (piece := file.read(min(missing, at_most))):
+        yield piece
+        missing -= len(piece)
