@@ -12,9 +12,25 @@ from factory_runtime.domain.errors import (
     StorageFullError,
 )
 
-# https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes
-_FULL = frozenset({"AccountIsDisabled", "InsufficientStorage"})
 _LATER = frozenset({408, 409, 429, 500, 502, 503, 504})
+_ROLE = "give who we are there the role Storage Blob Data Owner: Contributor sets no tags"
+_IMMUTABLE = "a policy of immutability or a legal hold of the account's keeps it as it is"
+_TIER = "bodies cannot lie in the archive tier: look at the account's rules of lifecycle management"
+
+# https://learn.microsoft.com/rest/api/storageservices/blob-service-error-codes, and the common ones
+# beside them. No waiting ends these.
+_WHAT_TO_DO = {
+    "AccountIsDisabled": "have the account enabled, or its subscription;"
+    " then `factory dead-letters retry`",
+    "InsufficientAccountPermissions": "the account is read-only now, or may not do this at all:"
+    " look at its state and its locks",
+    "AuthorizationFailure": f"let this machine through the account's firewall; or {_ROLE}",
+    "ContainerDisabled": "have the container enabled; then `factory dead-letters retry`",
+    "BlobImmutableDueToPolicy": _IMMUTABLE,
+    "BlobImmutableDueToLegalHold": _IMMUTABLE,
+    "BlobArchived": _TIER,
+    "BlobOperationNotSupported": "an account with a hierarchical namespace cannot be used",
+}
 
 
 def code_of(error: Exception) -> str | None:
@@ -29,7 +45,7 @@ def blob_errors(container: str) -> Generator[None]:
 
     Raises:
         ArtifactNotFoundError: the body is gone.
-        PermanentError: who we are there may not do it.
+        PermanentError: who we are there may not do it, or nobody may until somebody mends it.
         StorageAwayError: it does not answer, or asks us to come again.
         StorageFullError: there is no room.
     """
@@ -37,8 +53,6 @@ def blob_errors(container: str) -> Generator[None]:
 
     try:
         yield
-    except azure.ClientAuthenticationError as exc:
-        raise _refused(container, exc) from exc
     except azure.ResourceNotFoundError as exc:
         raise ArtifactNotFoundError(
             f"a body in {container} is gone: {code_of(exc)}",
@@ -46,10 +60,13 @@ def blob_errors(container: str) -> Generator[None]:
         ) from exc
     except azure.HttpResponseError as exc:
         status = exc.status_code
-        if status in (401, 403):
+        if status in (401, 403) or code_of(exc) in _WHAT_TO_DO:
             raise _refused(container, exc) from exc
-        if status == 507 or code_of(exc) in _FULL:
-            raise StorageFullError(f"no room left in {container}: {code_of(exc)}") from exc
+        if status == 507:
+            raise StorageFullError(
+                f"no room left in {container}: {code_of(exc)}",
+                hint="have the account's limit raised, or what is kept there expire",
+            ) from exc
         if status == 412:
             raise StorageAwayError(f"a body in {container} was replaced while it was read") from exc
         if status is None or status in _LATER:
@@ -70,5 +87,5 @@ def _away(container: str, error: Exception) -> StorageAwayError:
 def _refused(container: str, error: Exception) -> PermanentError:
     return PermanentError(
         f"the blob storage refuses us in {container}: {code_of(error)}",
-        hint="give who we are there the role Storage Blob Data Owner: Contributor sets no tags",
+        hint=_WHAT_TO_DO.get(code_of(error) or "", _ROLE),
     )
