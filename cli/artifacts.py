@@ -6,6 +6,7 @@ import os
 import shutil
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -15,10 +16,14 @@ from cli import artifacts_keeping
 from cli.artifacts_keeping import kept
 from cli.as_json import print_json, to_json
 from cli.door import Door, open_door
-from cli.options import Json, Tenant
-from cli.text import size
+from cli.options import Json, Tenant, duration_option
+from cli.screen import Screen
+from cli.text import local_time, size
 from factory_runtime.domain.artifact import Artifact, ArtifactKind
 from factory_runtime.domain.errors import InputError, StorageFullError
+
+_MINUTE, _LONGEST = timedelta(minutes=1), timedelta(hours=1)
+_GOOD_FOR = timedelta(minutes=15)
 
 app = typer.Typer(help="What runs made, and how long it is kept.", no_args_is_help=True)
 artifacts_keeping.add_to(app)
@@ -57,10 +62,18 @@ def get(
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Where to; - is stdout.")
     ] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="Print an address that gives them to whoever has it.")
+    ] = False,
+    good_for: Annotated[
+        str | None,
+        typer.Option("--for", metavar="DURATION", help="How long that is good: 15m, 1h at most."),
+    ] = None,
     tenant: Tenant = None,
     json: Json = False,
 ) -> None:
-    """Get an artifact's bytes, once they were found to match their digest."""
+    """Get an artifact's bytes, once they were found to match their digest; or a link to them."""
+    link_for = _link_for(good_for, link=link, output=output)
     if json and output == "-":
         raise InputError(
             "--json and --output - would both write to standard output", hint="choose one of them"
@@ -68,10 +81,41 @@ def get(
     door = open_door(tenant=tenant, json=json)
     with door.desk.reading() as tx:
         artifact = tx.get_artifact(artifact_id)
+    if link_for is not None:
+        _hand_out(door, artifact, link_for)
+        return
     if not artifact.uri.startswith("artifact:") or artifact.sha256 is None:
         _tell_place(door, artifact)
         return
     _deliver(door, artifact, output)
+
+
+def _link_for(text: str | None, *, link: bool, output: str | None) -> timedelta | None:
+    """How long a link is to be good, in whole minutes as the API counts; None where none is asked."""
+    if not link:
+        if text is not None:
+            raise InputError("--for says how long a link is good", hint="give --link with it")
+        return None
+    if output is not None:
+        raise InputError("a link is no file", hint="--link or --output, not both")
+    wanted = duration_option(text, "--for") or _GOOD_FOR
+    if not _MINUTE <= wanted <= _LONGEST or wanted % _MINUTE:
+        raise InputError(f"--for is {text!r}", hint="a link is good for whole minutes, 1m to 1h")
+    return wanted
+
+
+def _hand_out(door: Door, artifact: Artifact, good_for: timedelta) -> None:
+    """The address alone goes to standard output, for whatever is to fetch it."""
+    link = door.desk.link_to(artifact, good_for)
+    if door.json:
+        print_json({"artifact": to_json(artifact), "link": to_json(link)})
+        return
+    sys.stdout.write(f"{link.url}\n")
+    Screen(sys.stderr).line(
+        f"good until {local_time(link.expires_at)}, for whoever has it;"
+        f" what comes is to have the sha256 {artifact.sha256}",
+        "dim",
+    )
 
 
 def _tell_place(door: Door, artifact: Artifact) -> None:

@@ -9,12 +9,9 @@ from fastapi import APIRouter, Query
 
 from api.access import Reader
 from api.context import Here
-from api.downloads import disposition, safe_type
 from api.problems import documented
 from api.routes.artifacts import ArtifactId
-from factory_runtime.services.artifact_readers import require_reader
-from factory_runtime.services.keep_artifacts import note_download
-from factory_runtime.services.read_artifact import link_to_artifact, note_reading
+from factory_runtime.services.link_artifact import link_artifact
 from factory_runtime.services.visible import visible_artifact
 from factory_runtime.wire.history import ArtifactLink
 
@@ -35,14 +32,8 @@ def link_body(
     runtime = api.runtime
     with runtime.store.begin(reader.tenant_id, read_only=True) as tx:
         artifact = visible_artifact(tx, reader, artifact_id)
-        now = runtime.clock.now()
-        require_reader(tx, reader, artifact, now)
-    until = (now + timedelta(minutes=minutes)).replace(microsecond=0)
-    name, media_type = disposition(artifact.name), safe_type(artifact.media_type)
-    url = link_to_artifact(runtime.storage, artifact, until, name, media_type)
-    # Written down before it is handed out: from then on nobody asks us who reads, or tells that
-    # they have.
-    note_reading(runtime.store, artifact, reader.name, now, link_until=until)
-    with runtime.store.begin(reader.tenant_id) as tx:
-        note_download(tx, artifact.id, now)
-    return ArtifactLink(url=url, expires_at=until, sha256=artifact.sha256, size=artifact.size)
+    now, good_for = runtime.clock.now(), timedelta(minutes=minutes)
+    link = link_artifact(runtime.store, runtime.storage, reader, artifact, now, good_for)
+    return ArtifactLink(
+        url=link.url, expires_at=link.expires_at, sha256=artifact.sha256, size=artifact.size
+    )

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from factory_runtime.services.api_keys import WantedKey
     from factory_runtime.services.approvals import Decided
     from factory_runtime.services.dead_letters import Discarded
+    from factory_runtime.services.link_artifact import Link
     from factory_runtime.services.preview import Preview
     from factory_runtime.services.standing import Reason
 
@@ -200,6 +201,15 @@ class Looks(Protocol):
         Raises:
             ArtifactNotFoundError: they are gone.
             CorruptArtifactError: they are not what was recorded.
+        """
+        ...
+
+    def link_to(self, artifact: Artifact, good_for: timedelta) -> Link:
+        """An address that gives an artifact's bytes to whoever has it; that is recorded.
+
+        Raises:
+            ArtifactNotFoundError: they are gone.
+            NoLinksError: the storage gives none.
         """
         ...
 

@@ -18,10 +18,11 @@ from factory_runtime.domain.errors import (
 )
 
 if TYPE_CHECKING:
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from cli.watching import Watcher
     from factory_runtime.bootstrap import Runtime
+    from factory_runtime.domain.access import Principal
     from factory_runtime.domain.api_key import ApiKey
     from factory_runtime.domain.approval import Approval
     from factory_runtime.domain.artifact import Artifact
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from factory_runtime.domain.suggestion import Suggestion
     from factory_runtime.domain.template import Template
     from factory_runtime.ports import Page, RecallQuery, RunFilter, RunTransaction
+    from factory_runtime.services.link_artifact import Link
     from factory_runtime.services.read_standing import Onlooker
     from factory_runtime.services.standing import Reason
 
@@ -185,14 +187,12 @@ class LocalLooks:
 
     @contextmanager
     def body_of(self, artifact: Artifact) -> Generator[BinaryIO]:
-        from factory_runtime.domain.access import Grant, Principal, Role
         from factory_runtime.services.artifact_readers import require_reader
         from factory_runtime.services.keep_artifacts import note_download
         from factory_runtime.services.read_artifact import note_reading, open_artifact
 
         with self.reading() as tx:
-            everything = (Grant(Role.ADMIN),)
-            require_reader(tx, Principal(person(), self.tenant, everything), artifact, self.now())
+            require_reader(tx, self._reader(), artifact, self.now())
         body, _ = open_artifact(self.runtime.storage, artifact)
         note_reading(self.runtime.store, artifact, person(), self.now())
         with body:
@@ -200,6 +200,18 @@ class LocalLooks:
         if artifact.once_downloaded:
             with self.runtime.store.begin(self.tenant) as tx:
                 note_download(tx, artifact.id, self.now())
+
+    def link_to(self, artifact: Artifact, good_for: timedelta) -> Link:
+        from factory_runtime.services.link_artifact import link_artifact
+
+        runtime, reader = self.runtime, self._reader()
+        return link_artifact(runtime.store, runtime.storage, reader, artifact, self.now(), good_for)
+
+    def _reader(self) -> Principal:
+        """Who types, on the machine that has the stores."""
+        from factory_runtime.domain.access import Grant, Principal, Role
+
+        return Principal(person(), self.tenant, (Grant(Role.ADMIN),))
 
     def list_effects(
         self, run_id: str | None, status: EffectStatus | None, *, limit: int, cursor: str | None

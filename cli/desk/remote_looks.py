@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from factory_runtime.domain.suggestion import Suggestion
     from factory_runtime.domain.template import Template
     from factory_runtime.ports import RecallQuery, RunFilter
+    from factory_runtime.services.link_artifact import Link
     from factory_runtime.services.standing import Reason
     from factory_runtime.wire.key import Me
     from factory_runtime.wire.template import TemplateSummary
@@ -212,6 +213,13 @@ class RemoteLooks:
                 body.write(chunk)
             body.seek(0)
             yield cast("BinaryIO", body)
+
+    def link_to(self, artifact: Artifact, good_for: timedelta) -> Link:
+        from factory_runtime.services.link_artifact import Link
+
+        minutes = good_for // timedelta(minutes=1)
+        told = self.client.send(calls.link_artifact_body(artifact.id, minutes=minutes))
+        return Link(told.url, told.expires_at)
 
     def list_effects(
         self, run_id: str | None, status: EffectStatus | None, *, limit: int, cursor: str | None

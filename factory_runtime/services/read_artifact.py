@@ -11,7 +11,6 @@ from factory_runtime.domain.artifact import Artifact
 from factory_runtime.domain.errors import (
     ArtifactNotFoundError,
     CorruptArtifactError,
-    NoLinksError,
     StoreUnavailableError,
 )
 from factory_runtime.ports import ArtifactStorage, RunStore
@@ -30,7 +29,7 @@ def open_artifact(storage: ArtifactStorage, artifact: Artifact) -> tuple[BinaryI
         ArtifactNotFoundError: it has no bytes in artifact storage, or they are gone.
         CorruptArtifactError: they do not match their digest.
     """
-    tenant_id, digest = artifact.tenant_id, _body_of(artifact)
+    tenant_id, digest = artifact.tenant_id, body_of(artifact)
     try:
         # The whole of it first: half a damaged file is worse than none. Then the same stream again,
         # which stays whole for its reader whatever becomes of the body's name.
@@ -51,26 +50,6 @@ def open_artifact(storage: ArtifactStorage, artifact: Artifact) -> tuple[BinaryI
         f"the body of {artifact.id} ({artifact.name}) does not match its digest {digest}",
         hint="run its template once more to make it again, or restore it from a backup",
     )
-
-
-def link_to_artifact(
-    storage: ArtifactStorage, artifact: Artifact, until: datetime, disposition: str, media_type: str
-) -> str:
-    """An address that gives an artifact's bytes to whoever has it, until then.
-
-    Raises:
-        ArtifactNotFoundError: it has no bytes in artifact storage, or they are gone.
-        NoLinksError: this storage gives none.
-    """
-    digest = _body_of(artifact)
-    link = storage.link(
-        artifact.tenant_id, digest, until=until, disposition=disposition, media_type=media_type
-    )
-    if link is None:
-        raise NoLinksError(
-            "the factory's artifact storage gives no links", hint="`…/body` answers with the bytes"
-        )
-    return link
 
 
 def note_reading(
@@ -107,8 +86,12 @@ def note_reading(
         leave_audit(tx, by, "artifact.read", artifact.id, detail, now)
 
 
-def _body_of(artifact: Artifact) -> str:
-    """The digest of its body."""
+def body_of(artifact: Artifact) -> str:
+    """The digest of its body.
+
+    Raises:
+        ArtifactNotFoundError: it has none.
+    """
     if not artifact.has_body or artifact.sha256 is None:
         raise ArtifactNotFoundError(
             f"{artifact.id} ({artifact.name}) has no body in artifact storage",

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from api.downloads import disposition, span_of
+from api.downloads import span_of
 from factory_runtime.domain.access import Role
 from factory_runtime.domain.artifact import Artifact, ArtifactType, Classification
+from factory_runtime.domain.download import disposition
 from tests.api.laid_out import TEXT, lay_out
 from tests.api.site import ApiSite, somebody
 
