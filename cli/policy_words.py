@@ -7,7 +7,14 @@ from collections.abc import Iterator, Mapping
 
 from cli.text import duration
 from factory_runtime.domain.approval import Question, spell_deciders
-from factory_runtime.domain.policy import ANY, ApprovalRule, Limits, Policy, TemplateRule
+from factory_runtime.domain.policy import (
+    ANY,
+    ApprovalRule,
+    Limits,
+    Policy,
+    TemplateRule,
+    spell_expiry,
+)
 
 
 def rule_rows(policy: Policy) -> list[tuple[str, str]]:
@@ -67,6 +74,8 @@ def _rules(policy: Policy) -> Iterator[tuple[str, str]]:
         yield "memory.shared", ", ".join(policy.shared_memory) or "none"
     if policy.git_host is not None:
         yield "git_host", policy.git_host
+    for type_, expiry in policy.expiry.items():
+        yield f"expiry.{type_}", spell_expiry(expiry)
     for notice in policy.notices:
         yield f"notify {notice.name}", f"{', '.join(notice.kinds) or 'all'} to {notice.to}"
 

@@ -59,6 +59,7 @@ class RunParts(TemplateParts):
             environment=environment_name(profile),
             lease=timedelta(seconds=self.settings.lease_seconds),
             limits_of=self.policies.limits_of,
+            expiry_of=self.policies.expiry_of,
             topic_caps=self.settings.topic_caps,
             credentials=CredentialBlocks(),
             routes={name: str(route) for name, route in self.routes.items()},

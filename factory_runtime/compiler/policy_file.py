@@ -10,6 +10,7 @@ from typing import Any
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from factory_runtime.compiler.findings import Fields, Findings, TooManyError, did_you_mean
+from factory_runtime.compiler.policy_expiry import read_expiry
 from factory_runtime.compiler.policy_rules import read_approvals, read_notices
 from factory_runtime.compiler.schema_check import check_schema
 from factory_runtime.compiler.work import EndlessError
@@ -39,6 +40,7 @@ POLICY_KEYS = (
     "notify",
     "memory",
     "git_host",
+    "expiry",
 )
 VERSIONS_HINT = 'like ">=1.2,<2" or "==1.4.*"'
 _WEIGHTS = (0.001, 1000)
@@ -140,6 +142,7 @@ class _PolicyReader:
             weight=weight,
             shared_memory=self._shared_memory(),
             git_host=self._git_host(),
+            expiry=read_expiry(self.fields, self.findings),
         )
 
     def _inner(self, key: str, known: tuple[str, ...]) -> Fields | None:

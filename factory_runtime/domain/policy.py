@@ -9,10 +9,15 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from factory_runtime.domain.approval import Question
+from factory_runtime.domain.artifact import ArtifactType
+from factory_runtime.domain.durations import spell_duration
 from factory_runtime.domain.memory import Collection
 
 ANY = "*"
 """Stands for every template that has no rule under its own name."""
+
+DOWNLOADED = "downloaded"
+"""Until somebody has got all of it."""
 
 BLOCK = "block:"
 """Begins what Prefect keeps: behind it stands the name of a block."""
@@ -98,6 +103,24 @@ class NoticeRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Expiry:
+    """How long what a job made is kept: whichever comes first; for good where there is neither.
+
+    Attributes:
+        after: from when it was recorded.
+        once_downloaded: until somebody has got all of it.
+    """
+
+    after: timedelta | None = None
+    once_downloaded: bool = False
+
+
+def spell_expiry(expiry: Expiry) -> str:
+    """As a policy says it."""
+    return DOWNLOADED if expiry.after is None else spell_duration(expiry.after)
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """The rules of one tenant. Without any, everything is allowed.
 
@@ -113,6 +136,7 @@ class Policy:
             is left to the others.
         git_host: where repositories are made: ``local``, or ``block:`` and the name of a block; None
             is left to the others.
+        expiry: how long artifacts are kept whose jobs do not say, by type.
     """
 
     source: str
@@ -126,6 +150,7 @@ class Policy:
     weight: float | None = None
     shared_memory: tuple[Collection, ...] | None = None
     git_host: str | None = None
+    expiry: Mapping[ArtifactType, Expiry] = field(default_factory=dict[ArtifactType, Expiry])
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from factory_runtime.ports import (
 from factory_runtime.services.ask_memory import Recall
 from factory_runtime.services.credentials import CREDENTIALS
 from factory_runtime.services.locks import is_dispatcher, take_lock, walk_lock
+from factory_runtime.services.made_artifacts import ExpiryOf, no_expiry
 from factory_runtime.services.run_host import choice_for
 from factory_runtime.services.run_page import RunPages
 from factory_runtime.services.signals import RUN_STARTED, signal_run
@@ -57,6 +58,7 @@ class Engine:
         topic_caps: jobs of a type at once, over all tenants, by its name.
         routes: the ``pool/queue`` whose workers do the jobs of a type, by its name; the others are
             done by whoever walks the run.
+        expiry_of: how long what jobs make is kept, where they do not say.
         recall: searches a tenant's memory for its jobs; None where there is none.
         pages: where people look at runs.
     """
@@ -73,6 +75,7 @@ class Engine:
     credentials: CredentialBook = field(default_factory=NoCredentials)
     topic_caps: Mapping[str, int] = field(default_factory=dict[str, int])
     routes: Mapping[str, str] = field(default_factory=dict[str, str])
+    expiry_of: ExpiryOf = no_expiry
     recall: Recall | None = None
     pages: RunPages = field(default_factory=RunPages)
 

@@ -11,6 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from factory_runtime.compiler.policy_file import load_policy
+from factory_runtime.domain.artifact import ArtifactType
 from factory_runtime.domain.errors import (
     InputError,
     InvalidPolicyError,
@@ -19,7 +20,7 @@ from factory_runtime.domain.errors import (
 )
 from factory_runtime.domain.ids import is_slug
 from factory_runtime.domain.memory import Collection
-from factory_runtime.domain.policy import Limits, NoticeRule, Policy, PolicyRecord
+from factory_runtime.domain.policy import Expiry, Limits, NoticeRule, Policy, PolicyRecord
 from factory_runtime.ports import Clock, RunStore
 from factory_runtime.services.policy_check import (
     PolicyFacts,
@@ -170,6 +171,15 @@ class PolicyBook:
         rows = () if store is None else store.policies()
         named = {path.stem for path in files if is_slug(path.stem)}
         return tuple(sorted((named | {row.tenant_id for row in rows}) - {DEFAULT}))
+
+    def expiry_of(self, tenant_id: str) -> Mapping[ArtifactType, Expiry]:
+        """How long what its jobs make is kept where they do not say; some seconds old at most.
+
+        While a policy is broken its last good rules go on, and where there are none things are kept
+        for good: no job that is done fails of it. Reads the run store: call it outside of
+        transactions.
+        """
+        return combined_expiry(self._recent(tenant_id).policies)
 
     def broken(self) -> tuple[str, ...]:
         """Why policies cannot be read, of any tenant: a line each."""
@@ -338,6 +348,18 @@ def combined_shared_memory(policies: Iterable[Policy]) -> frozenset[Collection]:
     """What all of those want that say something of it; none where none does."""
     wanted = [set(one.shared_memory) for one in policies if one.shared_memory is not None]
     return frozenset(set[Collection].intersection(*wanted)) if wanted else frozenset()
+
+
+def combined_expiry(policies: Iterable[Policy]) -> Mapping[ArtifactType, Expiry]:
+    """Of each type what comes first in any of them."""
+    found: dict[ArtifactType, Expiry] = {}
+    for policy in policies:
+        for type_, expiry in policy.expiry.items():
+            before = found.get(type_, Expiry())
+            lengths = [one.after for one in (before, expiry) if one.after is not None]
+            either = before.once_downloaded or expiry.once_downloaded
+            found[type_] = Expiry(min(lengths, default=None), either)
+    return found
 
 
 def _smaller(caps: Iterable[Mapping[str, int]]) -> dict[str, int]:

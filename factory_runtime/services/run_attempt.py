@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
-from factory_runtime.domain.artifact import Artifact, ArtifactDraft, ArtifactType
 from factory_runtime.domain.attempt import Attempt, Outcome
 from factory_runtime.domain.body import Body
 from factory_runtime.domain.errors import (
@@ -22,7 +21,7 @@ from factory_runtime.domain.errors import (
     SuspendedError,
     TransientError,
 )
-from factory_runtime.domain.ids import effect_key, new_id
+from factory_runtime.domain.ids import effect_key
 from factory_runtime.domain.job import Job, JobStatus
 from factory_runtime.domain.progress import Ending
 from factory_runtime.domain.result import ConfirmedEffect, JobResult, WaitUntil
@@ -34,6 +33,7 @@ from factory_runtime.services.bodies import to_body
 from factory_runtime.services.end_job import end_job, stands
 from factory_runtime.services.engine import Engine, Walk
 from factory_runtime.services.letters import Failure, bury, resolve
+from factory_runtime.services.made_artifacts import made_artifacts
 from factory_runtime.services.memory_uses import take_used
 from factory_runtime.services.notes import write_logs
 from factory_runtime.services.run_secrets import learn_found
@@ -100,12 +100,13 @@ def _succeed(engine: Engine, walk: Walk, begun: Begun, result: JobResult) -> End
         **result.external_ids,
     )
     closed = _closed(begun, now, Outcome.SUCCEEDED)
+    made = made_artifacts(walk.run, begun.attempt, result.artifacts, now, engine.expiry_of)
 
     def also(tx: RunTransaction) -> None:
         # Once the job is known to be ours still: closing the run reads the outputs of all its jobs.
         walk.outputs[begun.job.step] = result.outputs
         tx.save_attempt(closed)
-        tx.add_artifacts(_artifacts(walk, begun, result.artifacts, now))
+        tx.add_artifacts(made)
         _confirm(tx, walk, begun, result.effects, now)
         settle_undone(tx, walk, begun, result, now)
         resolve(tx, walk.run, done, now)
@@ -176,13 +177,14 @@ def fail_attempt(
     job = begun.job.move_to(status, now, **ended)
     left_behind = error.artifacts if isinstance(error, PermanentError) else ()
     left_behind = begun.secrets.hide(left_behind)
+    made = made_artifacts(walk.run, begun.attempt, left_behind, now, engine.expiry_of)
     failure = Failure(
         failed["error_code"], message, failed["traceback"], _with_of(engine, walk, begun)
     )
 
     def also(tx: RunTransaction) -> None:
         tx.save_attempt(closed)
-        tx.add_artifacts(_artifacts(walk, begun, left_behind, now))
+        tx.add_artifacts(made)
         if status is JobStatus.FAILED:
             bury(tx, walk.run, job, failure, now)
 
@@ -315,34 +317,6 @@ def _detail(begun: Begun, now: datetime, **more: Any) -> dict[str, Any]:
     seconds = (now - begun.attempt.started_at).total_seconds()
     facts = {"attempt": begun.attempt.number, "seconds": round(seconds, 3), **more}
     return facts if begun.cached is None else {**facts, "cached": begun.cached}
-
-
-def _artifacts(
-    walk: Walk, begun: Begun, drafts: Sequence[ArtifactDraft], now: datetime
-) -> list[Artifact]:
-    return [
-        Artifact(
-            id=new_id("art"),
-            tenant_id=walk.run.tenant_id,
-            run_id=walk.run.id,
-            step=begun.job.step,
-            kind=draft.kind,
-            name=draft.name,
-            uri=draft.uri,
-            media_type=draft.media_type,
-            creator=begun.attempt.key,
-            created_at=now,
-            project_id=walk.run.project_id,
-            size=draft.size,
-            sha256=draft.sha256,
-            classification=draft.classification,
-            metadata=draft.metadata,
-            type=draft.type or ArtifactType.of(draft.kind),
-            expires_at=None if draft.expires is None else now + draft.expires,
-            once_downloaded=draft.once_downloaded,
-        )
-        for draft in drafts
-    ]
 
 
 def _outcome_of(error: BaseException) -> Outcome:

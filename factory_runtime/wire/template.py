@@ -8,9 +8,10 @@ from typing import Any
 
 from pydantic import Field
 
+from factory_runtime.domain.artifact import ArtifactType
 from factory_runtime.domain.durations import spell_duration
 from factory_runtime.domain.memory import Collection
-from factory_runtime.domain.policy import Limits, Policy
+from factory_runtime.domain.policy import Limits, Policy, spell_expiry
 from factory_runtime.domain.publication import Publication
 from factory_runtime.domain.template import Template
 from factory_runtime.wire.base import Answer
@@ -121,6 +122,11 @@ class PolicyAnswer(Answer):
         description="where repositories are made: `local`, or `block:` and a name; null says"
         " nothing of it",
     )
+    expiry: Mapping[ArtifactType, str] = Field(
+        default_factory=dict[ArtifactType, str],
+        description="how long artifacts are kept whose jobs do not say, by type: a duration, or"
+        " `downloaded`",
+    )
 
     @classmethod
     def of(cls, policy: Policy) -> PolicyAnswer:
@@ -141,6 +147,7 @@ class PolicyAnswer(Answer):
             max_deadline=None if longest is None else spell_duration(longest),
             shared_memory=policy.shared_memory,
             git_host=policy.git_host,
+            expiry={type_: spell_expiry(one) for type_, one in policy.expiry.items()},
         )
 
 

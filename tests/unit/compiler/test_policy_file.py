@@ -10,9 +10,17 @@ import pytest
 
 from factory_runtime.compiler.policy_file import Known, load_policy, read_policy
 from factory_runtime.domain.approval import Question
+from factory_runtime.domain.artifact import ArtifactType
 from factory_runtime.domain.errors import InvalidPolicyError, Problem
 from factory_runtime.domain.memory import Collection
-from factory_runtime.domain.policy import ApprovalRule, Limits, NoticeRule, Policy, TemplateRule
+from factory_runtime.domain.policy import (
+    ApprovalRule,
+    Expiry,
+    Limits,
+    NoticeRule,
+    Policy,
+    TemplateRule,
+)
 
 FULL = """
 templates:
@@ -43,6 +51,7 @@ notify:
   - {name: chat, to: $CHAT_URL}
 memory: {shared: [templates, domain, templates]}
 git_host: block:acme
+expiry: {data-export: 7d, message-content: downloaded}
 """
 
 
@@ -94,6 +103,10 @@ def test_every_key_is_read():
     )
     assert policy.shared_memory == (Collection.TEMPLATES, Collection.DOMAIN)
     assert policy.git_host == "block:acme"
+    assert policy.expiry == {
+        ArtifactType.DATA_EXPORT: Expiry(timedelta(days=7)),
+        ArtifactType.MESSAGE_CONTENT: Expiry(once_downloaded=True),
+    }
 
 
 def test_a_policy_without_rules_allows_everything():
@@ -161,6 +174,14 @@ def test_what_is_no_mapping_is_refused(body: bytes):
         "git_host: github",
         "git_host: block:../acme",
         "git_host: [local]",
+        "expiry: 7d",
+        "expiry: [data-export]",
+        "expiry: {exports: 7d}",
+        "expiry: {data-export: soon}",
+        "expiry: {data-export: 0s}",
+        "expiry: {data-export: 7}",
+        "expiry: {data-export: }",
+        "expiry: {data-export: [7d, downloaded]}",
         "memory: {shared: templates}",
         "memory: [templates]",
         "memory: {other: [templates]}",
@@ -173,6 +194,15 @@ def test_what_is_no_mapping_is_refused(body: bytes):
 )
 def test_values_of_the_wrong_sort_are_refused(text: str):
     assert the_problem(text).line == 1
+
+
+def test_how_long_things_are_kept_is_refused_by_its_key():
+    wrong = the_problem("expiry: {message-content: 7d, data-export: soon}")
+    assert (wrong.column, wrong.code) == (44, "bad-value")
+    assert "data-export of expiry" in wrong.message
+    assert "downloaded" in wrong.message
+    unknown = the_problem("expiry: {data-exports: 7d}")
+    assert (unknown.code, unknown.hint) == ("unknown-key", "did you mean 'data-export'?")
 
 
 @pytest.mark.parametrize(

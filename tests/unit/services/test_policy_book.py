@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from factory_runtime.domain.artifact import ArtifactType
 from factory_runtime.domain.errors import InputError, PolicyUnavailableError, StoreUnavailableError
-from factory_runtime.domain.policy import Limits, Policy, PolicyRecord
+from factory_runtime.domain.policy import Expiry, Limits, Policy, PolicyRecord
 from factory_runtime.ports import RunStore
 from factory_runtime.run_store import InMemoryRunStore
 from factory_runtime.services import policy_folder
@@ -89,6 +90,30 @@ def test_the_tenants_of_both_are_known_and_the_default_is_none_of_them(site: Sit
     site.write(GOOD, "in-a-file")
     site.apply(GOOD, "in-the-table")
     assert site.book.tenants() == ("in-a-file", "in-the-table")
+
+
+def test_of_how_long_two_policies_have_a_type_kept_what_comes_first_counts(site: Site):
+    site.write("expiry: {data-export: 7d, generated-file: 9d, analysis-result: 1d}")
+    site.apply("expiry: {data-export: downloaded, generated-file: 8d, message-content: 2d}")
+    assert site.book.expiry_of(TENANT) == {
+        ArtifactType.DATA_EXPORT: Expiry(timedelta(days=7), once_downloaded=True),
+        ArtifactType.GENERATED_FILE: Expiry(timedelta(days=8)),
+        ArtifactType.ANALYSIS_RESULT: Expiry(timedelta(days=1)),
+        ArtifactType.MESSAGE_CONTENT: Expiry(timedelta(days=2)),
+    }
+    assert site.book.expiry_of("other") == {}
+
+
+def test_a_broken_policy_has_things_kept_as_its_last_good_one_did_and_fails_nobody(site: Site):
+    site.write("expiry: {data-export: soon}")
+    assert site.book.expiry_of(TENANT) == {}
+    site.write("expiry: {data-export: 7d}")
+    site.clock.pass_time(FRESH)
+    kept = site.book.expiry_of(TENANT)
+    assert kept == {ArtifactType.DATA_EXPORT: Expiry(timedelta(days=7))}
+    site.write("expiry: {data-export: soon}")
+    site.clock.pass_time(FRESH)
+    assert site.book.expiry_of(TENANT) == kept
 
 
 def test_a_removed_policy_is_none(site: Site):

@@ -12,7 +12,9 @@ import pytest
 from factory_runtime.domain.artifact import ArtifactDraft, ArtifactKind, ArtifactType
 from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.body import INLINE_LIMIT
+from factory_runtime.domain.errors import PermanentError
 from factory_runtime.domain.job import JobStatus, SkipReason
+from factory_runtime.domain.policy import Expiry
 from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.result import ConfirmedEffect, JobResult, RenderOrder
 from factory_runtime.domain.run import RunStatus
@@ -119,6 +121,51 @@ def test_an_artifact_is_kept_as_long_as_its_job_says(factory: SmallFactory):
     assert (log.type, log.expires_at) == (ArtifactType.ANALYSIS_RESULT, None)
     assert (rows.type, rows.once_downloaded) == (ArtifactType.DATA_EXPORT, True)
     assert rows.expires_at == rows.created_at + timedelta(days=30)
+
+
+KEPT = {
+    ArtifactType.DATA_EXPORT: Expiry(timedelta(days=7)),
+    ArtifactType.ANALYSIS_RESULT: Expiry(once_downloaded=True),
+    ArtifactType.GENERATED_FILE: Expiry(timedelta(days=1)),
+}
+
+
+def test_what_a_job_says_nothing_of_is_kept_as_its_tenants_policy_says(factory: SmallFactory):
+    factory.engine = replace(factory.engine, expiry_of={TENANT: KEPT}.__getitem__)
+    lies = f"artifact:sha256:{'0' * 64}"
+
+    def publish(context: JobContext, with_: Mapping[str, Any]) -> JobResult:
+        log = ArtifactDraft(ArtifactKind.LOG, "log", lies, "text/plain")
+        rows = replace(log, name="rows", type=ArtifactType.DATA_EXPORT)
+        told = replace(rows, name="told", expires=timedelta(days=30))
+        once = replace(rows, name="once", once_downloaded=True)
+        said = replace(rows, name="said", type=ArtifactType.MESSAGE_CONTENT)
+        host = "https://host/orders.git"
+        repo = ArtifactDraft(ArtifactKind.REPOSITORY, "repo", host, "application/x-git")
+        return JobResult(artifacts=(log, rows, told, once, said, repo))
+
+    factory.on["a"] = publish
+    run = factory.complete(steps("a:"))
+    with factory.store.begin(TENANT, read_only=True) as tx:
+        found = {one.name: one for one in tx.list_artifacts(run_id=run.id)}
+    days = {name: one.expires_at and (one.expires_at - NOON).days for name, one in found.items()}
+    nothing = {"log": None, "once": None, "said": None, "repo": None}
+    assert days == {"rows": 7, "told": 30, **nothing}
+    assert {name for name, one in found.items() if one.once_downloaded} == {"log", "once"}
+
+
+def test_what_a_failed_job_leaves_behind_is_kept_as_the_policy_says(factory: SmallFactory):
+    factory.engine = replace(factory.engine, expiry_of={TENANT: KEPT}.__getitem__)
+    left = ArtifactDraft(ArtifactKind.FILE, "left", f"artifact:sha256:{'0' * 64}", "text/plain")
+
+    def fail(context: JobContext, with_: Mapping[str, Any]) -> JobResult:
+        raise PermanentError("no", artifacts=(left,))
+
+    factory.on["a"] = fail
+    run = factory.complete(steps("a:"))
+    with factory.store.begin(TENANT, read_only=True) as tx:
+        (found,) = tx.list_artifacts(run_id=run.id)
+    assert found.expires_at == found.created_at + timedelta(days=1)
 
 
 def test_a_job_type_learns_who_it_works_for(factory: SmallFactory):
