@@ -1,6 +1,7 @@
-"""What Copier would ask people with: the child asks nobody, and loading it takes a third of its start.
+"""What Copier would ask people with, and run git with: the child does neither.
 
-For the child alone, before anything imports Copier.
+Loading it takes nearly half of the child's start. For the child alone, before anything imports
+Copier.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any, NoReturn
 
-_REPLACED = frozenset({"copier", "questionary", "prompt_toolkit"})
+_REPLACED = frozenset({"copier", "questionary", "prompt_toolkit", "pygments", "plumbum", "dunamai"})
 
 
 class Choice:
@@ -20,6 +21,20 @@ class Choice:
         self.title = title
         self.value = title if value is None else value
         self.disabled = disabled
+
+
+class ProgramError(Exception):
+    """What a program that Copier runs fails with, by ``plumbum``: nobody raises it here."""
+
+
+class _NoPrograms:
+    """``plumbum.local``, where nothing is to be run."""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise AssertionError("a render runs no programs")
+
+    def __getitem__(self, program: str) -> NoReturn:
+        raise AssertionError(f"a render does not run {program}")
 
 
 def _ask(*_args: object, **_options: object) -> NoReturn:
@@ -32,8 +47,23 @@ _STAND_INS: dict[str, dict[str, object]] = {
     "questionary.prompts.common": {"Choice": Choice},
     "prompt_toolkit": {},
     "prompt_toolkit.lexers": {"PygmentsLexer": _ask},
+    "pygments": {},
+    "pygments.lexers": {},
+    "pygments.lexers.data": {"JsonLexer": _ask, "YamlLexer": _ask},
+    "plumbum": {
+        "CommandNotFound": ProgramError,
+        "ProcessExecutionError": ProgramError,
+        "TF": None,
+        "colors": None,
+        "local": _NoPrograms(),
+    },
+    "plumbum.commands": {},
+    "plumbum.commands.base": {"BaseCommand": object},
+    "plumbum.commands.processes": {"ProcessExecutionError": ProgramError},
+    "plumbum.machines": {"local": _NoPrograms()},
+    "dunamai": {},
 }
-"""What Copier imports of both, and no more."""
+"""What Copier imports of them, and no more."""
 
 
 def import_copier() -> None:
