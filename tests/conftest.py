@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable
 from contextlib import ExitStack, closing
 from functools import cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
 
 import pytest
@@ -28,6 +28,9 @@ from factory_runtime.services.catalog import BUILT_IN
 from tests.azurite import PROGRAM, Azurite, running_azurite
 from tests.scheduling import Scheduling, in_order, leave_twins_to_soak
 from tests.services import PostgresServer, running_postgres
+
+if TYPE_CHECKING:
+    from tests.forge import Forge
 
 _services = pytest.StashKey[ExitStack]()
 _postgres = pytest.StashKey[PostgresServer]()
@@ -185,6 +188,16 @@ def azurite(pytestconfig: pytest.Config) -> Azurite:
     if folder := workerinput.get("azurite"):
         return Azurite(Path(folder))
     return _started_azurite(pytestconfig)
+
+
+@pytest.fixture
+def forge(tmp_path: Path) -> Generator[Forge]:
+    """An Azure DevOps, emulated, of the test's own."""
+    # Imported here: few tests ask for it, and it takes half as long as all above.
+    from tests.forge import running_forge
+
+    with running_forge(tmp_path / "forge") as running:
+        yield running
 
 
 @pytest.fixture

@@ -15,19 +15,13 @@ from factory_runtime.domain.secrets import Secrets
 from factory_runtime.domain.tree import TreeFile
 from factory_runtime.hosts.azure_devops import open_azure_devops
 from factory_runtime.ports import Commit, CommitOrder, GitHost
-from tests.forge import Forge, running_forge
+from tests.forge import Forge
 from tests.git_hosts import AzureOutside, an_order
 from tests.recovery.git_writers import Writer
 
 PROJECT = "acme-shop"
 SOME = [TreeFile(f"{number}.txt", b"one\n" * 200) for number in range(20)]
 MOST_REQUESTS = 60
-
-
-@pytest.fixture
-def forge(tmp_path: Path) -> Generator[Forge]:
-    with running_forge(tmp_path / "forge") as forge:
-        yield forge
 
 
 @pytest.fixture

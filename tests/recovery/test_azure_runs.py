@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -27,7 +27,7 @@ from factory_runtime.services.retry_run import retry_run
 from factory_runtime.services.stop_outside import OutsideStopper
 from factory_runtime.services.topics import STOP_OUTSIDE
 from tests.builders import TENANT
-from tests.forge import Forge, running_forge
+from tests.forge import Forge
 from tests.forge.builds import end
 from tests.job_types import files
 from tests.offering import OfferingFactory
@@ -58,12 +58,6 @@ class PipelineFile(TemplateLayer):
     ) -> JobResult:
         del tree
         return super().publish(context, with_, files(pipe="steps: []\n"))
-
-
-@pytest.fixture
-def forge(tmp_path: Path) -> Iterator[Forge]:
-    with running_forge(tmp_path / "forge") as running:
-        yield running
 
 
 @pytest.fixture

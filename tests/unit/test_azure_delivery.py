@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 
@@ -29,7 +27,7 @@ from factory_runtime.ports import (
 )
 from tests.azure_offers import AzureOffered
 from tests.deliveries import AT
-from tests.forge import running_forge
+from tests.forge import Forge
 
 KEY = "run-1:deliver"
 PIPELINE = PipelineOrder("shop", "orders", "orders", "azure-pipelines.yml", KEY)
@@ -54,9 +52,8 @@ PERMISSIONS = {
 
 
 @pytest.fixture
-def azure(tmp_path: Path) -> Iterator[AzureOffered]:
-    with running_forge(tmp_path / "forge") as forge:
-        yield AzureOffered(forge)
+def azure(forge: Forge) -> AzureOffered:
+    return AzureOffered(forge)
 
 
 def queue(delivery: Delivery, pipeline_id: str, **more: str) -> str:

@@ -21,12 +21,6 @@ V = {"api-version": "7.1"}
 
 
 @pytest.fixture
-def forge(tmp_path: Path) -> Generator[Forge]:
-    with running_forge(tmp_path / "forge") as running:
-        yield running
-
-
-@pytest.fixture
 def api(forge: Forge) -> Generator[httpx.Client]:
     with client(forge, forge.add_token()) as opened:
         yield opened

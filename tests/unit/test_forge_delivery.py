@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.forge import Forge, running_forge
+from tests.forge import Forge
 
 V = {"api-version": "7.1"}
 YAML = "parameters:\n- name: effect\n  type: string\n  default: ''\nsteps:\n- script: make check\n"
 
 
 @pytest.fixture
-def forge(tmp_path: Path) -> Generator[Forge]:
-    with running_forge(tmp_path / "forge") as running:
-        running.add_repository("shop", "orders")
-        running.push("shop", "orders", {"azure-pipelines.yml": YAML})
-        yield running
+def forge(forge: Forge) -> Forge:
+    forge.add_repository("shop", "orders")
+    forge.push("shop", "orders", {"azure-pipelines.yml": YAML})
+    return forge
 
 
 @pytest.fixture

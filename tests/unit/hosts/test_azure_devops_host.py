@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Generator
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,18 +23,12 @@ from factory_runtime.hosts.azure_devops.access import Tokens, personal_token
 from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient
 from factory_runtime.hosts.azure_devops.delivery import AzureDevOpsDelivery
 from factory_runtime.hosts.azure_devops.errors import TurnedDownError
-from factory_runtime.ports import Commit, PullRequestStatus
-from tests.forge import Forge, running_forge
+from factory_runtime.ports import Commit, PullRequest, PullRequestStatus
+from tests.forge import Forge
 from tests.forge.control import forge_elsewhere
 from tests.git_hosts import AzureOutside, an_order, commit, contents, ensure_repository
 
 PROJECT = "acme-shop"
-
-
-@pytest.fixture
-def forge(tmp_path: Path) -> Generator[Forge]:
-    with running_forge(tmp_path / "forge") as forge:
-        yield forge
 
 
 @pytest.fixture
@@ -46,6 +39,20 @@ def outside(tmp_path: Path, forge: Forge) -> AzureOutside:
 def with_token(outside: AzureOutside, token: str) -> AzureOutside:
     outside.host = outside.a_host(outside.folder / "mirrors", token)
     return outside
+
+
+def protected(outside: AzureOutside) -> None:
+    """A repository whose branch takes no pushes any more, with what an earlier run has made."""
+    ensure_repository(outside)
+    commit(outside, an_order("generate", "run-0"), one="1")
+    outside.forge.protect(PROJECT)
+
+
+def request_of(made: Commit | None) -> PullRequest:
+    """The pull request that a commit waits in."""
+    assert made is not None
+    assert made.pull_request is not None
+    return made.pull_request
 
 
 def find(outside: AzureOutside, step: str, run: str = "run-1") -> Commit | None:
@@ -270,18 +277,14 @@ def test_another_machine_sees_the_same_conflicts(outside: AzureOutside) -> None:
 def test_where_a_branch_takes_no_pushes_a_run_has_one_pull_request(
     outside: AzureOutside, forge: Forge
 ) -> None:
-    ensure_repository(outside)
-    commit(outside, an_order("generate", "run-0"), one="1")
-    forge.protect(PROJECT)
+    protected(outside)
     made = commit(outside, an_order("generate"), two="2")
-    assert made.pull_request is not None
-    assert made.pull_request.created
-    assert (made.pull_request.branch, made.pull_request.target) == ("factory/run-1", "main")
+    request = request_of(made)
+    assert (request.created, request.branch, request.target) == (True, "factory/run-1", "main")
     more = commit(outside, an_order("apply", follows=("generate",)), two="22")
-    assert more.pull_request is not None
-    assert more.pull_request.id == made.pull_request.id
-    (asked,) = forge.pull_requests(PROJECT)
-    assert "Factory-Effect: run-1" in asked["description"]
+    assert request_of(more).id == request.id
+    (only,) = forge.pull_requests(PROJECT)
+    assert "Factory-Effect: run-1" in only["description"]
     assert contents(outside) == {"one": "1"}
     again = commit(outside.elsewhere(), an_order("generate"), two="2")
     assert (again.sha, again.created) == (made.sha, False)
@@ -294,12 +297,9 @@ def test_where_a_branch_takes_no_pushes_a_run_has_one_pull_request(
 def test_what_was_merged_is_found_by_its_pull_request_and_more_gets_another(
     outside: AzureOutside, forge: Forge, strategy: str
 ) -> None:
-    ensure_repository(outside)
-    commit(outside, an_order("generate", "run-0"), one="1")
-    forge.protect(PROJECT)
+    protected(outside)
     made = commit(outside, an_order("generate"), two="2")
-    assert made.pull_request is not None
-    forge.complete_pull_request(int(made.pull_request.id), strategy, deletes_branch=True)
+    forge.complete_pull_request(int(request_of(made).id), strategy, deletes_branch=True)
     found = find(outside.elsewhere(), "generate")
     assert found is not None
     assert found.sha == made.sha
@@ -308,28 +308,19 @@ def test_what_was_merged_is_found_by_its_pull_request_and_more_gets_another(
     assert not commit(outside, an_order("generate"), two="2").created
     more = commit(outside, an_order("apply", follows=("generate",)), three="3")
     assert more.created
-    assert more.pull_request is not None
-    assert more.pull_request.id != made.pull_request.id
+    assert request_of(more).id != request_of(made).id
     assert contents(outside) == {"one": "1", "two": "2"}
     # A later run adopts it, though a person has merged.
     assert not ensure_repository(outside, run="run-2").created
 
 
-def test_a_pull_request_that_was_abandoned_is_not_gone_round(
-    outside: AzureOutside, forge: Forge
-) -> None:
-    ensure_repository(outside)
-    commit(outside, an_order("generate", "run-0"), one="1")
-    forge.protect(PROJECT)
+def test_a_pull_request_that_was_abandoned_is_not_gone_round(outside: AzureOutside) -> None:
+    protected(outside)
     made = commit(outside, an_order("generate"), two="2")
-    assert made.pull_request is not None
     delivery = AzureDevOpsDelivery(AzureDevOpsClient(outside.access))
-    delivery.abandon_pull_request("acme", "shop", "orders", made.pull_request.id)
+    delivery.abandon_pull_request("acme", "shop", "orders", request_of(made).id)
     assert find(outside, "apply") is None
-    found = find(outside, "generate")
-    assert found is not None
-    assert found.pull_request is not None
-    assert found.pull_request.status is PullRequestStatus.ABANDONED
+    assert request_of(find(outside, "generate")).status is PullRequestStatus.ABANDONED
     with pytest.raises(HostRejectedError, match="was abandoned"):
         commit(outside, an_order("apply"), three="3")
 
@@ -337,29 +328,20 @@ def test_a_pull_request_that_was_abandoned_is_not_gone_round(
 def test_what_was_squashed_is_left_for_people_to_take_back(
     outside: AzureOutside, forge: Forge
 ) -> None:
-    ensure_repository(outside)
-    commit(outside, an_order("generate", "run-0"), one="1")
-    forge.protect(PROJECT)
+    protected(outside)
     made = commit(outside, an_order("generate"), two="2")
-    assert made.pull_request is not None
-    forge.complete_pull_request(int(made.pull_request.id), "squash")
+    forge.complete_pull_request(int(request_of(made).id), "squash")
     with pytest.raises(RepositoryChangedError, match="two stands"):
         outside.host.revert_commit("acme", an_order("undo", "run-1u"), made.sha)
     assert contents(outside) == {"one": "1", "two": "2"}
 
 
-def test_a_commit_that_waits_is_taken_back_where_it_waits(
-    outside: AzureOutside, forge: Forge
-) -> None:
-    ensure_repository(outside)
-    commit(outside, an_order("generate", "run-0"), one="1")
-    forge.protect(PROJECT)
+def test_a_commit_that_waits_is_taken_back_where_it_waits(outside: AzureOutside) -> None:
+    protected(outside)
     made = commit(outside, an_order("generate"), two="2")
     taken = outside.host.revert_commit("acme", an_order("undo", "run-1u"), made.sha)
     assert taken is not None
-    assert taken.pull_request is not None
-    assert made.pull_request is not None
-    assert taken.pull_request.id == made.pull_request.id
+    assert request_of(taken).id == request_of(made).id
     again = outside.host.revert_commit("acme", an_order("undo", "run-1u"), made.sha)
     assert again is not None
     assert (again.sha, again.created) == (taken.sha, False)

@@ -6,9 +6,7 @@ import gzip
 import json
 import socket
 import threading
-from collections.abc import Generator
 from http.server import BaseHTTPRequestHandler
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,34 +16,15 @@ from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.jobs.http_answer import TEXT_LENGTH
-from factory_runtime.run_store import SqlRunStore
 from factory_runtime.services.attempt import AnotherAttempt
 from factory_runtime.services.run_attempt import fail_attempt, publish_attempt
 from tests.builders import NOON, TENANT
-from tests.data_server import DataServer, data_server
+from tests.data_server import DataServer
 from tests.order_service import OrderService
 from tests.requesting import STEP, begin, call, error, ledger, may_send_to, outputs
 from tests.small_factory import SmallFactory
 
 ELSEWHERE = "http://169.254.169.254/latest/meta-data/"
-
-
-@pytest.fixture
-def server() -> Generator[DataServer]:
-    with data_server() as running:
-        yield running
-
-
-@pytest.fixture
-def service(server: DataServer) -> OrderService:
-    return OrderService(server)
-
-
-@pytest.fixture
-def factory(tmp_path: Path, sqlite_store: SqlRunStore, server: DataServer) -> SmallFactory:
-    small = SmallFactory(tmp_path / "templates", sqlite_store)
-    may_send_to(small, server.host)
-    return small
 
 
 # what is sent, and what comes of it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from factory_runtime.domain.job import JobStatus
 from factory_runtime.domain.records import EffectStatus
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.hosts.in_memory import InMemoryGitHost
-from factory_runtime.run_store import SqlRunStore
 from factory_runtime.services.attempt import AnotherAttempt
 from factory_runtime.services.run_attempt import publish_attempt
 from factory_runtime.services.settle_effects import EffectSettler
@@ -29,24 +27,6 @@ from tests.surfaces import forms_of, rows_of
 
 ORDER: dict[str, Any] = {"method": "POST", "body": {"cake": "Sacher"}}
 LENT: dict[str, Any] = {"credentials": "block:shop"}
-
-
-@pytest.fixture
-def server() -> Generator[DataServer]:
-    with data_server() as running:
-        yield running
-
-
-@pytest.fixture
-def service(server: DataServer) -> OrderService:
-    return OrderService(server)
-
-
-@pytest.fixture
-def factory(tmp_path: Path, sqlite_store: SqlRunStore, server: DataServer) -> SmallFactory:
-    small = SmallFactory(tmp_path / "templates", sqlite_store)
-    may_send_to(small, server.host)
-    return small
 
 
 def posts(service: OrderService) -> int:
