@@ -324,7 +324,8 @@ from factory_runtime.services.children import Children
 
 children = Children()
 children.start({nap.command})
-(guard,) = [p for p in psutil.Process().children() if p.cmdline()[-2:] != {nap.command}]
+# By its own words: a child is called as this is until it has become its program.
+(guard,) = [p for p in psutil.Process().children() if "{Children.__module__}" in p.cmdline()]
 guard.kill()
 guard.wait()
 children.start({nap.command})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -193,7 +194,8 @@ def test_who_stops_forgetting_is_told_that_it_goes_on(
 
     words = ("memory", "forget", "--project", "shop", "--yes")
     with monkeypatch.context() as patch:
-        patch.setattr(forget_memory.time, "sleep", stop)
+        # Its sleep alone: threads that another test left behind sleep too.
+        patch.setattr(forget_memory, "time", SimpleNamespace(sleep=stop))
         said = learned(*words)
     assert (said.code, "the next sweep forgets the rest" in said.out) == (1, True)
     said = learned(*words, "--json")
