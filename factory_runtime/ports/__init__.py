@@ -71,7 +71,8 @@ from factory_runtime.ports.queue_records import (
     WaitingRun,
 )
 from factory_runtime.ports.routed_jobs import RoutedJobRecords
-from factory_runtime.ports.run_store import Page, RunFilter, RunStore, RunTransaction
+from factory_runtime.ports.run_records import Page, RunFilter
+from factory_runtime.ports.run_store import RunStore, RunTransaction
 from factory_runtime.ports.template_repository import FetchedTemplate, TemplateRepository
 from factory_runtime.ports.webhook_records import WebhookRecords
 

@@ -46,7 +46,7 @@ from factory_runtime.run_store.tables import (
 
 
 class Ledgers:
-    """Everything of ``ports.RunTransaction`` that is neither run nor job."""
+    """``ports.ledger_records``: everything of a transaction that is neither run nor job."""
 
     def __init__(self, rows: TenantRows) -> None:
         self._rows = rows
