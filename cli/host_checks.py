@@ -68,8 +68,13 @@ def _look_at_all(door: StoreDoor, elsewhere: Mapping[str, str]) -> Mapping[str, 
 
 
 def _look(door: StoreDoor, tenant: str, choice: str) -> Check:
+    from factory_runtime.ports import Inspectable
+
+    host = door.runtime.host
+    if not isinstance(host, Inspectable):
+        return Check(choice, "ok", choice)
     try:
-        found = door.runtime.host.inspect(tenant, door.settings.project)
+        found = host.inspect(tenant, door.settings.project)
     except FactoryError as error:
         return Check(choice, "fail", one_line(f"{choice}: {error}"), error.hint or "")
     except Exception as error:

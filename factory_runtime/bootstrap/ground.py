@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from factory_runtime.bootstrap.artifact_storage import open_artifact_storage
 from factory_runtime.domain.errors import StorageFullError
-from factory_runtime.ports import ArtifactStorage, Clock, JobType, RunStore
+from factory_runtime.ports import ArtifactStorage, Clock, GitHost, JobType, RunStore
 from factory_runtime.settings import Settings
 
 if TYPE_CHECKING:
     from factory_runtime.domain.run import Run
-    from factory_runtime.hosts.chosen import ChosenHosts
     from factory_runtime.hosts.opening import OpenedHost
     from factory_runtime.services.policy import PolicyBook
     from factory_runtime.services.secret_box import SecretBox
@@ -75,7 +74,7 @@ class Ground:
         return SparingStorage(self.bare_storage, self.find_store)
 
     @cached_property
-    def host(self) -> ChosenHosts:
+    def host(self) -> GitHost:
         from factory_runtime.hosts.chosen import ChosenHosts
         from factory_runtime.hosts.local import LocalGitHost
 

@@ -129,7 +129,6 @@ class ChosenHosts:
         return host.copies_of(tenant_id, project_id)
 
     def inspect(self, tenant_id: str, project_id: str) -> HostFindings | None:
-        """As ``Inspectable``; None of a host at which there is nothing to see."""
         host = self._of(tenant_id)
         return host.inspect(tenant_id, project_id) if isinstance(host, Inspectable) else None
 

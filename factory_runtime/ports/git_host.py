@@ -220,6 +220,11 @@ class HostFindings:
 class Inspectable(Protocol):
     """A host of which it can be seen, without a change to it, what we may do there."""
 
-    def inspect(self, tenant_id: str, project_id: str) -> HostFindings:
-        """Raises HostBusyError: it does not answer; HostRejectedError: we are nobody there."""
+    def inspect(self, tenant_id: str, project_id: str) -> HostFindings | None:
+        """None where there is nothing to see.
+
+        Raises:
+            HostBusyError: it does not answer.
+            HostRejectedError: we are nobody there.
+        """
         ...
