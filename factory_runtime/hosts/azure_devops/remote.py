@@ -140,12 +140,17 @@ def _environment(url: str, authorization: str, no_authorities: Path) -> dict[str
     }
     ours = {
         "GIT_ASKPASS": "",
-        # Certificates of the machine's own choice where it has made one, as for REST.
-        "GIT_SSL_CAINFO": os.environ.get("SSL_CERT_FILE") or certifi.where(),
-        "GIT_SSL_CAPATH": os.environ.get("SSL_CERT_DIR") or str(no_authorities),
+        **_authorities(no_authorities),
         **(_proxies() if scheme == "https" else {}),
     }
     return {**clean_environment(settings), **ours}
+
+
+def _authorities(none: Path) -> Mapping[str, str]:
+    """Certificates of the machine's own choice where it has made one, as for REST."""
+    file, folder = os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR")
+    chosen = folder if folder and not file else str(none)
+    return {"GIT_SSL_CAINFO": file or certifi.where(), "GIT_SSL_CAPATH": chosen}
 
 
 def _proxies() -> Mapping[str, str]:
