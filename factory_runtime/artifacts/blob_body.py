@@ -7,9 +7,10 @@ import io
 import secrets
 import tempfile
 from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, TypeVar
 
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
@@ -19,8 +20,10 @@ from factory_runtime.ports import StoredBody
 BLOCK = 8 * 1024 * 1024
 """Bytes that are sent in one request."""
 
-_CHUNK = 256 * 1024
-"""Bytes that stay near the processor, for all that is worked out of them."""
+_CHUNK = 1024 * 1024
+"""Bytes that are read ahead of the digest, and sealed meanwhile."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,17 +87,36 @@ def read_body(source: BinaryIO | bytes) -> Generator[Body]:
 def _read_through(source: IO[bytes], kept: IO[bytes], start: int) -> Body:
     sha256, size, key = hashlib.sha256(), 0, secrets.token_bytes(32)
     blocks: list[Block] = []
+    for piece, seal in _ahead(_sealed(source, kept, key)):
+        sha256.update(piece)
+        size += len(piece)
+        if seal is not None:
+            blocks.append(Block(sha256.hexdigest(), seal))
+    return Body(StoredBody(sha256.hexdigest(), size), kept, start, tuple(blocks), key)
+
+
+def _sealed(source: IO[bytes], kept: IO[bytes], key: bytes) -> Iterator[tuple[bytes, bytes | None]]:
+    """The pieces, and nothing but its seal at the end of each block."""
     while True:
-        before, seal = size, Poly1305(key)
+        size, seal = 0, Poly1305(key)
         for piece in _pieces(source, _CHUNK):
-            sha256.update(piece)
             seal.update(piece)
             size += len(piece)
             if kept is not source:
                 kept.write(piece)
-        if size == before:
-            return Body(StoredBody(sha256.hexdigest(), size), kept, start, tuple(blocks), key)
-        blocks.append(Block(sha256.hexdigest(), seal.finalize()))
+            yield piece, None
+        if size == 0:
+            return
+        yield b"", seal.finalize()
+
+
+def _ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same: each is made in a thread while the one before it is used."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = thread.submit(next, items, None)
+            yield item
 
 
 def _pieces(file: IO[bytes], at_most: int) -> Iterator[bytes]:
