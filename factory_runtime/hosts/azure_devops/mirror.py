@@ -84,8 +84,10 @@ def open_mirror(place: Path, client: AzureDevOpsClient, url: str) -> Generator[M
         HostBusyError: another process holds it, or has let go of it, or it was damaged.
     """
     with disk_errors(place), ExitStack() as stack:
+        is_there = place.exists()  # asked first: another may just be making it
         if not (place / "config").is_file() or not (place / LOCK_FOLDER).is_dir():
-            shutil.rmtree(place, ignore_errors=True)
+            if is_there:
+                shutil.rmtree(place, ignore_errors=True)
             create_repository(place, {}, "A copy, which may be removed at any time")
         try:
             lock = stack.enter_context(repository_lock(place))

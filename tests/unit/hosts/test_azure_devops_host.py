@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +19,7 @@ from factory_runtime.domain.errors import (
 )
 from factory_runtime.domain.secrets import Secrets
 from factory_runtime.domain.tree import TreeFile
-from factory_runtime.hosts.azure_devops import open_azure_devops, opening
+from factory_runtime.hosts.azure_devops import mirror, open_azure_devops, opening
 from factory_runtime.hosts.azure_devops.access import Tokens, personal_token
 from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient
 from factory_runtime.hosts.azure_devops.delivery import AzureDevOpsDelivery
@@ -183,6 +184,17 @@ def test_a_good_answer_that_asks_us_to_wait_holds_git_back_too(
 
 
 # --- the copy
+
+
+def test_one_that_another_job_is_just_making_is_not_removed(
+    outside: AzureOutside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def remove(place: Path, *, ignore_errors: bool) -> None:
+        pytest.fail(f"{place} was not there when it was looked for")
+
+    ensure_repository(outside)
+    monkeypatch.setattr(mirror, "shutil", SimpleNamespace(rmtree=remove))
+    assert commit(outside.elsewhere(), an_order("generate"), one="1").created
 
 
 def test_what_it_knows_of_its_own_pushes_is_not_fetched(
