@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO, BinaryIO, TypeVar
+from typing import IO, BinaryIO
 
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
@@ -23,7 +23,7 @@ BLOCK = 8 * 1024 * 1024
 _CHUNK = 1024 * 1024
 """Bytes that are read ahead of the digest, and sealed meanwhile."""
 
-T = TypeVar("T")
+_Piece = tuple[bytes, bytes | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,8 @@ class Block:
     """What the first reading has found of one.
 
     Attributes:
-        name: the digest of all up to its end, which no other content has.
+        name: made of the digest of all up to its end, and of its size: another block that ends
+            there, of another release's size, has another name.
         seal: tells whether it is the same when it is read again. It costs a fifth of a digest, and
             nobody can make another content that has it who does not know the key of the body.
     """
@@ -85,17 +86,23 @@ def read_body(source: BinaryIO | bytes) -> Generator[Body]:
 
 
 def _read_through(source: IO[bytes], kept: IO[bytes], start: int) -> Body:
-    sha256, size, key = hashlib.sha256(), 0, secrets.token_bytes(32)
+    sha256, size, end, key = hashlib.sha256(), 0, 0, secrets.token_bytes(32)
     blocks: list[Block] = []
     for piece, seal in _ahead(_sealed(source, kept, key)):
         sha256.update(piece)
         size += len(piece)
         if seal is not None:
-            blocks.append(Block(sha256.hexdigest(), seal))
+            blocks.append(Block(_name(sha256.hexdigest(), size - end), seal))
+            end = size
     return Body(StoredBody(sha256.hexdigest(), size), kept, start, tuple(blocks), key)
 
 
-def _sealed(source: IO[bytes], kept: IO[bytes], key: bytes) -> Iterator[tuple[bytes, bytes | None]]:
+def _name(digest: str, size: int) -> str:
+    """All names of a blob's blocks are of one length, or the service refuses them."""
+    return hashlib.sha256(f"{size}:{digest}".encode()).hexdigest()
+
+
+def _sealed(source: IO[bytes], kept: IO[bytes], key: bytes) -> Iterator[_Piece]:
     """The pieces, and nothing but its seal at the end of each block."""
     while True:
         size, seal = 0, Poly1305(key)
@@ -110,13 +117,20 @@ def _sealed(source: IO[bytes], kept: IO[bytes], key: bytes) -> Iterator[tuple[by
         yield b"", seal.finalize()
 
 
-def _ahead(items: Iterator[T]) -> Iterator[T]:
-    """The same: each is made in a thread while the one before it is used."""
+def _ahead(items: Iterator[_Piece]) -> Iterator[_Piece]:
+    """The same: behind the first block, each is made in a thread while the one before is used."""
+    for item in items:
+        yield item
+        if item[1] is not None:
+            break
+    item = next(items, None)
+    if item is None:
+        return  # as of most bodies: no thread was needed
     with ThreadPoolExecutor(1) as thread:
-        coming = thread.submit(next, items, None)
-        while (item := coming.result()) is not None:
+        while item is not None:
             coming = thread.submit(next, items, None)
             yield item
+            item = coming.result()
 
 
 def _pieces(file: IO[bytes], at_most: int) -> Iterator[bytes]:

@@ -14,7 +14,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
+from factory_runtime.artifacts import blob_body
 from factory_runtime.artifacts.blob import BlobArtifactStorage, container_of
-from factory_runtime.artifacts.blob_body import BLOCK
+from factory_runtime.artifacts.blob_body import BLOCK, Body
 from factory_runtime.artifacts.blob_place import PIECE, BlobPlace
 from factory_runtime.artifacts.blob_stream import AHEAD
 from factory_runtime.bootstrap import open_runtime
@@ -226,6 +227,26 @@ def test_an_upload_that_is_killed_is_gone_on_with_by_the_next(
     assert storage.put("acme", io.BytesIO(bytes(size))).digest == digest
     assert 0 < line.count(STAGE) - before <= 12 - len(left)
     assert storage.verify("acme", digest)
+
+
+def test_what_an_upload_with_smaller_blocks_has_left_is_not_taken_for_ours(
+    place: BlobPlace, storage: BlobArtifactStorage, monkeypatch: pytest.MonkeyPatch
+):
+    body = os.urandom(2 * BLOCK)
+    storage.put("acme", b"there is a container now")
+    with monkeypatch.context() as before, read_body_of(body, BLOCK // 2, before) as smaller:
+        blob = blob_of(place, smaller.stored.digest)
+        for name, content in smaller.read():
+            blob.stage_block(name, content)
+    assert storage.read("acme", storage.put("acme", body).digest) == body
+
+
+@contextmanager
+def read_body_of(body: bytes, block: int, patch: pytest.MonkeyPatch) -> Generator[Body]:
+    """As another release reads it, whose blocks were of another size."""
+    patch.setattr(blob_body, "BLOCK", block)
+    with blob_body.read_body(body) as read:
+        yield read
 
 
 @pytest.mark.parametrize("mebibytes", [64, pytest.param(2048, marks=pytest.mark.soak)])
