@@ -60,7 +60,9 @@ def blob_errors(container: str) -> Generator[None]:
         ) from exc
     except azure.HttpResponseError as exc:
         status = exc.status_code
-        if status in (401, 403) or code_of(exc) in _WHAT_TO_DO:
+        # An identity that is not accepted has no status: Entra refuses it, and not the storage.
+        is_nobody = isinstance(exc, azure.ClientAuthenticationError)
+        if is_nobody or status in (401, 403) or code_of(exc) in _WHAT_TO_DO:
             raise _refused(container, exc) from exc
         if status == 507:
             raise StorageFullError(

@@ -7,9 +7,12 @@ from collections.abc import Generator
 from urllib.parse import urlsplit
 
 import pytest
+from azure.core.exceptions import ClientAuthenticationError
+from azure.identity import CredentialUnavailableError
 
 from factory_runtime.artifacts.blob import BlobArtifactStorage
 from factory_runtime.artifacts.blob_body import BLOCK
+from factory_runtime.artifacts.blob_errors import blob_errors
 from factory_runtime.domain.errors import (
     PermanentError,
     StorageAwayError,
@@ -141,3 +144,10 @@ def test_who_reads_from_an_account_that_is_disabled_is_not_told_that_it_is_gone(
             look("acme", stored.digest)
     accept(account)
     assert storage.read("acme", stored.digest) == BODY
+
+
+@pytest.mark.parametrize("kind", [ClientAuthenticationError, CredentialUnavailableError])
+def test_an_identity_that_is_none_is_told_at_once(kind: type[ClientAuthenticationError]):
+    """Entra refuses it, so that there is no answer of the storage's."""
+    with pytest.raises(PermanentError, match="refuses us"), blob_errors("factory-acme"):
+        raise kind("AADSTS7000215: Invalid client secret provided")
