@@ -148,6 +148,7 @@ def begin_walk(engine: Engine, tenant_id: str, run_id: str, flow_run_id: str) ->
     Raises:
         ConflictError: another flow run or another living process executes it, or it has no slot.
         CorruptArtifactError: its plan, or what a job gave, is gone or damaged.
+        PolicyUnavailableError: nobody can tell now which git host it is to keep.
     """
     holder = new_id(engine.worker)
     git_host = choice_for(engine.host, tenant_id)

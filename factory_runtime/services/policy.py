@@ -150,14 +150,15 @@ class PolicyBook:
         return combined_shared_memory(_whole(self._recent(tenant_id)).policies)
 
     def git_host_of(self, tenant_id: str) -> str | None:
-        """Where its repositories are made, where a policy says so; some seconds old at most.
+        """Where its repositories are made, where a policy says so, as it stands now.
 
-        Of a file and the table, the file's counts.
+        A run keeps what is said as it begins. Of a file and the table, the file's counts. Reads the
+        run store: call it outside of transactions.
 
         Raises:
             PolicyUnavailableError: a policy is broken and none was read before.
         """
-        policies = _whole(self._recent(tenant_id)).policies
+        policies = _whole(self._anew(tenant_id)).policies
         return next((one.git_host for one in policies if one.git_host is not None), None)
 
     def tenants(self) -> tuple[str, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from factory_runtime.domain.errors import TransientError
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import ChoiceOfHosts, GitHost
 
@@ -15,10 +14,10 @@ def host_of(host: GitHost, run: Run) -> GitHost:
 
 
 def choice_for(host: GitHost, tenant_id: str) -> str | None:
-    """What a run that begins is to keep; None where nobody can tell now, or there is no choice."""
-    if not isinstance(host, ChoiceOfHosts):
-        return None
-    try:
-        return host.choice_of(tenant_id)
-    except TransientError:
-        return None  # its jobs will ask again, and wait for an answer
+    """What a run that begins is to keep; None where there is no choice.
+
+    Raises:
+        PolicyUnavailableError: nobody can tell now. A run that began somewhere would be undone
+            elsewhere.
+    """
+    return host.choice_of(tenant_id) if isinstance(host, ChoiceOfHosts) else None

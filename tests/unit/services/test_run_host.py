@@ -85,12 +85,11 @@ def test_what_was_begun_is_looked_for_where_it_was(
     assert factory.ledger(run)["generate repository"] is EffectStatus.CONFIRMED
 
 
-def test_a_policy_that_cannot_be_read_leaves_the_host_open(factory: MovingFactory) -> None:
+def test_a_run_does_not_begin_while_nobody_can_tell_where(factory: MovingFactory) -> None:
     factory.template(SERVICE)
-    run = factory.request()
+    run = factory.admit(factory.request())
     factory.is_broken = True
-    walk = factory.took(run)
-    assert factory.run(run).git_host is None
+    with pytest.raises(PolicyUnavailableError):
+        factory.took(run)
     factory.is_broken = False
-    assert factory.drive(walk).status is RunStatus.SUCCEEDED
-    assert factory.has(factory.here)
+    assert factory.walk(run).git_host == "local"
