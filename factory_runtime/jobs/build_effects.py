@@ -81,8 +81,10 @@ def probe_build(host: GitHost, effect: Effect) -> str | None:
 
 def build_under_way(host: GitHost, effect: Effect) -> Mapping[str, Any] | None:
     """Where its end is seen; None where it has ended, or does not carry our key (any more)."""
+    if not effect.kind.startswith("build"):
+        return None  # nothing of it goes on, whether the host can be asked or not
     place = probed_delivery(host, effect, "project_id", "pipeline_id", "number")
-    if place is None or not effect.kind.startswith("build"):
+    if place is None:
         return None
     delivery, (project_id, pipeline_id, number) = place
     key = build_key(effect.effect_key, int(number))

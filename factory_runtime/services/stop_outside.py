@@ -76,10 +76,16 @@ class OutsideStopper:
     def _end(self, effect: Effect, job_type: Stopping, begun: bool) -> None:
         try:
             made = self._made(effect, job_type)
-            under_way = None if made is None else job_type.under_way(self.host, made)
         except (PermanentError, InputError, NotFoundError):
-            return  # nobody can tell, and asking again would not help
-        if made is None or (under_way is None and not begun):
+            return  # whether it was done at all: it stays intended
+        if made is None:
+            return
+        try:
+            under_way = job_type.under_way(self.host, made)
+        except (PermanentError, InputError, NotFoundError) as error:
+            self._leave_to_people(str(error), made)
+            return
+        if under_way is None and not begun:
             return
         end = _end_of(made, under_way or {}, self.clock)
         if under_way is not None:
@@ -89,7 +95,7 @@ class OutsideStopper:
             try:
                 job_type.stop(self.host, made)
             except (PermanentError, InputError, NotFoundError) as error:
-                self._leave_to_people(made, end, str(error))
+                self._leave_to_people(str(error), made, end)
                 return
         self._confirm(end, made.reference or "")
 
@@ -108,13 +114,14 @@ class OutsideStopper:
             tx.lock_run(effect.run_id)
             tx.confirm_effect(effect.effect_key, effect.kind, reference, self.clock.now())
 
-    def _leave_to_people(self, made: Effect, end: Effect, why: str) -> None:
-        now = self.clock.now()
-        fates = ((made, EffectStatus.ORPHANED), (end, EffectStatus.UNDONE))
+    def _leave_to_people(self, why: str, made: Effect, end: Effect | None = None) -> None:
+        now, reason = self.clock.now(), f"its end was refused: {why}"
+        fates = [(made, EffectStatus.ORPHANED)]
+        if end is not None:
+            fates.append((end, EffectStatus.UNDONE))
         with self.store.begin(made.tenant_id) as tx:
             tx.lock_run(made.run_id)
             for one, status in fates:
-                reason = f"its end was refused: {why}"
                 tx.settle_effect(one.effect_key, one.kind, status, now, reason=reason)
 
 

@@ -171,6 +171,20 @@ def test_where_its_end_is_refused_people_are_told(
     assert factory.messages(STOP_OUTSIDE) == []
 
 
+def test_where_nobody_may_even_look_people_are_told(
+    factory: OfferingFactory, monkeypatch: pytest.MonkeyPatch
+):
+    run = cancelled(factory)
+    refusal = HostRejectedError("View builds is missing")
+    monkeypatch.setattr(factory.offer, "find_build", _refusing(refusal))
+    factory.tidy()
+    effects = {one.kind: one for one in factory.effects(run)}
+    assert effects["build"].status is EffectStatus.ORPHANED
+    assert "View builds is missing" in str(effects["build"].reason)
+    assert effects["pipeline"].status is EffectStatus.CONFIRMED
+    assert build_of(factory).status is BuildStatus.RUNNING
+
+
 def test_undone_as_well_it_is_cancelled_once(
     factory: OfferingFactory, monkeypatch: pytest.MonkeyPatch
 ):
@@ -190,6 +204,13 @@ def test_a_run_that_fails_leaves_its_build_alone(factory: OfferingFactory):
     end_run(factory.store, factory.clock, TENANT, run.id, RunStatus.FAILED, "no more")
     factory.tidy()
     assert build_of(factory).status is BuildStatus.RUNNING
+
+
+def _refusing(error: Exception) -> Callable[..., None]:
+    def refuse(*_named: str, **_how: object) -> None:
+        raise error
+
+    return refuse
 
 
 def _raising(error: Exception) -> Callable[..., None]:
