@@ -72,7 +72,9 @@ api --request PATCH "$repositories/$id?$version" --data "{\"name\": \"$NAME\"}"
 api "$repositories/$id/annotatedtags/$(git rev-parse origin)?$version"
 for commit in $commits; do
     api "$repositories/$NAME?$version"
-    api "$repositories/$id/refs?$version"
+    api "$repositories/$id/refs?$version&filter=tags/factory/origin"
+    api "$repositories/$id/refs?$version&filter=tags/"
+    api "$repositories/$id/refs?$version&filter=heads/"
     api "$repositories/$id/pullrequests?$version&searchCriteria.status=all&searchCriteria.sourceRefName=refs/heads/factory/run"
     hub push --quiet "$URL/$PROJECT/_git/$id" "$commit:refs/heads/main"
 done

@@ -8,7 +8,7 @@ make one, and nobody ever finds one of ours unmarked.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +19,7 @@ from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient
 from factory_runtime.hosts.azure_devops.errors import MissingError, TakenError, TurnedDownError
 from factory_runtime.hosts.azure_devops.mirror import Mirror, open_mirror
 from factory_runtime.hosts.azure_devops.origin import (
+    ORIGIN,
     ORIGIN_REF,
     Origin,
     read_origin,
@@ -33,15 +34,10 @@ from factory_runtime.hosts.orders import taken
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A repository as the host has it, and its mark.
-
-    Attributes:
-        refs: its branches and tags, by their whole names, and where they were at.
-    """
+    """A repository as the host has it, and its mark."""
 
     hosted: HostedRepository
     origin: Origin | None
-    refs: Mapping[str, str]
 
 
 class Place:
@@ -99,7 +95,8 @@ class Place:
 
     def is_begun(self, found: Found) -> bool:
         """Whether it was only just begun: there is nothing in it yet, not even a mark."""
-        return not self.is_named(found) and found.origin is None and not found.refs
+        is_bare = not self.is_named(found) and found.origin is None
+        return is_bare and not self.repositories.refs(found.hosted.id)
 
     def make(self, wanted: Origin) -> Found | None:
         """Go as far as the name, from wherever somebody was killed; None: look again.
@@ -163,10 +160,9 @@ class Place:
         """Have the copy know what the host has.
 
         It mostly does, since it knows of our own pushes, and two requests are much less than a
-        fetch. Found before the copy was free, ``refs`` may be what they were before such a push.
+        fetch.
         """
-        kept = mirror.refs()
-        if kept != found.refs and kept != self.repositories.refs(found.hosted.id):
+        if mirror.refs() != self.repositories.refs(found.hosted.id):
             mirror.remote.fetch()
 
     def _marked(self, hosted: HostedRepository) -> Found:
@@ -175,10 +171,9 @@ class Place:
                 f"the repository {self.project_id}/{self.name} is disabled",
                 hint="enable it in the settings of its project",
             )
-        refs = self.repositories.refs(hosted.id)
-        mark = refs.get(ORIGIN_REF)
+        mark = self.repositories.tags(hosted.id, ORIGIN).get(ORIGIN_REF)
         message = None if mark is None else self.repositories.tag_message(hosted.id, mark)
-        return Found(hosted, None if message is None else read_origin(message), refs)
+        return Found(hosted, None if message is None else read_origin(message))
 
     def _mark(self, hosted: HostedRepository, wanted: Origin) -> Found:
         """Mark it; as another's, where that one was faster."""
@@ -188,7 +183,7 @@ class Place:
                 mirror.push(tag, ORIGIN_REF, None)
             except BranchMovedError:
                 return self._marked(hosted)
-        return Found(hosted, wanted, {ORIGIN_REF: tag})
+        return Found(hosted, wanted)
 
 
 def refused(place: Place, why: str) -> RepositoryTakenError:

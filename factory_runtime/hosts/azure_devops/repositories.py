@@ -77,10 +77,16 @@ class Repositories:
 
     def refs(self, repository_id: str) -> dict[str, str]:
         """All branches and tags, by their whole names, and where they are at."""
-        found = self._client.list(_Ref, self._route(repository_id, "refs"))
-        return {
-            ref.name: ref.object_id for ref in found if ref.name.startswith((_HEADS, "refs/tags/"))
-        }
+        return {**self.tags(repository_id), **self._refs(repository_id, "heads/")}
+
+    def tags(self, repository_id: str, name: str = "") -> dict[str, str]:
+        """As ``refs``, of tags alone whose names begin so."""
+        return self._refs(repository_id, f"tags/{name}")
+
+    def _refs(self, repository_id: str, begin: str) -> dict[str, str]:
+        # Never of all: each pull request that there ever was has refs too.
+        found = self._client.list(_Ref, self._route(repository_id, "refs"), {"filter": begin})
+        return {ref.name: ref.object_id for ref in found}
 
     def tag_message(self, repository_id: str, tag_id: str) -> str | None:
         """What an annotated tag says; None where it is none."""
