@@ -45,7 +45,10 @@ def open_host(book: CredentialBook, tenant_id: str, choice: str, mirrors: Path) 
         case "azure-devops":
             from factory_runtime.hosts.azure_devops import open_azure_devops
 
-            host = open_azure_devops(found.fields, mirrors / tenant_id, secrets)
+            is_shared = found.tenants != frozenset({tenant_id})
+            host = open_azure_devops(
+                found.fields, mirrors / tenant_id, secrets, is_shared=is_shared
+            )
             return OpenedHost(host, secrets)
         case kind:
             raise InputError(

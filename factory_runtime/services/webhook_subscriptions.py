@@ -39,8 +39,8 @@ class WebhookSubscriber:
     ) -> Subscription:
         """Find or make it. What is asked and what came of it stand in the audit log.
 
-        Of one source, secret, project, event and repository there is one: a source that has
-        another secret by now is subscribed anew.
+        Of one source, secret, address, project, event and repository there is one: a source that
+        has another secret by now is subscribed anew.
 
         Raises:
             WebhookNotFoundError: no such source.
@@ -54,7 +54,7 @@ class WebhookSubscriber:
         project_id = wanted.project_id or source.project_id
         url = f"{address}{API_PREFIX}/webhooks/{source.id}"
         delivery = self._delivery_of(tenant_id)
-        parts = (source.id, project_id, wanted.event, wanted.repository or "")
+        parts = (source.id, project_id, wanted.event, wanted.repository or "", url)
         order = HookOrder(
             project_id=project_id,
             event=wanted.event,

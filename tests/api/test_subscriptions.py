@@ -97,14 +97,19 @@ def test_a_source_is_subscribed_once_and_anew_with_another_secret(
     assert offered.hooks() == [made["subscriptionId"]]
     other = admin.post(f"{HOOKS}/ado/subscribe", json={**ASKED, "repository": "orders"})
     assert len(offered.hooks()) == 2, other.text
+    elsewhere = {**ASKED, "url": "https://elsewhere.example.com"}
+    moved = admin.post(f"{HOOKS}/ado/subscribe", json=elsewhere).json()
+    told = offered.forge.world.hooks[moved["subscriptionId"]]["consumerInputs"]["url"]
+    assert told.startswith(moved["url"])
+    assert moved["url"].startswith("https://elsewhere.example.com")
     admin.post(f"{HOOKS}/ado/rotate", json={})
     admin.post(f"{HOOKS}/ado/subscribe", json=ASKED)
-    assert len(offered.hooks()) == 3
+    assert len(offered.hooks()) == 4
     inputs = [one["consumerInputs"] for one in offered.forge.hooks()]
-    assert inputs[0]["basicAuthPassword"] != inputs[2]["basicAuthPassword"]
+    assert inputs[0]["basicAuthPassword"] != inputs[3]["basicAuthPassword"]
     noted = admin.get("/api/v1/audit").json()["items"]
     actions = [one["action"] for one in noted if one["action"].startswith("webhook.subscribe")]
-    assert (actions.count("webhook.subscribe"), actions.count("webhook.subscribed")) == (5, 4)
+    assert (actions.count("webhook.subscribe"), actions.count("webhook.subscribed")) == (6, 5)
     for one in inputs:
         assert one["basicAuthPassword"] not in str(noted)
 

@@ -14,6 +14,10 @@ from factory_runtime.domain.errors import (
     InputError,
     TransientError,
 )
+from factory_runtime.hosts.azure_devops.access import AzureDevOps, personal_token
+from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient
+from factory_runtime.hosts.azure_devops.delivery import AzureDevOpsDelivery
+from factory_runtime.hosts.azure_devops.errors import TurnedDownError
 from factory_runtime.hosts.azure_devops.marks import mark_of
 from factory_runtime.ports import (
     BuildOrder,
@@ -233,6 +237,31 @@ def test_a_hook_tells_of_one_repository_and_shows_its_headers_to_nobody(
     assert told["consumerInputs"]["httpHeaders"] == "X-K:s"
     mark = mark_of("acme", KEY)
     assert told["consumerInputs"]["url"] == f"https://f.example/hook?a=1&factory_hook={mark}"
+
+
+def test_a_hook_that_the_host_has_disabled_is_not_taken_for_one(azure: AzureOffered) -> None:
+    made = azure.delivery.ensure_hook("acme", HOOK)
+    azure.forge.world.hooks[made]["status"] = "disabledBySystem"
+    with pytest.raises(TurnedDownError, match="disabledBySystem"):
+        azure.delivery.ensure_hook("acme", HOOK)
+
+
+@pytest.mark.parametrize(
+    ("projects", "is_refused"), [("{project}", True), ("{tenant}-{project}", False)]
+)
+def test_where_tenants_share_projects_nobody_is_told_of_them(
+    azure: AzureOffered, projects: str, is_refused: bool
+) -> None:
+    tokens = personal_token(azure.forge.add_token())
+    access = AzureDevOps(azure.forge.url, tokens, projects, is_shared=True)
+    azure.forge.add_project("acme-shop")
+    delivery = AzureDevOpsDelivery(AzureDevOpsClient(access))
+    order = replace(HOOK, repository=None)
+    if is_refused:
+        with pytest.raises(InputError, match="tenants share"):
+            delivery.ensure_hook("acme", order)
+    else:
+        assert delivery.ensure_hook("acme", order) in azure.forge.world.hooks
 
 
 def test_all_logs_of_a_build_are_one(azure: AzureOffered) -> None:

@@ -72,6 +72,7 @@ class AzureDevOps:
     Attributes:
         url: like ``https://dev.azure.com/acme``, or a collection's of a server.
         projects: what the project of ``{tenant}`` and ``{project}`` is called there.
+        is_shared: whether several tenants are here.
 
     Raises:
         InputError: it is no address of one, or the token would go in clear over a network.
@@ -80,6 +81,7 @@ class AzureDevOps:
     url: str
     tokens: Tokens = field(repr=False)
     projects: str = _PROJECTS
+    is_shared: bool = False
 
     def __post_init__(self) -> None:
         parts = urlsplit(self.url)
@@ -104,6 +106,11 @@ class AzureDevOps:
                 hint="like {project}, or {tenant}-{project} where tenants share an organisation",
             )
         object.__setattr__(self, "url", self.url.rstrip("/"))
+
+    @property
+    def keeps_tenants_apart(self) -> bool:
+        """Whether no two tenants have a project in common."""
+        return not self.is_shared or "{tenant}" in self.projects
 
     @property
     def name(self) -> str:

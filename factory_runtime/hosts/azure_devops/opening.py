@@ -24,7 +24,7 @@ from factory_runtime.hosts.azure_devops.vault import SCOPE, VaultToken
 
 
 def open_azure_devops(
-    fields: Mapping[str, Any], mirrors: Path, secrets: Secrets
+    fields: Mapping[str, Any], mirrors: Path, secrets: Secrets, *, is_shared: bool = False
 ) -> AzureDevOpsGitHost:
     """The host. Nothing is asked of it yet.
 
@@ -32,12 +32,14 @@ def open_azure_devops(
         fields: of a block ``factory-git-host``, secrets in the open.
         mirrors: folder for copies of repositories; it may be lost at any time.
         secrets: what nothing may say; tokens are added to it before they are used.
+        is_shared: whether several tenants may use the block.
 
     Raises:
         InputError: they do not say where it is, or who we are to it.
     """
     projects = str(fields.get("projects") or "{project}")
-    access = AzureDevOps(str(fields["url"]), _hidden(_tokens(fields), secrets), projects)
+    tokens = _hidden(_tokens(fields), secrets)
+    access = AzureDevOps(str(fields["url"]), tokens, projects, is_shared)
     client = AzureDevOpsClient(access)
     delivery = AzureDevOpsDelivery(client)
     return AzureDevOpsGitHost(client, mirrors, lambda: datetime.now(UTC), delivery)
