@@ -282,6 +282,8 @@ class Settings(BaseSettings):
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
             raise ValueError("is no address that others can open, like https://factory.example.com")
+        if info.field_name == "public_url" and (parts.query or parts.fragment):
+            raise ValueError("has a query or a fragment: like https://factory.example.com")
         if info.field_name == "run_page" and "{run}" not in url and "{flow_run}" not in url:
             raise ValueError("does not say which run: it has {run} or {flow_run} in it")
         return url.rstrip("/")

@@ -23,9 +23,8 @@ class RunPages:
     def of(self, run: Run) -> str | None:
         """The address; None where none is known, or not yet."""
         if self.page is None:
-            return (
-                None if self.public_url is None else f"{self.public_url}{API_PREFIX}/runs/{run.id}"
-            )
+            api = self.public_url and self.public_url.removesuffix(API_PREFIX)
+            return None if api is None else f"{api}{API_PREFIX}/runs/{run.id}"
         if "{flow_run}" in self.page and run.flow_run_id is None:
             return None
         return self.page.replace("{run}", run.id).replace("{flow_run}", run.flow_run_id or "")
