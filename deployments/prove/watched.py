@@ -19,6 +19,7 @@ from factory_runtime.domain.result import JobResult, RenderOrder, WaitUntil
 from factory_runtime.domain.template import JobTypeFacts
 from factory_runtime.ports import (
     ArtifactStorage,
+    ChoiceOfHosts,
     Embedder,
     FileTree,
     GitHost,
@@ -184,6 +185,11 @@ class WatchedHost:
             return self._watch.ask(_publishing.get(), noun, lambda: asked(*arguments, **named))
 
         return ask
+
+    def at(self, choice: str) -> GitHost:
+        """The one that a run keeps, watched as well."""
+        kept = cast(ChoiceOfHosts, self._host).at(choice)
+        return cast(GitHost, WatchedHost(kept, self._watch))
 
 
 class WatchedJobType:

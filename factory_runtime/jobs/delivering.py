@@ -19,7 +19,7 @@ def offered_by_host(context: JobContext) -> Delivery | None:
     """What the host offers this tenant; None, and a line for people, where that is nothing."""
     delivery = context.host.delivery_of(context.facts.tenant_id)
     if delivery is None:
-        context.log(f"nothing to do: the host {context.host.name} has repositories alone")
+        context.log("nothing to do: the tenant's git host has repositories alone")
     return delivery
 
 
