@@ -20,6 +20,7 @@ from factory_runtime.ports import RunFilter
 from tests.factory import FACTORY, Factory, git, until
 from tests.prefect_database import place_database
 from tests.recipes import COPIER, a_source, a_template
+from tests.renders import renders_below
 from tests.warm_cli import nursery
 
 pytestmark = pytest.mark.slow
@@ -228,10 +229,7 @@ def test_ctrl_c_cancels_the_run_leaves_no_child_and_a_second_try_works(
     ) as child:  # fmt: skip
         top = psutil.Process(child.pid)
 
-        def rendering() -> bool:
-            return any("render" in " ".join(p.cmdline()) for p in top.children(recursive=True))
-
-        until(rendering, "the render runs")
+        until(lambda: renders_below(top), "the render runs")
         below = top.children(recursive=True)
         os.killpg(child.pid, signal.SIGINT)
         out, err = child.communicate(timeout=60)

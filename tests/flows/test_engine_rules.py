@@ -20,6 +20,7 @@ from factory_runtime.ports import RunFilter
 from factory_runtime.services.end_run import cancel_run
 from tests.factory import Factory, git, until
 from tests.recipes import COPIER, a_layer, a_source, a_template
+from tests.renders import renders_below
 from tests.work_types import a_work_template, lines_of
 
 pytestmark = pytest.mark.slow
@@ -110,17 +111,13 @@ def test_a_cancelled_run_leaves_no_child_and_can_be_asked_for_again(factory: Fac
     assert factory.child is not None
     executor = psutil.Process(factory.child.pid)
 
-    def render_children() -> list[psutil.Process]:
-        return [p for p in executor.children(recursive=True)
-                if any("render" in word for word in p.cmdline())]  # fmt: skip
-
-    until(render_children, "the render runs")
+    until(lambda: renders_below(executor), "the render runs")
     cancel_run(factory.runtime.store, factory.runtime.clock, run.tenant_id, run.id, "tester")
     ended = factory.wait(run)
     assert ended.status is RunStatus.CANCELLED
     shown = f"/flow_runs/{ended.flow_run_id}"
     assert {job.status for job in factory.jobs(run).values()} == {JobStatus.CANCELLED}
-    until(lambda: not render_children(), "no child outlives its run", 5)
+    until(lambda: not renders_below(executor), "no child outlives its run", 5)
     until(
         lambda: factory.prefect("GET", shown)["state_type"] == "CANCELLED",
         "Prefect agrees",

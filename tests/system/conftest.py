@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from factory_runtime.bootstrap import Runtime, open_runtime
 from factory_runtime.run_store import SqlRunStore
 from tests.cli_home import Factory
+from tests.renders import Box, a_box
 from tests.system.microservice import SERVICES, render_service
 
 
@@ -18,6 +19,13 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Each of the microservices, rendered once; tests only read them."""
     root = tmp_path_factory.mktemp("services")
     return {name: render_service(root / name, inputs) for name, inputs in SERVICES.items()}
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    """A box to render in, of which nothing may be left."""
+    with a_box(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture

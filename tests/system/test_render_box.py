@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import io
-import os
-import signal
-import subprocess
-import sys
 import tarfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
-from factory_runtime.artifacts.local import LocalArtifactStorage
 from factory_runtime.domain.errors import (
     ArtifactNotFoundError,
-    CancelledError,
     CorruptArtifactError,
     FactoryError,
     HostileTemplateError,
@@ -32,114 +24,13 @@ from factory_runtime.domain.errors import (
     SecretLeakError,
 )
 from factory_runtime.domain.result import Layer, RenderOrder
-from factory_runtime.domain.tree import TreeFile, pack_folder, read_tree
-from factory_runtime.jobs.render.box import Rendered, RenderKilledError, render
+from factory_runtime.domain.tree import pack_folder
+from factory_runtime.jobs.render.box import render
 from factory_runtime.jobs.render.limits import RenderLimits
+from tests.renders import LIMITS, MIB, Box, Source
 from tests.surfaces import files_with
 
-MIB = 1024 * 1024
-LIMITS = RenderLimits(
-    wall=timedelta(seconds=60),
-    cpu=timedelta(seconds=20),
-    memory_bytes=512 * MIB,
-    size_bytes=8 * MIB,
-    files=200,
-    file_bytes=4 * MIB,
-)
 ANSWERS = {"{{ _copier_conf.answers_file }}.jinja": "{{ _copier_answers|to_nice_yaml }}"}
-Source = Mapping[str, str | bytes]
-
-
-@dataclass
-class Box:
-    """A storage, a scratch folder, and an outside that nothing may touch."""
-
-    root: Path
-    limits: RenderLimits = LIMITS
-    storage: LocalArtifactStorage = field(init=False)
-    sources: dict[str, str] = field(default_factory=dict[str, str])
-
-    def __post_init__(self) -> None:
-        self.storage = LocalArtifactStorage(self.root / "artifacts")
-        self.scratch.mkdir()
-        self.outside.mkdir()
-        (self.outside / "secret.txt").write_text("a secret")
-
-    @property
-    def scratch(self) -> Path:
-        return self.root / "scratch"
-
-    @property
-    def outside(self) -> Path:
-        return self.root / "outside"
-
-    def add(self, name: str, files: Source, links: Mapping[str, str] | None = None) -> str:
-        """Pack a source as accepting a run does; scripts in it are executable."""
-        with io.BytesIO() as body:
-            folder = self.root / f"source-{len(list(self.root.iterdir()))}"
-            folder.mkdir()
-            for path, content in files.items():
-                place = folder / path
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(content if isinstance(content, bytes) else content.encode())
-                place.chmod(0o755 if ".sh" in path else 0o644)
-            for path, target in (links or {}).items():
-                (folder / path).symlink_to(target)
-            digest = pack_folder(folder, body).digest
-            self.put(name, body.getvalue())
-        return digest
-
-    def put(self, name: str, tar: bytes) -> None:
-        self.sources[name] = self.storage.put("acme", tar).digest
-
-    def render(
-        self,
-        *layers: tuple[str, Mapping[str, Any]],
-        cancelled: Callable[[], bool] = lambda: False,
-        tenant: str = "acme",
-    ) -> Rendered:
-        order = RenderOrder(tuple(Layer(name, data) for name, data in layers))
-        return render(
-            order,
-            self.sources,
-            self.storage,
-            tenant,
-            self.limits,
-            cancelled=cancelled,
-            scratch=self.scratch,
-        )
-
-    def files(
-        self,
-        files: Source,
-        data: Mapping[str, Any] | None = None,
-        links: Mapping[str, str] | None = None,
-    ) -> dict[str, TreeFile]:
-        """Render one source; what came out, by path."""
-        self.add("files/base", files, links)
-        return self.tree(self.render(("files/base", data or {})))
-
-    def refusal(self, files: Source, data: Mapping[str, Any] | None = None) -> FactoryError:
-        """Render one source that must not be rendered; why it was not."""
-        with pytest.raises(FactoryError) as caught:
-            self.files(files, data)
-        return caught.value
-
-    def tree(self, rendered: Rendered) -> dict[str, TreeFile]:
-        with self.storage.open("acme", rendered.reference.digest) as body:
-            return {file.path: file for file in read_tree(body)}
-
-
-@pytest.fixture
-def box(tmp_path: Path) -> Iterator[Box]:
-    """A box of which, whatever a test does, nothing may be left: no process, file or message."""
-    made = Box(tmp_path)
-    yield made
-    assert list(made.scratch.iterdir()) == []
-    assert [path.name for path in made.outside.iterdir()] == ["secret.txt"]
-    assert (made.outside / "secret.txt").read_text() == "a secret"
-    running = [child.cmdline() for child in psutil.Process().children(recursive=True)]
-    assert not [line for line in running if "factory_runtime.jobs.render.child" in line]
 
 
 def assert_clean(box: Box, error: FactoryError) -> None:
@@ -530,93 +421,3 @@ def test_a_source_that_is_too_large_is_not_even_unpacked(box: Box) -> None:
     box.add("files/base", {f"{n}.txt": "" for n in range(201)})
     with pytest.raises(RenderLimitError, match=r"the source: .*200 files"):
         box.render(("files/base", {}))
-
-
-# --- stopped from outside
-
-ENDLESS: Source = {
-    "begun.txt": "",
-    "z.jinja": "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}",
-}
-
-
-def child_of(scratch: Path, *, begun: bool = True) -> psutil.Process | None:
-    """The child of a render below this scratch folder; ``begun`` waits until it is busy with it."""
-    for staging in scratch.iterdir():
-        if begun and not (staging / "out/begun.txt").exists():
-            continue
-        for process in psutil.process_iter():
-            try:
-                if process.cwd() == str(staging.resolve()):
-                    return process
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-    return None
-
-
-def test_a_cancelled_render_stops(box: Box) -> None:
-    box.add("files/base", ENDLESS)
-
-    with pytest.raises(CancelledError):
-        box.render(("files/base", {}), cancelled=lambda: child_of(box.scratch) is not None)
-
-
-def test_an_exception_in_the_parent_takes_the_child_along(box: Box) -> None:
-    box.add("files/base", ENDLESS)
-
-    def interrupted() -> bool:
-        if child_of(box.scratch) is not None:
-            raise KeyboardInterrupt
-        return False
-
-    with pytest.raises(KeyboardInterrupt):
-        box.render(("files/base", {}), cancelled=interrupted)
-
-
-def test_a_child_that_somebody_else_kills_may_be_tried_again(box: Box) -> None:
-    box.add("files/base", ENDLESS)
-
-    def kill() -> bool:
-        if child := child_of(box.scratch):
-            child.kill()
-        return False
-
-    with pytest.raises(RenderKilledError, match="SIGKILL"):
-        box.render(("files/base", {}), cancelled=kill)
-
-
-_PARENT = """
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
-from pathlib import Path
-from factory_runtime.artifacts.local import LocalArtifactStorage
-from factory_runtime.domain.result import Layer, RenderOrder
-from factory_runtime.jobs.render.box import render
-from factory_runtime.jobs.render.limits import RenderLimits
-
-root, digest = Path(sys.argv[1]), sys.argv[2]
-storage = LocalArtifactStorage(root / "artifacts")
-order = RenderOrder((Layer("files/base", {}),))
-limits = RenderLimits(wall=timedelta(minutes=1))
-arguments = (order, {"files/base": digest}, storage, "acme", limits)
-# On a thread, as attempts are.
-ThreadPoolExecutor().submit(render, *arguments, scratch=root / "scratch").result()
-"""
-
-
-@pytest.mark.parametrize("begun", [False, True], ids=["at its start", "in its middle"])
-def test_a_killed_parent_takes_the_child_along(box: Box, begun: bool) -> None:
-    digest = box.add("files/base", ENDLESS)
-    parent = subprocess.Popen([sys.executable, "-c", _PARENT, str(box.root), digest])
-    try:
-        while (child := child_of(box.scratch, begun=begun)) is None:
-            assert parent.poll() is None
-            time.sleep(0.02)  # to look through all processes takes time that the child needs
-    finally:
-        os.kill(parent.pid, signal.SIGKILL)
-        parent.wait()
-
-    assert psutil.wait_procs([child], timeout=30)[1] == []
-    for staging in box.scratch.iterdir():  # a killed parent cannot clean up
-        psutil.Popen(["rm", "-r", str(staging)]).wait()

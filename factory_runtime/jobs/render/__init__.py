@@ -1,5 +1,5 @@
 """The render box: Copier sources rendered in a limited child process.
 
-``box`` is what the core calls; ``child`` and what it imports run in the child. This module imports
-nothing, because the child comes through here and every import costs it time.
+``box`` is what the core calls. ``fork_server`` loads Copier once and forks; ``child`` and what it
+imports run in the children. This module imports nothing, because the server comes through here.
 """

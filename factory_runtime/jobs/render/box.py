@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import signal
 import tempfile
 from collections.abc import Callable, Generator, Mapping
@@ -161,7 +160,6 @@ def _request(
             }
         )
     return {
-        "parent": os.getpid(),
         "staging": str(staging),
         "out": str(out),
         "reply": str(staging / "reply.json"),

@@ -1,12 +1,12 @@
 """The child: limits itself, renders every layer into one folder, writes its answer, and ends.
 
-Started by the box with nothing but a request on standard input. Everything here and in what it
-imports runs beside hostile templates.
+Forked by the fork server with nothing but a request on standard input. Everything here and in what
+it imports runs beside hostile templates.
 """
 
 from __future__ import annotations
 
-import gc
+import ctypes
 import json
 import os
 import resource
@@ -16,6 +16,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from factory_runtime.jobs.render.boxed import Budget, boxed_worker, harden
+from factory_runtime.jobs.render.explain import explain
+from factory_runtime.jobs.render.guard import Guard
+
 if TYPE_CHECKING:
     from factory_runtime.jobs.render.request import RenderProblem, RenderReply, RenderRequest
 
@@ -23,10 +27,11 @@ _PR_SET_PDEATHSIG = 1
 _OPEN_FILES = 64
 
 
-def main() -> None:
-    """Read the request, render, answer."""
+def answer(keeper: int) -> None:
+    """Read the request, render, answer; ``keeper`` is the process that waits for this one."""
+    _die_with(keeper)
     request: RenderRequest = json.load(sys.stdin)
-    _die_with(request["parent"])
+    _settle(Path(request["staging"]))
     _limit(request)
     problem = _render(request)
     reply: RenderReply = {"peak_memory_bytes": _peak_memory(), "cpu_seconds": _cpu_seconds()}
@@ -36,17 +41,20 @@ def main() -> None:
 
 
 def _die_with(parent: int) -> None:
-    """End when the parent does, however it ends; Linux alone knows how.
-
-    To be exact, when the parent's thread does that started us: it waits for us in ``run_child``.
-    """
+    """End when the parent does, however it ends; Linux alone knows how."""
     if sys.platform != "linux":
         return
-    import ctypes
-
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it ended before we asked
         os._exit(1)
+
+
+def _settle(staging: Path) -> None:
+    """Nothing is found in an empty folder: neither programs nor somebody's settings."""
+    os.chdir(staging)
+    home = staging / "home"
+    home.mkdir()
+    os.environ.update(dict.fromkeys(("HOME", "PATH", "TMPDIR"), str(home)))
 
 
 def _limit(request: RenderRequest) -> None:
@@ -67,18 +75,6 @@ def _limit(request: RenderRequest) -> None:
 
 
 def _render(request: RenderRequest) -> RenderProblem | None:
-    # Imported under the limits: Copier costs most of a small render's time. Nothing of it is
-    # garbage: to look for some on the way takes a fifth of that.
-    gc.disable()
-    from factory_runtime.jobs.render.unasked import import_copier
-
-    import_copier()
-    from factory_runtime.jobs.render.boxed import Budget, boxed_worker, harden
-    from factory_runtime.jobs.render.explain import explain
-    from factory_runtime.jobs.render.guard import Guard
-
-    gc.freeze()
-    gc.enable()
     harden()
     out = Path(request["out"])
     budget = Budget(out, request["size"], request["files"])
@@ -106,7 +102,3 @@ def _peak_memory() -> int:
 def _cpu_seconds() -> float:
     used = resource.getrusage(resource.RUSAGE_SELF)
     return used.ru_utime + used.ru_stime
-
-
-if __name__ == "__main__":
-    main()

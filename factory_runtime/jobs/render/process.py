@@ -1,23 +1,26 @@
-"""One child process: started, watched, and gone when this is done, whatever happened."""
+"""One child: asked of the fork server, watched, and gone when this is done, whatever happened."""
 
 from __future__ import annotations
 
-import os
+import errno
 import signal
-import subprocess
-import sys
+import socket
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from factory_runtime.domain.errors import CancelledError
+from factory_runtime.jobs.render.fork_client import ForkClient
 from factory_runtime.jobs.render.limits import RenderLimits
 from factory_runtime.jobs.render.trees import find_excess
 
 _POLL = 0.05
 # Looking at a large tree takes time; looking all the time would take it from the render.
 _SHARE_OF_LOOKING = 0.05
+
+_forks = ForkClient()
 
 
 def run_child(
@@ -32,45 +35,59 @@ def run_child(
     Raises:
         CancelledError: ``cancelled`` said so.
         RenderLimitError: it took too long, or left too much.
+        OSError: no child can be started.
     """
-    home = staging / "home"
-    home.mkdir()
-    environment = {
-        # Nothing is found in an empty folder: neither programs nor somebody's settings.
-        "HOME": str(home),
-        "PATH": str(home),
-        "TMPDIR": str(home),
-        "LC_ALL": "C.UTF-8",
-        "PYTHONUTF8": "1",
-        "PYTHONHASHSEED": "0",
-        "PYTHONWARNINGS": "ignore",
-    }
+    look = _looks(out, limits, cancelled)
     with (staging / "stderr").open("wb") as errors:
-        child = subprocess.Popen(
-            [sys.executable, "-P", "-s", "-m", "factory_runtime.jobs.render.child"],
-            stdin=request,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-            env=environment,
-            cwd=staging,
-            start_new_session=True,
-        )
+        code = _run_once(request, errors, look)
+        if isinstance(code, str):  # a server that ended since it was last asked
+            code = _run_once(request, errors, look)
+    if isinstance(code, str):
+        raise OSError(errno.EAGAIN, code)
+    return code
+
+
+def _run_once(request: IO[bytes], errors: IO[bytes], look: Callable[[], None]) -> int | str:
+    """Its exit code, or why there was no child."""
+    server, line = _forks.ask(request, errors)
+    begun, said = False, ""
+    with line:
+        line.settimeout(_POLL)
         try:
-            return _watch(child, out, limits, cancelled)
+            if begun := _hear(line, 1, look) != b"":
+                return int(_hear(line, 8, look) or -signal.SIGKILL)
         finally:
-            _end(child)
+            if not begun:
+                said = _forks.give_up(server)
+            _await_end(line)
+    return said
 
 
-def _watch(
-    child: subprocess.Popen[bytes], out: Path, limits: RenderLimits, cancelled: Callable[[], bool]
-) -> int:
-    started = time.monotonic()
-    next_look = started
+def _hear(line: socket.socket, size: int, look: Callable[[], None]) -> bytes:
+    """What comes on the line, or nothing at its end; looks about twenty times a second."""
     while True:
+        look()
         try:
-            return child.wait(_POLL)
-        except subprocess.TimeoutExpired:
-            pass
+            return line.recv(size)
+        except TimeoutError:
+            continue
+
+
+def _await_end(line: socket.socket) -> None:
+    """Have the child killed, unless it is gone, and wait until it is."""
+    with suppress(OSError):
+        line.shutdown(socket.SHUT_WR)
+    line.settimeout(None)
+    while line.recv(8):
+        pass
+
+
+def _looks(out: Path, limits: RenderLimits, cancelled: Callable[[], bool]) -> Callable[[], None]:
+    """What raises when the child is to be stopped."""
+    started = next_look = time.monotonic()
+
+    def look() -> None:
+        nonlocal next_look
         if cancelled():
             raise CancelledError("the render was stopped because its run is to stop")
         now = time.monotonic()
@@ -81,9 +98,4 @@ def _watch(
                 raise limits.exceeded(excess)
             next_look = now + (time.monotonic() - now) / _SHARE_OF_LOOKING
 
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Kill the child's whole session, unless it is gone, and wait until it is."""
-    if child.poll() is None:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()
+    return look

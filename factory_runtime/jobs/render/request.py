@@ -22,7 +22,6 @@ class LayerRequest(TypedDict):
 class RenderRequest(TypedDict):
     """Everything the child is told; sizes in bytes."""
 
-    parent: int
     staging: str
     out: str
     reply: str
