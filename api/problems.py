@@ -33,6 +33,7 @@ _STATUSES: tuple[tuple[type[FactoryError], int], ...] = (
     (errors.CancelledError, 409),
     (errors.LimitReachedError, 429),
     (errors.TransientError, 503),
+    (errors.HostRejectedError, 502),
     (errors.PermanentError, 500),
 )
 _CODES: Mapping[int, str] = {

@@ -141,7 +141,7 @@ def rotate(
     return SourceWithSecret.made(rotated, secret)
 
 
-@router.post("/{source}/subscribe", responses=documented(404))
+@router.post("/{source}/subscribe", responses=documented(404, 502))
 def subscribe(source: Named, asked: NewSubscription, admin: Admin, api: Here) -> SubscriptionAnswer:
     """Have the tenant's git host send events of a project to a source; once more finds it."""
     found = _administer(api, admin, source)

@@ -169,3 +169,12 @@ def test_what_cannot_be_told_says_so(site: ApiSite, offered: AzureOffered):
     assert "repositories alone" in local.json()["detail"]
     admin.post(f"{HOOKS}/ado/disable")
     assert "disabled" in admin.post(f"{HOOKS}/ado/subscribe", json=ASKED).text
+
+
+def test_what_the_host_refuses_is_told_as_its_refusal(site: ApiSite, offered: AzureOffered):
+    a_source(site, offered)
+    body = {"message": "VS403417: no hooks for you", "typeKey": "HooksRefused"}
+    offered.forge.answer("hooks.create", 400, body)
+    refused = site.client(somebody()).post(f"{HOOKS}/ado/subscribe", json=ASKED)
+    assert (refused.status_code, offered.hooks()) == (502, []), refused.text
+    assert "VS403417" in refused.json()["detail"]
