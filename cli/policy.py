@@ -42,7 +42,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Show a tenant's rules, where each comes from, and what they come to together."""
-    from factory_runtime.services.policy import combined_limits, combined_notices
+    from factory_runtime.services.combined_policies import combined_limits, combined_notices
     from factory_runtime.services.policy_check import day_of
 
     door = open_stores(tenant=tenant, json=json)
@@ -182,7 +182,7 @@ def _record_facts(record: PolicyRecord | None) -> dict[str, Any] | None:
 
 
 def _told(door: StoreDoor, source: str, record: PolicyRecord | None) -> str:
-    from factory_runtime.services.policy import TABLE
+    from factory_runtime.services.read_policy import TABLE
 
     if source != TABLE:
         return f" in {door.settings.policy_folder}"

@@ -82,7 +82,7 @@ def suggest(asked: SuggestQuestion, reader: Searcher, api: Here) -> SuggestionAn
 @router.get("/policy")
 def get_policy(reader: Reader, api: Here) -> PoliciesAnswer:
     """What the tenant may ask for, and how much of it at once."""
-    from factory_runtime.services.policy import combined_limits
+    from factory_runtime.services.combined_policies import combined_limits
 
     policies = api.runtime.policies.of(reader.tenant_id)
     return PoliciesAnswer(

@@ -10,7 +10,7 @@ from factory_runtime.domain.errors import InputError, NotFoundError, StaleVersio
 from factory_runtime.domain.policy import PolicyRecord
 from factory_runtime.ports import Clock, RunStore
 from factory_runtime.services.audit import leave_audit
-from factory_runtime.services.policy import TABLE
+from factory_runtime.services.read_policy import TABLE
 
 MAX_DOCUMENT = 64 * 1024
 """Bytes of one in the table: dispatchers read those of all tenants every few seconds."""

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from functools import lru_cache
 from pathlib import Path
 
-from factory_runtime.compiler.policy_file import load_policy
 from factory_runtime.domain.artifact import ArtifactType
 from factory_runtime.domain.errors import (
     InputError,
-    InvalidPolicyError,
     PolicyUnavailableError,
     StoreUnavailableError,
 )
@@ -22,18 +19,22 @@ from factory_runtime.domain.ids import is_slug
 from factory_runtime.domain.memory import Collection
 from factory_runtime.domain.policy import Expiry, Limits, NoticeRule, Policy, PolicyRecord
 from factory_runtime.ports import Clock, RunStore
+from factory_runtime.services.combined_policies import (
+    combined_expiry,
+    combined_limits,
+    combined_notices,
+    combined_shared_memory,
+)
 from factory_runtime.services.policy_check import (
     PolicyFacts,
     Ruling,
     count_day,
-    free_name,
     refusals,
     rule_on,
 )
 from factory_runtime.services.policy_folder import DEFAULT, PolicyFolder, PolicyText
+from factory_runtime.services.read_policy import policy_of_record, policy_of_text
 
-TABLE = "table"
-"""``Policy.source`` of one that was applied."""
 FRESH = timedelta(seconds=3)
 """How long limits are taken as they were read: a dispatcher asks for them many times a second."""
 
@@ -280,92 +281,5 @@ def _whole(kept: _Kept) -> _Kept:
     return kept
 
 
-def policy_of_text(text: PolicyText | None) -> Policy | None:
-    """The policy in a file.
-
-    Raises:
-        PolicyUnavailableError: it has mistakes.
-    """
-    if text is None:
-        return None
-    return _parsed(text.body, str(text.path), f"file {text.path.name}")
-
-
-def policy_of_record(record: PolicyRecord | None) -> Policy | None:
-    """The policy in the table; None where there is none, or none any more.
-
-    Raises:
-        PolicyUnavailableError: it has mistakes: an older release wrote it, or a hand.
-    """
-    if record is None or not record.document:
-        return None
-    file = f"policy {record.version} of {record.tenant_id} in the table"
-    return _parsed(record.document.encode(), file, TABLE)
-
-
-@lru_cache(maxsize=512)
-def _parsed(body: bytes, file: str, source: str) -> Policy:
-    try:
-        return load_policy(body, file, source)
-    except InvalidPolicyError as exc:
-        first, *others = exc.problems
-        more = f", and {len(others)} more" if others else ""
-        raise PolicyUnavailableError(
-            f"the policy cannot be read: {first}{more}",
-            hint="nothing is accepted until somebody mends it; `factory policy check` shows it all",
-        ) from exc
-
-
 def _reader(folder: PolicyFolder, path: Path) -> Callable[[], object]:
     return lambda: policy_of_text(folder.read(path))
-
-
-def combined_limits(policies: Iterable[Policy]) -> Limits:
-    """The smaller of each cap; the weight of the first policy that gives one."""
-    policies = tuple(policies)
-    limits = [policy.limits for policy in policies]
-    return Limits(
-        weight=next((p.weight for p in policies if p.weight is not None), 1.0),
-        running_runs=min(
-            (n.running_runs for n in limits if n.running_runs is not None), default=None
-        ),
-        projects=_smaller(one.projects for one in limits),
-        topics=_smaller(one.topics for one in limits),
-    )
-
-
-def combined_notices(policies: Iterable[Policy]) -> tuple[NoticeRule, ...]:
-    """The targets of all, each under a name of its own."""
-    found: dict[str, NoticeRule] = {}
-    for policy in policies:
-        for rule in policy.notices:
-            if found.get(rule.name) != rule:
-                name = free_name(rule.name, found)
-                found[name] = replace(rule, name=name)
-    return tuple(found.values())
-
-
-def combined_shared_memory(policies: Iterable[Policy]) -> frozenset[Collection]:
-    """What all of those want that say something of it; none where none does."""
-    wanted = [set(one.shared_memory) for one in policies if one.shared_memory is not None]
-    return frozenset(set[Collection].intersection(*wanted)) if wanted else frozenset()
-
-
-def combined_expiry(policies: Iterable[Policy]) -> Mapping[ArtifactType, Expiry]:
-    """Of each type what comes first in any of them."""
-    found: dict[ArtifactType, Expiry] = {}
-    for policy in policies:
-        for type_, expiry in policy.expiry.items():
-            before = found.get(type_, Expiry())
-            lengths = [one.after for one in (before, expiry) if one.after is not None]
-            either = before.once_downloaded or expiry.once_downloaded
-            found[type_] = Expiry(min(lengths, default=None), either)
-    return found
-
-
-def _smaller(caps: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for some in caps:
-        for name, cap in some.items():
-            found[name] = min(cap, found.get(name, cap))
-    return found

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from factory_runtime.compiler.policy_file import POLICY_KEYS, Known, read_policy
 from factory_runtime.domain.policy import Policy
-from factory_runtime.services.policy import combined_limits
+from factory_runtime.services.combined_policies import combined_limits
 from factory_runtime.services.policy_check import PolicyFacts, refusals, rule_on
 
 _KEYS = [

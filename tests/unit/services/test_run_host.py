@@ -28,7 +28,7 @@ class MovingFactory(UndoFactory):
         self.choice = "local"
         self.is_broken = False
         moving = ChosenHosts(self.here, self._choose, self._open, self.clock)
-        self.host = moving  # type: ignore[assignment]
+        self.host = moving  # type: ignore[assignment]  # tests look at ``here`` and ``elsewhere``
         self.engine = replace(self.engine, host=moving)
 
     def _choose(self, tenant_id: str) -> str:
