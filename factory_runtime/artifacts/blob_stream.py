@@ -12,7 +12,7 @@ from factory_runtime.artifacts.blob_place import PIECE
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient
 
-AHEAD = 4
+AHEAD = 2
 """Pieces that are asked for before they are read, where they are read one after the other."""
 
 _BUFFER = 128 * 1024
@@ -97,9 +97,11 @@ class _Pieces(io.RawIOBase):
         count = min(PIECE, self._size - start)
         as_it_was = MatchConditions.IfNotModified
         try:
-            return self._blob.download_blob(
+            found = self._blob.download_blob(
                 start, count, etag=self._etag, match_condition=as_it_was
-            ).readall()
+            )
+            # All at once would be copied, twice.
+            return b"".join(found.chunks())
         except ResourceModifiedError:
             self._blob.get_blob_properties()  # what is gone may be said to be modified, too
             raise
