@@ -7,7 +7,10 @@ from pydantic.alias_generators import to_camel
 
 
 class Question(BaseModel):
-    """The body of a request. A field that is not known is refused, not passed over."""
+    """The body of a request. A field that is not known is refused, not passed over.
+
+    Fields that are numbers or true or false are pydantic's strict ones: "no" and 0.0 are not false.
+    """
 
     model_config = ConfigDict(
         alias_generator=to_camel,

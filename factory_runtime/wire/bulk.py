@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue, StrictBool, StrictFloat, StrictInt
 
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.wire.base import Answer, Question
@@ -23,7 +23,7 @@ class Change(Question):
     inputs: Mapping[str, JsonValue] | None = Field(
         default=None, description="replaces these inputs, the others stay; null takes one away"
     )
-    timeout_seconds: Annotated[float, Field(gt=0, le=30 * 86400)] | None = None
+    timeout_seconds: Annotated[StrictFloat, Field(gt=0, le=30 * 86400)] | None = None
     template_version: Version | None = None
 
 
@@ -32,7 +32,7 @@ class Cancel(Question):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"undo": True}]})
 
-    undo: bool = Field(default=False, description="whether what it did is taken back then")
+    undo: StrictBool = Field(default=False, description="whether what it did is taken back then")
 
 
 class BulkCancel(Cancel):
@@ -40,7 +40,7 @@ class BulkCancel(Cancel):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"expectedCount": 12}]})
 
-    expected_count: Annotated[int, Field(ge=0)] | None = Field(
+    expected_count: Annotated[StrictInt, Field(ge=0)] | None = Field(
         default=None, description="of the preview: nothing is done where it is another by now"
     )
 
@@ -50,7 +50,7 @@ class BulkRetry(Change):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"expectedCount": 3}]})
 
-    expected_count: Annotated[int, Field(ge=0)] | None = None
+    expected_count: Annotated[StrictInt, Field(ge=0)] | None = None
 
 
 class Count(Answer):

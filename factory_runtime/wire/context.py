@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictInt
 
 from factory_runtime.domain.context import BUDGETS, TTLS, Bundle, Cited, Task
 from factory_runtime.wire.base import Answer, Question
@@ -27,12 +27,12 @@ class ContextQuestion(Question):
     model_config = ConfigDict(json_schema_extra={"examples": [_ASKED]})
 
     task: Annotated[str, Field(min_length=1, max_length=4000)]
-    budget_tokens: Annotated[int, Field(ge=_LEAST, le=_MOST)] = _USUAL.budget
+    budget_tokens: Annotated[StrictInt, Field(ge=_LEAST, le=_MOST)] = _USUAL.budget
     kinds: Kinds | None = Field(default=None, description="of one of them")
     project: Word | None = Field(
         default=None, description="what belongs to no project, like templates, is found as well"
     )
-    ttl_seconds: Annotated[int, Field(ge=_SHORTEST, le=_LONGEST)] = Field(
+    ttl_seconds: Annotated[StrictInt, Field(ge=_SHORTEST, le=_LONGEST)] = Field(
         default=int(_USUAL.ttl.total_seconds()),
         description="how old a package may be that was made for the task before, and how long a"
         " new one can be read",

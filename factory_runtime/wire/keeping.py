@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, ConfigDict, Field, JsonValue
+from pydantic import AwareDatetime, ConfigDict, Field, JsonValue, StrictBool
 
 from factory_runtime.domain.hold import Hold, HoldScope
 from factory_runtime.wire.base import Answer, Question
@@ -24,7 +24,7 @@ class NewExpiry(Question):
     model_config = ConfigDict(json_schema_extra={"examples": [_EXPIRY]})
 
     expires_at: AwareDatetime | None = Field(default=None, description="null is never")
-    once_downloaded: bool = Field(
+    once_downloaded: StrictBool = Field(
         default=False, description="or an hour after somebody got all of it, if that comes first"
     )
 

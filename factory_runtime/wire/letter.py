@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictBool, StrictInt
 
 from factory_runtime.domain.dead_letter import (
     DeadLetter,
@@ -30,7 +30,7 @@ class Discard(Question):
     )
 
     reason: Reason
-    undo: bool = Field(
+    undo: StrictBool = Field(
         default=False,
         description="whether what its run did is taken back; its other open letters go with it",
     )
@@ -43,7 +43,7 @@ class BulkDiscard(Discard):
         json_schema_extra={"examples": [{"reason": "tried a host of tests", "expectedCount": 7}]}
     )
 
-    expected_count: Annotated[int, Field(ge=0)] | None = Field(
+    expected_count: Annotated[StrictInt, Field(ge=0)] | None = Field(
         default=None, description="of the preview: nothing is done where it is another by now"
     )
 
@@ -67,7 +67,7 @@ class BulkRedrive(BulkRetry):
         json_schema_extra={"examples": [{"canary": True, "timeoutSeconds": 1800}]}
     )
 
-    canary: bool = Field(
+    canary: StrictBool = Field(
         default=False, description="one goes ahead; the others follow when it has succeeded"
     )
 

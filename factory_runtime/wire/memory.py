@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StrictInt
 
 from factory_runtime.domain.conditions import AllOf, open_to
 from factory_runtime.domain.memory import COLLECTION_OF, Collection, Kind, Recalled
@@ -59,7 +59,7 @@ class MemoryQuestion(Question):
     where: Annotated[str, Field(min_length=1, max_length=MAX_LENGTH)] | None = Field(
         default=None, description="what else must hold, like the WHERE of SQL"
     )
-    limit: Annotated[int, Field(ge=1, le=100)] = 5
+    limit: Annotated[StrictInt, Field(ge=1, le=100)] = 5
 
     def told(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue, StrictInt
 
 from factory_runtime.domain.webhook import (
     Begun,
@@ -39,7 +39,7 @@ class SourceOptions(Question):
     id_header: HeaderName | None = None
     timestamp_header: HeaderName | None = Field(default=None, description="seconds since 1970")
     type_header: HeaderName | None = None
-    tolerance_seconds: Annotated[int, Field(ge=1, le=3600)] | None = None
+    tolerance_seconds: Annotated[StrictInt, Field(ge=1, le=3600)] | None = None
     auth: Literal["bearer", "hmac"] | None = Field(default=None, description="of cloudevents")
     user: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(
         default=None, description="of basic authentication; null takes any"
@@ -73,7 +73,7 @@ class Rotation(Question):
     model_config = ConfigDict(json_schema_extra={"examples": [{"overlapSeconds": 86400}]})
 
     secret: Secret | None = Field(default=None, description="null has one made")
-    overlap_seconds: Annotated[int, Field(ge=0, le=30 * 86400)] = Field(
+    overlap_seconds: Annotated[StrictInt, Field(ge=0, le=30 * 86400)] = Field(
         default=86400, description="how long those before it count beside it"
     )
 
