@@ -123,6 +123,7 @@ def a_box(tmp_path: Path) -> Generator[Box]:
     assert (made.outside / "secret.txt").read_text() == "a secret"
     # What waits for a child has told of its end a moment before its own.
     until(lambda: not renders_below(psutil.Process()), "nothing is left of a render", 5)
+    assert not [each for each in psutil.process_iter() if _is_in(each, made.scratch)]
 
 
 ENDLESS: Source = {
@@ -131,17 +132,20 @@ ENDLESS: Source = {
 }
 
 
+def _is_in(process: psutil.Process, folder: Path) -> bool:
+    with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+        return process.cwd().startswith(str(folder.resolve()))
+    return False
+
+
 def child_of(scratch: Path, *, begun: bool = True) -> psutil.Process | None:
     """The child of a render below this scratch folder; ``begun`` waits until it is busy with it."""
     for staging in scratch.iterdir():
         if begun and not (staging / "out/begun.txt").exists():
             continue
         for process in psutil.process_iter():
-            try:
-                if process.cwd() == str(staging.resolve()):
-                    return process
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
+            if _is_in(process, staging):
+                return process
     return None
 
 
@@ -150,11 +154,10 @@ SERVER = "factory_runtime.jobs.render.fork_server"
 
 def servers_below(process: psutil.Process) -> list[psutil.Process]:
     """Fork servers that it, or what it has started, began."""
-    return [
-        each
-        for each in process.children(recursive=True)
-        if _is_server(each) and not _is_server(each.parent())
-    ]
+    with suppress(psutil.NoSuchProcess):
+        below = process.children(recursive=True)
+        return [one for one in below if _is_server(one) and not _is_server(one.parent())]
+    return []
 
 
 def _is_server(process: psutil.Process | None) -> bool:

@@ -9,7 +9,8 @@ from pydantic.alias_generators import to_camel
 class Question(BaseModel):
     """The body of a request. A field that is not known is refused, not passed over.
 
-    Fields that are numbers or true or false are pydantic's strict ones: "no" and 0.0 are not false.
+    In a body, fields that are numbers or true or false are pydantic's strict ones: "no" and 0.0 are
+    not false. In a query, which can be one as well, all is text.
     """
 
     model_config = ConfigDict(

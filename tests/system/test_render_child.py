@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from factory_runtime.domain.errors import CancelledError, RenderLimitError, TransientError
+from factory_runtime.domain.errors import CancelledError, TransientError
 from factory_runtime.jobs.render.box import RenderKilledError
 from tests.renders import ENDLESS, LIMITS, Box, child_of, renders_below, servers_below
 
@@ -82,11 +82,14 @@ def test_a_killed_parent_takes_the_child_along(box: Box, begun: bool) -> None:
         while (child := child_of(box.scratch, begun=begun)) is None:
             assert parent.poll() is None
             time.sleep(0.02)  # to look through all processes takes time that the child needs
+        below = psutil.Process(parent.pid).children(recursive=True)
     finally:
         os.kill(parent.pid, signal.SIGKILL)
         parent.wait()
 
-    assert psutil.wait_procs([child], timeout=30)[1] == []
+    assert child in below
+    assert len(below) == 3  # the server, who waits for the child, and the child
+    assert psutil.wait_procs(below, timeout=30)[1] == []
     for staging in box.scratch.iterdir():  # a killed parent cannot clean up
         psutil.Popen(["rm", "-r", str(staging)]).wait()
 
@@ -147,15 +150,74 @@ def test_a_render_outlives_its_server_and_the_next_gets_another(box: Box) -> Non
     assert the_server().pid != first.pid
 
 
-def test_a_server_that_hangs_is_given_up(box: Box) -> None:
+def test_renders_that_nobody_wants_before_they_begin_harm_no_other(box: Box) -> None:
+    box.add("files/base", SHORT)
+    box.render(("files/base", {"name": "first"}))
+    server, done = the_server(), threading.Event()
+
+    def never_wanted() -> int:
+        refused = 0
+        while not done.is_set():
+            with pytest.raises(CancelledError):
+                box.render(("files/base", {"name": "x"}), cancelled=lambda: True)
+            refused += 1
+        return refused
+
+    with ThreadPoolExecutor(2) as threads:
+        unwanted = [threads.submit(never_wanted) for _ in range(2)]
+        try:
+            for number in range(10):
+                rendered = box.tree(box.render(("files/base", {"name": str(number)})))
+                assert rendered["a.txt"].content == str(number).encode()
+        finally:
+            done.set()
+    assert all(each.result() > 0 for each in unwanted)
+    assert the_server().pid == server.pid
+
+
+def test_a_server_that_hangs_is_given_up_and_no_template_blamed(box: Box) -> None:
     box.add("files/base", SHORT)
     box.render(("files/base", {"name": "first"}))
     the_server().suspend()
     box.limits = replace(LIMITS, wall=timedelta(seconds=1))
-    with pytest.raises(RenderLimitError, match="wall time"):
+    with pytest.raises(TransientError, match="does not answer"):
         box.render(("files/base", {"name": "late"}))
     box.limits = LIMITS
     assert box.tree(box.render(("files/base", {"name": "next"})))["a.txt"].content == b"next"
+    the_server().suspend()
+    stop = time.monotonic() + 0.2
+    with pytest.raises(CancelledError):
+        box.render(("files/base", {"name": "x"}), cancelled=lambda: time.monotonic() > stop)
+    assert box.tree(box.render(("files/base", {"name": "last"})))["a.txt"].content == b"last"
+
+
+_DEAF = """
+import os, socket, time
+from factory_runtime.jobs.render import fork_server
+
+ours, theirs = socket.socketpair()
+
+def answer(keeper):
+    os.closerange(3, 256)
+    time.sleep(600)
+
+if os.fork() == 0:
+    ours.close()
+    nothing = [os.open(os.devnull, os.O_RDONLY) for _ in range(2)]
+    fork_server._keep(answer, theirs.fileno(), *nothing)
+theirs.close()
+assert ours.recv(1) == fork_server.BEGUN
+time.sleep(0.3)
+ours.shutdown(socket.SHUT_WR)
+print(ours.recv(8).decode())
+"""
+
+
+def test_a_child_that_closes_what_tells_of_its_end_can_be_killed_all_the_same() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _DEAF], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == str(-signal.SIGKILL)
 
 
 def test_who_waits_for_a_child_is_killed_with_it(box: Box) -> None:
@@ -196,11 +258,8 @@ def test_a_child_finds_nothing_of_who_asked(box: Box, monkeypatch: pytest.Monkey
     ((environment, files),) = seen
     assert "PYTHONUTF8" in environment
     assert "FACTORY_CANARY" not in environment
-    assert not [each for each in files if "socket" in each]
-    assert {Path(each).name for each in files if each.startswith(str(box.scratch))} >= {
-        "request.json",
-        "stderr",
-    }
+    names = sorted(Path(each).name.partition(":")[0] for each in files)
+    assert names == ["null", "pipe", "request.json", "stderr"]
 
 
 _FORKED = """
@@ -253,4 +312,32 @@ def test_where_no_server_can_be_had_it_is_tried_again_later(
         patched.setattr(sys, "executable", str(broken))
         with pytest.raises(TransientError, match="no child can be started to render: out of luck"):
             box.render(("files/base", {"name": "late"}))
+    assert box.tree(box.render(("files/base", {"name": "next"})))["a.txt"].content == b"next"
+
+
+def test_where_no_process_is_to_be_had_the_server_stays(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that cannot fork stands in, as this user may have as many as there are."""
+    box.add("files/base", SHORT)
+    box.render(("files/base", {"name": "first"}))
+    the_server().kill()
+    cannot = tmp_path / "python"
+    cannot.write_text(f"""#!{sys.executable}
+import os, socket
+from factory_runtime.jobs.render import fork_server
+def fork():
+    raise BlockingIOError
+os.fork = fork
+fork_server.main()
+""")
+    cannot.chmod(0o755)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "executable", str(cannot))
+        for _ in range(2):
+            with pytest.raises(TransientError, match="no process is to be had"):
+                box.render(("files/base", {"name": "late"}))
+        below = psutil.Process().children()
+        (stood_in,) = [each for each in below if str(cannot) in each.cmdline()]
+        stood_in.kill()
     assert box.tree(box.render(("files/base", {"name": "next"})))["a.txt"].content == b"next"

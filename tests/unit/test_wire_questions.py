@@ -36,7 +36,8 @@ def _parts(annotation: Any) -> Iterator[Any]:
 def _fields() -> Iterator[tuple[type[Question], str, type]]:
     for module in iter_modules(wire.__path__):
         import_module(f"{wire.__name__}.{module.name}")
-    for question in sorted(set(_below(Question)), key=lambda one: one.__name__):
+    bodies = {one for one in _below(Question) if one.__module__.startswith(wire.__name__)}
+    for question in sorted(bodies, key=lambda one: one.__name__):
         for name, field in question.model_fields.items():
             for plain in {*_parts(field.annotation)} & {*_OTHERS}:
                 yield question, name, plain

@@ -22,7 +22,9 @@ class ForkServer:
         # Open until its end. A pipe would have to be emptied.
         self._said = tempfile.TemporaryFile()  # noqa: SIM115
         self._last_words = ""
+        self._lock = threading.Lock()
         self._asked, theirs = socket.socketpair()
+        self._asked.setblocking(False)
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-s", "-m", "factory_runtime.jobs.render.fork_server"],
@@ -44,37 +46,47 @@ class ForkServer:
             )
 
     def fork(self, line: socket.socket, request: IO[bytes], errors: IO[bytes]) -> None:
-        """Have a child forked with these; nothing where the server has ended."""
-        with suppress(BrokenPipeError, ConnectionResetError):
-            files = [line.fileno(), request.fileno(), errors.fileno()]
-            socket.send_fds(self._asked, [b"?"], files)
+        """Have a child forked with these; nothing where the server has ended.
+
+        Raises:
+            OSError: too much waits to be forked.
+        """
+        files = [line.fileno(), request.fileno(), errors.fileno()]
+        with self._lock, suppress(BrokenPipeError, ConnectionResetError):
+            if not self._said.closed:
+                socket.send_fds(self._asked, [b"?"], files)
 
     def end(self) -> str:
         """End it, though its children live on; the last line of its standard error."""
-        if not self._said.closed:
-            self._asked.close()
-            self._process.kill()
-            self._process.wait()
-            with self._said as said:
-                said.seek(0)
-                lines = said.read().decode(errors="replace").split("\n")
-            self._last_words = next(
-                (one for one in reversed(lines) if one.strip()), "it said nothing"
-            )
-        return self._last_words
+        with self._lock:
+            if not self._said.closed:
+                self._asked.close()
+                self._process.kill()
+                self._process.wait()
+                with self._said as said:
+                    said.seek(0)
+                    lines = said.read().decode(errors="replace").split("\n")
+                ends = (line for line in reversed(lines) if line.strip())
+                self._last_words = next(ends, "it said nothing")
+            return self._last_words
+
+    def let_go(self) -> None:
+        """In a process that was forked from the one that it serves."""
+        self._asked.close()
 
 
 class ForkClient:
     """Asks the one fork server that it begins; any thread may."""
 
     def __init__(self) -> None:
-        self._forget()
+        self._lock = threading.Lock()
+        self._server: ForkServer | None = None
         atexit.register(self._end)
         # What this process was forked from goes on with its own.
-        os.register_at_fork(after_in_child=self._forget)
+        os.register_at_fork(after_in_child=self._begin_anew)
 
     def ask(self, request: IO[bytes], errors: IO[bytes]) -> tuple[ForkServer, socket.socket]:
-        """Who was asked, and the line to the child: at its end where there will be none.
+        """Who was asked, and the line to the child: at its end where nobody was.
 
         Raises:
             OSError: no process or file is to be had.
@@ -95,12 +107,14 @@ class ForkClient:
         with self._lock:
             if self._server is server:
                 self._server = None
-            return server.end()
+        return server.end()
 
     def _end(self) -> None:
         if self._server is not None:
             self._server.end()
 
-    def _forget(self) -> None:
+    def _begin_anew(self) -> None:
+        if self._server is not None:
+            self._server.let_go()
         self._lock = threading.Lock()
-        self._server: ForkServer | None = None
+        self._server = None

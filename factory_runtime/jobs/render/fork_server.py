@@ -4,9 +4,9 @@ It learns nothing of what it forks for: started with an empty environment, it ne
 nor renders, so that no render finds anything of another. It ends when the process does that asks.
 
 A request is one byte on the socket that is its standard input, with three open files: the line to
-who asks, the request, and the child's standard error. On the line comes ``+``, then the child's
-exit code as text, negative for a signal. When who asks closes its end, or is gone, the child is
-killed.
+who asks, the request, and the child's standard error. On the line comes one byte, ``+`` for a child
+that has begun and ``-`` where no process is to be had, then the child's exit code as text, negative
+for a signal. When who asks closes its end, or is gone, the child is killed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import NoReturn
 
-_BEGUN = b"+"
+BEGUN, NONE_TO_BE_HAD = b"+", b"-"
+_FILES = 3
+_SOON, _RARELY = 0.001, 0.05
+
+Answer = Callable[[int], None]
 
 
 def main() -> None:
@@ -38,42 +42,70 @@ def main() -> None:
     gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for keepers
     asked = socket.socket(fileno=0)
-    while files := socket.recv_fds(asked, 1, 3)[1]:
-        with suppress(OSError):  # no process is to be had: the line ends with nothing on it
-            if os.fork() == 0:
-                asked.close()
-                _keep(answer, *files)
+    while files := socket.recv_fds(asked, 1, _FILES)[1]:
+        if len(files) == _FILES and _fork(files[0]) == 0:
+            asked.close()
+            _keep(answer, *files)
         for file in files:
             os.close(file)
 
 
-def _keep(answer: Callable[[int], None], line: int, request: int, errors: int) -> NoReturn:
+def _fork(line: int) -> int | None:
+    try:
+        return os.fork()
+    except OSError:
+        with suppress(BrokenPipeError):
+            os.write(line, NONE_TO_BE_HAD)
+        return None
+
+
+def _keep(answer: Answer, line: int, request: int, errors: int) -> NoReturn:
     """Fork the child and wait for it: whoever waits can kill it, and never another of its id."""
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         keeper = os.getpid()
         alive, held = os.pipe()  # at its end when the child is
-        if (child := os.fork()) == 0:
+        if (child := _fork(line)) == 0:
             os.close(line)
             os.close(alive)
             _render(answer, request, errors, keeper)
-        os.close(held)
-        with suppress(OSError):  # as the child does itself, whichever comes first
-            os.setpgid(child, child)
-        os.write(line, _BEGUN)
-        if line in select.select([line, alive], [], [])[0]:
-            os.killpg(child, signal.SIGKILL)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        with suppress(BrokenPipeError):  # nobody is left to hear it
-            os.write(line, str(code).encode())
+        for file in (held, request, errors):
+            os.close(file)
+        if child is not None:
+            code = _end_of(child, line, alive)
+            with suppress(BrokenPipeError):  # nobody is left to hear it
+                os.write(line, str(code).encode())
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(0)
 
 
-def _render(answer: Callable[[int], None], request: int, errors: int, keeper: int) -> NoReturn:
+def _end_of(child: int, line: int, alive: int) -> int:
+    """Its exit code, once it has ended or been killed.
+
+    A child can close what tells of its end, and live: from there on it is looked at now and then.
+    """
+    wait: float | None = None
+    try:
+        os.write(line, BEGUN)
+        while line not in select.select([line] if wait else [line, alive], [], [], wait)[0]:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status)
+            wait = min(2 * wait, _RARELY) if wait else _SOON
+    except BrokenPipeError:
+        pass  # who asked is gone
+    with suppress(ProcessLookupError):  # it may have no session yet
+        os.killpg(child, signal.SIGKILL)
+    os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _render(answer: Answer, request: int, errors: int, keeper: int) -> NoReturn:
     code = 1
     try:
-        os.setpgid(0, 0)
+        os.setsid()
         os.dup2(request, 0)
         os.dup2(errors, 2)
         os.close(request)

@@ -12,13 +12,18 @@ from pathlib import Path
 from typing import IO
 
 from factory_runtime.domain.errors import CancelledError
-from factory_runtime.jobs.render.fork_client import ForkClient
+from factory_runtime.jobs.render.fork_client import ForkClient, ForkServer
+from factory_runtime.jobs.render.fork_server import BEGUN
 from factory_runtime.jobs.render.limits import RenderLimits
 from factory_runtime.jobs.render.trees import find_excess
 
 _POLL = 0.05
 # Looking at a large tree takes time; looking all the time would take it from the render.
 _SHARE_OF_LOOKING = 0.05
+_TRIES = 3
+"""A server may have ended since it was last asked, or be given up by another render."""
+_PATIENCE = 5.0
+"""Seconds for a server to hear that nobody wants a child any more."""
 
 _forks = ForkClient()
 
@@ -35,32 +40,41 @@ def run_child(
     Raises:
         CancelledError: ``cancelled`` said so.
         RenderLimitError: it took too long, or left too much.
-        OSError: no child can be started.
+        OSError: no child can be had.
     """
-    look = _looks(out, limits, cancelled)
+    said = ""
     with (staging / "stderr").open("wb") as errors:
-        code = _run_once(request, errors, look)
-        if isinstance(code, str):  # a server that ended since it was last asked
-            code = _run_once(request, errors, look)
-    if isinstance(code, str):
-        raise OSError(errno.EAGAIN, code)
-    return code
+        for _ in range(_TRIES):
+            server, line = _forks.ask(request, errors)
+            begun = False
+            with line:
+                line.settimeout(_POLL)
+                try:
+                    if begun := _await_begin(line, server, limits, cancelled):
+                        look = _looks(out, limits, cancelled)
+                        return int(_hear(line, 8, look) or -signal.SIGKILL)
+                    said = _forks.give_up(server)
+                finally:
+                    _await_end(line, server, begun)
+    raise OSError(errno.EAGAIN, said)
 
 
-def _run_once(request: IO[bytes], errors: IO[bytes], look: Callable[[], None]) -> int | str:
-    """Its exit code, or why there was no child."""
-    server, line = _forks.ask(request, errors)
-    begun, said = False, ""
-    with line:
-        line.settimeout(_POLL)
-        try:
-            if begun := _hear(line, 1, look) != b"":
-                return int(_hear(line, 8, look) or -signal.SIGKILL)
-        finally:
-            if not begun:
-                said = _forks.give_up(server)
-            _await_end(line)
-    return said
+def _await_begin(
+    line: socket.socket, server: ForkServer, limits: RenderLimits, cancelled: Callable[[], bool]
+) -> bool:
+    """Whether there is a child; none where the server has ended."""
+    deadline = time.monotonic() + limits.wall.total_seconds()
+
+    def look() -> None:
+        _refuse_cancelled(cancelled)
+        if time.monotonic() > deadline:
+            _forks.give_up(server)
+            raise OSError(errno.EAGAIN, "what forks them does not answer")
+
+    told = _hear(line, 1, look)
+    if told not in (BEGUN, b""):
+        raise OSError(errno.EAGAIN, "no process is to be had")
+    return told == BEGUN
 
 
 def _hear(line: socket.socket, size: int, look: Callable[[], None]) -> bytes:
@@ -73,11 +87,20 @@ def _hear(line: socket.socket, size: int, look: Callable[[], None]) -> bytes:
             continue
 
 
-def _await_end(line: socket.socket) -> None:
+def _await_end(line: socket.socket, server: ForkServer, begun: bool) -> None:
     """Have the child killed, unless it is gone, and wait until it is."""
     with suppress(OSError):
         line.shutdown(socket.SHUT_WR)
-    line.settimeout(None)
+    line.settimeout(None if begun else _PATIENCE)
+    try:
+        _read_out(line)
+    except TimeoutError:
+        _forks.give_up(server)
+        line.settimeout(None)
+        _read_out(line)
+
+
+def _read_out(line: socket.socket) -> None:
     while line.recv(8):
         pass
 
@@ -88,8 +111,7 @@ def _looks(out: Path, limits: RenderLimits, cancelled: Callable[[], bool]) -> Ca
 
     def look() -> None:
         nonlocal next_look
-        if cancelled():
-            raise CancelledError("the render was stopped because its run is to stop")
+        _refuse_cancelled(cancelled)
         now = time.monotonic()
         if now - started > limits.wall.total_seconds():
             raise limits.exceeded("wall")
@@ -99,3 +121,8 @@ def _looks(out: Path, limits: RenderLimits, cancelled: Callable[[], bool]) -> Ca
             next_look = now + (time.monotonic() - now) / _SHARE_OF_LOOKING
 
     return look
+
+
+def _refuse_cancelled(cancelled: Callable[[], bool]) -> None:
+    if cancelled():
+        raise CancelledError("the render was stopped because its run is to stop")
