@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 
+from tests.factory import until
 from tests.otlp import collector
 from tests.services import free_port
 
@@ -21,6 +22,10 @@ serve(Settings(), Place("127.0.0.1", int(sys.argv[1])), lambda: print("up", flus
 """
 NEVER = str(10**9)
 TRACE = "0af7651916cd43dd8448eb211c80319c"
+
+
+def get(port: int, path: str) -> httpx.Response:
+    return httpx.get(f"http://127.0.0.1:{port}{path}", timeout=60)
 
 
 def test_an_api_that_is_told_to_stop_sends_the_last_of_everything(tmp_path: Path) -> None:
@@ -38,6 +43,8 @@ def test_an_api_that_is_told_to_stop_sends_the_last_of_everything(tmp_path: Path
         try:
             assert process.stdout is not None
             assert process.stdout.readline() == "up\n"
+            # A machine that is busy may need a while until the store answers in time.
+            until(lambda: get(port, "/health/ready").status_code == 200, "it is ready")
             answer = httpx.get(
                 f"http://127.0.0.1:{port}/api/v1/runs/run-none",
                 headers={"traceparent": f"00-{TRACE}-b7ad6b7169203331-01"},
@@ -45,7 +52,7 @@ def test_an_api_that_is_told_to_stop_sends_the_last_of_everything(tmp_path: Path
             )
             assert (answer.status_code, answer.json()["traceId"]) == (404, TRACE)
             for path in ("/health/live", "/api/v1/health/live"):  # of these no span
-                assert httpx.get(f"http://127.0.0.1:{port}{path}", timeout=60).status_code == 200
+                assert get(port, path).status_code == 200
         finally:
             process.terminate()
             _, said = process.communicate(timeout=60)
