@@ -59,7 +59,7 @@ def last_run(factory: Factory, project: str) -> Run:
 
 @pytest.mark.parametrize("names", [SOME, pytest.param(tuple(HOSTILE), marks=pytest.mark.soak)])
 def test_hostile_templates_fail_their_run_and_touch_nothing(factory: Factory, names: Sequence[str]):
-    hostile = {name: HOSTILE[name] for name in names}
+    hostile, template = {name: HOSTILE[name] for name in names}, f"hostile-{len(names)}"
     files = a_source()
     steps: list[str] = []
     for name, (source, _) in hostile.items():
@@ -67,13 +67,13 @@ def test_hostile_templates_fail_their_run_and_touch_nothing(factory: Factory, na
         files |= {path.replace("files/base", folder, 1): text for path, text in source.items()}
         made = f"{{repository: {name}, source: {folder}}}"
         steps.append(f"  - {{name: {name}, type: repo-generation, with: {made}}}")
-    factory.template("hostile", a_template("hostile", *steps), files)
-    done = factory.cli("run", "hostile", "--set", "name=svc", "--project", "hostile")
+    factory.template(template, a_template(template, *steps), files)
+    done = factory.cli("run", template, "--set", "name=svc", "--project", template)
     said = done.stdout + done.stderr
     assert done.returncode == 1, said
     assert "Traceback" not in said
     assert str(factory.settings.scratch_folder) not in said
-    run = last_run(factory, "hostile")
+    run = last_run(factory, template)
     assert run.status is RunStatus.FAILED
     jobs = factory.jobs(run)
     assert jobs["base"].status is JobStatus.SUCCEEDED
