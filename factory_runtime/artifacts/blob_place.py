@@ -72,6 +72,8 @@ class BlobPlace:
             "retry_policy": retry,
             "max_single_get_size": PIECE,
             "max_chunk_get_size": PIECE,
+            # In one: smaller ones would be put together again, at twice the memory.
+            "connection_data_block_size": PIECE,
         }
         try:
             if self.connection_string is not None:

@@ -12,7 +12,7 @@ from factory_runtime.artifacts.blob_place import PIECE
 if TYPE_CHECKING:
     from azure.storage.blob import BlobClient
 
-AHEAD = 2
+AHEAD = 3
 """Pieces that are asked for before they are read, where they are read one after the other."""
 
 _BUFFER = 128 * 1024
