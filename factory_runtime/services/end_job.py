@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from dataclasses import replace
 from typing import Any
 
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.progress import Ending
+from factory_runtime.domain.result import JobResult
 from factory_runtime.domain.run import Run
 from factory_runtime.ports import RunTransaction
 from factory_runtime.services.end_run import close_run_if_last, is_last, run_to_write
@@ -23,7 +24,7 @@ def end_job(
     ending: Ending,
     detail: Mapping[str, Any],
     also: Callable[[RunTransaction], None] = lambda _tx: None,
-    external_ids: Mapping[str, str] = MappingProxyType({}),
+    result: JobResult | None = None,
 ) -> None:
     """Record how a job ended, and all that belongs to it, or nothing.
 
@@ -35,11 +36,12 @@ def end_job(
         ending: what the jobs behind it see of that.
         detail: of its event.
         also: what else is written in the same transaction.
-        external_ids: for the run.
+        result: what it made, where it succeeded.
 
     Raises:
         StaleVersionError: somebody else moved the job: this attempt has lost it.
     """
+    external_ids: Mapping[str, str] = {} if result is None else result.external_ids
     with walk.lock:
 
         def write(again: bool) -> Run | None:
@@ -53,13 +55,27 @@ def end_job(
                 also(tx)
                 if run is None:
                     return None
-                endings = {**walk.endings, ended.step: ending}
-                return close_run_if_last(engine, walk, tx, run, endings, external_ids)
+                # The walk itself learns of it once it is committed.
+                after = _copy(walk)
+                _note(after, ended, ending, result)
+                return close_run_if_last(engine, after, tx, run, external_ids)
 
         run = steadily(write, engine.lease)
-        walk.jobs[ended.step] = ended
-        walk.endings[ended.step] = ending
+        _note(walk, ended, ending, result)
         walk.run = run or walk.run
+
+
+def _copy(walk: Walk) -> Walk:
+    return replace(
+        walk, jobs=dict(walk.jobs), endings=dict(walk.endings), outputs=dict(walk.outputs)
+    )
+
+
+def _note(walk: Walk, ended: Job, ending: Ending, result: JobResult | None) -> None:
+    walk.jobs[ended.step] = ended
+    walk.endings[ended.step] = ending
+    if result is not None:
+        walk.outputs[ended.step] = result.outputs
 
 
 def stands(tx: RunTransaction, written: Job) -> bool:

@@ -11,7 +11,7 @@ from factory_runtime.compiler.expressions import evaluate
 from factory_runtime.domain.attempt import Outcome
 from factory_runtime.domain.errors import FactoryError, IllegalTransitionError
 from factory_runtime.domain.job import Job, JobStatus, SkipReason
-from factory_runtime.domain.progress import Ending, compensates, run_ending
+from factory_runtime.domain.progress import compensates, run_ending
 from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import Clock, RunStore, RunTransaction
 from factory_runtime.services.approvals import stop_asking, withdraw
@@ -55,10 +55,11 @@ def close_run_if_last(
     walk: Walk,
     tx: RunTransaction,
     run: Run,
-    endings: Mapping[str, Ending],
     external_ids: Mapping[str, str],
 ) -> Run:
     """Close the run in the transaction that ends its last job; the run as it then stands.
+
+    The walk is given as it will be once that is committed.
 
     One that is to be undone asks nobody any more, and what was only sent is not begun: its undo
     begins when its jobs have ended. Where the job was sent elsewhere, the run's own walk is told,
@@ -69,9 +70,9 @@ def close_run_if_last(
         changed = run.changed(now, **external_ids)
         tx.save_run(run, changed)
         run = changed
-    if walk.routed is None and len(endings) == len(walk.plan.jobs):
-        return _close_run(engine, walk, tx, run, endings)
-    if compensates(walk.plan, endings):
+    if walk.routed is None and len(walk.endings) == len(walk.plan.jobs):
+        return _close_run(engine, walk, tx, run)
+    if compensates(walk.plan, walk.endings):
         run = call_off(tx, stop_asking(tx, run, now), now)
     return run if walk.routed is None else wake_run(tx, run, now, now)
 
@@ -90,7 +91,7 @@ def close_run_if_done(engine: Engine, walk: Walk) -> Run:
             if run.ended:
                 return run
             hold_walk(engine, tx, walk)
-            return _close_run(engine, walk, tx, run, walk.endings)
+            return _close_run(engine, walk, tx, run)
 
     with walk.lock:
         if not walk.run.ended and len(walk.endings) == len(walk.plan.jobs):
@@ -98,10 +99,8 @@ def close_run_if_done(engine: Engine, walk: Walk) -> Run:
         return walk.run
 
 
-def _close_run(
-    engine: Engine, walk: Walk, tx: RunTransaction, run: Run, endings: Mapping[str, Ending]
-) -> Run:
-    now = engine.clock.now()
+def _close_run(engine: Engine, walk: Walk, tx: RunTransaction, run: Run) -> Run:
+    now, endings = engine.clock.now(), walk.endings
     status = run_ending(walk.plan, endings)
     changes: dict[str, Any] = {}
     if status is RunStatus.SUCCEEDED:

@@ -103,8 +103,6 @@ def _succeed(engine: Engine, walk: Walk, begun: Begun, result: JobResult) -> End
     made = made_artifacts(walk.run, begun.attempt, result.artifacts, now, engine.expiry_of)
 
     def also(tx: RunTransaction) -> None:
-        # Once the job is known to be ours still: closing the run reads the outputs of all its jobs.
-        walk.outputs[begun.job.step] = result.outputs
         tx.save_attempt(closed)
         tx.add_artifacts(made)
         _confirm(tx, walk, begun, result.effects, now)
@@ -112,12 +110,7 @@ def _succeed(engine: Engine, walk: Walk, begun: Begun, result: JobResult) -> End
         resolve(tx, walk.run, done, now)
         breaker.note_success(tx, begun.hosts, now)
 
-    try:
-        return _close(engine, walk, begun, done, also, result.external_ids)
-    except BaseException:
-        if walk.outputs.get(begun.job.step) is result.outputs:
-            del walk.outputs[begun.job.step]
-        raise
+    return _close(engine, walk, begun, done, also, result)
 
 
 def _wait(engine: Engine, walk: Walk, begun: Begun, wait: WaitUntil) -> AnotherAttempt:
@@ -269,7 +262,7 @@ def _close(
     begun: Begun,
     ended: Job,
     also: Callable[[RunTransaction], None],
-    external_ids: Mapping[str, str] | None = None,
+    result: JobResult | None = None,
 ) -> Ending:
     reason = {"reason": ended.error} if ended.error else {}
     detail = _detail(begun, ended.updated_at, **reason)
@@ -282,7 +275,7 @@ def _close(
 
     ending = Ending(ended.status)
     try:
-        end_job(engine, walk, begun.job, ended, ending, detail, everything, external_ids or {})
+        end_job(engine, walk, begun.job, ended, ending, detail, everything, result)
     except BaseException:
         begun.logs[:0] = lines  # for the record of how it failed
         raise

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from factory_runtime.domain.attempt import Outcome
-from factory_runtime.domain.body import INLINE_LIMIT
+from factory_runtime.domain.body import INLINE_LIMIT, Body
 from factory_runtime.domain.errors import (
     CancelledError,
     HostRejectedError,
@@ -26,6 +26,8 @@ from factory_runtime.domain.run import Run, RunStatus
 from factory_runtime.ports import JobContext
 from factory_runtime.services.attempt import AnotherAttempt
 from factory_runtime.services.bodies import from_body
+from factory_runtime.services.end_run import close_run_if_last
+from factory_runtime.services.engine import Engine, Walk
 from factory_runtime.services.run_attempt import (
     fail_attempt,
     publish_attempt,
@@ -256,6 +258,24 @@ def test_lines_survive_a_success_that_could_not_be_committed(
     assert [event.detail["attempt"] for event in factory.events(walk.run, "log")] == [1]
     assert factory.drive(walk).status is RunStatus.SUCCEEDED
     assert [event.detail["attempt"] for event in factory.events(walk.run, "log")] == [1, 2]
+
+
+def test_a_walk_learns_what_a_job_made_once_that_is_committed(
+    factory: SmallFactory, monkeypatch: pytest.MonkeyPatch
+):
+    # Another thread of this process, which is late with the same job, takes nothing of it away.
+    factory.on["a"] = gives(n=1)
+    walk = factory.start(steps("a:") + 'outputs: {n: "${{ steps.a.outputs.n }}"}\n')
+    known: list[Mapping[str, Any]] = []
+
+    def close(engine: Engine, behind: Walk, *more: Any) -> Run:
+        known.extend((dict(walk.outputs), dict(walk.endings), dict(behind.outputs)))
+        return close_run_if_last(engine, behind, *more)
+
+    monkeypatch.setattr("factory_runtime.services.end_job.close_run_if_last", close)
+    factory.finish(walk, "a")
+    assert known == [{}, {}, {"a": {"n": 1}}]
+    assert (walk.outputs, walk.run.outputs) == ({"a": {"n": 1}}, Body({"n": 1}))
 
 
 # --- stopping
