@@ -315,8 +315,30 @@ def test_where_no_server_can_be_had_it_is_tried_again_later(
     assert box.tree(box.render(("files/base", {"name": "next"})))["a.txt"].content == b"next"
 
 
-def test_where_no_process_is_to_be_had_the_server_stays(
-    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+_CANNOT_FORK = "raise BlockingIOError"
+_NO_PROCESS = "no process is to be had"
+
+
+@pytest.mark.parametrize(
+    ("fork", "told"),
+    [
+        (_CANNOT_FORK, _NO_PROCESS),
+        (f"if os.getpid() == server: return forked()\n    {_CANNOT_FORK}", _NO_PROCESS),
+        (
+            "if os.getpid() == server: return forked()\n"
+            "    if pid := forked(): os.kill(os.getpid(), signal.SIGKILL)\n"
+            "    return pid",
+            "SIGKILL",
+        ),
+    ],
+    ids=[
+        "none to be had",
+        "none to be had by who waits",
+        "who waits is killed as its child begins",
+    ],
+)
+def test_where_no_child_comes_of_it_the_server_stays_and_no_template_is_blamed(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fork: str, told: str
 ) -> None:
     """One that cannot fork stands in, as this user may have as many as there are."""
     box.add("files/base", SHORT)
@@ -324,10 +346,11 @@ def test_where_no_process_is_to_be_had_the_server_stays(
     the_server().kill()
     cannot = tmp_path / "python"
     cannot.write_text(f"""#!{sys.executable}
-import os, socket
+import os, signal, socket
 from factory_runtime.jobs.render import fork_server
+server, forked = os.getpid(), os.fork
 def fork():
-    raise BlockingIOError
+    {fork}
 os.fork = fork
 fork_server.main()
 """)
@@ -335,7 +358,7 @@ fork_server.main()
     with monkeypatch.context() as patched:
         patched.setattr(sys, "executable", str(cannot))
         for _ in range(2):
-            with pytest.raises(TransientError, match="no process is to be had"):
+            with pytest.raises(TransientError, match=told):
                 box.render(("files/base", {"name": "late"}))
         below = psutil.Process().children()
         (stood_in,) = [each for each in below if str(cannot) in each.cmdline()]

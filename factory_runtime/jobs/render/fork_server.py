@@ -4,9 +4,9 @@ It learns nothing of what it forks for: started with an empty environment, it ne
 nor renders, so that no render finds anything of another. It ends when the process does that asks.
 
 A request is one byte on the socket that is its standard input, with three open files: the line to
-who asks, the request, and the child's standard error. On the line comes one byte, ``+`` for a child
-that has begun and ``-`` where no process is to be had, then the child's exit code as text, negative
-for a signal. When who asks closes its end, or is gone, the child is killed.
+who asks, the request, and the child's standard error. On the line comes ``+`` before anything of the
+render begins, then the child's exit code as text, negative for a signal; in place of either ``-``
+where no process is to be had. When who asks closes its end, or is gone, the child is killed.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def _keep(answer: Answer, line: int, request: int, errors: int) -> NoReturn:
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         keeper = os.getpid()
+        os.write(line, BEGUN)  # whatever ends this from here on, the request may have been read
         alive, held = os.pipe()  # at its end when the child is
         if (child := _fork(line)) == 0:
             os.close(line)
@@ -73,8 +74,9 @@ def _keep(answer: Answer, line: int, request: int, errors: int) -> NoReturn:
             os.close(file)
         if child is not None:
             code = _end_of(child, line, alive)
-            with suppress(BrokenPipeError):  # nobody is left to hear it
-                os.write(line, str(code).encode())
+            os.write(line, str(code).encode())
+    except BrokenPipeError:
+        pass  # who asked is gone
     except BaseException:
         traceback.print_exc()
     finally:
@@ -87,15 +89,11 @@ def _end_of(child: int, line: int, alive: int) -> int:
     A child can close what tells of its end, and live: from there on it is looked at now and then.
     """
     wait: float | None = None
-    try:
-        os.write(line, BEGUN)
-        while line not in select.select([line] if wait else [line, alive], [], [], wait)[0]:
-            ended, status = os.waitpid(child, os.WNOHANG)
-            if ended:
-                return os.waitstatus_to_exitcode(status)
-            wait = min(2 * wait, _RARELY) if wait else _SOON
-    except BrokenPipeError:
-        pass  # who asked is gone
+    while line not in select.select([line] if wait else [line, alive], [], [], wait)[0]:
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            return os.waitstatus_to_exitcode(status)
+        wait = min(2 * wait, _RARELY) if wait else _SOON
     with suppress(ProcessLookupError):  # it may have no session yet
         os.killpg(child, signal.SIGKILL)
     os.kill(child, signal.SIGKILL)

@@ -13,7 +13,7 @@ from typing import IO
 
 from factory_runtime.domain.errors import CancelledError
 from factory_runtime.jobs.render.fork_client import ForkClient, ForkServer
-from factory_runtime.jobs.render.fork_server import BEGUN
+from factory_runtime.jobs.render.fork_server import BEGUN, NONE_TO_BE_HAD
 from factory_runtime.jobs.render.limits import RenderLimits
 from factory_runtime.jobs.render.trees import find_excess
 
@@ -62,7 +62,7 @@ def run_child(
 def _await_begin(
     line: socket.socket, server: ForkServer, limits: RenderLimits, cancelled: Callable[[], bool]
 ) -> bool:
-    """Whether there is a child; none where the server has ended."""
+    """Whether the server has taken it up; not where it has ended."""
     deadline = time.monotonic() + limits.wall.total_seconds()
 
     def look() -> None:
@@ -71,10 +71,7 @@ def _await_begin(
             _forks.give_up(server)
             raise OSError(errno.EAGAIN, "what forks them does not answer")
 
-    told = _hear(line, 1, look)
-    if told not in (BEGUN, b""):
-        raise OSError(errno.EAGAIN, "no process is to be had")
-    return told == BEGUN
+    return _hear(line, 1, look) == BEGUN
 
 
 def _hear(line: socket.socket, size: int, look: Callable[[], None]) -> bytes:
@@ -82,9 +79,12 @@ def _hear(line: socket.socket, size: int, look: Callable[[], None]) -> bytes:
     while True:
         look()
         try:
-            return line.recv(size)
+            told = line.recv(size)
         except TimeoutError:
             continue
+        if told == NONE_TO_BE_HAD:
+            raise OSError(errno.EAGAIN, "no process is to be had")
+        return told
 
 
 def _await_end(line: socket.socket, server: ForkServer, begun: bool) -> None:
