@@ -100,7 +100,13 @@ def test_processes_come_from_a_server_of_one_thread_that_holds_no_lancedb(
 
 def test_a_flow_leaves_its_process_where_it_was(worker: WarmWorker, plain: str, tmp_path: Path):
     wanderer, place, _ = worker.complete(plain, tmp_path / "file", does="wanders")
-    assert worker.complete(plain, tmp_path / "file") == (wanderer, place, "False")
+    # The next could begin in another one, but so many at once are in all of them.
+    file = tmp_path / "next"
+    waiting = [worker.begin(plain, file=str(file), does="waits") for _ in range(LIMIT)]
+    worker.until(lambda: len(lines_of(file)) == LIMIT, "each process has one")
+    Path(f"{file}.gate").touch()
+    assert [worker.wait(flow_run) for flow_run in waiting] == LIMIT * ["COMPLETED"]
+    assert f"{wanderer}:{place}:False" in lines_of(file)
 
 
 def test_a_flow_run_that_was_made_for_later_is_told_of_when_it_is_due(
