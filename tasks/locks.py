@@ -9,21 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import suppress
 from datetime import timedelta
 
 from prefect.locking.protocol import LockManager
 
 from factory_runtime.bootstrap import Runtime
+from factory_runtime.domain.errors import StoreUnavailableError
 from factory_runtime.services.locks import take_lock
+from factory_runtime.services.steadily import steadily
 from factory_runtime.telemetry import worker_name
 from tasks.threads import in_thread
 
 _POLL = 0.05
 _FOREVER = float("inf")
+_PATIENCE = timedelta(seconds=10)
+"""For a store that is away when a lock is to be given back."""
 
 
 class StoreLocks(LockManager):
-    """Implements Prefect's ``LockManager`` for one tenant; keys are hex."""
+    """Implements Prefect's ``LockManager`` for one tenant; keys are hex. Close it after use."""
 
     def __init__(self, runtime: Runtime, tenant_id: str, hold: timedelta) -> None:
         self._runtime = runtime
@@ -31,6 +36,7 @@ class StoreLocks(LockManager):
         self._hold = hold
         self._worker = worker_name()
         self._held: set[tuple[str, str]] = set()
+        self._closed = False
 
     def acquire_lock(
         self,
@@ -66,9 +72,17 @@ class StoreLocks(LockManager):
         """Give back a lock that was taken here. Prefect asks twice, on the event loop."""
         if (key, holder) not in self._held:
             return
-        with self._runtime.store.begin(self._tenant_id) as tx:
-            tx.unlock(_name(key), self._full(holder))
-        self._held.discard((key, holder))
+        self._unlock(key, holder)
+
+    async def aclose(self) -> None:
+        """Give back what is still held, and have no thread get any more.
+
+        Prefect leaves its locks where it is cancelled as it takes them, or where the store is away
+        as it gives them back: everybody else would wait until they expire.
+        """
+        self._closed = True
+        if self._held:
+            await asyncio.shield(in_thread(self._give_back))
 
     def is_locked(self, key: str) -> bool:
         return self._holder(key) is not None
@@ -101,7 +115,22 @@ class StoreLocks(LockManager):
             taken = take_lock(tx, _name(key), self._full(holder), now, now + hold)
         if taken:
             self._held.add((key, holder))
+            if self._closed:  # it was, while this waited for the store
+                self._give_back()
+                return False
         return taken
+
+    def _give_back(self) -> None:
+        for key, holder in tuple(self._held):
+            with suppress(StoreUnavailableError):  # it expires by itself
+                steadily(
+                    lambda _again, key=key, holder=holder: self._unlock(key, holder), _PATIENCE
+                )
+
+    def _unlock(self, key: str, holder: str) -> None:
+        with self._runtime.store.begin(self._tenant_id) as tx:
+            tx.unlock(_name(key), self._full(holder))
+        self._held.discard((key, holder))
 
     def _full(self, holder: str) -> str:
         """Prefect's holder, told to be of this process: others see when it has ended."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any
 
@@ -93,24 +94,24 @@ async def tree_of(call: JobCall) -> TreeReference:
 async def _ask(call: JobCall, ttl: timedelta | None, *, refresh: bool) -> TreeReference:
     runtime = call.execution.runtime
     hold = RenderLimits.from_settings(runtime.settings).wall * 2
-    locks = StoreLocks(runtime, call.execution.walk.run.tenant_id, hold)
-    policy = RenderPolicy().configure(
-        isolation_level=IsolationLevel.SERIALIZABLE, lock_manager=locks
-    )
-    asked = render_tree.with_options(
-        name=f"render {call.execution.attempts[call.name].planned.step}",
-        task_run_name=f"render {call.name}",
-        cache_policy=policy,
-        cache_expiration=ttl,
-        refresh_cache=refresh,
-    )
-    try:
-        # A transaction of its own: inside the job's, the record would be written and the lock
-        # released only when the job has published, and not at all if publishing failed.
-        async with atransaction(commit_mode=CommitMode.EAGER):
-            return TreeReference(**await asked(call))
-    except RenderRefusedError:
-        raise call.execution.attempts[call.name].refusal or CancelledError(call.name) from None
+    async with aclosing(StoreLocks(runtime, call.execution.walk.run.tenant_id, hold)) as locks:
+        policy = RenderPolicy().configure(
+            isolation_level=IsolationLevel.SERIALIZABLE, lock_manager=locks
+        )
+        asked = render_tree.with_options(
+            name=f"render {call.execution.attempts[call.name].planned.step}",
+            task_run_name=f"render {call.name}",
+            cache_policy=policy,
+            cache_expiration=ttl,
+            refresh_cache=refresh,
+        )
+        try:
+            # A transaction of its own: inside the job's, the record would be written and the lock
+            # released only when the job has published, and not at all if publishing failed.
+            async with atransaction(commit_mode=CommitMode.EAGER):
+                return TreeReference(**await asked(call))
+        except RenderRefusedError:
+            raise call.execution.attempts[call.name].refusal or CancelledError(call.name) from None
 
 
 def _render(call: JobCall) -> TreeReference:

@@ -8,15 +8,23 @@ import subprocess
 import sys
 from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, aclosing
 from datetime import timedelta
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
+from prefect.filesystems import LocalFileSystem
+from prefect.results import ResultStore
+from prefect.transactions import AsyncTransaction, IsolationLevel, atransaction
 
 from factory_runtime.bootstrap import Runtime
+from factory_runtime.services.locks import take_lock
 from factory_runtime.settings import Settings
 from tasks.locks import StoreLocks
+from tests.faults import FaultyStore
 from tests.small_factory import SettableClock
 
 KEY = "ab" * 32
@@ -139,3 +147,85 @@ def test_a_lock_of_another_machine_is_waited_for(locks: StoreLocks, runtime: Run
     with runtime.store.begin("acme") as tx:
         assert tx.try_lock(f"render:{KEY}", "another-machine:1-one", now, now + HOLD)
     assert not locks.acquire_lock(KEY, "two", acquire_timeout=0)
+
+
+# --- locks that nobody gives back
+
+
+def transaction(locks: StoreLocks, folder: Path) -> AbstractAsyncContextManager[AsyncTransaction]:
+    """Prefect's, which takes the lock of the key and then looks for a result."""
+    results = ResultStore(
+        lock_manager=locks, result_storage=LocalFileSystem(basepath=str(folder / "results"))
+    )
+    return atransaction(KEY, results, isolation_level=IsolationLevel.SERIALIZABLE)
+
+
+def test_a_transaction_that_is_cancelled_once_it_has_the_lock_leaves_none(
+    runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    async def scene() -> None:
+        looks = asyncio.Event()
+
+        async def look(store: ResultStore, key: str) -> bool:
+            looks.set()
+            return await asyncio.Event().wait()
+
+        monkeypatch.setattr(ResultStore, "aexists", look)
+
+        async def render() -> None:
+            locks = StoreLocks(runtime, "acme", HOLD)
+            async with aclosing(locks), transaction(locks, tmp_path):
+                raise AssertionError("it was cancelled before")
+
+        rendering = asyncio.create_task(render())
+        await looks.wait()
+        assert StoreLocks(runtime, "acme", HOLD).is_locked(KEY)
+        rendering.cancel()
+        await asyncio.wait([rendering])
+        assert rendering.cancelled()
+
+    asyncio.run(scene())
+    assert not StoreLocks(runtime, "acme", HOLD).is_locked(KEY)
+
+
+def test_a_lock_that_comes_after_who_wanted_it_was_cancelled_is_given_back(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+):
+    asked, answered = Event(), Event()
+    take = take_lock
+
+    def take_late(*arguments: Any) -> bool:
+        asked.set()
+        assert answered.wait(30)
+        return take(*arguments)
+
+    monkeypatch.setattr("tasks.locks.take_lock", take_late)
+
+    async def scene() -> None:
+        async with aclosing(StoreLocks(runtime, "acme", HOLD)) as own:
+            taking = asyncio.create_task(own.aacquire_lock(KEY, "one"))
+            assert await asyncio.to_thread(asked.wait, 30)
+            taking.cancel()
+            await asyncio.wait([taking])
+        answered.set()
+
+    asyncio.run(scene())
+    monkeypatch.undo()
+    assert StoreLocks(runtime, "acme", HOLD).acquire_lock(KEY, "two", acquire_timeout=10)
+
+
+def test_a_lock_is_given_back_though_the_store_was_away_when_prefect_did(
+    runtime: Runtime, tmp_path: Path
+):
+    ways = FaultyStore(runtime.store, at={2: ("before", 0), 3: ("before", 0)})
+    beside = cast(Runtime, SimpleNamespace(store=ways, clock=runtime.clock))
+
+    async def scene() -> None:
+        async with aclosing(StoreLocks(beside, "acme", HOLD)) as own:
+            async with transaction(own, tmp_path) as one:
+                one.stage({"digest": "d"})
+            assert own.is_locked(KEY)
+
+    asyncio.run(scene())
+    assert ways.fired["before"] == 2
+    assert not StoreLocks(runtime, "acme", HOLD).is_locked(KEY)
