@@ -270,8 +270,10 @@ def one_certificate(folder: Path) -> Path:
     text = Path(certifi.where()).read_text()
     end = "-----END CERTIFICATE-----\n"
     folder.mkdir(parents=True, exist_ok=True)
-    place.write_text(text[text.index("-----BEGIN") : text.index(end) + len(end)])
-    return place
+    # In one step: another executor of this home may be reading it.
+    fresh = place.with_suffix(f".{os.getpid()}.new")
+    fresh.write_text(text[text.index("-----BEGIN") : text.index(end) + len(end)])
+    return fresh.replace(place)
 
 
 def _sweep_scratch(settings: Settings) -> None:
@@ -279,8 +281,9 @@ def _sweep_scratch(settings: Settings) -> None:
     settings.scratch_folder.mkdir(exist_ok=True)
     oldest = time.time() - 2 * settings.render_seconds
     for left in settings.scratch_folder.iterdir():
-        if left.stat().st_mtime < oldest:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # a render of another process has ended
+            if left.stat().st_mtime < oldest:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deployments.executor import set_prefect
+from deployments.executor import one_certificate, set_prefect
 from factory_runtime.settings import Settings
 
 API_URL = "http://127.0.0.1:4200/api"
@@ -43,3 +43,21 @@ def test_a_home_that_takes_no_files_costs_the_speed_alone(
     set_prefect(Settings(home=tmp_path), API_URL)
     assert CERTIFICATES not in environment
     assert environment["PREFECT_API_URL"] == API_URL
+
+
+def test_who_reads_the_certificate_while_another_process_writes_it_finds_it_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    place = one_certificate(tmp_path)
+    whole, seen = place.read_text(), list[str]()
+    write = Path.write_text
+
+    def halfway(file: Path, text: str) -> int:
+        write(file, "")
+        seen.append(place.read_text())
+        return write(file, text)
+
+    monkeypatch.setattr(Path, "write_text", halfway)
+    assert one_certificate(tmp_path).read_text() == whole
+    assert seen == [whole]
+    assert list(tmp_path.iterdir()) == [place]
