@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 
 from factory_runtime.domain.disk import disk_errors
@@ -58,10 +58,11 @@ class LocalGitHost:
     def find_adoptable(self, tenant_id: str, project_id: str, name: str) -> Repository | None:
         place = self._place(tenant_id, project_id, name)
         with disk_errors(place):
-            if not os.path.lexists(place):
-                return None
-            _adopt(place)
-            return self._repository(place)
+            if os.path.lexists(place):
+                with _while_it_stands(place):
+                    _adopt(place)
+                    return self._repository(place)
+        return None
 
     def ensure_repository(
         self, tenant_id: str, project_id: str, name: str, *, effect_key: str, description: str
@@ -77,13 +78,10 @@ class LocalGitHost:
             _refuse_clash(place)
             created = not os.path.lexists(place) and create_repository(place, marks, description)
             if not created:
-                try:
+                with _while_it_stands(place):
                     _adopt(place)
-                except FactoryError:
-                    if os.path.lexists(place):
-                        raise
-                    # It was removed while it was looked at.
-                    created = create_repository(place, marks, description)
+                    return self._repository(place)
+                created = create_repository(place, marks, description)
             return self._repository(place, created=created)
 
     def ensure_commit(
@@ -110,8 +108,8 @@ class LocalGitHost:
     ) -> bool:
         place = self._place(tenant_id, project_id, name)
         with disk_errors(place):
-            # In this order: somebody else may be removing it.
-            if not _is_ours(place) and os.path.lexists(place):
+            # Looked at twice: somebody else may be removing it, and another one be making it anew.
+            if not _is_ours(place) and os.path.lexists(place) and not _is_ours(place):
                 raise changed(project_id, name, "was not made by the factory")
             return Removal(place, effect_key, runs).run()
 
@@ -136,9 +134,10 @@ class LocalGitHost:
         naming = checked_trailers(trailers)[:2]
         place = self._place(tenant_id, project_id, repository)
         with disk_errors(place):
-            if not _is_ours(place):
-                return None
-            return find_commit(place, read_log(place, head_of(place), naming[0]), naming)
+            if _is_ours(place):
+                with _while_it_stands(place):
+                    return find_commit(place, read_log(place, head_of(place), naming[0]), naming)
+        return None
 
     def copies_of(self, tenant_id: str, project_id: str) -> Mapping[str, Path]:
         check_owner(tenant_id, project_id)
@@ -162,6 +161,16 @@ def _is_ours(place: Path) -> bool:
     marks = read_marks(place)
     owner = (marks.get("tenant"), marks.get("project"))
     return owner == (place.parent.parent.name, place.parent.name)
+
+
+@contextlib.contextmanager
+def _while_it_stands(place: Path) -> Generator[None]:
+    """Suppress what fails because somebody removes the repository meanwhile."""
+    try:
+        yield
+    except FactoryError:
+        if os.path.lexists(place):
+            raise
 
 
 def _refuse_clash(place: Path) -> None:

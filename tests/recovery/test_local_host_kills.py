@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ from factory_runtime.domain.errors import (
     FactoryError,
     HostBusyError,
     PermanentError,
+    RepositoryChangedError,
     RepositoryTakenError,
 )
 from factory_runtime.domain.tree import TreeFile
+from factory_runtime.hosts import local
 from factory_runtime.hosts.local import LocalGitHost
 from tests.recovery.git_writers import (
     Writer,
@@ -322,3 +325,42 @@ def test_a_repository_copied_to_another_project_is_not_ours_there(
     assert host.find_repository("globex", "shop", "orders") is None
     with pytest.raises(RepositoryTakenError):
         host.ensure_repository("globex", "shop", "orders", effect_key="k", description="")
+
+
+def test_who_looks_at_a_repository_that_is_being_removed_finds_none(
+    host: LocalGitHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = [
+        lambda: host.find_commit(
+            "acme", "shop", "orders", (("Factory-Run", "run-1"), ("Factory-Step", "first"))
+        ),
+        lambda: host.find_adoptable("acme", "shop", "orders"),
+    ]
+    look = local.head_of
+
+    def removed_first(place: Path) -> str | None:
+        place.rename(place.with_name(".removed"))
+        shutil.rmtree(place.with_name(".removed"))
+        return look(place)
+
+    monkeypatch.setattr(local, "head_of", removed_first)
+    for each in find:
+        ensure_repository(host)
+        assert each() is None
+
+
+def test_a_repository_made_anew_while_its_removal_looks_is_known_for_ours(
+    host: LocalGitHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, seen = local.read_marks, list[Path]()
+
+    def missed_at_first(place: Path) -> dict[str, str]:
+        seen.append(place)
+        return read(place) if len(seen) > 1 else {}
+
+    made = ensure_repository(host)
+    monkeypatch.setattr(local, "read_marks", missed_at_first)
+    with pytest.raises(RepositoryChangedError) as refused:
+        host.remove_repository("acme", "shop", "orders", effect_key="another", runs=frozenset())
+    assert made.name == "orders"
+    assert "was not made by the factory" not in str(refused.value)
