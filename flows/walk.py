@@ -54,7 +54,7 @@ async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: s
             now. Prefect is told of its status, and sets no state of its own.
     """
     try:
-        taken = await in_thread(begin_walk, runtime.engine, tenant_id, run_id, flow_run_id)
+        taken = await _take_up(runtime, tenant_id, run_id, flow_run_id)
     except (ConflictError, NotFoundError, SettingsError, TransientError) as error:
         raise Abort(f"{run_id} is not taken up: {type(error).__name__}") from error
     except FactoryError as error:
@@ -79,6 +79,21 @@ async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: s
         current = await in_thread(_as_it_stands, runtime, run)
         await in_thread(runtime.launcher.show_status, current)
     raise Abort(f"{run.id} is {run.status}")
+
+
+async def _take_up(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: str) -> Walk | Run:
+    """Begin the walk; put down again where this flow is stopped meanwhile, for others to take."""
+    taking = asyncio.ensure_future(
+        in_thread(begin_walk, runtime.engine, tenant_id, run_id, flow_run_id)
+    )
+    try:
+        return await asyncio.shield(taking)
+    except asyncio.CancelledError:
+        with suppress(FactoryError):  # not taken up, or the lock expires by itself
+            taken = await asyncio.shield(taking)
+            if isinstance(taken, Walk):
+                await asyncio.shield(in_thread(put_down, runtime.engine, taken))
+        raise
 
 
 def is_walking() -> bool:
