@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, cast
 
 from deployments.prove.points import Moment, Point
 from factory_runtime.bootstrap import Runtime
+from factory_runtime.bootstrap.opened_once import opened_once
 from factory_runtime.domain.attempt import Attempt
 from factory_runtime.domain.job import Job
 from factory_runtime.domain.records import Effect
@@ -82,32 +82,32 @@ class WatchedRuntime(Runtime):
     inner: Runtime
     watch: Watch
 
-    @cached_property
+    @opened_once
     def store(self) -> RunStore:
         return cast(RunStore, WatchedStore(self.inner.store, self.watch))
 
-    @cached_property
+    @opened_once
     def storage(self) -> ArtifactStorage:
         return self.inner.storage
 
-    @cached_property
+    @opened_once
     def host(self) -> GitHost:
         return cast(GitHost, WatchedHost(self.inner.host, self.watch))
 
-    @cached_property
+    @opened_once
     def job_types(self) -> Mapping[str, JobType]:
         types = copy(cast(dict[str, JobType], self.inner.job_types))  # it knows the broken ones
         for name, job_type in types.items():
             types[name] = WatchedJobType(job_type, self.watch)
         return types
 
-    @cached_property
+    @opened_once
     def embedder(self) -> Embedder:
         from factory_runtime.memory.in_memory import WordsEmbedder
 
         return WordsEmbedder()
 
-    @cached_property
+    @opened_once
     def memory(self) -> MemoryIndex:
         from factory_runtime.memory.in_memory import InMemoryMemoryIndex
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from factory_runtime.bootstrap.artifact_storage import open_artifact_storage
+from factory_runtime.bootstrap.opened_once import opened_once
 from factory_runtime.domain.errors import StorageFullError
 from factory_runtime.ports import ArtifactStorage, Clock, GitHost, JobType, RunStore
 from factory_runtime.settings import Settings
@@ -39,7 +39,7 @@ class Ground:
     clock: Clock
     own_job_types: Mapping[str, JobType] | None = None
 
-    @cached_property
+    @opened_once
     def job_types(self) -> Mapping[str, JobType]:
         """The job types to use: those given, else all that installed packages offer."""
         if self.own_job_types is not None:
@@ -48,7 +48,7 @@ class Ground:
 
         return job_types(self.settings.job_types)
 
-    @cached_property
+    @opened_once
     def store(self) -> RunStore:
         from factory_runtime.run_store import open_run_store
 
@@ -62,18 +62,18 @@ class Ground:
         is_new = self.settings.database_url is None and not self.settings.database_file.exists()
         return None if is_new else self.store
 
-    @cached_property
+    @opened_once
     def bare_storage(self) -> ArtifactStorage:
         """Artifact storage without regard to the sweep: for itself, and for those who look after it."""
         return open_artifact_storage(self.settings)
 
-    @cached_property
+    @opened_once
     def storage(self) -> ArtifactStorage:
         from factory_runtime.services.spared_bodies import SparingStorage
 
         return SparingStorage(self.bare_storage, self.find_store)
 
-    @cached_property
+    @opened_once
     def host(self) -> GitHost:
         from factory_runtime.hosts.chosen import ChosenHosts
         from factory_runtime.hosts.local import LocalGitHost
@@ -91,7 +91,7 @@ class Ground:
 
         return open_host(CredentialBlocks(), tenant_id, choice, self.settings.mirrors_folder)
 
-    @cached_property
+    @opened_once
     def policies(self) -> PolicyBook:
         from factory_runtime.services.policy import PolicyBook
 
@@ -99,7 +99,7 @@ class Ground:
         absolute = None if folder is None else folder.expanduser().absolute()
         return PolicyBook(self.find_store, absolute, self.clock)
 
-    @cached_property
+    @opened_once
     def secret_box(self) -> SecretBox:
         """Seals secrets that are kept in the store."""
         from factory_runtime.services.secret_box import open_secret_box

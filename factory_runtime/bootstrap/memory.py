@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from factory_runtime.bootstrap.ground import Ground
+from factory_runtime.bootstrap.opened_once import opened_once
 from factory_runtime.domain.errors import SettingsError
 from factory_runtime.ports import Cutter, Embedder, MemoryIndex
 from factory_runtime.telemetry import worker_name
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class MemoryParts(Ground):
     """What learns, and what asks what was learned."""
 
-    @cached_property
+    @opened_once
     def embedder(self) -> Embedder:
         return self.open_embedder(self.settings.embedder)
 
@@ -48,11 +48,11 @@ class MemoryParts(Ground):
             opened = self._embedders.setdefault(name, open_embedder(name, self.settings))
         return opened
 
-    @cached_property
+    @opened_once
     def _embedders(self) -> dict[str, Embedder]:
         return {}
 
-    @cached_property
+    @opened_once
     def memory(self) -> MemoryIndex:
         """Of the vectors of the settings' embedder; a tenant's own may be another: see ``models``."""
         return self.open_memory(self.embedder)
@@ -63,7 +63,7 @@ class MemoryParts(Ground):
 
         return LanceMemoryIndex(self.memory_place, embedder)
 
-    @cached_property
+    @opened_once
     def memory_place(self) -> Place:
         """Where the memory's index is.
 
@@ -74,14 +74,14 @@ class MemoryParts(Ground):
 
         return chosen_place(self.settings)
 
-    @cached_property
+    @opened_once
     def memory_disk(self) -> MemoryDisk:
         """What the memory's index takes."""
         from factory_runtime.memory.disk import MemoryDisk
 
         return MemoryDisk(lambda: self.memory_place.ground, self.settings.memory_disk_mib)
 
-    @cached_property
+    @opened_once
     def models(self) -> Models:
         """The embedding models that tenants' memories have."""
         from factory_runtime.ports.memory import model_name
@@ -106,7 +106,7 @@ class MemoryParts(Ground):
 
         return Models(lambda: self.store, self.clock, default, open_embedder, open_index)
 
-    @cached_property
+    @opened_once
     def recaller(self) -> Recaller:
         """Searches memories; an index is opened when there is something to look for."""
         from factory_runtime.services.recall import Recaller
@@ -119,35 +119,35 @@ class MemoryParts(Ground):
             lambda tenant_id: self.policies.shared_memory_of(tenant_id),
         )
 
-    @cached_property
+    @opened_once
     def context_desk(self) -> ContextDesk:
         """Puts together what is known about a task."""
         from factory_runtime.services.context_package import ContextDesk
 
         return ContextDesk(self.store, self.clock, self.recaller)
 
-    @cached_property
+    @opened_once
     def indexer(self) -> Indexer:
         """Brings the memory's indexes up to its records."""
         from factory_runtime.services.index_memory import Indexer
 
         return Indexer(self.store, self.clock, self.models, worker_name())
 
-    @cached_property
+    @opened_once
     def forgetter(self) -> Forgetter:
         """Takes what was forgotten out of the memory's indexes."""
         from factory_runtime.services.forget_index import Forgetter
 
         return Forgetter(self.store, self.clock, self.models, worker_name())
 
-    @cached_property
+    @opened_once
     def rebuilder(self) -> Rebuilder:
         """Makes the memory's indexes anew."""
         from factory_runtime.services.rebuild_memory import Rebuilder
 
         return Rebuilder(self.store, self.clock, self.models, worker_name())
 
-    @cached_property
+    @opened_once
     def migrator(self) -> Migrator:
         """Changes the memory's embedding models."""
         from factory_runtime.services.migrate_memory import Migrator
@@ -166,7 +166,7 @@ class MemoryParts(Ground):
         """What somebody has asked the memory for, and may be waiting for."""
         return {**self.forgetter.handlers, **self.migrator.handlers}
 
-    @cached_property
+    @opened_once
     def cutter(self) -> Cutter:
         """Cuts files into pieces."""
         from factory_runtime.memory.cutting.cutter import FileCutter
@@ -211,7 +211,7 @@ class MemoryParts(Ground):
         self.indexer.catch_up_all()
         return written
 
-    @cached_property
+    @opened_once
     def summariser(self) -> Summariser:
         """The model that writes.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING
 
+from factory_runtime.bootstrap.opened_once import opened_once
 from factory_runtime.bootstrap.runs import RunParts
 from factory_runtime.telemetry import worker_name
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 class OutsideParts(RunParts):
     """What hears from others, and tells them."""
 
-    @cached_property
+    @opened_once
     def webhook_sources(self) -> WebhookSources:
         from factory_runtime.services.webhook_sources import WebhookSources
 
         return WebhookSources(self.store, self.clock, lambda: self.secret_box)
 
-    @cached_property
+    @opened_once
     def webhook_subscriber(self) -> WebhookSubscriber:
         """Has git hosts tell of events."""
         from factory_runtime.services.webhook_subscriptions import WebhookSubscriber
@@ -42,7 +42,7 @@ class OutsideParts(RunParts):
             self.settings.public_url,
         )
 
-    @cached_property
+    @opened_once
     def webhook_desk(self) -> WebhookDesk:
         """Takes what webhooks bring."""
         from factory_runtime.services.azure_resource import AzureResources
@@ -54,7 +54,7 @@ class OutsideParts(RunParts):
         beginner = RunBeginner(self.desk, TriggerBook(self.catalog), resources)
         return WebhookDesk(self.webhook_sources, beginner, worker_name())
 
-    @cached_property
+    @opened_once
     def deliveries(self) -> Lanes:
         """Decides the deliveries that their requests have not."""
         from factory_runtime.services.lanes import Lanes
@@ -70,14 +70,14 @@ class OutsideParts(RunParts):
             worker_name(),
         )
 
-    @cached_property
+    @opened_once
     def callbacks(self) -> Callbacks:
         from factory_runtime.services.callbacks import Callbacks
 
         hosts = self.settings.callback_hosts
         return Callbacks(self.store, self.clock, hosts, lambda: self.secret_box)
 
-    @cached_property
+    @opened_once
     def told_callbacks(self) -> Lanes:
         """Tells callbacks of ends."""
         from factory_runtime.services.lanes import Lanes
@@ -87,7 +87,7 @@ class OutsideParts(RunParts):
         send = CallbackSender(self.callbacks).send
         return Lanes(self.store, self.clock, CALLBACK, host_of, send, worker_name())
 
-    @cached_property
+    @opened_once
     def notices(self) -> NoticeSender:
         """Sends notices. Prefect's events and the rest of the outbox are ``drain``'s."""
         from factory_runtime.notifications.notifier import AppriseNotifier

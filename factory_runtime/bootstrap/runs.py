@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING
 
+from factory_runtime.bootstrap.opened_once import opened_once
 from factory_runtime.bootstrap.templates import TemplateParts
 from factory_runtime.ports import Launcher
 from factory_runtime.telemetry import environment_name, worker_name
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class RunParts(TemplateParts):
     """What makes runs and carries them out."""
 
-    @cached_property
+    @opened_once
     def desk(self) -> RequestDesk:
         from factory_runtime.services.request_desk import RequestDesk
 
@@ -42,7 +42,7 @@ class RunParts(TemplateParts):
             ),
         )
 
-    @cached_property
+    @opened_once
     def engine(self) -> Engine:
         from factory_runtime.orchestration.credential_blocks import CredentialBlocks
         from factory_runtime.services.engine import Engine
@@ -67,7 +67,7 @@ class RunParts(TemplateParts):
             pages=RunPages(self.settings.run_page, self.settings.public_url),
         )
 
-    @cached_property
+    @opened_once
     def routes(self) -> Mapping[str, Route]:
         """The queues of Prefect's that jobs are sent to, by type.
 
@@ -78,27 +78,27 @@ class RunParts(TemplateParts):
 
         return check_routes(self.settings.job_routes, self.job_types)
 
-    @cached_property
+    @opened_once
     def launcher(self) -> Launcher:
         """Asks Prefect. Importing its client takes seconds."""
         from factory_runtime.orchestration.launch import PrefectLauncher
 
         return PrefectLauncher(self.inputs_of)
 
-    @cached_property
+    @opened_once
     def redriver(self) -> Redriver:
         from factory_runtime.services.redrive import Redriver
 
         return Redriver(self.store, self.clock, self.desk)
 
-    @cached_property
+    @opened_once
     def undoer(self) -> Undoer:
         """Makes the runs that undo others."""
         from factory_runtime.services.undo_run import Undoer
 
         return Undoer(self.store, self.storage, self.clock)
 
-    @cached_property
+    @opened_once
     def inventory(self) -> Inventory:
         """Settles what is left of undone runs."""
         from factory_runtime.services.inventory import Inventory

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from factory_runtime.bootstrap.memory import MemoryParts
+from factory_runtime.bootstrap.opened_once import opened_once
 from factory_runtime.ports import Embedder
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class TemplateParts(MemoryParts):
     """What knows templates."""
 
-    @cached_property
+    @opened_once
     def catalog(self) -> TemplateCatalog:
         from factory_runtime.services.catalog import TemplateCatalog
 
@@ -29,7 +29,7 @@ class TemplateParts(MemoryParts):
             self.kept_templates,
         )
 
-    @cached_property
+    @opened_once
     def kept_templates(self) -> KeptTemplates:
         from factory_runtime.jobs.render.limits import RenderLimits
         from factory_runtime.services.kept_templates import KeptTemplates
@@ -37,7 +37,7 @@ class TemplateParts(MemoryParts):
         folder, limits = self.settings.templates_folder, RenderLimits.from_settings(self.settings)
         return KeptTemplates(self.find_store, self.storage, folder, limits)
 
-    @cached_property
+    @opened_once
     def publisher(self) -> Publisher:
         """Publishes templates, from folders and from git hosts."""
         from factory_runtime.hosts.template_git import GitTemplates
@@ -46,7 +46,7 @@ class TemplateParts(MemoryParts):
         repository = GitTemplates(self.settings.template_hosts, self.kept_templates.limits)
         return Publisher(self.store, self.storage, self.catalog, self.clock, repository)
 
-    @cached_property
+    @opened_once
     def suggester(self) -> Suggester:
         """Suggests templates."""
         from factory_runtime.services.suggest_template import Suggester

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from factory_runtime.bootstrap.opened_once import opened_once
 from factory_runtime.bootstrap.runs import RunParts
 from factory_runtime.telemetry import worker_name
 
@@ -46,7 +46,7 @@ class UpkeepParts(RunParts):
         }
         return drain_outbox(self.store, self.clock, handlers, worker_name())
 
-    @cached_property
+    @opened_once
     def artifact_sweeper(self) -> ArtifactSweeper:
         """Deletes the bodies of what has expired."""
         from factory_runtime.services.sweep_artifacts import ArtifactSweeper
@@ -66,7 +66,7 @@ class UpkeepParts(RunParts):
 
         return seal_audit(self.store, self.clock)
 
-    @cached_property
+    @opened_once
     def health(self) -> FactoryHealth:
         """Looks at the parts."""
         from factory_runtime.memory.lance.faults import check_place
@@ -83,7 +83,7 @@ class UpkeepParts(RunParts):
             lambda: self.store, self.clock, checks, lambda: self.memory_disk.complaint()
         )
 
-    @cached_property
+    @opened_once
     def store_metrics(self) -> StoreMetrics:
         """Tells Prometheus what is in the store."""
         from factory_runtime.services.store_metrics import StoreMetrics
