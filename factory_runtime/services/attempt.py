@@ -105,11 +105,20 @@ class Begun:
             told, self._progress_told = self._progress_told, True
             return None if told else self.progress
 
+    def add_log(self, at: datetime, message: str) -> None:
+        with self._taking:
+            self.logs.append((at, message))
+
     def take_logs(self) -> list[LogLine]:
         """The lines since this was asked last."""
         with self._taking:
             lines, self.logs = self.logs, []
             return lines
+
+    def return_logs(self, lines: list[LogLine]) -> None:
+        """Lines that were taken and could not be written down."""
+        with self._taking:
+            self.logs[:0] = lines
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,7 +341,7 @@ class AttemptContext:
         return told.found
 
     def log(self, message: str) -> None:
-        self._begun.logs.append((self.now(), self._begun.secrets.hide_in(message)))
+        self._begun.add_log(self.now(), self._begun.secrets.hide_in(message))
 
     def check_cancelled(self) -> None:
         if self._begun.stopped.is_set():

@@ -82,4 +82,4 @@ def _probe(engine: Engine, walk: Walk, begun: Begun, effect: Effect) -> str | No
 
 
 def _log(engine: Engine, begun: Begun, message: str) -> None:
-    begun.logs.append((engine.clock.now(), message))
+    begun.add_log(engine.clock.now(), message)

@@ -25,7 +25,7 @@ def write_notes(engine: Engine, walk: Walk, begun: Begun) -> None:
     except LeaseLostError:
         return  # it has ended meanwhile, or its own next write finds out
     except BaseException:
-        begun.logs[:0] = lines
+        begun.return_logs(lines)
         raise
 
 

@@ -249,7 +249,7 @@ def _come_back(
     try:
         steadily(write, engine.lease)
     except BaseException:
-        begun.logs[:0] = lines
+        begun.return_logs(lines)
         raise
     walk.jobs[job.step] = job
     topic_slots.hand_on(engine, walk.run.tenant_id, job.type)
@@ -277,7 +277,7 @@ def _close(
     try:
         end_job(engine, walk, begun.job, ended, ending, detail, everything, result)
     except BaseException:
-        begun.logs[:0] = lines  # for the record of how it failed
+        begun.return_logs(lines)  # for the record of how it failed
         raise
     topic_slots.hand_on(engine, walk.run.tenant_id, ended.type)
     return ending

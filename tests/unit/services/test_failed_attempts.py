@@ -278,6 +278,31 @@ def test_a_walk_learns_what_a_job_made_once_that_is_committed(
     assert (walk.outputs, walk.run.outputs) == ({"a": {"n": 1}}, Body({"n": 1}))
 
 
+def test_a_line_that_is_said_while_others_are_written_down_is_not_lost(
+    factory: SmallFactory, monkeypatch: pytest.MonkeyPatch
+):
+    def publish(context: JobContext, with_: Mapping[str, Any]) -> JobResult:
+        hide_in = begun.secrets.hide_in
+        written: list[Any] = []
+
+        def hide_beside_a_writer(text: str) -> str:
+            written.extend(begun.take_logs())
+            return hide_in(text)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(begun.secrets, "hide_in", hide_beside_a_writer)
+            context.log("first")
+            context.log("second")
+        assert [line for _, line in written] == ["first"]
+        return JobResult()
+
+    factory.on["a"] = publish
+    walk = factory.start(steps("a:"))
+    begun = factory.begin(walk, "a")
+    publish_attempt(factory.engine, walk, begun, None)
+    assert [event.detail["message"] for event in factory.events(walk.run, "log")] == ["second"]
+
+
 # --- stopping
 
 
