@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import threading
 import time
 from datetime import timedelta
 from typing import Any
@@ -53,6 +54,7 @@ class Limiter:
     def __init__(self, settings: Settings) -> None:
         share = settings.api_processes if settings.redis_url is None else 1
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
+        self._own_turn = threading.Lock()  # what counts in memory may be asked by one thread alone
         self._shared = self._own if settings.redis_url is None else _in_redis(settings)
         self._asked_again_at = 0.0
         rate, tenant_rate = settings.api_webhook_rate, settings.api_webhook_tenant_rate
@@ -119,7 +121,8 @@ class Limiter:
             except Exception as error:  # whatever Redis has: requests go on, counted here
                 self._asked_again_at = time.monotonic() + _REST_SECONDS
                 _LOG.warning("Redis does not count requests: %s", type(error).__name__)
-        return getattr(self._own, what)(item, *who)
+        with self._own_turn:
+            return getattr(self._own, what)(item, *who)
 
 
 class BodyLimit:

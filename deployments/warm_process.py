@@ -6,9 +6,10 @@ import asyncio
 import importlib
 import logging
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from typing import cast
@@ -27,6 +28,9 @@ LanceDB must never be among what it imports: it does not survive a fork.
 
 _READY_SECONDS = 120.0
 _END_SECONDS = 30.0
+
+_one_looks = threading.Lock()
+"""Who starts a process looks for the exit codes of all, and each can be read by one thread alone."""
 
 
 class ProcessGoneError(Exception):
@@ -142,12 +146,12 @@ class WarmProcess:
         return await asyncio.shield(self._gone)
 
     async def _end(self) -> int:
-        await asyncio.to_thread(self._process.join, _END_SECONDS)
-        if self._process.exitcode is None:
+        code = await asyncio.to_thread(_end_of, self._process)
+        if code is None:
             _LOG.warning("process %s does not end; killing it", self.pid)
             self._process.kill()
-            await asyncio.to_thread(self._process.join, _END_SECONDS)
-        return self._process.exitcode or 1
+            code = await asyncio.to_thread(_end_of, self._process)
+        return code or 1
 
     async def _next(self) -> Answer:
         answer = await self._answers.get()
@@ -181,10 +185,22 @@ async def start_process(context: ForkServerContext, tell_gone: Callable[[], None
     # Not a daemon: those may not have children of their own.
     process = context.Process(target=_serve, args=(theirs,), name="factory-warm")
     try:
-        await asyncio.to_thread(process.start)
+        await asyncio.to_thread(_start, process)
     finally:
         theirs.close()
     return WarmProcess(process, ours, tell_gone)
+
+
+def _start(process: BaseProcess) -> None:
+    with _one_looks:
+        process.start()
+
+
+def _end_of(process: BaseProcess) -> int | None:
+    """Its exit code; None where it does not end."""
+    wait([process.sentinel], _END_SECONDS)
+    with _one_looks:
+        return process.exitcode
 
 
 def _serve(connection: Connection[Answer, Order]) -> None:

@@ -121,8 +121,8 @@ def _claim(engine: Engine, walk: Walk, planned: PlannedJob) -> Begun | AnotherAt
         topic_slots.call(engine, walk.run.tenant_id, planned.type, caps)
     if later is not None:
         return later
+    walk.claims[job.step] += 1  # first: who sees more attempts than these lends once more
     walk.jobs[job.step] = job
-    walk.claims[job.step] += 1
     return Begun(planned, job, attempt, hosts=hosts, secrets=walk.secrets)
 
 

@@ -60,11 +60,13 @@ class Turns:
     def __init__(self, sleep: Callable[[float], object] = time.sleep) -> None:
         self._sleep = sleep
         self._next = 0.0
+        self._putting_off = threading.Lock()
 
     def put_off(self, wait: timedelta | None) -> None:
         """Have the next request wait."""
         if wait is not None:
-            self._next = max(self._next, time.monotonic() + wait.total_seconds())
+            with self._putting_off:
+                self._next = max(self._next, time.monotonic() + wait.total_seconds())
 
     def take(self, host: str) -> None:
         """Return when a request may be sent.
