@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 from psycopg import Connection, sql
 from sqlalchemy import Engine, create_engine, make_url
 
@@ -31,6 +32,10 @@ from tests.services import PostgresServer, running_postgres
 
 if TYPE_CHECKING:
     from tests.forge import Forge
+
+# How long an example takes says more of the machine than of us.
+settings.register_profile("factory", deadline=None)
+settings.load_profile("factory")
 
 _services = pytest.StashKey[ExitStack]()
 _postgres = pytest.StashKey[PostgresServer]()

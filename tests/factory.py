@@ -25,7 +25,7 @@ from factory_runtime.settings import Settings
 from tests.prefect_database import place_database
 from tests.warm_cli import nursery
 
-LIMIT_SECONDS = 120.0
+LIMIT_SECONDS = 240.0
 FACTORY = Path(sys.executable).with_name("factory")
 
 _PLAIN = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -84,7 +84,9 @@ def test_hostile_templates_fail_their_run_and_touch_nothing(factory: Factory, na
         assert error in said
     assert not Path("/tmp/evil").exists()  # noqa: S108 - what the templates try to write
     assert factory.child is not None
-    assert not renders_below(psutil.Process(factory.child.pid))
+    child = psutil.Process(factory.child.pid)
+    # What waits for a render has told of its end a moment before its own.
+    until(lambda: not renders_below(child), "nothing is left of a render", 5)
     assert not list(factory.settings.scratch_folder.iterdir())
 
 

@@ -220,7 +220,8 @@ def _kill_all(factory: Factory) -> dict[str, str]:
     whole = factory.processes()
     environment = whole[0].environ()
     for process in whole:
-        process.send_signal(signal.SIGKILL)
+        with suppress(psutil.NoSuchProcess):  # it ends with one that was killed before it
+            process.send_signal(signal.SIGKILL)
     factory.child.wait()
     assert factory.child.stdin is not None
     factory.child.stdin.close()

@@ -19,7 +19,7 @@ from factory_runtime.domain.errors import ExpressionError, InvalidInputsError, I
 from factory_runtime.domain.template import Template
 from tests.authoring import JOB_TYPES
 
-QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 INPUTS: dict[str, Any] = {
     "type": "object",
     "properties": {

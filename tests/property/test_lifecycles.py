@@ -29,7 +29,6 @@ def check_lifecycles(
         settings=settings(
             max_examples=examples,
             stateful_step_count=50,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
         ),
     )

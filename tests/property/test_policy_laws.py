@@ -37,7 +37,7 @@ _VALUES: st.SearchStrategy[Any] = st.recursive(
 _POLICIES = st.dictionaries(st.sampled_from(POLICY_KEYS), _VALUES, max_size=6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(_POLICIES | _VALUES)
 def test_whatever_a_policy_holds_it_is_read_or_its_mistakes_are_named(value: Any):
     body = json.dumps(value).encode()
@@ -50,7 +50,7 @@ def test_whatever_a_policy_holds_it_is_read_or_its_mistakes_are_named(value: Any
         assert rule_on([reading.policy], facts).policies == (reading.policy,)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.binary(max_size=200))
 def test_whatever_lies_in_the_place_of_a_policy_is_none_or_is_read(body: bytes):
     reading = read_policy(body, "p.yaml", "table")
@@ -81,7 +81,7 @@ def _read(value: Any, source: str) -> Policy:
     return policy
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(_QUOTAS, _QUOTAS, st.sampled_from(["1.0.0", "2.0.0"]))
 def test_two_policies_allow_what_each_of_them_allows_and_no_more(one: Any, two: Any, version: str):
     first, second = _read(one, "first"), _read(two, "second")

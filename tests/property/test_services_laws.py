@@ -27,9 +27,7 @@ from factory_runtime.services.end_run import close_run_if_done
 from factory_runtime.services.engine import Walk
 from tests.small_factory import SmallFactory, busy
 
-QUICK = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+QUICK = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 MAX_ATTEMPTS = 3
 WHEN = {
     "always": None,

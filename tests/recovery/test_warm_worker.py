@@ -85,6 +85,8 @@ def test_a_process_serves_one_flow_run_after_the_other(
     pids = {int(worker.complete(plain, tmp_path / "file")[0]) for _ in range(LIMIT + 1)}
     assert len(pids) <= LIMIT
     assert pids <= set(worker.warm())
+    # They run once it is known as completed.
+    worker.until(lambda: len(hooks_of(tmp_path / "file")) > LIMIT, "the hook of each ran")
     assert hooks_of(tmp_path / "file") == (LIMIT + 1) * ["Completed"]
 
 

@@ -98,7 +98,8 @@ def test_a_worker_whose_processes_cannot_start_claims_nothing_and_ends_when_it_i
     )
     worker.process.terminate()
     assert worker.end() == 0, worker.log
-    assert prefect.history(waiting) == ["Scheduled"], "another worker begins it"
+    # Which the server may call Late by now.
+    assert set(prefect.history(waiting)) <= {"Scheduled", "Late"}, "another worker begins it"
 
 
 def test_a_worker_that_is_killed_leaves_no_process_and_no_flow_run_that_seems_to_run(

@@ -72,7 +72,7 @@ def test_a_job_under_way_is_shown_with_its_lease_progress_and_checkpoint(
     for pattern in (
         r"status +Running",
         r"progress +45% gathering source 3 of 5",
-        r"lease +\S+-walk, until \d\d:\d\d:\d\d \(token 1\)",
+        r"lease +\S+-walk, until (\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d \(token 1\)",
         r"budget +0 of 5 failed",
         r"number +2",
         r"written by +\S+ version 7",

@@ -45,7 +45,7 @@ def factory(tmp_path: Path) -> Generator[Factory]:
     # Its server makes its own tables, as everybody's does once.
     line = LINE.format(file=tmp_path / "lines")
     factory.template(
-        "line", a_work_template("line", line) + "triggers: {schedule: {interval: 6h}}\n"
+        "line", a_work_template("line", line) + "triggers: {schedule: {cron: '0 0 1 1 *'}}\n"
     )
     yield factory
     factory.runtime.store.close()
@@ -104,6 +104,7 @@ def the_deployment(prefect: Prefect) -> dict[str, Any]:
     return prefect.ask("GET", "/deployments/name/line/local")
 
 
+@pytest.mark.timeout(600)  # it starts a whole stack twice
 def test_what_is_started_in_prefect_begins_and_all_of_it_survives_a_restart(factory: Factory):
     up = factory.cli("up")
     assert up.returncode == 0, up.stdout + up.stderr

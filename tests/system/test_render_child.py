@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -248,7 +249,10 @@ def test_a_child_finds_nothing_of_who_asked(box: Box, monkeypatch: pytest.Monkey
     def look() -> bool:
         if child := child_of(box.scratch):
             place = Path("/proc") / str(child.pid)
-            files = [str(each.readlink()) for each in (place / "fd").iterdir()]
+            files: list[str] = []
+            for each in (place / "fd").iterdir():
+                with suppress(FileNotFoundError):  # it has closed it meanwhile
+                    files.append(each.readlink().name.partition(":")[0])
             seen.append(((place / "environ").read_text(), files))
         return bool(seen)
 
@@ -258,8 +262,9 @@ def test_a_child_finds_nothing_of_who_asked(box: Box, monkeypatch: pytest.Monkey
     ((environment, files),) = seen
     assert "PYTHONUTF8" in environment
     assert "FACTORY_CANARY" not in environment
-    names = sorted(Path(each).name.partition(":")[0] for each in files)
-    assert names == ["null", "pipe", "request.json", "stderr"]
+    at_hand = {"begun.txt", "z.jinja"}  # it renders them
+    others = sorted(name for name in files if name not in at_hand)
+    assert others == ["null", "pipe", "request.json", "stderr"]
 
 
 _FORKED = """

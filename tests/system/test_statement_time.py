@@ -24,7 +24,7 @@ pytestmark = pytest.mark.service
 
 _SLOW_ROWS = """
 CREATE FUNCTION hang() RETURNS trigger LANGUAGE plpgsql AS $$
-BEGIN PERFORM pg_sleep(0.6); RETURN NEW; END $$;
+BEGIN PERFORM pg_sleep(2); RETURN NEW; END $$;
 CREATE TRIGGER slow BEFORE INSERT OR UPDATE ON runs FOR EACH ROW EXECUTE FUNCTION hang();
 """
 _SLOW_MIGRATIONS = """
@@ -49,7 +49,7 @@ def test_a_statement_of_a_tenant_is_given_up_and_one_over_all_is_not(
         home=tmp_path,
         database_url=own_postgres_url,
         database_connections=1,
-        database_statement_seconds=0.3,
+        database_statement_seconds=1.0,
     )
     with closing(Runtime(settings, SystemClock()).store) as store:
         with store.begin(TENANT) as tx:
@@ -66,7 +66,7 @@ def test_a_statement_of_a_tenant_is_given_up_and_one_over_all_is_not(
 
 
 def test_what_looks_over_all_tenants_is_given_up_in_the_end(postgres_url: str):
-    with closing(open_run_store(postgres_url, 1, timedelta(seconds=0.02))) as store:
+    with closing(open_run_store(postgres_url, 1, timedelta(seconds=0.1))) as store:
         with (
             pytest.raises(StoreUnavailableError, match="too busy"),
             translated("the store"),

@@ -72,7 +72,7 @@ def test_a_walk_whose_lease_cannot_be_renewed_for_its_whole_length_is_lost(
     store = Away(factory.store, 10_000)
 
     async def live() -> Why:
-        return await watch_run(watched(factory, store, timedelta(seconds=0.4)))
+        return await watch_run(watched(factory, store, timedelta(seconds=2)))
 
     assert asyncio.run(asyncio.wait_for(live(), 60)) is Why.LOST
     assert store.refused > 1, "it has to be tried again before it is given up"

@@ -29,7 +29,7 @@ from factory_runtime.domain.errors import InputError
 from factory_runtime.domain.memory import Kind, Memory
 from factory_runtime.wire.where import MAX_DEPTH, MAX_LENGTH, parse_where
 
-QUICK = settings(max_examples=150, deadline=None)
+QUICK = settings(max_examples=150)
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 
 

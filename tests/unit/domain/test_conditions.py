@@ -24,7 +24,7 @@ from factory_runtime.domain.conditions import (
 )
 from factory_runtime.domain.memory import Kind, Memory
 
-QUICK = settings(max_examples=100, deadline=None)
+QUICK = settings(max_examples=100)
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from factory_runtime.domain.fingerprint import fingerprint
 from factory_runtime.domain.ids import new_id
 
-QUICK = settings(max_examples=80, deadline=None)
+QUICK = settings(max_examples=80)
 
 ULIDS = st.text("0123456789abcdefghjkmnpqrstvwxyz", min_size=25, max_size=25).map("0{}".format)
 IDS = st.builds("{}-{}".format, st.sampled_from(["run", "job", "art", "letter"]), ULIDS)

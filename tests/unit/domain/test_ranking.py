@@ -20,7 +20,7 @@ from factory_runtime.domain.ranking import (
     rank,
 )
 
-QUICK = settings(max_examples=60, deadline=None)
+QUICK = settings(max_examples=60)
 
 
 def a_memory(id_: str, **values: Any) -> Memory:

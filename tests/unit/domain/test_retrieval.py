@@ -94,7 +94,7 @@ def test_questions_count_alike() -> None:
 IDS = ["a", "b", "c", "d", "e"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.dictionaries(st.sampled_from(IDS), st.integers(0, 2), min_size=1).filter(
         lambda grades: 2 in grades.values()

@@ -170,7 +170,7 @@ def test_the_shape_counts_rows_and_names_columns_in_order() -> None:
 
 
 @given(st.binary(max_size=300), st.sampled_from(["csv", "json"]))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_any_bytes_are_rows_or_refused(body: bytes, format_: Format) -> None:
     try:
         read = rows(body, format_)
@@ -180,7 +180,7 @@ def test_any_bytes_are_rows_or_refused(body: bytes, format_: Format) -> None:
 
 
 @given(st.text())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_a_cleaned_name_can_be_stored_and_stays_as_it_is(text: str) -> None:
     once = clean(text)
     assert once.encode().decode() == once

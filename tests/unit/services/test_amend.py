@@ -180,7 +180,7 @@ def test_what_changes_nothing_keeps_the_plan(factory: SmallFactory):
             assert "plan_before" not in round_.amended.detail
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(
     text=st.text(st.characters(exclude_categories=["C"]), max_size=5),
     number=st.integers(-9, 9),

@@ -313,9 +313,7 @@ def new_host() -> Callable[[], str]:
     return lambda: f"host-{next(numbers)}"
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(MOVES, st.booleans())
 def test_a_host_that_is_down_is_asked_once_in_each_open_time(
     store: InMemoryRunStore,

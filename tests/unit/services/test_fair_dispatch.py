@@ -133,7 +133,7 @@ def test_priority_in_one_tenant_takes_no_slot_from_another() -> None:
     assert Counter(queue.tenants(6)) == {"urgent": 3, "patient": 3}
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     weights=st.lists(st.sampled_from([0.5, 1.0, 2.0, 5.0]), min_size=1, max_size=4),
     crowd=st.integers(1, 20),
@@ -152,7 +152,7 @@ def test_every_tenant_with_a_waiting_run_is_admitted_within_a_bound(
     assert "newcomer" in queue.tenants(len(names) + 1)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(
     weights=st.lists(st.sampled_from([1.0, 2.0, 3.0]), min_size=2, max_size=4),
     slots=st.integers(10, 24),

@@ -126,7 +126,7 @@ def patterns(kept: dict[Any, Observation]) -> list[Any]:
     return [fold_failure(some) for some in of.values()]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(cycles(), st.randoms(use_true_random=False))
 def test_in_whatever_order_cycles_are_learned_the_patterns_are_the_same(
     lines: list[Observation], chance: Any
@@ -137,7 +137,7 @@ def test_in_whatever_order_cycles_are_learned_the_patterns_are_the_same(
     assert patterns(learned(shuffled, lines)) == known
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(cycles(), st.sampled_from(RUNS))
 def test_a_forgotten_run_leaves_what_there_would_be_without_it(
     lines: list[Observation], forgotten: str
@@ -149,14 +149,14 @@ def test_a_forgotten_run_leaves_what_there_would_be_without_it(
     assert patterns(kept) == patterns(learned(left, left))
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(cycles())
 def test_no_more_is_kept_behind_a_failure_than_two_successes(lines: list[Observation]):
     failures = sum(len(one.facts["failed"]) for one in lines)
     assert len(tries_behind(lines)) <= 2 * failures
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(cycles())
 def test_what_a_memory_tells_of_resolutions_is_what_was_worked_out(lines: list[Observation]):
     for pattern in patterns(learned(lines, lines)):
@@ -230,7 +230,7 @@ def ended(run: str, cycle: int, worked: bool, seconds: float | None = 10) -> Obs
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     st.lists(st.builds(ended, st.sampled_from(RUNS), st.sampled_from(CYCLES), st.booleans())),
     st.randoms(use_true_random=False),
