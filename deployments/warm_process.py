@@ -199,8 +199,12 @@ def _start(process: BaseProcess) -> None:
 def _end_of(process: BaseProcess) -> int | None:
     """Its exit code; None where it does not end."""
     wait([process.sentinel], _END_SECONDS)
-    with _one_looks:
+    if not _one_looks.acquire(timeout=_END_SECONDS):
+        return None
+    try:
         return process.exitcode
+    finally:
+        _one_looks.release()
 
 
 def _serve(connection: Connection[Answer, Order]) -> None:

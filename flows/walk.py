@@ -60,7 +60,7 @@ async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: s
     except FactoryError as error:
         return state_of(await in_thread(_fail, runtime, tenant_id, run_id, error))
     if isinstance(taken, Run):
-        return state_of(taken)
+        return await _tell(runtime, taken)
     execution = Execution(runtime, taken, *shared_limits())
     under_way.add(execution)
     try:
@@ -72,6 +72,27 @@ async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: s
         under_way.discard(execution)
         with suppress(TransientError):  # it expires by itself
             await asyncio.shield(in_thread(stop_walking, runtime.engine, taken))
+    return await _tell(runtime, run)
+
+
+async def _take_up(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: str) -> Walk | Run:
+    """The walk; where this flow is stopped meanwhile, the run as it stands for others to take."""
+    taking = asyncio.ensure_future(
+        in_thread(begin_walk, runtime.engine, tenant_id, run_id, flow_run_id)
+    )
+
+    async def put_back() -> Run:
+        taken = await taking
+        return taken if isinstance(taken, Run) else await in_thread(put_down, runtime.engine, taken)
+
+    try:
+        return await asyncio.shield(taking)
+    except asyncio.CancelledError:
+        return await asyncio.shield(put_back())
+
+
+async def _tell(runtime: Runtime, run: Run) -> State[Any]:
+    """Prefect's state of a run that has ended; of another it is told how that stands."""
     if run.ended:
         return state_of(run)
     with suppress(TransientError):  # the outbox tells it later
@@ -79,21 +100,6 @@ async def walk_run(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: s
         current = await in_thread(_as_it_stands, runtime, run)
         await in_thread(runtime.launcher.show_status, current)
     raise Abort(f"{run.id} is {run.status}")
-
-
-async def _take_up(runtime: Runtime, tenant_id: str, run_id: str, flow_run_id: str) -> Walk | Run:
-    """Begin the walk; put down again where this flow is stopped meanwhile, for others to take."""
-    taking = asyncio.ensure_future(
-        in_thread(begin_walk, runtime.engine, tenant_id, run_id, flow_run_id)
-    )
-    try:
-        return await asyncio.shield(taking)
-    except asyncio.CancelledError:
-        with suppress(FactoryError):  # not taken up, or the lock expires by itself
-            taken = await asyncio.shield(taking)
-            if isinstance(taken, Walk):
-                await asyncio.shield(in_thread(put_down, runtime.engine, taken))
-        raise
 
 
 def is_walking() -> bool:

@@ -48,7 +48,7 @@ class StoreLocks(LockManager):
         """Take the lock, waiting up to ``acquire_timeout`` seconds (None: for ever)."""
         until = _until(acquire_timeout)
         while not self._try(key, holder, hold_timeout):
-            if time.monotonic() >= until:
+            if self._closed or time.monotonic() >= until:
                 return False
             time.sleep(_POLL)
         return True
@@ -63,7 +63,7 @@ class StoreLocks(LockManager):
         """Like ``acquire_lock``, off the event loop."""
         until = _until(acquire_timeout)
         while not await in_thread(self._try, key, holder, hold_timeout):
-            if time.monotonic() >= until:
+            if self._closed or time.monotonic() >= until:
                 return False
             await asyncio.sleep(_POLL)
         return True

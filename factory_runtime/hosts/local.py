@@ -169,7 +169,8 @@ def _while_it_stands(place: Path) -> Generator[None]:
     try:
         yield
     except FactoryError:
-        if os.path.lexists(place):
+        with contextlib.suppress(FileNotFoundError):  # of a share that is away nobody knows
+            place.lstat()
             raise
 
 

@@ -73,9 +73,9 @@ def _copy(walk: Walk) -> Walk:
 
 def _note(walk: Walk, ended: Job, ending: Ending, result: JobResult | None) -> None:
     walk.jobs[ended.step] = ended
-    walk.endings[ended.step] = ending
     if result is not None:
         walk.outputs[ended.step] = result.outputs
+    walk.endings[ended.step] = ending  # last: from here on, those behind it begin
 
 
 def stands(tx: RunTransaction, written: Job) -> bool:

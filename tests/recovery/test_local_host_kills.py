@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import random
@@ -20,6 +21,7 @@ from factory_runtime.domain.errors import (
     PermanentError,
     RepositoryChangedError,
     RepositoryTakenError,
+    StorageAwayError,
 )
 from factory_runtime.domain.tree import TreeFile
 from factory_runtime.hosts import local
@@ -347,6 +349,23 @@ def test_who_looks_at_a_repository_that_is_being_removed_finds_none(
     for each in find:
         ensure_repository(host)
         assert each() is None
+
+
+def test_who_looks_at_a_repository_whose_share_goes_away_is_not_told_that_there_is_none(
+    host: LocalGitHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_repository(host)
+
+    def away(*_: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    def look(place: Path) -> str | None:
+        monkeypatch.setattr(Path, "lstat", away)
+        raise StorageAwayError("the share is away")
+
+    monkeypatch.setattr(local, "head_of", look)
+    with pytest.raises(StorageAwayError):
+        host.find_adoptable("acme", "shop", "orders")
 
 
 def test_a_repository_made_anew_while_its_removal_looks_is_known_for_ours(

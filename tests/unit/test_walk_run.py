@@ -9,13 +9,14 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from prefect.exceptions import Abort
 
 from factory_runtime.bootstrap import Runtime
 from factory_runtime.domain.run import RunStatus
 from factory_runtime.services.engine import begin_walk
 from flows import walk
 from flows.walk import walk_run
-from tests.small_factory import SmallFactory, steps
+from tests.small_factory import FlowRuns, SmallFactory, steps
 
 
 @pytest.fixture
@@ -30,9 +31,12 @@ def test_a_flow_that_is_cancelled_as_it_takes_its_run_up_leaves_it_to_others(
 ):
     factory.template(steps("a:"))
     run = factory.admit(factory.request())
+    prefect = FlowRuns()
     parts = cast(
         Runtime,
-        SimpleNamespace(engine=factory.engine, store=factory.store, clock=factory.clock),
+        SimpleNamespace(
+            engine=factory.engine, store=factory.store, clock=factory.clock, launcher=prefect
+        ),
     )
 
     async def scene() -> None:
@@ -49,9 +53,10 @@ def test_a_flow_that_is_cancelled_as_it_takes_its_run_up_leaves_it_to_others(
 
         monkeypatch.setattr(walk, "begin_walk", begun_and_cancelled)
         await asyncio.wait([walking], timeout=60)
-        assert walking.cancelled()
+        assert isinstance(walking.exception(), Abort)
 
     asyncio.run(scene())
+    assert prefect.shown == [(run.id, RunStatus.RUNNING)], "and sets no state of its own"
     left = factory.run(run)
     assert (left.status, left.admitted_at, factory.walker(run)) == (RunStatus.RUNNING, None, None)
     assert factory.drive(factory.take_up(left)).status is RunStatus.SUCCEEDED

@@ -140,7 +140,7 @@ LINES = [
 SUFFIXES = ["py", "ts", "js", "cs", "go", "java", "sh", "tf", "md", "yaml", "json", "sql", "x"]
 
 
-@settings(max_examples=120, database=None, derandomize=True)
+@settings(max_examples=120)
 @given(st.sampled_from(SUFFIXES), st.lists(st.sampled_from(LINES), max_size=60))
 def test_pieces_tell_the_truth_of_broken_files(suffix: str, chosen: list[bytes]) -> None:
     content = b"\n".join(chosen)
