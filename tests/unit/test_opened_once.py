@@ -6,7 +6,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from threading import Barrier
-from typing import Any
 
 import pytest
 
@@ -25,14 +24,13 @@ class House:
         return object()
 
 
-def without_lock(self: Any, instance: Any, owner: Any = None) -> Any:
+def without_lock(self: cached_property[object], instance: House, owner: object = None) -> object:
     """What ``cached_property`` does from Python 3.12 on."""
     del owner
-    opened: dict[str, Any] = vars(instance)
-    if self.attrname not in opened:
-        made: Any = self.func(instance)
-        opened[self.attrname] = made
-    return opened[self.attrname]
+    name = str(self.attrname)
+    if name not in vars(instance):
+        vars(instance)[name] = self.func(instance)
+    return vars(instance)[name]
 
 
 def test_threads_that_ask_at_once_get_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
