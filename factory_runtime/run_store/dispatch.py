@@ -24,6 +24,7 @@ from sqlalchemy import (
     func,
     or_,
     select,
+    true,
     type_coerce,
 )
 
@@ -68,8 +69,12 @@ def waiting_runs(now: datetime, limit: int) -> Select[tuple[str, str]]:
 
 
 @cache
-def queue_heads() -> Select[Any]:
-    """Of each tenant with runs in the queue the first; wants ``now``."""
+def queue_heads(*, lateral: bool) -> Select[Any]:
+    """Of each tenant with runs in the queue the first; wants ``now``.
+
+    PostgreSQL may read all runs through where it is free to choose how to join them; ``lateral``, it
+    is not. SQLite knows no such join, and has no other way than through the key.
+    """
     first, after, head = runs.alias("first"), runs.alias("after"), runs.alias("head")
     # The databases have no way to skip along an index from tenant to tenant; this is one. Ordered
     # by the whole of the index, it is the only one that serves, whatever a planner thinks of others.
@@ -77,7 +82,7 @@ def queue_heads() -> Select[Any]:
     following = _first_tenant(after, after.c.tenant_id > tenants.c.tenant_id)
     tenants = tenants.union_all(select(following).where(tenants.c.tenant_id.is_not(None)))
     its_first = (
-        select(head.c.id)
+        select(*_columns(head))
         .where(
             stands_in_queue(head),
             head.c.tenant_id == tenants.c.tenant_id,
@@ -86,9 +91,12 @@ def queue_heads() -> Select[Any]:
         .order_by(*_place(head))
         .limit(1)
         .correlate(tenants)
-        .scalar_subquery()
     )
-    is_it = (runs.c.tenant_id == tenants.c.tenant_id) & (runs.c.id == its_first)
+    if lateral:
+        heads = its_first.lateral()
+        return select(*heads.c).select_from(tenants.join(heads, true()))
+    its_id = its_first.with_only_columns(head.c.id).scalar_subquery()
+    is_it = (runs.c.tenant_id == tenants.c.tenant_id) & (runs.c.id == its_id)
     return select(*_columns(runs)).select_from(tenants.join(runs, is_it))
 
 
@@ -185,7 +193,8 @@ class SqlDispatch:
 
     def heads(self, now: datetime) -> tuple[WaitingRun, ...]:
         first: dict[str, WaitingRun] = {}
-        for query in (queue_heads(), woken_heads()):
+        lateral = self._connection.dialect.name == "postgresql"
+        for query in (queue_heads(lateral=lateral), woken_heads()):
             for head in self._waiting(query, now=now):
                 known = first.setdefault(head.tenant_id, head)
                 first[head.tenant_id] = min(known, head, key=lambda run: run.place)
