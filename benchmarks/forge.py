@@ -5,7 +5,7 @@ name of its own, as the next service of a tenant: its layers come from the cache
 delivered: how long a build takes is its agent's affair.
 
 A shell script makes the same repository from the commits of the run at the local host, by the calls
-that our host makes, with ``curl`` and ``git``, one after the other. It renders nothing, and records
+that our host makes, with ``curl`` and ``git push``, one after the other. It renders nothing, and records
 nothing, so it is set against our host without a run; then ``SERVICES`` of them are made, by the
 script one after the other, by our host at once.
 """
@@ -59,11 +59,8 @@ repositories="$URL/$PROJECT/_apis/git/repositories"
 version='api-version=7.1'
 api "$repositories/$NAME?$version"
 api "$repositories/begun-$NAME?$version"
-api "$URL/_apis/projects/$PROJECT?$version"
-project=$(sed 's/.*"id": *"\([^"]*\)".*/\1/' "$ANSWER")
-api "$repositories?$version" --data "{\"name\": \"begun-$NAME\", \"project\": {\"id\": \"$project\"}}"
+api "$repositories?$version" --data "{\"name\": \"begun-$NAME\"}"
 id=$(sed 's/^{"id": *"\([^"]*\)".*/\1/' "$ANSWER")
-api "$repositories/$id/refs?$version"
 cd "$MADE"
 commits=$(git rev-list --reverse main)
 git tag --force --annotate --message made origin "${commits%%$'\n'*}" > /dev/null
@@ -73,8 +70,6 @@ api "$repositories/$id/annotatedtags/$(git rev-parse origin)?$version"
 for commit in $commits; do
     api "$repositories/$NAME?$version"
     api "$repositories/$id/refs?$version&filter=tags/factory/origin"
-    api "$repositories/$id/refs?$version&filter=tags/"
-    api "$repositories/$id/refs?$version&filter=heads/"
     api "$repositories/$id/pullrequests?$version&searchCriteria.status=all&searchCriteria.sourceRefName=refs/heads/factory/run"
     hub push --quiet "$URL/$PROJECT/_git/$id" "$commit:refs/heads/main"
 done

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -11,7 +11,7 @@ from typing import TypeVar
 from factory_runtime.domain.errors import FactoryError, HostBusyError
 from factory_runtime.hosts.fast_import import FastImport
 from factory_runtime.hosts.git import BranchMovedError, LeftoverLockError, git
-from factory_runtime.hosts.history import BRANCH, Logged, head_of, paths_at, read_log
+from factory_runtime.hosts.history import BRANCH, Logged, paths_at, read_log
 from factory_runtime.hosts.orders import LayerCheck, Trailers, unfollowed
 from factory_runtime.hosts.repository_lock import remove_leftover_lock
 from factory_runtime.hosts.revert import changes_to_revert, refuse_rewritten
@@ -25,14 +25,27 @@ _TRIES = 10
 _MANY_PACKS = 50
 
 
-def try_commit(place: Path, order: CommitOrder, naming: Trailers, importing: FastImport) -> Commit:
+def try_commit(
+    place: Path,
+    head: str | None,
+    logged: Sequence[Logged],
+    order: CommitOrder,
+    naming: Trailers,
+    importing: FastImport,
+) -> Commit:
     """The commit, found or made.
+
+    Args:
+        place: the bare repository.
+        head: where the default branch is.
+        logged: what leads there, of the run.
+        order: what the commit is to say.
+        naming: the two trailers that name it.
+        importing: makes it.
 
     Raises:
         BranchMovedError: it is to be tried again.
     """
-    head = head_of(place)
-    logged = read_log(place, head, naming[0])
     found = find_commit(place, logged, naming)
     if found is not None:
         return found
@@ -41,9 +54,10 @@ def try_commit(place: Path, order: CommitOrder, naming: Trailers, importing: Fas
     return _made(place, sha, naming)
 
 
-def try_revert(place: Path, sha: str, naming: Trailers, importing: FastImport) -> Commit | None:
+def try_revert(
+    place: Path, head: str | None, sha: str, naming: Trailers, importing: FastImport
+) -> Commit | None:
     """As ``try_commit``, of the commit that takes another back; None where that one is gone."""
-    head = head_of(place)
     if head is None:
         return None
     logged = read_log(place, head)

@@ -95,7 +95,13 @@ class LocalGitHost:
             with repository_lock(place) as lock:
                 sweep_leftovers(place)
                 importing = FastImport(place, order, files, lock)
-                return steadily(place, lambda: try_commit(place, order, naming, importing))
+
+                def attempt() -> Commit:
+                    head = head_of(place)
+                    logged = read_log(place, head, naming[0])
+                    return try_commit(place, head, logged, order, naming, importing)
+
+                return steadily(place, attempt)
 
     def remove_repository(
         self,
@@ -124,7 +130,9 @@ class LocalGitHost:
             with contextlib.suppress(NotFoundError), repository_lock(place) as lock:
                 sweep_leftovers(place)
                 importing = FastImport(place, order, (), lock)
-                return steadily(place, lambda: try_revert(place, sha, naming, importing))
+                return steadily(
+                    place, lambda: try_revert(place, head_of(place), sha, naming, importing)
+                )
             refuse_unlocked(place)
         return None
 

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Generic, TypeVar
@@ -169,8 +169,22 @@ class AzureDevOpsClient:
 
     def stream(self, path: str, query: Mapping[str, Any] | None = None) -> Iterator[bytes]:
         """A body of any size, in pieces; as text, where the host has it so."""
-        with self._answered("GET", path, query, accept="text/plain") as answer:
+        with self._answered("GET", path, _versioned(query), {"Accept": "text/plain"}) as answer:
             yield from answer.iter_bytes()
+
+    def speak_git(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        content: Iterable[bytes] | None = None,
+    ) -> httpx.Response:
+        """The answer to a request of git's protocol, at an address of the organisation's."""
+        path = url.removeprefix(f"{self.access.url}/")
+        # Who is not git is led to a page to sign in, instead of being told.
+        said = {"User-Agent": "git/2.36 (factory-runtime)", "Accept": "*/*", **(headers or {})}
+        with self._answered(method, path, {}, said, content) as answer:
+            return self._whole(answer, path)
 
     def _ask(
         self,
@@ -180,41 +194,41 @@ class AzureDevOpsClient:
         body: Any = None,
         media_type: str | None = None,
     ) -> httpx.Response:
+        headers, content = {"Accept": "application/json"}, None
+        if media_type is not None:
+            headers["Content-Type"], content = media_type, json.dumps(body).encode()
+        with self._answered(method, path, _versioned(query), headers, content) as answer:
+            return self._whole(answer, path)
+
+    def _whole(self, answer: httpx.Response, path: str) -> httpx.Response:
         until = time.monotonic() + _ANSWER_SECONDS
-        content = None if media_type is None else json.dumps(body).encode()
-        with self._answered(method, path, query, content=content, media_type=media_type) as answer:
-            text = bytearray()
-            for chunk in answer.iter_bytes():
-                text += chunk
-                if len(text) > _ANSWER_BYTES or time.monotonic() > until:
-                    raise HostBusyError(f"{self.access.name} does not come to an end: {path}")
-            return httpx.Response(answer.status_code, headers=_kept(answer), content=bytes(text))
+        text = bytearray()
+        for chunk in answer.iter_bytes():
+            text += chunk
+            if len(text) > _ANSWER_BYTES or time.monotonic() > until:
+                raise HostBusyError(f"{self.access.name} does not come to an end: {path}")
+        return httpx.Response(answer.status_code, headers=_kept(answer), content=bytes(text))
 
     @contextmanager
     def _answered(
         self,
         method: str,
         path: str,
-        query: Mapping[str, Any] | None,
-        *,
-        accept: str = "application/json",
-        content: bytes | None = None,
-        media_type: str | None = None,
+        query: Mapping[str, Any],
+        headers: Mapping[str, str],
+        content: bytes | Iterable[bytes] | None = None,
     ) -> Generator[httpx.Response]:
         """An answer that is one, its body not read yet."""
         host = self.access.name
         self.turns.take(host)
         token = self.access.tokens()
-        headers = {"Authorization": token.header, "Accept": accept}
-        if media_type is not None:
-            headers["Content-Type"] = media_type
         try:
             with self._client().stream(
                 method,
                 f"{self.access.url}/{path}",
-                params={"api-version": VERSION, **(query or {})},
+                params=query or None,
                 content=content,
-                headers=headers,
+                headers={"Authorization": token.header, **headers},
             ) as answer:
                 self.turns.put_off(retry_after_of(answer))
                 if not is_answer(answer):
@@ -269,6 +283,10 @@ def route(project: str | None, *names: str) -> str:
             raise InputError(f"{name[:80]!r} cannot be part of an address of the host")
     quoted = [quote(name, safe="$") for name in names]
     return "/".join([*([] if project is None else [quote(project, safe="")]), "_apis", *quoted])
+
+
+def _versioned(query: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {"api-version": VERSION, **(query or {})}
 
 
 def _project_in(path: str) -> str | None:

@@ -183,11 +183,12 @@ def no_project(host: str, project: str) -> InputError:
 
 
 def complaint_of(body: str) -> Complaint:
-    """What a body says; empty where it is a page for people."""
+    """What a body says; empty where it is a page for people. Git is told a line of text."""
     try:
         return Complaint.model_validate_json(body)
     except ValidationError:
-        return Complaint()
+        code = None if body.lstrip().startswith("<") else _CODE.search(body)
+        return Complaint(message=body[code.start() :].partition("\n")[0] if code else "")
 
 
 def retry_after_of(answer: httpx.Response) -> timedelta | None:

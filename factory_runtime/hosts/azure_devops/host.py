@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,7 @@ from factory_runtime.hosts.azure_devops.repositories import HostedRepository, Re
 from factory_runtime.hosts.commits import steadily, try_commit, try_revert
 from factory_runtime.hosts.fast_import import FastImport
 from factory_runtime.hosts.git import BranchMovedError
-from factory_runtime.hosts.history import BRANCH, read_log
+from factory_runtime.hosts.history import BRANCH, Logged, read_log
 from factory_runtime.hosts.orders import (
     RUN_TRAILER,
     Trailers,
@@ -96,7 +96,7 @@ class AzureDevOpsGitHost:
                     place.let_go(wanted)
                 _refuse_taken(place, found)
                 return _told(place, found)
-            made = place.make(wanted)
+            made = place.make(wanted, found)
             if made is not None:
                 _refuse_taken(place, made)
                 return _told(place, made, created=made.origin == wanted)
@@ -117,8 +117,8 @@ class AzureDevOpsGitHost:
             with place.mirror(found.hosted) as mirror:
                 importing = FastImport(mirror.place, order, files, mirror.lock)
 
-                def make() -> Commit | None:
-                    return try_commit(mirror.place, order, naming, importing)
+                def make(head: str | None, logged: Sequence[Logged]) -> Commit | None:
+                    return try_commit(mirror.place, head, logged, order, naming, importing)
 
                 commit = _published(place, found, mirror, naming, make)
         except MissingError as exc:
@@ -137,7 +137,7 @@ class AzureDevOpsGitHost:
             return None
         try:
             with place.mirror(found.hosted) as mirror:
-                place.bring_up(mirror, found)
+                mirror.bring_up(place.repositories.refs(found.hosted.id))
                 commit = _publication(place, found, mirror, naming).find()
         except MissingError:
             return None
@@ -155,8 +155,9 @@ class AzureDevOpsGitHost:
             with place.mirror(found.hosted) as mirror:
                 importing = FastImport(mirror.place, order, (), mirror.lock)
 
-                def make() -> Commit | None:
-                    return try_revert(mirror.place, sha, naming, importing)
+                def make(head: str | None, logged: Sequence[Logged]) -> Commit | None:
+                    del logged  # the commit may be of another run
+                    return try_revert(mirror.place, head, sha, naming, importing)
 
                 return _published(place, found, mirror, naming, make, sha)
         except MissingError:
@@ -195,7 +196,7 @@ class AzureDevOpsGitHost:
 
     def _copy(self, tenant_id: str, project_id: str, hosted: HostedRepository) -> Path:
         with self._place_of(tenant_id, project_id, hosted.id).mirror(hosted) as mirror:
-            mirror.remote.fetch()
+            mirror.fetch()
             mirror.stand_on(mirror.branches().get(hosted.default_branch or BRANCH))
             return mirror.place
 
@@ -224,7 +225,7 @@ def _refuse_taken(place: Place, found: Found) -> None:
     if found.hosted.default_branch is None:
         return
     with place.mirror(found.hosted) as mirror:
-        place.bring_up(mirror, found)
+        mirror.bring_up(place.repositories.refs(found.hosted.id))
         head = mirror.branches().get(found.hosted.default_branch)
         logged = read_log(mirror.place, head)
     theirs = [one.sha for one in logged if RUN_TRAILER not in dict(one.trailers)]
@@ -255,10 +256,10 @@ def _published(
         try:
             return publication.ensure(make, beside)
         except BranchMovedError:
-            mirror.remote.fetch()
+            mirror.fetch()
             raise
 
-    place.bring_up(mirror, found)
+    mirror.bring_up_to_push()
     commit = steadily(mirror.place, attempt)
     return commit and _linked(place, commit)
 

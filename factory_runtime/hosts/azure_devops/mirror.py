@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Generator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from factory_runtime.domain.disk import disk_errors
@@ -29,7 +28,6 @@ _TAGS = "refs/tags/"
 _KEPT_HEADS = "refs/remotes/origin/"
 
 
-@dataclass(frozen=True, slots=True)
 class Mirror:
     """The copy, while nobody else of this machine writes to it.
 
@@ -38,17 +36,15 @@ class Mirror:
         lock: a descriptor that git holds while it lives.
     """
 
-    place: Path
-    lock: int
-    remote: Remote
+    def __init__(self, place: Path, lock: int, remote: Remote) -> None:
+        self.place, self.lock = place, lock
+        self._remote = remote
+        self._kept: dict[str, str] | None = None
 
     def refs(self) -> dict[str, str]:
         """The host's branches and tags, by their whole names, as of the last fetch or push."""
-        printed = git(
-            self.place, "for-each-ref", "--format=%(refname) %(objectname)", _KEPT_HEADS, _TAGS
-        )
-        lines = (line.rpartition(" ") for line in printed.decode(errors="replace").splitlines())
-        return {name.replace(_KEPT_HEADS, _HEADS, 1): sha for name, _, sha in lines}
+        kept = ((name, sha) for name, sha in self._read().items() if name != BRANCH_REF)
+        return {name.replace(_KEPT_HEADS, _HEADS, 1): sha for name, sha in kept}
 
     def branches(self) -> dict[str, str]:
         """The branches among them, by their names."""
@@ -58,17 +54,47 @@ class Mirror:
         """The tags among them, by their names."""
         return _below(_TAGS, self.refs())
 
-    def push(self, sha: str, ref: str, expected: str | None) -> None:
+    def bring_up(self, refs: Mapping[str, str]) -> None:
+        """Have the copy know what the host has: its branches and tags are at these.
+
+        It mostly does, since it knows of our own pushes, and to ask for them is much less than a
+        fetch.
+        """
+        if self.refs() != refs:
+            self.fetch()
+
+    def bring_up_to_push(self) -> None:
+        """As ``bring_up``, where a push is to follow, to which the host has to tell them anyway."""
+        self.bring_up(self._remote.refs())
+
+    def fetch(self) -> None:
+        """As ``Remote.fetch``."""
+        self._remote.fetch()
+        self._kept = None
+
+    def fetch_commit(self, sha: str) -> None:
+        """As ``Remote.fetch_commit``."""
+        self._remote.fetch_commit(sha)
+
+    def push(self, sha: str, ref: str, expected: str | None, base: str | None = None) -> None:
         """As ``Remote.push``, and the copy knows of it."""
-        self.remote.push(sha, ref, expected)
+        self._remote.push(sha, ref, expected, base)
         git(self.place, "update-ref", ref.replace(_HEADS, _KEPT_HEADS, 1), sha)
+        self._kept = None
 
     def stand_on(self, sha: str | None) -> None:
         """Have the next commit made on top of this one; None makes the first."""
-        if sha is not None:
-            git(self.place, "update-ref", BRANCH_REF, sha)
-        else:
-            git(self.place, "update-ref", "-d", BRANCH_REF)
+        if self._read().get(BRANCH_REF) != sha:
+            git(self.place, "update-ref", *((BRANCH_REF, sha) if sha else ("-d", BRANCH_REF)))
+        self._kept = None  # the next commit moves it
+
+    def _read(self) -> dict[str, str]:
+        if self._kept is None:
+            form = "--format=%(refname) %(objectname)"
+            printed = git(self.place, "for-each-ref", form, _KEPT_HEADS, _TAGS, BRANCH_REF)
+            lines = (line.rpartition(" ") for line in printed.decode(errors="replace").splitlines())
+            self._kept = {name: sha for name, _, sha in lines}
+        return self._kept
 
 
 def _below(prefix: str, refs: Mapping[str, str]) -> dict[str, str]:

@@ -98,22 +98,27 @@ class Place:
         is_bare = not self.is_named(found) and found.origin is None
         return is_bare and not self.repositories.refs(found.hosted.id)
 
-    def make(self, wanted: Origin) -> Found | None:
+    def make(self, wanted: Origin, begun: Found | None) -> Found | None:
         """Go as far as the name, from wherever somebody was killed; None: look again.
+
+        Args:
+            wanted: whose it is to be.
+            begun: what was found, which has no name yet; None where there was nothing.
 
         Raises:
             RepositoryTakenError: what stands there is none of ours.
         """
-        hosted = self.repositories.find(self._unnamed)
-        if hosted is None:
+        found = begun
+        if found is None:
             try:
-                hosted = self.repositories.create(self._unnamed)
+                found = Found(self.repositories.create(self._unnamed), None)
             except TakenError:
                 return None
-        found = self._marked(hosted)
-        if found.origin is None:
+            found = self._mark(found.hosted, wanted)
+        elif found.origin is None:
             # Where something is in it by now, that may be the mark of another.
-            found = self._mark(hosted, wanted) if self.is_begun(found) else self._marked(hosted)
+            is_begun = self.is_begun(found)
+            found = self._mark(found.hosted, wanted) if is_begun else self._marked(found.hosted)
         if not self.is_ours(found):
             raise taken(self.project_id, self._unnamed, "exists and was not made by the factory")
         return found if self.give_name(found) else None
@@ -155,15 +160,6 @@ class Place:
         url = self._client.access.clone_url(self._project, hosted.id)
         with open_mirror(folder / f"{self.name}.git", self._client, url) as mirror:
             yield mirror
-
-    def bring_up(self, mirror: Mirror, found: Found) -> None:
-        """Have the copy know what the host has.
-
-        It mostly does, since it knows of our own pushes, and two requests are much less than a
-        fetch.
-        """
-        if mirror.refs() != self.repositories.refs(found.hosted.id):
-            mirror.remote.fetch()
 
     def _marked(self, hosted: HostedRepository) -> Found:
         if hosted.disabled:

@@ -7,20 +7,21 @@ merged, later commits of the run get another.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from factory_runtime.domain.errors import HostRejectedError
 from factory_runtime.hosts.azure_devops.mirror import RUN_BRANCHES, Mirror
 from factory_runtime.hosts.azure_devops.remote import ProtectedBranchError
 from factory_runtime.hosts.azure_devops.reviews import Line, Reviews
 from factory_runtime.hosts.commits import find_commit
-from factory_runtime.hosts.history import BRANCH, read_log
+from factory_runtime.hosts.history import BRANCH, Logged, read_log
 from factory_runtime.hosts.orders import Trailers
 from factory_runtime.ports import Commit
 
-Make = Callable[[], Commit | None]
-"""Makes a commit on top of what the copy stands on; None where there is nothing to be made."""
+Make = Callable[[str | None, Sequence[Logged]], Commit | None]
+"""Makes a commit on top of the one that the copy stands on, to which these of its run lead; None where
+there is nothing to be made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,7 @@ class Publication:
     reviews: Reviews
     default_branch: str | None
     naming: Trailers
+    _logs: dict[str, list[Logged]] = field(default_factory=dict[str, list[Logged]])
 
     @property
     def target(self) -> str:
@@ -87,12 +89,12 @@ class Publication:
         branch = beside or line.branch
         base = branches.get(branch, default)
         self.mirror.stand_on(base)
-        commit = make()
+        commit = make(base, self._log(base))
         if commit is None:
             return None
         if branch in branches or not self._pushed(commit, default):
             ref = f"refs/heads/{branch}"
-            self.mirror.push(commit.sha, ref, branches.get(branch))
+            self.mirror.push(commit.sha, ref, branches.get(branch), base)
             return self._asked(commit, branch)
         return commit
 
@@ -117,7 +119,7 @@ class Publication:
     def _pushed(self, commit: Commit, default: str | None) -> bool:
         """Whether the default branch has taken it; False where it wants a pull request."""
         try:
-            self.mirror.push(commit.sha, f"refs/heads/{self.target}", default)
+            self.mirror.push(commit.sha, f"refs/heads/{self.target}", default, default)
         except ProtectedBranchError:
             if default is None:
                 raise  # there is nothing yet that could be asked to take it
@@ -132,12 +134,19 @@ class Publication:
         """The commit in a pull request that was merged, maybe by another commit than ours."""
         for review in line.merged:
             if review.merged is not None:
-                self.mirror.remote.fetch_commit(review.merged.sha)
+                self.mirror.fetch_commit(review.merged.sha)
                 found = self._at(review.merged.sha)
                 if found is not None:
                     return replace(found, pull_request=self.reviews.told(review))
         return None
 
-    def _at(self, head: str | None) -> Commit | None:
-        place = self.mirror.place
-        return find_commit(place, read_log(place, head, self.naming[0]), self.naming)
+    def _at(self, head: str) -> Commit | None:
+        return find_commit(self.mirror.place, self._log(head), self.naming)
+
+    def _log(self, head: str | None) -> Sequence[Logged]:
+        """Those of the run that lead to a commit, read once."""
+        if head is None:
+            return ()
+        if head not in self._logs:
+            self._logs[head] = read_log(self.mirror.place, head, self.naming[0])
+        return self._logs[head]

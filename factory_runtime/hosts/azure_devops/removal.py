@@ -28,13 +28,11 @@ def remove(place: Place, found: Found, mirror: Mirror, runs: frozenset[str]) -> 
         RepositoryChangedError: it is not as those runs have left it.
         HostBusyError: somebody pushes to it just now.
     """
-    mirror.remote.fetch()
+    mirror.fetch()
     _refuse_changed(place, found, mirror, runs)
     if place.is_named(found):
         place.take_name(found)
-    heads = {f"refs/heads/{name}": sha for name, sha in mirror.branches().items()}
-    tags = {f"refs/tags/{name}": sha for name, sha in mirror.tags().items()}
-    if place.repositories.refs(found.hosted.id) != {**heads, **tags}:
+    if place.repositories.refs(found.hosted.id) != mirror.refs():
         place.give_name(found)
         raise HostBusyError(f"others keep pushing to {place.name}", hint="try again later")
     return place.repositories.delete(found.hosted.id)

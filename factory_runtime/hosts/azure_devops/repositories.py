@@ -63,9 +63,7 @@ class Repositories:
 
     def create(self, name: str) -> HostedRepository:
         """Raises TakenError: there is one of that name."""
-        project = self._client.get(Project, route(None, "projects", self._project))
-        body = {"name": name, "project": {"id": project.id}}
-        return self._client.post(HostedRepository, self._route(), body)
+        return self._client.post(HostedRepository, self._route(), {"name": name})
 
     def rename(self, repository_id: str, name: str) -> None:
         """Raises TakenError: there is another of that name."""

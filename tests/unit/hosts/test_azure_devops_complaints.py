@@ -6,44 +6,54 @@ import pytest
 
 from factory_runtime.domain.errors import FactoryError, HostBusyError, HostRejectedError
 from factory_runtime.hosts.azure_devops.errors import MissingError, TurnedDownError
-from factory_runtime.hosts.azure_devops.remote import ProtectedBranchError, meaning_of
+from factory_runtime.hosts.azure_devops.remote import (
+    ProtectedBranchError,
+    meaning_of,
+    refused_push,
+)
 from factory_runtime.hosts.git import BranchMovedError
 
 URL = "https://dev.azure.com/acme/shop/_git/orders"
 
 
 @pytest.mark.parametrize(
-    ("complaint", "error", "words"),
+    ("why", "error", "words"),
     [
         (
-            " ! [remote rejected] main -> main (TF402455: Pushes to this branch are not permitted;"
-            " you must use a pull request to update this branch.)\nerror: failed to push some refs",
+            "TF402455: Pushes to this branch are not permitted; you must use a pull request to"
+            " update this branch.",
             ProtectedBranchError,
-            "use a pull request",
+            r"use a pull request to update this branch\.$",
         ),
         (
-            f"To {URL}\n ! [rejected]        1234 -> main (stale info)\nerror: failed to push",
+            "TF401028: The reference 'refs/heads/main' has already been updated by another client,"
+            " so you cannot update it.",
             BranchMovedError,
             "somebody else",
         ),
+        ("incorrect old value provided", BranchMovedError, "somebody else"),
         (
-            " ! [remote rejected] 1234 -> main (TF401028: The reference 'refs/heads/main' has"
-            " already been updated by another client, so you cannot update it.)",
-            BranchMovedError,
-            "somebody else",
-        ),
-        (
-            " ! [remote rejected] 1234 -> main (VS403654: The push was rejected because it might"
-            " contain credentials or other secrets.\n\n/key.pem(1,1-27) : error : CSCAN0060\n)",
+            "VS403654: The push was rejected because it might contain credentials or other"
+            " secrets.\n\n/key.pem(1,1-27) : error : CSCAN0060\n",
             TurnedDownError,
             r"contain credentials or other secrets\.$",
         ),
         (
-            "error: remote unpack failed: error VS403654: The push was rejected because it contains"
-            " one or more secrets.\nTo https://dev.azure.com/",
+            "error VS403654: The push was rejected because it contains one or more secrets.",
             TurnedDownError,
             r"one or more secrets\.$",
         ),
+        ("hook declined", TurnedDownError, "refuses the push: hook declined"),
+    ],
+)
+def test_a_push_is_refused(why: str, error: type[FactoryError], words: str) -> None:
+    with pytest.raises(error, match=words):
+        raise refused_push("dev.azure.com/acme", why)
+
+
+@pytest.mark.parametrize(
+    ("complaint", "error", "words"),
+    [
         (
             "remote: TF401027: You need the Git 'GenericContribute' permission to perform this"
             " action.\nfatal: unable to access: The requested URL returned error: 403",

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import pytest
 
 from factory_runtime.domain.errors import (
+    FactoryError,
     HostBusyError,
     HostRejectedError,
     InputError,
     LayerConflictError,
+    NotFoundError,
     RepositoryChangedError,
     RepositoryTakenError,
 )
 from factory_runtime.domain.secrets import Secrets
 from factory_runtime.domain.tree import TreeFile
-from factory_runtime.hosts.azure_devops import mirror, open_azure_devops, opening
+from factory_runtime.hosts.azure_devops import mirror, open_azure_devops, opening, remote
 from factory_runtime.hosts.azure_devops.access import Tokens, personal_token
 from factory_runtime.hosts.azure_devops.client import AzureDevOpsClient
 from factory_runtime.hosts.azure_devops.delivery import AzureDevOpsDelivery
@@ -54,6 +59,15 @@ def request_of(made: Commit | None) -> PullRequest:
     assert made is not None
     assert made.pull_request is not None
     return made.pull_request
+
+
+OFFERED = {"Content-Type": "application/x-git-receive-pack-advertisement"}
+
+
+def offer_of(forge: Forge) -> bytes:
+    """What the host says just now before it is pushed to."""
+    url = f"{forge.git_url(PROJECT, 'orders')}/info/refs?service=git-receive-pack"
+    return httpx.get(url, auth=("", forge.add_token())).content
 
 
 def find(outside: AzureOutside, step: str, run: str = "run-1") -> Commit | None:
@@ -183,6 +197,72 @@ def test_a_good_answer_that_asks_us_to_wait_holds_git_back_too(
     assert forge.count("git.push") == 1, "of the mark alone"
 
 
+# --- pushes
+
+
+def test_a_large_one_arrives_whole(outside: AzureOutside) -> None:
+    ensure_repository(outside)
+    large = os.urandom(3_000_000)  # does not pack
+    files = [TreeFile("large", large), TreeFile("run", b"#!/bin/sh\n", executable=True)]
+    made = outside.host.ensure_commit("acme", an_order("generate"), files)
+    bare = outside.bare("orders")
+    shown = subprocess.run(
+        ["git", "-C", bare, "show", f"{made.sha}:large"], check=True, capture_output=True
+    )
+    assert shown.stdout == large
+    assert outside.git("fsck", "--strict", cwd=bare) == ""
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(413, HostRejectedError), (429, HostBusyError), (503, HostBusyError), (404, NotFoundError)],
+)
+@pytest.mark.parametrize("asked", ["git.push.refs", "git.push"])
+def test_one_that_is_not_taken_says_why_and_is_made_once_later(
+    outside: AzureOutside, forge: Forge, asked: str, status: int, error: type[FactoryError]
+) -> None:
+    ensure_repository(outside)
+    forge.answer(asked, status, b"not now", {"Content-Type": "text/plain"})
+    with pytest.raises(error):
+        commit(outside, an_order("generate"), one="1")
+    assert commit(outside, an_order("generate"), one="1").created
+    assert not commit(outside.elsewhere(), an_order("generate"), one="1").created
+    assert contents(outside) == {"one": "1"}
+
+
+def test_a_wait_that_a_host_asks_for_at_a_push_is_told(outside: AzureOutside, forge: Forge) -> None:
+    ensure_repository(outside)
+    forge.answer("git.push", 429, b"", {"Retry-After": "60"})
+    with pytest.raises(HostBusyError) as told:
+        commit(outside, an_order("generate"), one="1")
+    assert told.value.retry_after == timedelta(seconds=60)
+
+
+@pytest.mark.parametrize("asked", ["git.push.refs", "git.push"])
+@pytest.mark.parametrize("said", [b"", b"<html></html>", b"0000", b"zzzz", b"0020cut"])
+def test_an_answer_that_is_none_of_gits_is_asked_for_again(
+    outside: AzureOutside, forge: Forge, asked: str, said: bytes
+) -> None:
+    ensure_repository(outside)
+    forge.answer(asked, 200, said, {"Content-Type": "application/octet-stream"})
+    with pytest.raises(HostBusyError):
+        commit(outside, an_order("generate"), one="1")
+    made = commit(outside, an_order("generate"), one="1")
+    assert made.created
+    assert outside.git("rev-list", "main", cwd=outside.bare("orders")).split() == [made.sha]
+
+
+def test_who_takes_one_too_slowly_is_left(
+    outside: AzureOutside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_repository(outside)
+    monkeypatch.setattr(remote, "TIME_LIMIT", timedelta(0))
+    with pytest.raises(HostBusyError, match="too slowly"):
+        commit(outside, an_order("generate"), one="1")
+    monkeypatch.undo()
+    assert commit(outside, an_order("generate"), one="1").created
+
+
 # --- the copy
 
 
@@ -225,12 +305,12 @@ def test_a_host_that_tells_late_of_anothers_push_loses_nothing(
     ensure_repository(outside)
     here = outside.host
     commit(outside, an_order("generate"), one="1")
-    bare = forge.repository(PROJECT, "orders")
-    late = [{"name": name, "objectId": sha, "url": forge.url} for name, sha in bare.refs().items()]
+    late = offer_of(forge)
     commit(outside.elsewhere(), an_order("apply"), two="2")
-    outside.host = here
-    forge.answer("refs.list", 200, {"count": len(late), "value": late}, times=20)
+    outside.host, fetched = here, forge.count("git.fetch")
+    forge.answer("git.push.refs", 200, late, OFFERED, times=20)
     assert commit(outside, an_order("document"), three="3").created
+    assert forge.count("git.fetch") > fetched, "its first push was late"
     assert not commit(outside, an_order("apply"), two="2").created
     assert contents(outside) == {"one": "1", "two": "2", "three": "3"}
 
