@@ -52,7 +52,7 @@ def names() -> Generator[tuple[int, str]]:
 
 def lost(outside: AzureOutside, when: str, number: int, work: Callable[[], object]) -> bool:
     """Whether there was such a request; the answer to it was lost, and we are elsewhere."""
-    # Git sends what was cut once more by itself.
+    # Where git fetches, it sends what was cut once more by itself.
     outside.forge.cut("*", when, skips=number, times=2)
     try:
         work()
@@ -140,7 +140,7 @@ def make_for_ever(url: str, token: str, mirrors: str, name: str) -> None:
 
 @pytest.mark.soak
 def test_whenever_a_process_is_killed_another_machine_goes_on(outside: AzureOutside) -> None:
-    """Its git may live on, and push while the other one does."""
+    """Its fetches may live on, and the host go on with its push while the other one makes its own."""
     forge, token = outside.forge, outside.forge.add_token()
     used: list[str] = []
     for number, name in names():

@@ -1,4 +1,4 @@
-"""Asks an organisation of Azure DevOps by REST 7.1.
+"""Asks an organisation of Azure DevOps by REST 7.1, and by git's protocol.
 
 One request is sent once: who asks again is the engine, and each of our effects is looked for
 before it is made. So a lost answer costs a look, and makes nothing twice. Routes and shapes are
@@ -201,13 +201,10 @@ class AzureDevOpsClient:
             return self._whole(answer, path)
 
     def _whole(self, answer: httpx.Response, path: str) -> httpx.Response:
-        until = time.monotonic() + _ANSWER_SECONDS
-        text = bytearray()
-        for chunk in answer.iter_bytes():
-            text += chunk
-            if len(text) > _ANSWER_BYTES or time.monotonic() > until:
-                raise HostBusyError(f"{self.access.name} does not come to an end: {path}")
-        return httpx.Response(answer.status_code, headers=_kept(answer), content=bytes(text))
+        body, is_all = _read(answer, _ANSWER_BYTES)
+        if not is_all:
+            raise HostBusyError(f"{self.access.name} does not come to an end: {path}")
+        return httpx.Response(answer.status_code, headers=_kept(answer), content=body)
 
     @contextmanager
     def _answered(
@@ -234,17 +231,19 @@ class AzureDevOpsClient:
                 if not is_answer(answer):
                     raise self._refusal(answer, token, path)
                 yield answer
+        except httpx.WriteTimeout as exc:
+            raise HostBusyError(
+                f"{host} stopped taking in what it is sent",
+                hint="look whether it limits the size of a push",
+            ) from exc
         except httpx.HTTPError as exc:
             why = token.hidden(f"{type(exc).__name__} {exc}")
             raise HostBusyError(f"{host} does not answer: {plain(why)}") from exc
 
     def _refusal(self, answer: httpx.Response, token: Token, path: str) -> FactoryError:
-        body = bytearray()
-        for chunk in answer.iter_bytes():
-            body += chunk
-            if len(body) > _COMPLAINT_BYTES:
-                break
-        said = complaint_of(token.hidden(body[:_COMPLAINT_BYTES].decode(errors="replace")))
+        body, _ = _read(answer, _COMPLAINT_BYTES)
+        is_text = answer.headers.get("content-type", "").startswith("text/plain")
+        said = complaint_of(token.hidden(body.decode(errors="replace")), is_text=is_text)
         return refusal(self.access.name, answer, said, project=_project_in(path))
 
     def _shaped(self, shape: type[T], answer: httpx.Response) -> T:
@@ -292,6 +291,17 @@ def _versioned(query: Mapping[str, Any] | None) -> dict[str, Any]:
 def _project_in(path: str) -> str | None:
     project, _, _ = path.partition("/_apis/")
     return None if project == path else unquote(project)
+
+
+def _read(answer: httpx.Response, most: int) -> tuple[bytes, bool]:
+    """Its body, and whether that is all of it: there is an end to bytes and to time."""
+    until = time.monotonic() + _ANSWER_SECONDS
+    body = bytearray()
+    for chunk in answer.iter_bytes():
+        body += chunk
+        if len(body) > most or time.monotonic() > until:
+            return bytes(body[:most]), False
+    return bytes(body), True
 
 
 def _kept(answer: httpx.Response) -> dict[str, str]:

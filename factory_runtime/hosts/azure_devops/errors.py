@@ -26,7 +26,8 @@ from factory_runtime.domain.errors import (
 _WORDS = 300
 """Characters of what the host says, in a message of ours."""
 
-_CODE = re.compile(r"\b(?:TF|VS|VSS|VSSF)\d{5,7}\b")
+# In git's protocol its length stands before a line, without a space.
+_CODE = re.compile(r"(?<![A-Z])(?:TF|VS|VSS|VSSF)\d{5,7}\b")
 _NO_PROJECT = re.compile(r"TF200016|TF200014|VS800075|ProjectDoesNotExist")
 _NO_PERMISSION = re.compile(r"TF401027|GitNeedsPermission|AccessDenied|AccessCheck|permission")
 # "You need the Git 'GenericContribute' permission", "needs the following permission(s) …: Queue
@@ -150,7 +151,8 @@ def refusal(
         return MissingError(said)
     if status == 409:
         return TakenError(said, complaint.code)
-    return TurnedDownError(said, host_code=complaint.code)
+    hint = "make what is sent at once smaller" if status == 413 else None
+    return TurnedDownError(said, hint=hint, host_code=complaint.code)
 
 
 def not_accepted(host: str, status: int) -> TurnedDownError:
@@ -182,13 +184,20 @@ def no_project(host: str, project: str) -> InputError:
     )
 
 
-def complaint_of(body: str) -> Complaint:
-    """What a body says; empty where it is a page for people. Git is told a line of text."""
+def complaint_of(body: str, *, is_text: bool = False) -> Complaint:
+    """What a body says; empty where it is a page for people.
+
+    Args:
+        body: JSON, or what is told to git: a line with a code, behind what is for git alone.
+        is_text: whether it is text by its type, and counts without a code.
+    """
     try:
         return Complaint.model_validate_json(body)
     except ValidationError:
-        code = None if body.lstrip().startswith("<") else _CODE.search(body)
-        return Complaint(message=body[code.start() :].partition("\n")[0] if code else "")
+        code = _CODE.search(body)
+        if body.lstrip().startswith("<") or not (code or is_text):
+            return Complaint()
+        return Complaint(message=body[code.start() :].partition("\n")[0] if code else body)
 
 
 def retry_after_of(answer: httpx.Response) -> timedelta | None:

@@ -37,7 +37,7 @@ class Publication:
     reviews: Reviews
     default_branch: str | None
     naming: Trailers
-    _logs: dict[str, list[Logged]] = field(default_factory=dict[str, list[Logged]])
+    _logs: dict[str, list[Logged]] = field(default_factory=dict[str, list[Logged]], init=False)
 
     @property
     def target(self) -> str:

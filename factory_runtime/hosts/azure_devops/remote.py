@@ -15,7 +15,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, NoReturn, cast
 
 import certifi
 
@@ -66,7 +66,9 @@ _BUSY = re.compile(
     r"|unexpected disconnect",
     re.IGNORECASE,
 )
-_CHUNK = 256 * 1024
+_CHUNK = 16 * 1024
+"""Bytes that are sent at once: one record of TLS, which is sent in time or not at all."""
+
 _SMALL = 1024 * 1024
 """Bytes of a pack that is not put on the disk."""
 
@@ -108,13 +110,7 @@ class Remote:
 
     def refs(self) -> Mapping[str, str]:
         """Where its branches and tags are at, by their whole names, as who may push is told."""
-        answer = self._client.speak_git("GET", f"{self._url}/info/refs?service={SERVICE}")
-        try:
-            self._offer = read_offer(answer.content)
-        except UnreadableError as exc:
-            host = self._client.access.name
-            raise HostBusyError(f"{host} does not answer git: {plain(str(exc))}") from exc
-        return self._offer.refs
+        return self._ask_offer().refs
 
     def push(self, sha: str, ref: str, expected: str | None, base: str | None) -> None:
         """Move a ref.
@@ -129,32 +125,37 @@ class Remote:
             BranchMovedError: it is elsewhere.
             ProtectedBranchError: it takes no pushes.
         """
-        if self._offer is None:
-            self.refs()
-        host, offer = self._client.access.name, cast(Offer, self._offer)
-        with self._packed(sha, base) as pack:
-            command = write_command(offer, sha, ref, expected)
-            answer = self._client.speak_git(
-                "POST",
-                f"{self._url}/{SERVICE}",
-                {
-                    "Content-Type": f"application/x-{SERVICE}-request",
-                    "Accept": f"application/x-{SERVICE}-result",
-                    "Content-Length": str(len(command) + pack.seek(0, os.SEEK_END)),
-                },
-                _sent(host, command, pack),
-            )
+        offer = self._offer or self._ask_offer()
+        command = write_command(offer, sha, ref, expected)
+        with self._packed(sha, base, offer) as pack:
+            headers = {
+                "Content-Type": f"application/x-{SERVICE}-request",
+                "Content-Length": str(len(command) + pack.seek(0, os.SEEK_END)),
+                "Accept": f"application/x-{SERVICE}-result",
+            }
+            body = _sent(self._client.access.name, command, pack)
+            answer = self._client.speak_git("POST", f"{self._url}/{SERVICE}", headers, body)
         try:
             why = read_report(answer.content, offer, ref)
         except UnreadableError as exc:
-            raise HostBusyError(f"{host} broke a push off: {plain(str(exc))}") from exc
+            raise self._broken_off(exc) from exc
         if why is not None:
-            raise refused_push(host, why)
+            self._refuse(why, ref, expected)
+
+    def _ask_offer(self) -> Offer:
+        answer = self._client.speak_git("GET", f"{self._url}/info/refs?service={SERVICE}")
+        try:
+            self._offer = read_offer(answer.content)
+        except UnreadableError as exc:
+            raise self._broken_off(exc) from exc
+        return self._offer
 
     @contextmanager
-    def _packed(self, sha: str, base: str | None) -> Generator[IO[bytes]]:
+    def _packed(self, sha: str, base: str | None, offer: Offer) -> Generator[IO[bytes]]:
         """What the host lacks to have a commit, as a file."""
-        arguments = ("pack-objects", "--quiet", "--revs", "--stdout", "--delta-base-offset")
+        arguments = ["pack-objects", "--quiet", "--revs", "--stdout"]
+        if offer.takes_offsets:
+            arguments.append("--delta-base-offset")
         with tempfile.SpooledTemporaryFile(_SMALL, dir=str(self._place / LOCK_FOLDER)) as pack:
             with git_process(self._place, arguments) as process:
                 into = cast(IO[bytes], process.stdin)
@@ -162,6 +163,20 @@ class Remote:
                 into.close()
                 shutil.copyfileobj(cast(IO[bytes], process.stdout), pack)
             yield cast(IO[bytes], pack)
+
+    def _refuse(self, why: str, ref: str, expected: str | None) -> NoReturn:
+        """Raise what it means that a ref was not moved."""
+        host = self._client.access.name
+        error = refused_push(host, self._client.access.tokens().hidden(why))
+        # Not every word for it is known, so it is looked at.
+        if isinstance(error, TurnedDownError) and self.refs().get(ref) != expected:
+            raise moved(host) from error
+        raise error
+
+    def _broken_off(self, exc: UnreadableError) -> FactoryError:
+        host, words = self._client.access.name, self._client.access.tokens().hidden(str(exc))
+        busy = HostBusyError(f"{host} does not answer git: {plain(words)}")
+        return meaning_of(host, words) or busy
 
     def _run(self, *arguments: str) -> None:
         host = self._client.access.name
@@ -185,7 +200,7 @@ class Remote:
     def _no_authorities(self) -> Path:
         """An empty folder.
 
-        Else libcurl reads those of the whole system as well, at each start: a third of a push.
+        Else libcurl reads those of the whole system as well, at each start: a third of a fetch.
         """
         folder = self._place / LOCK_FOLDER / "authorities"
         folder.mkdir(exist_ok=True)
@@ -226,7 +241,7 @@ def _proxies() -> Mapping[str, str]:
 
 
 def _sent(host: str, command: bytes, pack: IO[bytes]) -> Iterator[bytes]:
-    """The body of a push, within the time that a git would have."""
+    """The body of a push; begins no piece after the time that a git would have."""
     until = time.monotonic() + TIME_LIMIT.total_seconds()
     yield command
     pack.seek(0)
@@ -243,14 +258,19 @@ def refused_push(host: str, why: str) -> FactoryError:
     if _PROTECTED.search(why):
         return ProtectedBranchError(f"{host} refuses a push: {words}")
     if _MOVED.search(why):
-        return BranchMovedError(f"somebody else has pushed to {host}", hint="try again")
+        return moved(host)
     return TurnedDownError(
         f"{host} refuses the push: {words}", hint="look at the policies of the repository"
     )
 
 
+def moved(host: str) -> BranchMovedError:
+    """The error for a branch that is elsewhere than it was taken to be."""
+    return BranchMovedError(f"somebody else has pushed to {host}", hint="try again")
+
+
 def meaning_of(host: str, complaint: str) -> FactoryError | None:
-    """What the complaint of a git that fetches means; None where it is not about the host."""
+    """What the complaint of a git, here or there, means; None where it is not about the host."""
     why = plain(_said(complaint))
     if _FORBIDDEN.search(complaint):
         return forbidden(host, Complaint(message=why, typeKey="GitNeedsPermissionException"))
@@ -264,5 +284,4 @@ def meaning_of(host: str, complaint: str) -> FactoryError | None:
 
 
 def _said(complaint: str) -> str:
-    lines = [line for line in complaint.splitlines() if not line.startswith(("To ", "hint:"))]
-    return " ".join(lines)
+    return " ".join(line for line in complaint.splitlines() if not line.startswith("hint:"))

@@ -14,17 +14,18 @@ NO_OBJECT = "0" * 40
 
 _HEADER = 4
 _FLUSH = b"0000"
-_NO_REFS = "capabilities^{}"
 _KINDS = ("refs/heads/", "refs/tags/")
+_PEELED = "^{}"
+_ERROR = b"ERR "
 _SIDE_BAND = "side-band-64k"
 _ASKED = ("report-status", _SIDE_BAND, "quiet")
 _REPORT, _FATAL = 1, 3
 _UNNAMED = "unpacker error"
-"""What is said of a ref whose objects were not taken: why is said of those."""
+"""What is said of a ref whose objects were not taken: why is said of those. So where no reason is."""
 
 
 class UnreadableError(ValueError):
-    """It does not follow the protocol."""
+    """It does not follow the protocol, or says that it cannot go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,11 @@ class Offer:
 
     refs: Mapping[str, str]
     capabilities: frozenset[str]
+
+    @property
+    def takes_offsets(self) -> bool:
+        """Whether a pack may say where the base of a delta is, instead of which it is."""
+        return "ofs-delta" in self.capabilities
 
 
 def read_offer(body: bytes) -> Offer:
@@ -57,9 +63,7 @@ def read_offer(body: bytes) -> Offer:
         line, _, more = packet.decode(errors="replace").partition("\0")
         capabilities = capabilities or more
         sha, _, name = line.partition(" ")
-        if sha == "ERR":
-            raise UnreadableError(name)
-        if name.startswith(_KINDS):
+        if name.startswith(_KINDS) and not name.endswith(_PEELED):
             refs[name] = sha
     return Offer(refs, frozenset(capabilities.split()))
 
@@ -79,18 +83,19 @@ def read_report(body: bytes, offer: Offer, ref: str) -> str | None:
     """
     if _SIDE_BAND in offer.capabilities:
         body = b"".join(_reported(body))
-    unpacked, moved = "", None
+    unpacked: str | None = None
+    moved: str | None = None  # empty where it was
     for packet in _packets(body):
         kind, _, rest = (packet or b"").decode(errors="replace").partition(" ")
         name, _, why = rest.partition(" ")
         if kind == "unpack":
-            unpacked = rest
+            unpacked = rest.strip() or _UNNAMED
         elif kind in ("ok", "ng") and name == ref:
-            moved = why if kind == "ng" else ""
-    if unpacked not in ("", "ok"):
-        return moved if moved and moved != _UNNAMED else unpacked
-    if moved is None:
+            moved = moved or ("" if kind == "ok" else why.strip() or _UNNAMED)
+    if unpacked is None or (unpacked == "ok" and moved is None):
         raise UnreadableError("it does not say what has become of the push")
+    if unpacked != "ok" and moved in (None, "", _UNNAMED):
+        return unpacked
     return moved or None
 
 
@@ -119,5 +124,7 @@ def _packets(body: bytes, *, whole_lines: bool = True) -> Iterator[bytes | None]
         packet = body[at + _HEADER : at + size]
         if len(packet) != size - _HEADER:
             raise UnreadableError("it is cut off")
+        if packet.startswith(_ERROR):
+            raise UnreadableError(packet.removeprefix(_ERROR).decode(errors="replace"))
         yield packet.removesuffix(b"\n") if whole_lines else packet
         at += size

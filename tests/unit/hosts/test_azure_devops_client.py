@@ -8,10 +8,12 @@ from collections.abc import Generator
 from datetime import timedelta
 from typing import Any
 
+import httpx
 import pytest
 from pydantic import BaseModel
 
 from factory_runtime.domain.errors import HostBusyError, HostRejectedError, InputError
+from factory_runtime.hosts.azure_devops import client as client_module
 from factory_runtime.hosts.azure_devops.access import (
     AzureDevOps,
     Token,
@@ -207,6 +209,20 @@ def test_an_answer_that_breaks_off_is_asked_for_once(
     assert len(server.asked) == 1
 
 
+@pytest.mark.parametrize("status", [200, 403, 503])
+def test_an_answer_that_does_not_come_to_an_end_is_left(
+    server: DataServer,
+    client: AzureDevOpsClient,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+) -> None:
+    monkeypatch.setattr(client_module, "_ANSWER_SECONDS", 0.3)
+    server.trickles(PATH, b"HTTP/1.1 %d Said\r\n\r\n" % status)
+    error = HostRejectedError if status == 403 else HostBusyError
+    with pytest.raises(error):
+        get(client)
+
+
 @pytest.mark.parametrize("body", [b"no JSON", b'{"title": 1}', b"[]"])
 def test_another_form_is_refused_by_name(
     server: DataServer, client: AzureDevOpsClient, body: bytes
@@ -336,3 +352,54 @@ def test_half_a_service_principal_is_refused() -> None:
     with pytest.raises(InputError, match="tenant_id, a client_id and a client_secret"):
         entra_credential({"tenant_id": "x", "client_id": "y"})
     assert entra_credential({"token": "x"}) is None
+
+
+# --- git
+
+
+REPOSITORY = "/acme/shop/_git/orders"
+
+
+def test_git_is_spoken_as_git_speaks_it(server: DataServer, client: AzureDevOpsClient) -> None:
+    """Else a host shows who it does not know a page to sign in."""
+    server.serves(REPOSITORY, b"0000")
+    body = iter([b"one", b"two"])
+    answer = client.speak_git("GET", server.url(REPOSITORY), {"Content-Length": "6"}, body)
+    assert answer.content == b"0000"
+    path, headers = server.asked[0]
+    assert path == REPOSITORY, "without the version of REST"
+    assert headers["User-Agent"].startswith("git/")
+    assert headers["Content-Length"] == "6"
+    assert "Transfer-Encoding" not in headers
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "body", "words"),
+    [
+        (400, "text/plain", b"The repository is being moved.", "The repository is being moved"),
+        (403, "text/plain", b"TF401027: You need the Git 'GenericContribute' permission\nmore",
+         "the permission GenericContribute"),
+        (403, "application/x-git-receive-pack-advertisement",
+         b"001f# service=git-receive-pack\n0000003aTF401027: You need the 'Read' permission",
+         "the permission Read"),
+        (413, "text/plain", b"", "answers 413"),
+    ],
+)  # fmt: skip
+def test_what_git_is_told_where_it_is_refused_is_told(
+    server: DataServer, client: AzureDevOpsClient, status: int, kind: str, body: bytes, words: str
+) -> None:
+    server.serves(REPOSITORY, body, status, content_type=kind)
+    with pytest.raises(TurnedDownError, match=words) as told:
+        client.speak_git("GET", server.url(REPOSITORY))
+    assert (status == 413) == ("smaller" in str(told.value.hint))
+
+
+def test_a_host_that_stops_reading_is_named(
+    server: DataServer, client: AzureDevOpsClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "_TIMEOUT", httpx.Timeout(0.5))
+    server.hangs(REPOSITORY)
+    endless = (b"0" * 65_536 for _ in range(1_000))
+    with pytest.raises(HostBusyError, match="stopped taking in") as told:
+        client.speak_git("POST", server.url(REPOSITORY), {}, endless)
+    assert "size" in str(told.value.hint)

@@ -44,6 +44,7 @@ URL = "https://dev.azure.com/acme/shop/_git/orders"
             r"one or more secrets\.$",
         ),
         ("hook declined", TurnedDownError, "refuses the push: hook declined"),
+        ("unpacker error", TurnedDownError, "refuses the push: unpacker error"),
     ],
 )
 def test_a_push_is_refused(why: str, error: type[FactoryError], words: str) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -250,6 +252,150 @@ def test_an_answer_that_is_none_of_gits_is_asked_for_again(
     made = commit(outside, an_order("generate"), one="1")
     assert made.created
     assert outside.git("rev-list", "main", cwd=outside.bare("orders")).split() == [made.sha]
+
+
+REPORT = {"Content-Type": "application/x-git-receive-pack-result"}
+
+
+def packet(body: bytes) -> bytes:
+    return b"%04x" % (len(body) + 4) + body
+
+
+def reported(*lines: bytes) -> bytes:
+    """What the host says of a push, in its band."""
+    return packet(b"\1" + b"".join(map(packet, lines)) + b"0000") + b"0000"
+
+
+@pytest.mark.parametrize(
+    "said", [b"ng refs/heads/main", b"ng refs/heads/main no", b"ng refs/heads/main \xff"]
+)
+def test_one_that_is_refused_in_any_words_is_not_taken_for_made(
+    outside: AzureOutside, forge: Forge, said: bytes
+) -> None:
+    ensure_repository(outside)
+    forge.answer("git.push", 200, reported(b"unpack ok", said), REPORT)
+    with pytest.raises(TurnedDownError, match="refuses the push"):
+        commit(outside, an_order("generate"), one="1")
+    assert commit(outside, an_order("generate"), one="1").created
+
+
+def test_a_race_that_the_host_has_no_known_words_for_is_seen(
+    outside: AzureOutside, forge: Forge
+) -> None:
+    ensure_repository(outside)
+    here = outside.host
+    commit(outside, an_order("generate"), one="1")
+    late = offer_of(forge)
+    commit(outside.elsewhere(), an_order("apply"), two="2")
+    outside.host = here
+    forge.answer("git.push.refs", 200, late, OFFERED)
+    forge.answer("git.push", 200, reported(b"unpack ok", b"ng refs/heads/main nope"), REPORT)
+    assert commit(outside, an_order("document"), three="3").created
+    assert contents(outside) == {"one": "1", "two": "2", "three": "3"}
+
+
+def test_a_branch_that_was_set_back_and_collected_is_built_upon_anew(
+    outside: AzureOutside, forge: Forge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_repository(outside)
+    first = commit(outside, an_order("generate"), one="1")
+    commit(outside, an_order("apply"), two="2")
+    bare = forge.repository(PROJECT, "orders")
+    push = remote.Remote.push
+
+    def late(self: remote.Remote, *where: Any) -> None:
+        monkeypatch.undo()
+        bare.git("update-ref", "refs/heads/main", first.sha)
+        bare.git("gc", "--prune=now", "--quiet")
+        push(self, *where)
+
+    monkeypatch.setattr(remote.Remote, "push", late)
+    assert commit(outside, an_order("document"), three="3").created
+    assert contents(outside) == {"one": "1", "three": "3"}
+
+
+@pytest.mark.parametrize("asked", ["git.push.refs", "git.push"])
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("TF401019: The Git repository with name or identifier x does not exist", NotFoundError),
+        ("TF401027: You need the Git 'GenericContribute' permission", TurnedDownError),
+        ("TF400898: An Internal Error Occurred.", HostBusyError),
+    ],
+)
+def test_what_the_protocol_itself_says_went_wrong_is_understood(
+    outside: AzureOutside, forge: Forge, asked: str, words: str, error: type[FactoryError]
+) -> None:
+    ensure_repository(outside)
+    begun = b"001f# service=git-receive-pack\n0000" if asked == "git.push.refs" else b""
+    forge.answer(asked, 200, begun + packet(f"ERR {words}".encode()), REPORT)
+    with pytest.raises(error):
+        commit(outside, an_order("generate"), one="1")
+
+
+@pytest.mark.parametrize("padding", ["", "x" * 280])
+def test_the_token_is_in_nothing_that_is_told_of_one(
+    outside: AzureOutside, forge: Forge, padding: str
+) -> None:
+    ensure_repository(outside)
+    token = outside.access.tokens()
+    said = f"{padding} Authorization: {token.header} {token.text}".encode()
+    begun = b"001f# service=git-receive-pack\n0000"
+    told: list[str] = []
+    for asked, body in (
+        ("git.push.refs", begun + packet(b"ERR " + said)),
+        ("git.push", reported(b"unpack ok", b"ng refs/heads/main " + said)),
+        ("git.push", reported(b"unpack " + said)),
+        ("git.push", packet(b"\3" + said)),
+    ):
+        forge.answer(asked, 200, body, REPORT)
+        with pytest.raises(FactoryError) as failed:
+            commit(outside, an_order("generate"), one="1")
+        told.append(failed.value.explain())
+    parts = (token.text[:12], token.header.removeprefix("Basic ")[:12])
+    assert not [words for words in told if any(part in words for part in parts)]
+
+
+def test_what_the_host_has_is_not_sent_again(
+    outside: AzureOutside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[int] = []
+    speak = AzureDevOpsClient.speak_git
+
+    def spied(self: AzureDevOpsClient, method: str, url: str, *rest: Any) -> httpx.Response:
+        sizes.extend(int(headers["Content-Length"]) for headers in rest[:1])
+        return speak(self, method, url, *rest)
+
+    monkeypatch.setattr(AzureDevOpsClient, "speak_git", spied)
+    ensure_repository(outside)
+    large = [TreeFile("large", os.urandom(100_000))]
+    outside.host.ensure_commit("acme", an_order("generate"), large)
+    commit(outside, an_order("apply"), two="2")
+    mark, first, second = sizes
+    assert first > 100_000
+    assert max(mark, second) < 2_000
+
+
+@pytest.mark.parametrize("is_offered", [True, False])
+def test_deltas_are_named_as_the_host_understands_them(
+    outside: AzureOutside, forge: Forge, monkeypatch: pytest.MonkeyPatch, is_offered: bool
+) -> None:
+    ensure_repository(outside)
+    offered = offer_of(forge)
+    assert b" ofs-delta" in offered
+    if not is_offered:
+        forge.answer("git.push.refs", 200, offered.replace(b" ofs-delta", b" " * 10), OFFERED)
+    ran: list[str] = []
+    run = remote.git_process
+
+    def spied(place: Path, arguments: Sequence[str], **rest: Any) -> Any:
+        ran.extend(arguments)
+        return run(place, arguments, **rest)
+
+    monkeypatch.setattr(remote, "git_process", spied)
+    assert commit(outside, an_order("generate"), one="1").created
+    assert "pack-objects" in ran
+    assert ("--delta-base-offset" in ran) == is_offered
 
 
 def test_who_takes_one_too_slowly_is_left(

@@ -43,10 +43,12 @@ def test_branches_and_tags_are_offered_and_nothing_else() -> None:
         f"{ONE} {MAIN}\0report-status side-band-64k agent=git/2\n",
         f"{TWO} refs/pull/7/merge\n",
         f"{TWO} refs/tags/factory/origin\n",
+        f"{ONE} refs/tags/factory/origin^{{}}\n",
     ]
     offer = read_offer(BEGIN + report(*lines))
     assert offer.refs == {MAIN: ONE, "refs/tags/factory/origin": TWO}
     assert {"report-status", "side-band-64k"} <= offer.capabilities
+    assert not offer.takes_offsets
 
 
 def test_an_empty_repository_offers_no_refs() -> None:
@@ -94,6 +96,10 @@ def test_a_command_asks_for_what_is_offered_alone() -> None:
         ),
         (("unpack error\n", f"ng {MAIN} VS403654: a secret\n"), "VS403654: a secret"),
         (("unpack index-pack abnormal exit\n",), "index-pack abnormal exit"),
+        (("unpack index-pack abnormal exit\n", f"ok {MAIN}\n"), "index-pack abnormal exit"),
+        (("unpack \n", f"ok {MAIN}\n"), "unpacker error"),
+        (("unpack ok\n", f"ng {MAIN}\n"), "unpacker error"),
+        (("unpack ok\n", f"ng {MAIN} \n", f"ok {MAIN}\n"), "unpacker error"),
     ],
 )
 def test_a_report_says_what_has_become_of_a_ref(lines: tuple[str, ...], why: str | None) -> None:
@@ -109,6 +115,9 @@ def test_a_report_says_what_has_become_of_a_ref(lines: tuple[str, ...], why: str
     [
         (b"", PLAIN),
         (report("unpack ok\n"), PLAIN),
+        (report(f"ok {MAIN}\n"), PLAIN),
+        (packet("ERR TF401027: no"), PLAIN),
+        (packet("ERR TF401027: no"), BANDED),
         (report("unpack ok\n", "ok refs/heads/other\n"), PLAIN),
         (report("unpack ok\n", f"ok {MAIN}\n")[:-12], PLAIN),
         (banded((2, b"Storing packfile...")), BANDED),
@@ -137,3 +146,4 @@ def test_what_git_itself_offers_is_read(tmp_path: Path) -> None:
     offer = read_offer(BEGIN + told)
     assert offer.refs == {}
     assert {"report-status", "side-band-64k"} <= offer.capabilities
+    assert offer.takes_offsets
