@@ -138,7 +138,7 @@ class Remote:
         try:
             why = read_report(answer.content, offer, ref)
         except UnreadableError as exc:
-            raise self._broken_off(exc) from exc
+            raise self._broken_off(exc) from None
         if why is not None:
             self._refuse(why, ref, expected)
 
@@ -147,7 +147,7 @@ class Remote:
         try:
             self._offer = read_offer(answer.content)
         except UnreadableError as exc:
-            raise self._broken_off(exc) from exc
+            raise self._broken_off(exc) from None
         return self._offer
 
     @contextmanager
