@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Generator
 from datetime import timedelta
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx
@@ -403,3 +405,17 @@ def test_a_host_that_stops_reading_is_named(
     with pytest.raises(HostBusyError, match="stopped taking in") as told:
         client.speak_git("POST", server.url(REPOSITORY), {}, endless)
     assert "size" in str(told.value.hint)
+
+
+def test_a_line_that_is_cut_in_the_middle_of_a_push_is_one_that_does_not_answer(
+    server: DataServer, client: AzureDevOpsClient
+) -> None:
+    def cut(request: BaseHTTPRequestHandler) -> None:
+        request.rfile.read(100_000)
+        request.connection.shutdown(socket.SHUT_RDWR)
+
+    server.does(REPOSITORY, cut)
+    size = {"Content-Length": "6553600"}
+    with pytest.raises(HostBusyError, match="does not answer"):
+        client.speak_git("POST", server.url(REPOSITORY), size, [b"0" * 65_536] * 100)
+    assert len(server.asked) == 1
