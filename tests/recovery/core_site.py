@@ -109,7 +109,9 @@ class CoreSite:
             with suppress(ProcessLookupError):
                 worker.terminate()
         for worker in self.workers:
-            worker.join(60)
+            # One that has just begun to drain the outbox does so to its end: thousands of messages
+            # after thousands of runs, at 6 ms each on a good day.
+            worker.join(300)
             if worker.exitcode is None:
                 worker.kill()
                 raise AssertionError(f"worker {worker.pid} does not end")
